@@ -1,0 +1,31 @@
+"""Errors of our own. Each is also the built-in error a caller would expect to catch."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class TTRLError(Exception):
+    """Base of every error raised on purpose by ttrl-env."""
+
+
+class UnknownNameError(TTRLError, ValueError):
+    """A suite, task, camera, preset or configuration key that does not exist."""
+
+
+class MissingDependencyError(TTRLError, ImportError):
+    """Something that is not installed: LIBERO, its assets, a GL library."""
+
+
+class EnvironmentDiedError(TTRLError, RuntimeError):
+    """A simulation process ended or raised; the message holds its traceback and its task."""
+
+
+def unknown_name(argument: str, got: object, known: Iterable[object], hint: str = "") -> UnknownNameError:
+    """An error that says which argument was wrong, what came, what exists and what is nearest."""
+    names = [str(name) for name in known]
+    nearest = difflib.get_close_matches(str(got), names, n=1)
+    suggestion = f" Did you mean {nearest[0]!r}?" if nearest else ""
+    hint = f" {hint}" if hint else ""
+    return UnknownNameError(f"{argument}: no such name {got!r}.{suggestion} Known: {', '.join(names)}.{hint}")

@@ -1,0 +1,118 @@
+"""What a simulation engine offers to the vector environment.
+
+Two engines implement :class:`SimulationEngine`: ``upstream`` (unmodified LIBERO environments in
+worker processes, the reference) and ``native`` (replicas of one compiled task, the fast one).
+The vector environment above owns episodes, rewards, truncation and autoreset; an engine only
+resets rows, executes chunks of actions and says whether the task's goal was reached.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+ACTION_DIM = 7
+"""End-effector position delta (3), rotation delta (3), gripper (1); each in [-1, 1]."""
+
+CONTROL_FREQ_HZ = 20
+"""LIBERO's control frequency: one policy step is 50 ms, 25 MuJoCo substeps of 2 ms."""
+
+SETTLE_ACTION = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0)
+"""What the robot does while objects settle: hold the pose, open the gripper."""
+
+EngineName: TypeAlias = Literal["upstream", "native"]
+
+CameraName: TypeAlias = Literal["agentview", "robot0_eye_in_hand"]
+
+Observations: TypeAlias = dict[str, NDArray]
+"""Batched observation arrays, first axis the row; keys and meaning in :mod:`ttrl_env.vector_env`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineConfig:
+    """Everything that shapes a simulation, apart from which task each row plays."""
+
+    suite: str
+    """LIBERO or LIBERO-PRO suite, e.g. ``"libero_spatial"``."""
+    num_rows: int
+    """How many simulations there are."""
+    cameras: tuple[str, ...] = ("agentview",)
+    """Cameras rendered into ``<camera>_image`` observations."""
+    image_size: int = 256
+    """Height and width of every image in pixels."""
+    settle_steps: int = 10
+    """Policy steps of :data:`SETTLE_ACTION` before the first observation; not counted anywhere."""
+    fixture_seed: int = 0
+    """Seed of the reset that places the fixtures: 0 is the published protocol (``env.seed(0)``)."""
+    num_workers: int | None = None
+    """Worker processes (upstream; 0 runs in this process) or threads (native); ``None``: one a core."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChunkResult:
+    """What happened while each of ``n`` rows executed its chunk of actions."""
+
+    executed_steps: NDArray[np.int64]
+    """``[n]`` policy steps executed; fewer than the chunk when a row succeeded or failed in it."""
+    success: NDArray[np.bool_]
+    """``[n]`` whether the goal held after the last executed step."""
+    failure: list[str | None]
+    """``[n]`` why a row's simulation diverged (NaN, MuJoCo warning), else ``None``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimState:
+    """The physical state of one row, for tests, logging and scripted experts."""
+
+    time: float
+    """Simulated seconds since reset, settling included."""
+    qpos: NDArray[np.float64]
+    """``[nq]`` generalised positions."""
+    qvel: NDArray[np.float64]
+    """``[nv]`` generalised velocities."""
+    body_pos: NDArray[np.float64]
+    """``[nbody, 3]`` the model's body positions in their parents' frames: where fixtures stand."""
+    body_quat: NDArray[np.float64]
+    """``[nbody, 4]`` the model's body orientations (wxyz)."""
+    body_xpos: NDArray[np.float64]
+    """``[nbody, 3]`` body positions in the world frame, metres."""
+    body_names: tuple[str, ...]
+    """``[nbody]`` names, in the order of the arrays above."""
+
+
+class SimulationEngine(Protocol):
+    """Resets rows and executes chunks of actions; see the module docstring."""
+
+    config: EngineConfig
+
+    observations: Observations
+    """Arrays of ``num_rows`` rows, refreshed in place for the rows of each reset or step:
+    ``<camera>_image`` uint8 ``[num_rows, H, W, 3]`` exactly as LIBERO returns them (OpenGL
+    convention: upside down), ``robot0_eef_pos`` ``[num_rows, 3]`` metres, ``robot0_eef_quat``
+    ``[num_rows, 4]`` xyzw, ``robot0_gripper_qpos`` ``[num_rows, 2]`` metres, all float64."""
+
+    def reset(
+        self, rows: Sequence[int], task_ids: Sequence[int], init_state_ids: Sequence[int]
+    ) -> None:
+        """Put ``rows[k]`` at initial state ``init_state_ids[k]`` of task ``task_ids[k]``, settled.
+
+        Afterwards ``observations`` holds the first observation of these rows.
+        """
+
+    def step(self, rows: Sequence[int], actions: NDArray[np.float64], max_steps: Sequence[int]) -> ChunkResult:
+        """Execute ``actions[k]`` (``[n, chunk_steps, 7]``) on ``rows[k]``, open loop.
+
+        A row stops at success, when its simulation diverges, or after ``max_steps[k]`` policy
+        steps (at least 1). Other rows are not touched: no physics, no rendering.
+        ``observations`` then holds what LIBERO returns after each row's last executed step.
+        """
+
+    def state(self, row: int) -> SimState:
+        """The physical state of one row (copies)."""
+
+    def close(self) -> None:
+        """Free processes, threads and GL contexts; safe to call twice."""
