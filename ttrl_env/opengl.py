@@ -1,0 +1,45 @@
+"""Which OpenGL MuJoCo renders with, decided before MuJoCo is imported.
+
+MuJoCo and robosuite read ``MUJOCO_GL`` once, at import. Unless the user has set it, off-screen
+EGL is chosen: it runs on a GPU without a display and, through Mesa, on a CPU.
+"""
+
+from __future__ import annotations
+
+import ctypes.util
+import os
+import sys
+
+from ttrl_env.errors import MissingDependencyError
+
+APT_LINE = "apt-get install -y libegl1 libgl1 libopengl0 libgl1-mesa-dri"
+APT_LINE_OSMESA = "apt-get install -y libosmesa6"
+
+_LIBRARIES = {"egl": ("EGL", "GL"), "osmesa": ("OSMesa",)}
+
+
+def choose_backend() -> str:
+    """Set ``MUJOCO_GL=egl`` on Linux unless it is set already; return the backend in force."""
+    if sys.platform.startswith("linux"):
+        os.environ.setdefault("MUJOCO_GL", "egl")
+        if os.environ["MUJOCO_GL"] in _LIBRARIES:
+            os.environ.setdefault("PYOPENGL_PLATFORM", os.environ["MUJOCO_GL"])
+    return os.environ.get("MUJOCO_GL", "")
+
+
+def missing_libraries() -> tuple[str, ...]:
+    """Names of the shared libraries that the backend in force needs and that cannot be found."""
+    needed = _LIBRARIES.get(choose_backend(), ())
+    return tuple(name for name in needed if ctypes.util.find_library(name) is None)
+
+
+def require_gl() -> None:
+    """Raise :class:`MissingDependencyError` with the exact install line unless rendering can work."""
+    missing = missing_libraries()
+    if missing:
+        backend = os.environ["MUJOCO_GL"]
+        line = APT_LINE_OSMESA if backend == "osmesa" else APT_LINE
+        raise MissingDependencyError(
+            f"MUJOCO_GL={backend} needs the shared libraries {', '.join('lib' + name for name in missing)}, "
+            f"which are not installed. On Debian or Ubuntu: {line}"
+        )

