@@ -60,7 +60,7 @@ def _catalogue() -> dict[str, Suite]:
     pro = (
         Suite(
             name=f"{suite.name}_{shift}",
-            gym_name=f"{suite.gym_name}{'' if suite.gym_name[-1].isalpha() else '-'}{label}",
+            gym_name=f"{suite.gym_name}{label}",
             num_tasks=suite.num_tasks,
             horizon=suite.horizon,
         )

@@ -1,0 +1,180 @@
+"""One unmodified LIBERO environment, driven as the published protocol drives it.
+
+Per episode: seed the global NumPy generator with the fixture seed, reset once, write the initial
+state, let objects settle. LIBERO rebuilds its whole model at every reset (over a second); built
+with ``hard_reset=False`` it restores it instead (a tenth), and three leftovers of the previous
+episode that a rebuild would have cleared are cleared here. Trajectories, images and fixture poses
+are then bit for bit those of the rebuilding protocol (tests/ttrl_env/test_upstream.py).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import io
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ttrl_env import opengl, tasks
+from ttrl_env.simulation import SETTLE_ACTION, EngineConfig, SimState
+
+opengl.choose_backend()  # must come before MuJoCo and robosuite are imported
+
+import mujoco
+from libero.libero.envs import OffScreenRenderEnv
+from robosuite.utils.observables import sensor
+
+PROPRIOCEPTION = {"robot0_eef_pos": 3, "robot0_eef_quat": 4, "robot0_gripper_qpos": 2}
+"""Proprioceptive observation keys and their lengths."""
+
+
+class UpstreamWorld:
+    """A LIBERO environment for one task; ``observation`` is what LIBERO last returned."""
+
+    def __init__(self, task: tasks.Task, config: EngineConfig) -> None:
+        self.task = task
+        self.config = config
+        self.observation: dict[str, NDArray] = {}
+        self._env = _build(task, config)
+        self._cameras = _CameraGate(self._env, config.cameras)
+        self._site_rgba = self._env.sim.model.site_rgba.copy()
+
+    def reset(self, init_state_id: int) -> None:
+        """Start an episode from an initial state; ``observation`` is the first one, after settling."""
+        env = self._env
+        np.random.seed(self.config.fixture_seed)  # LIBERO draws fixture poses from the global generator
+        gripper = env.robots[0].gripper
+        gripper.current_action = np.zeros(gripper.dof)
+        env.sim.model.site_rgba[:] = self._site_rgba
+        self._cameras.open = False
+        env.reset()
+        self._cameras.open = self.config.settle_steps == 0
+        observation = env.set_init_state(tasks.init_states(self.task.suite, self.task.task_id)[init_state_id])
+        for step in range(self.config.settle_steps):
+            self._cameras.open = step == self.config.settle_steps - 1
+            observation = env.step(list(SETTLE_ACTION))[0]
+        self.observation = self._select(observation)
+
+    def step(self, actions: NDArray[np.float64], max_steps: int) -> tuple[int, bool, str | None]:
+        """Execute up to ``max_steps`` of ``actions`` ``[chunk_steps, 7]``, stopping at success or divergence.
+
+        Returns the number of steps executed, whether the goal holds, and why the simulation
+        diverged if it did. ``observation`` is refreshed.
+        """
+        limit = min(len(actions), max_steps)
+        executed, success, failure = 0, False, None
+        observation: dict[str, Any] | None = None
+        while executed < limit and not success and failure is None:
+            self._cameras.open = executed == limit - 1
+            try:
+                observation, _, success, _ = self._env.step(actions[executed])
+            except np.linalg.LinAlgError as error:
+                failure = f"the controller failed on a diverged state: {error}"
+            failure = failure or self._divergence()
+            executed += 1
+        if observation is not None:
+            self.observation = self._select(observation)
+            if executed < limit:
+                self.observation.update(self._cameras.draw_skipped())
+        return executed, bool(success) and failure is None, failure
+
+    def state(self) -> SimState:
+        """The physical state (copies)."""
+        sim = self._env.sim
+        return SimState(
+            time=float(sim.data.time),
+            qpos=np.array(sim.data.qpos),
+            qvel=np.array(sim.data.qvel),
+            body_pos=np.array(sim.model.body_pos),
+            body_quat=np.array(sim.model.body_quat),
+            body_xpos=np.array(sim.data.body_xpos),
+            body_names=tuple(sim.model.body_names),
+        )
+
+    def close(self) -> None:
+        """Free the simulation and its GL context; safe to call twice."""
+        if self._env is not None:
+            self._env.close()
+            self._env = self._cameras = None
+            gc.collect()  # robosuite's GL contexts sit in reference cycles; free them while GL is up
+
+    def _select(self, observation: dict[str, Any]) -> dict[str, NDArray]:
+        keys = (*(f"{camera}_image" for camera in self.config.cameras), *PROPRIOCEPTION)
+        return {key: np.asarray(observation[key]) for key in keys}
+
+    def _divergence(self) -> str | None:
+        """Why the simulation can no longer be believed, or ``None``."""
+        data = self._env.sim.data._data
+        for warning in ("BADQPOS", "BADQVEL", "BADQACC"):
+            if data.warning[getattr(mujoco.mjtWarning, f"mjWARN_{warning}")].number:
+                return f"MuJoCo warning {warning}: the simulation diverged at {data.time:.3f} s"
+        if not (np.isfinite(data.qpos).all() and np.isfinite(data.qvel).all()):
+            return f"qpos or qvel is not finite at {data.time:.3f} s"
+        return None
+
+
+class _CameraGate:
+    """Makes LIBERO's cameras draw only the images that are returned.
+
+    LIBERO draws every camera at every step, at a fixed substep before the step's end. Behind a
+    closed gate a camera keeps the kinematics of that moment instead (microseconds, not tens of
+    milliseconds), so that an image turning out to be needed, because the task succeeded inside a
+    chunk, is still drawn exactly as LIBERO would have.
+    """
+
+    def __init__(self, env: Any, cameras: tuple[str, ...]) -> None:
+        self.open = True
+        self._env = env
+        self._sensors: dict[str, Callable[[dict], NDArray]] = {}
+        model = env.sim.model._model
+        self._at_sampling, self._live = mujoco.MjData(model), mujoco.MjData(model)
+        self._site_rgba = model.site_rgba.copy()
+        for camera in cameras:
+            self._gate(f"{camera}_image")
+
+    def draw_skipped(self) -> dict[str, NDArray]:
+        """Draw every camera from the kinematics kept when the gate was last found closed."""
+        model, data = self._env.sim.model._model, self._env.sim.data._data
+        site_rgba = model.site_rgba.copy()
+        mujoco.mj_copyData(self._live, model, data)
+        mujoco.mj_copyData(data, model, self._at_sampling)
+        model.site_rgba[:] = self._site_rgba
+        images = {name: np.array(draw({})) for name, draw in self._sensors.items()}
+        mujoco.mj_copyData(data, model, self._live)
+        model.site_rgba[:] = site_rgba
+        return images
+
+    def _gate(self, name: str) -> None:
+        env = self._env.env
+        draw = env._observables[name]._sensor
+        last = np.array(draw({}))
+
+        @sensor(modality="image")
+        def gated(observation_cache: dict) -> NDArray:
+            nonlocal last
+            if self.open:
+                last = draw(observation_cache)
+            else:
+                model = self._env.sim.model._model
+                mujoco.mj_copyData(self._at_sampling, model, self._env.sim.data._data)
+                self._site_rgba[:] = model.site_rgba
+            return last
+
+        self._sensors[name] = draw
+        env.modify_observable(observable_name=name, attribute="sensor", modifier=gated)
+
+
+def _build(task: tasks.Task, config: EngineConfig) -> Any:
+    """Construct LIBERO's environment for a task, without its chatter on stdout."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        return OffScreenRenderEnv(
+            bddl_file_name=str(task.bddl_file),
+            camera_names=list(config.cameras),
+            camera_heights=config.image_size,
+            camera_widths=config.image_size,
+            hard_reset=False,
+            ignore_done=True,  # LIBERO's own limit counts settling and then raises; the horizon is ours
+        )
