@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ttrl_env import opengl, tasks
+from ttrl_env.shared_arrays import PROPRIOCEPTION
 from ttrl_env.simulation import SETTLE_ACTION, EngineConfig, SimState
 
 opengl.choose_backend()  # must come before MuJoCo and robosuite are imported
@@ -26,9 +27,6 @@ opengl.choose_backend()  # must come before MuJoCo and robosuite are imported
 import mujoco
 from libero.libero.envs import OffScreenRenderEnv
 from robosuite.utils.observables import sensor
-
-PROPRIOCEPTION = {"robot0_eef_pos": 3, "robot0_eef_quat": 4, "robot0_gripper_qpos": 2}
-"""Proprioceptive observation keys and their lengths."""
 
 
 class UpstreamWorld:

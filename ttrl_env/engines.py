@@ -1,0 +1,22 @@
+"""Choosing a simulation engine by name, or taking one made by the caller."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias, get_args
+
+from ttrl_env.checks import check_choice
+from ttrl_env.simulation import EngineConfig, EngineName, SimulationEngine
+
+EngineChoice: TypeAlias = EngineName | Callable[[EngineConfig], SimulationEngine]
+"""An engine's name, or anything that makes an engine from a configuration."""
+
+
+def make_engine(engine: EngineChoice, config: EngineConfig) -> SimulationEngine:
+    """Build the chosen engine; simulators are imported here and nowhere before."""
+    if callable(engine):
+        return engine(config)
+    check_choice("engine", engine, get_args(EngineName))
+    from ttrl_env.upstream import UpstreamEngine
+
+    return UpstreamEngine(config)

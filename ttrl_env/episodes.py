@@ -1,0 +1,57 @@
+"""The running episode of every row: its steps, its end, and what ``infos`` say of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ttrl_env.simulation import ChunkResult
+
+
+class Episodes:
+    """Per-row episode records, each an array ``[num_envs]``."""
+
+    def __init__(self, num_envs: int) -> None:
+        self.episode = np.full(num_envs, -1, dtype=np.int64)
+        """How many episodes the row finished or abandoned before this one; -1 before the first reset."""
+        self.init_state_id = np.full(num_envs, -1, dtype=np.int64)
+        self.finish_step = np.zeros(num_envs, dtype=np.int64)
+        """Policy steps executed so far, settle steps excluded."""
+        self.success = np.zeros(num_envs, dtype=np.bool_)
+        self.terminated = np.zeros(num_envs, dtype=np.bool_)
+        self.truncated = np.zeros(num_envs, dtype=np.bool_)
+        self.failure = np.full(num_envs, None, dtype=object)
+        """Why the row's simulation diverged, else ``None``."""
+
+    @property
+    def finished(self) -> NDArray[np.bool_]:
+        """Rows whose episode is over and that have not been reset since."""
+        return self.terminated | self.truncated
+
+    def begin(self, rows: NDArray[np.int64], episode: NDArray[np.int64], init_state_id: list[int]) -> None:
+        """Record that ``rows`` start an episode."""
+        self.episode[rows] = episode
+        self.init_state_id[rows] = init_state_id
+        self.finish_step[rows] = 0
+        self.success[rows] = self.terminated[rows] = self.truncated[rows] = False
+        self.failure[rows] = None
+
+    def advance(self, rows: NDArray[np.int64], result: ChunkResult, max_steps: int) -> None:
+        """Record what ``rows`` did; success terminates, the horizon or a divergence truncates."""
+        self.finish_step[rows] += result.executed_steps
+        self.failure[rows] = result.failure
+        failed = np.array([reason is not None for reason in result.failure], dtype=np.bool_)
+        self.success[rows] = self.terminated[rows] = result.success & ~failed
+        self.truncated[rows] = ~self.terminated[rows] & (failed | (self.finish_step[rows] >= max_steps))
+
+    def infos(self) -> dict[str, NDArray[Any]]:
+        """Copies of what a user may want to know of every row."""
+        return {
+            "success": self.success.copy(),
+            "finish_step": self.finish_step.copy(),
+            "init_state_id": self.init_state_id.copy(),
+            "episode": self.episode.copy(),
+            "failure": self.failure.copy(),
+        }

@@ -1,0 +1,31 @@
+"""Which initial state a group's episodes start from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ttrl_env import tasks
+from ttrl_env.tasks import Split
+
+
+class InitStateStream:
+    """An endless, seeded sequence of initial states for one group.
+
+    Row ``i``'s ``k``-th episode starts from the ``k``-th state, whichever row gets there first: the
+    ``k``-th episodes of a group's rows always start alike, even when autoreset lets the rows drift
+    apart in time. Every state of the split is visited once before any is visited again.
+    """
+
+    def __init__(self, suite: str, task_id: int, split: Split | Sequence[int], seed: Sequence[int]) -> None:
+        self.task_id = task_id
+        self._ids = tasks.init_state_ids(suite, task_id, split)
+        self._rng = np.random.default_rng(seed)
+        self._drawn: list[int] = []
+
+    def __getitem__(self, episode: int) -> int:
+        """The initial state of an episode, counted from 0."""
+        while len(self._drawn) <= episode:
+            self._drawn.extend(int(state) for state in self._rng.permutation(self._ids))
+        return self._drawn[episode]

@@ -1,0 +1,401 @@
+"""The test-time-RL environment: LIBERO tasks times replicas as one Gymnasium vector environment.
+
+The observation of every row, in full::
+
+    agentview_image             uint8   [num_envs, image_size, image_size, 3]  RGB, upside down (see below)
+    robot0_eye_in_hand_image    uint8   [num_envs, image_size, image_size, 3]  if that camera is asked for
+    robot0_eef_pos              float32 [num_envs, 3]  end effector, metres, world frame
+    robot0_eef_quat             float32 [num_envs, 4]  end effector, xyzw
+    robot0_gripper_qpos         float32 [num_envs, 2]  finger joints, metres
+
+Names and image orientation are LIBERO's: the first image row is the bottom of the scene, as OpenGL
+has it. ``render()`` returns upright images. A policy trained on LIBERO data expects its own
+pre-processing of these raw arrays (OpenVLA: rotate by 180 degrees).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, get_args
+
+import numpy as np
+from gymnasium import spaces
+from gymnasium.error import ResetNeeded
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+from numpy.typing import ArrayLike, NDArray
+
+from ttrl_env import tasks
+from ttrl_env.checks import check_choice, check_options, check_positive_int
+from ttrl_env.engines import EngineChoice, make_engine
+from ttrl_env.episodes import Episodes
+from ttrl_env.init_state_stream import InitStateStream
+from ttrl_env.rewards import RewardName, episode_reward
+from ttrl_env.shared_arrays import layout
+from ttrl_env.simulation import ACTION_DIM, CONTROL_FREQ_HZ, CameraName, EngineConfig, SimulationEngine
+from ttrl_env.tasks import Split
+from ttrl_env.temperatures import BASE_TEMPERATURE, TEMPERATURE_RANGE, temperature_ladder
+
+
+class TTRLVectorEnv(VectorEnv):
+    """LIBERO tasks, each replicated ``n_samples`` times from one initial state.
+
+    A *group* is one task and one initial state. Its ``n_samples`` rows are consecutive, start from a
+    bitwise identical simulation state and carry the temperatures of
+    :func:`ttrl_env.temperatures.temperature_ladder`. A group's successive episodes walk through the
+    initial states of the split in an order of the group's own, drawn from the seed.
+
+    Rewards (``test_time_rl=True``): ``1 / (1 + finish_step / max_steps)`` on the step that terminates
+    by success, otherwise 0; with ``test_time_rl=False`` or ``test_time_rl_reward="env_sparse"``
+    LIBERO's own 1 and 0. ``terminations`` means success, ``truncations`` the horizon (or a diverged
+    simulation, then ``infos["failure"]`` says why); success is reported on its own in
+    ``infos["success"]``, never through the reward.
+
+    ``infos`` holds arrays ``[num_envs]``, valid in every row at every step: ``success``,
+    ``finish_step`` (policy steps executed, settling excluded, exact within a chunk), ``temperature``,
+    ``group``, ``task_id``, ``init_state_id``, ``episode`` and ``failure``.
+
+    Every autoreset mode of Gymnasium works. With ``DISABLED`` a finished row costs nothing: further
+    actions for it are ignored, its flags stay set and its reward is 0 until it is reset.
+
+    Example:
+        >>> import gymnasium as gym, ttrl_env  # doctest: +SKIP
+        >>> envs = gym.make_vec("ttrl_env/LiberoSpatial-v0", num_envs=8, task_ids=(0, 1), n_samples=4)
+        >>> observations, infos = envs.reset(seed=0)
+        >>> envs.temperatures[:4]
+        array([0.6, 0.7, 0.8, 0.9], dtype=float32)
+    """
+
+    metadata: dict[str, Any] = {  # noqa: RUF012  Gymnasium's own declaration
+        "render_modes": ["rgb_array"],
+        "render_fps": CONTROL_FREQ_HZ,
+        "autoreset_mode": AutoresetMode.NEXT_STEP,
+    }
+
+    def __init__(
+        self,
+        suite: str,
+        task_ids: Sequence[int] = (0,),
+        n_samples: int = 4,
+        *,
+        num_groups: int | None = None,
+        base_temperature: float = BASE_TEMPERATURE,
+        temperature_range: float = TEMPERATURE_RANGE,
+        test_time_rl: bool = True,
+        test_time_rl_reward: RewardName = "efficiency",
+        max_steps: int | None = None,
+        chunk_steps: int = 1,
+        image_size: int = 256,
+        cameras: Sequence[CameraName] = ("agentview",),
+        init_states: Split | Sequence[int] = "train",
+        autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
+        engine: EngineChoice = "upstream",
+        num_workers: int | None = None,
+        settle_steps: int = 10,
+        fixture_seed: int = 0,
+        seed: int | None = None,
+        render_mode: str | None = "rgb_array",
+    ) -> None:
+        """Build the environment; simulations are built by the first ``reset``.
+
+        Args:
+            suite: a LIBERO or LIBERO-PRO suite, e.g. ``"libero_spatial"``.
+            task_ids: tasks within the suite; groups take them in turn.
+            n_samples: replicas of each group (``N``), 4 to 8 in test-time RL.
+            num_groups: how many groups, a multiple of ``len(task_ids)``; default one a task.
+            base_temperature: temperature of a group's first row.
+            temperature_range: how much hotter its last row is.
+            test_time_rl: ``False`` gives ordinary RL: binary rewards, one temperature.
+            test_time_rl_reward: ``"efficiency"`` or ``"env_sparse"`` (the ladder with binary rewards).
+            max_steps: horizon in policy steps (20 Hz); default the suite's.
+            chunk_steps: actions executed open loop by each ``step``.
+            image_size: height and width of images in pixels.
+            cameras: ``"agentview"`` and/or ``"robot0_eye_in_hand"``.
+            init_states: ``"train"`` (the first 40), ``"held_out"`` (the last 10), ``"all"`` (the
+                published 50-state protocol) or explicit ids.
+            autoreset_mode: what happens to a finished row; see :class:`gymnasium.vector.AutoresetMode`.
+            engine: ``"upstream"``, or a callable that makes a
+                :class:`~ttrl_env.simulation.SimulationEngine`.
+            num_workers: worker processes; default one a core.
+            settle_steps: steps of no motion before the first observation, counted nowhere.
+            fixture_seed: seed that places the fixtures; 0 is the published protocol.
+            seed: seed of the order of initial states, as in ``reset(seed=...)``.
+            render_mode: ``"rgb_array"`` or ``None``.
+        """
+        self.suite = tasks.get_suite(suite)
+        self.n_samples = check_positive_int("n_samples", n_samples)
+        self.num_groups, task_ids = _groups(suite, task_ids, num_groups)
+        self.num_envs = self.num_groups * self.n_samples
+        ladder = temperature_ladder(n_samples, base_temperature, temperature_range if test_time_rl else 0.0)
+        self.temperatures: NDArray[np.float32] = np.tile(ladder, self.num_groups)
+        self.groups: NDArray[np.int64] = np.repeat(np.arange(self.num_groups), self.n_samples)
+        self.test_time_rl = test_time_rl
+        check_choice("test_time_rl_reward", test_time_rl_reward, get_args(RewardName))
+        self._reward: RewardName = test_time_rl_reward if test_time_rl else "env_sparse"
+        self.max_steps = check_positive_int("max_steps", self.suite.horizon if max_steps is None else max_steps)
+        self.chunk_steps = check_positive_int("chunk_steps", chunk_steps)
+        self.autoreset_mode = _autoreset_mode(autoreset_mode)
+        self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
+        self.render_mode = check_choice("render_mode", render_mode, ("rgb_array",)) if render_mode else None
+        config = EngineConfig(
+            suite=suite,
+            num_rows=self.num_envs,
+            cameras=_cameras(cameras),
+            image_size=check_positive_int("image_size", image_size),
+            settle_steps=check_positive_int("settle_steps", settle_steps, minimum=0),
+            fixture_seed=check_positive_int("fixture_seed", fixture_seed, minimum=0),
+            num_workers=None if num_workers is None else check_positive_int("num_workers", num_workers, minimum=0),
+        )
+        self._set_spaces(config)
+        self._init_states = init_states
+        self._group_task_ids: NDArray[np.int64] = np.array(task_ids, dtype=np.int64)
+        self._seed_streams([np.random.SeedSequence().entropy if seed is None else seed])
+        self._episodes = Episodes(self.num_envs)
+        self.engine: SimulationEngine = make_engine(engine, config)
+
+    @property
+    def instructions(self) -> list[str]:
+        """The natural-language instruction of every row."""
+        return [tasks.get_task(self.suite.name, int(task)).instruction for task in self.task_ids]
+
+    @property
+    def task_ids(self) -> NDArray[np.int64]:
+        """The task every row plays, ``[num_envs]``."""
+        return self._group_task_ids[self.groups]
+
+    def reset(
+        self, *, seed: int | Sequence[int] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, NDArray], dict[str, Any]]:
+        """Start new episodes.
+
+        Args:
+            seed: restarts the groups' orders of initial states.
+            options: any of ``"task_ids"`` and ``"init_state_ids"`` (one a group: what it plays from
+                now on, and where the episodes begun here start) and ``"reset_mask"`` (bool
+                ``[num_envs]``: reset these rows only).
+        """
+        chosen = check_options("options", options, ("task_ids", "init_state_ids", "reset_mask"))
+        mask = self._reset_mask(chosen.get("reset_mask"))
+        if chosen.get("task_ids") is not None:
+            self._assign_tasks(chosen["task_ids"], mask)
+        if seed is not None:
+            self._seed_streams([seed] if isinstance(seed, (int, np.integer)) else [int(s) for s in seed])
+            self._episodes.episode[mask] = -1
+        rows = np.flatnonzero(mask)
+        if mask.all():  # rows that autoreset has set apart meet again
+            self._episodes.episode[:] = self._episodes.episode.max()
+        self._begin_episodes(rows, chosen.get("init_state_ids"))
+        return self._observations(), self._infos()
+
+    def step(
+        self, actions: ArrayLike
+    ) -> tuple[
+        dict[str, NDArray], NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]
+    ]:
+        """Execute one action, or one open-loop chunk of actions, in every row.
+
+        Args:
+            actions: ``[num_envs, 7]``, or ``[num_envs, chunk_steps, 7]`` when ``chunk_steps > 1``;
+                end-effector position and rotation deltas and the gripper (-1 opens, 1 closes). Values
+                beyond [-1, 1] are clipped by LIBERO's controller.
+
+        Returns:
+            observations, rewards ``[num_envs]`` float64, terminations, truncations, infos.
+        """
+        episodes = self._episodes
+        if (episodes.episode < 0).any():
+            raise ResetNeeded("step: call reset() before the first step")
+        finished = episodes.finished
+        chunks = self._chunks(actions, ~finished)
+        self._advance(np.flatnonzero(~finished), chunks)
+        newly = episodes.finished & ~finished
+        rewards = np.where(
+            newly, episode_reward(self._reward, episodes.success, episodes.finish_step, self.max_steps), 0.0
+        )
+        terminations, truncations = episodes.terminated.copy(), episodes.truncated.copy()
+        if self.autoreset_mode is AutoresetMode.NEXT_STEP and finished.any():
+            terminations[finished] = truncations[finished] = False
+            self._begin_episodes(np.flatnonzero(finished))
+        ended = self._final(newly) if self.autoreset_mode is AutoresetMode.SAME_STEP and newly.any() else {}
+        if ended:
+            self._begin_episodes(np.flatnonzero(newly))
+        return self._observations(), rewards, terminations, truncations, {**self._infos(), **ended}
+
+    def render(self) -> tuple[NDArray[np.uint8], ...] | None:
+        """Upright images of the first camera, one a row, as of the last observation."""
+        if self.render_mode is None:
+            return None
+        images = self.engine.observations[f"{self.engine.config.cameras[0]}_image"]
+        return tuple(image[::-1].copy() for image in images)
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Free the engine's processes, threads and GL contexts."""
+        if hasattr(self, "engine"):
+            self.engine.close()
+
+    def _set_spaces(self, config: EngineConfig) -> None:
+        single: dict[str, spaces.Space] = {}
+        for key, shape, dtype in layout(config):
+            if dtype is np.uint8:
+                single[key] = spaces.Box(0, 255, shape[1:], np.uint8)
+            else:
+                single[key] = spaces.Box(-np.inf, np.inf, shape[1:], np.float32)
+        shape = (ACTION_DIM,) if self.chunk_steps == 1 else (self.chunk_steps, ACTION_DIM)
+        self.single_observation_space = spaces.Dict(single)
+        self.single_action_space = spaces.Box(-1.0, 1.0, shape, np.float32)
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+        self.action_space = batch_space(self.single_action_space, self.num_envs)
+
+    def _seed_streams(self, entropy: Sequence[Any]) -> None:
+        self._entropy = [int(value) for value in entropy]
+        self._streams = [self._stream(group) for group in range(self.num_groups)]
+
+    def _stream(self, group: int) -> InitStateStream:
+        task_id = int(self._group_task_ids[group])
+        return InitStateStream(self.suite.name, task_id, self._init_states, [*self._entropy, group])
+
+    def _reset_mask(self, mask: Any) -> NDArray[np.bool_]:
+        if mask is None:
+            return np.ones(self.num_envs, dtype=np.bool_)
+        mask = np.asarray(mask)
+        if mask.shape != (self.num_envs,) or mask.dtype != np.bool_ or not mask.any():
+            raise ValueError(
+                f"options['reset_mask']: expected a bool array of shape ({self.num_envs},) with at least "
+                f"one True, got dtype {mask.dtype}, shape {mask.shape}, {np.count_nonzero(mask)} set"
+            )
+        return mask
+
+    def _assign_tasks(self, task_ids: Sequence[int], mask: NDArray[np.bool_]) -> None:
+        task_ids = self._one_a_group("task_ids", task_ids)
+        for group, task_id in enumerate(task_ids):
+            if tasks.check_task_id(self.suite.name, task_id, "options['task_ids']") == self._group_task_ids[group]:
+                continue
+            if not mask[self.groups == group].all():
+                raise ValueError(f"options['task_ids']: group {group} changes its task, so reset all its rows")
+            self._group_task_ids[group] = task_id
+            self._streams[group] = self._stream(group)
+
+    def _one_a_group(self, option: str, values: Sequence[int]) -> list[int]:
+        if len(values) != self.num_groups:
+            raise ValueError(
+                f"options[{option!r}]: expected one for each of {self.num_groups} groups, got {len(values)}"
+            )
+        return [int(value) for value in values]
+
+    def _begin_episodes(self, rows: NDArray[np.int64], init_state_ids: Sequence[int] | None = None) -> None:
+        """Reset ``rows`` to their groups' next initial states, or to one given for each group."""
+        episode = self._episodes.episode[rows] + 1
+        groups = self.groups[rows]
+        if init_state_ids is None:
+            states = [self._streams[group][k] for group, k in zip(groups, episode, strict=True)]
+        else:
+            given = self._one_a_group("init_state_ids", init_state_ids)
+            for group in set(groups.tolist()):
+                tasks.init_state_ids(self.suite.name, int(self._group_task_ids[group]), [given[group]])
+            states = [given[group] for group in groups]
+        self.engine.reset(rows.tolist(), self.task_ids[rows].tolist(), states)
+        self._episodes.begin(rows, episode, states)
+
+    def _chunks(self, actions: ArrayLike, active: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """``actions`` checked, as float64 ``[num_envs, chunk_steps, 7]``."""
+        chunks = np.asarray(actions, dtype=np.float64)
+        if chunks.shape != self.action_space.shape:
+            layout_ = "[num_envs, 7]" if self.chunk_steps == 1 else "[num_envs, chunk_steps, 7]"
+            raise ValueError(
+                f"actions: expected shape {self.action_space.shape} ({layout_}), got {chunks.shape}"
+            )
+        chunks = chunks.reshape(self.num_envs, self.chunk_steps, ACTION_DIM)
+        wrong = np.flatnonzero(active & ~np.isfinite(chunks).all(axis=(1, 2)))
+        if wrong.size:
+            raise ValueError(f"actions: expected finite values, got NaN or infinity in rows {wrong.tolist()}")
+        return chunks
+
+    def _advance(self, rows: NDArray[np.int64], chunks: NDArray[np.float64]) -> None:
+        if rows.size:
+            remaining = self.max_steps - self._episodes.finish_step[rows]
+            result = self.engine.step(rows.tolist(), chunks[rows], remaining.tolist())
+            self._episodes.advance(rows, result, self.max_steps)
+
+    def _observations(self) -> dict[str, NDArray]:
+        """Copies of the engine's arrays in the dtypes of the observation space."""
+        return {
+            key: array.astype(self.observation_space[key].dtype)
+            for key, array in self.engine.observations.items()
+        }
+
+    def _infos(self, rows: NDArray[np.bool_] | None = None) -> dict[str, Any]:
+        """Every row's info with Gymnasium's ``_key`` masks, set for ``rows`` (default all)."""
+        values = {
+            **self._episodes.infos(),
+            "temperature": self.temperatures.copy(),
+            "group": self.groups.copy(),
+            "task_id": self.task_ids,
+        }
+        mask = np.ones(self.num_envs, dtype=np.bool_) if rows is None else rows
+        return {**values, **{f"_{key}": mask.copy() for key in values}}
+
+    def _final(self, rows: NDArray[np.bool_]) -> dict[str, Any]:
+        """``final_obs`` and ``final_info`` of rows about to be reset, in Gymnasium's form."""
+        observations = self._observations()
+        final_obs = np.full(self.num_envs, None, dtype=object)
+        for row in np.flatnonzero(rows):
+            final_obs[row] = {key: array[row].copy() for key, array in observations.items()}
+        final_info = self._infos(rows)
+        return {"final_obs": final_obs, "_final_obs": rows, "final_info": final_info, "_final_info": rows.copy()}
+
+
+def make_vec(
+    num_envs: int = 1,
+    *,
+    suite: str,
+    task_ids: Sequence[int] | None = None,
+    task_id: int | None = None,
+    n_samples: int | None = None,
+    **kwargs: Any,
+) -> TTRLVectorEnv:
+    """Entry point of ``gym.make_vec``: ``num_envs`` rows in groups of ``n_samples``.
+
+    Without ``n_samples`` each task is one group. ``task_id`` stands for a single task; it is what
+    the ids of single tasks (``ttrl_env/LiberoSpatial-3-v0``) set. Other keywords as in
+    :class:`TTRLVectorEnv`.
+    """
+    if task_ids is None:
+        task_ids = (0,) if task_id is None else (task_id,)
+    check_positive_int("num_envs", num_envs)
+    if n_samples is None:
+        n_samples = max(num_envs // max(len(task_ids), 1), 1)
+    check_positive_int("n_samples", n_samples)
+    if num_envs % n_samples:
+        raise ValueError(
+            f"num_envs: expected a multiple of n_samples={n_samples} (groups are whole), got {num_envs}"
+        )
+    return TTRLVectorEnv(suite, task_ids, n_samples, num_groups=num_envs // n_samples, **kwargs)
+
+
+def _groups(suite: str, task_ids: Sequence[int], num_groups: int | None) -> tuple[int, list[int]]:
+    """The number of groups and the task of each."""
+    if isinstance(task_ids, (int, np.integer)) or not len(task_ids):
+        raise ValueError(f"task_ids: expected a non-empty sequence of task ids, got {task_ids!r}")
+    ids = [tasks.check_task_id(suite, task_id, "task_ids") for task_id in task_ids]
+    num_groups = len(ids) if num_groups is None else check_positive_int("num_groups", num_groups)
+    if num_groups % len(ids):
+        raise ValueError(
+            f"num_groups: expected a multiple of the {len(ids)} task_ids, so that each has as many groups, "
+            f"got {num_groups} (num_envs / n_samples groups)"
+        )
+    return num_groups, ids * (num_groups // len(ids))
+
+
+def _cameras(cameras: Sequence[CameraName]) -> tuple[str, ...]:
+    if isinstance(cameras, str) or not len(cameras):
+        raise ValueError(f"cameras: expected a non-empty sequence of camera names, got {cameras!r}")
+    return tuple(check_choice("cameras", camera, get_args(CameraName)) for camera in cameras)
+
+
+def _autoreset_mode(mode: AutoresetMode | str) -> AutoresetMode:
+    if isinstance(mode, AutoresetMode):
+        return mode
+    names = {str(member.value).lower(): member for member in AutoresetMode}
+    names.update({member.name.lower(): member for member in AutoresetMode})
+    check_choice("autoreset_mode", str(mode).lower(), tuple(names))
+    return names[str(mode).lower()]
