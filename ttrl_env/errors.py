@@ -22,6 +22,10 @@ class EnvironmentDiedError(TTRLError, RuntimeError):
     """A simulation process ended or raised; the message holds its traceback and its task."""
 
 
+class CheckpointError(TTRLError, ValueError):
+    """A checkpoint that is missing, incomplete or of another shape."""
+
+
 def unknown_name(argument: str, got: object, known: Iterable[object], hint: str = "") -> UnknownNameError:
     """An error that says which argument was wrong, what came, what exists and what is nearest."""
     names = [str(name) for name in known]

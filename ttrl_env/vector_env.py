@@ -359,8 +359,13 @@ def make_vec(
     the ids of single tasks (``ttrl_env/LiberoSpatial-3-v0``) set. Other keywords as in
     :class:`TTRLVectorEnv`.
     """
+    if task_ids is not None and task_id is not None:
+        raise ValueError(
+            f"task_ids, task_id: give one of them, got task_ids={task_ids!r} and task_id={task_id!r} "
+            f"(ids of single tasks set task_id; use the suite's id for task_ids)"
+        )
     if task_ids is None:
-        task_ids = (0,) if task_id is None else (task_id,)
+        task_ids = (task_id or 0,)
     check_positive_int("num_envs", num_envs)
     if n_samples is None:
         n_samples = max(num_envs // max(len(task_ids), 1), 1)

@@ -1,0 +1,120 @@
+"""One LIBERO task as an ordinary Gymnasium environment: row 0 of a one-row vector environment."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector import AutoresetMode
+from numpy.typing import ArrayLike, NDArray
+
+from ttrl_env.checks import check_options
+from ttrl_env.simulation import CONTROL_FREQ_HZ
+from ttrl_env.vector_env import TTRLVectorEnv
+
+
+class LiberoEnv(gym.Env):
+    """A LIBERO task with the observations, rewards and infos of :class:`ttrl_env.vector_env.TTRLVectorEnv`.
+
+    The observation dictionary is shown in :mod:`ttrl_env.vector_env`; arrays have no row axis here,
+    and infos are plain values: ``success``, ``finish_step``, ``temperature``, ``group``, ``task_id``,
+    ``init_state_id``, ``episode`` and ``failure``.
+
+    The simulation runs in a worker process of its own, so that neither its OpenGL context nor its use
+    of NumPy's global random generator touches the caller's; ``num_workers=0`` keeps it in this process.
+
+    Example:
+        >>> import gymnasium as gym, ttrl_env  # doctest: +SKIP
+        >>> env = gym.make("ttrl_env/LiberoSpatial-v0", task_id=0)
+        >>> observation, info = env.reset(seed=0)
+        >>> env.unwrapped.instruction
+        'pick up the black bowl between the plate and the ramekin and place it on the plate'
+    """
+
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": CONTROL_FREQ_HZ}  # noqa: RUF012
+
+    def __init__(self, suite: str, task_id: int = 0, **kwargs: Any) -> None:
+        """Build the environment; the simulation is built by the first ``reset``.
+
+        Args:
+            suite: a LIBERO or LIBERO-PRO suite, e.g. ``"libero_spatial"``.
+            task_id: the task within the suite.
+            **kwargs: keywords of :class:`ttrl_env.vector_env.TTRLVectorEnv` that make sense for a
+                single row: ``base_temperature``, ``test_time_rl``, ``test_time_rl_reward``,
+                ``max_steps``, ``chunk_steps``, ``image_size``, ``cameras``, ``init_states``,
+                ``engine``, ``num_workers``, ``settle_steps``, ``fixture_seed``, ``seed``,
+                ``render_mode``.
+        """
+        for keyword in ("task_ids", "n_samples", "num_groups", "autoreset_mode"):
+            if keyword in kwargs:
+                raise TypeError(
+                    f"{keyword}: a single environment has one row of one task and never resets itself; "
+                    f"use gym.make_vec for {keyword}={kwargs[keyword]!r}"
+                )
+        self._rows = TTRLVectorEnv(suite, (task_id,), 1, autoreset_mode=AutoresetMode.DISABLED, **kwargs)
+        self.observation_space = self._rows.single_observation_space
+        self.action_space = self._rows.single_action_space
+        self.render_mode = self._rows.render_mode
+
+    @property
+    def instruction(self) -> str:
+        """What the policy is told to do."""
+        return self._rows.instructions[0]
+
+    @property
+    def max_steps(self) -> int:
+        """The horizon in policy steps."""
+        return self._rows.max_steps
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, NDArray], dict[str, Any]]:
+        """Start an episode from the split's next initial state.
+
+        Args:
+            seed: restarts the order of initial states.
+            options: ``"init_state_id"`` chooses the initial state of this episode, ``"task_id"`` the
+                task from now on.
+        """
+        super().reset(seed=seed)
+        chosen = check_options("options", options, ("task_id", "init_state_id"))
+        observations, infos = self._rows.reset(
+            seed=seed, options={f"{name}s": [value] for name, value in chosen.items()}
+        )
+        return _row(observations), _info(infos)
+
+    def step(self, action: ArrayLike) -> tuple[dict[str, NDArray], float, bool, bool, dict[str, Any]]:
+        """Execute one action ``[7]``, or one open-loop chunk ``[chunk_steps, 7]``.
+
+        After the end of the episode further steps do nothing until ``reset``.
+        """
+        if np.shape(action) != self.action_space.shape:
+            raise ValueError(f"action: expected shape {self.action_space.shape}, got {np.shape(action)}")
+        observations, rewards, terminations, truncations, infos = self._rows.step(np.asarray(action)[None])
+        return (
+            _row(observations),
+            float(rewards[0]),
+            bool(terminations[0]),
+            bool(truncations[0]),
+            _info(infos),
+        )
+
+    def render(self) -> NDArray[np.uint8] | None:
+        """The upright image of the first camera as of the last observation."""
+        images = self._rows.render()
+        return None if images is None else images[0]
+
+    def close(self) -> None:
+        """End the simulation; safe to call twice."""
+        self._rows.close()
+
+
+def _row(observations: dict[str, NDArray]) -> dict[str, NDArray]:
+    return {key: array[0] for key, array in observations.items()}
+
+
+def _info(infos: dict[str, Any]) -> dict[str, Any]:
+    """Row 0's infos as plain Python values, without Gymnasium's ``_key`` masks."""
+    row = {key: values[0] for key, values in infos.items() if not key.startswith("_")}
+    return {key: value.item() if isinstance(value, np.generic) else value for key, value in row.items()}
