@@ -1,1 +1,12 @@
-"""See the package README."""
+"""Token sampling and token log-probabilities for policies whose every row has its own temperature.
+
+One definition, several paths that agree: a plain PyTorch reference (the specification), a CPU path and
+Triton kernels. See the README beside this file for the maths and the random-number contract.
+"""
+
+from __future__ import annotations
+
+from ttrl_env.kernels.logprobs import token_logprobs
+from ttrl_env.kernels.sampling import SampledTokens, sample_tokens
+
+__all__ = ["SampledTokens", "sample_tokens", "token_logprobs"]

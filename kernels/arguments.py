@@ -1,0 +1,111 @@
+"""Argument checks of the public functions: errors name the argument, what was expected and what came.
+
+None of them reads a value from a GPU, so none makes the host wait.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def check_logits(logits: Any, dtypes: tuple[torch.dtype, ...], argument: str = "logits") -> None:
+    """Raise unless ``logits`` is a ``[rows, vocab]`` tensor of one of ``dtypes`` on a CPU or CUDA device."""
+    _check_tensor(argument, logits)
+    if logits.dtype not in dtypes:
+        raise TypeError(f"{argument}: expected one of {_names(dtypes)}, got {logits.dtype}")
+    if logits.ndim != 2 or logits.shape[1] == 0:
+        raise ValueError(
+            f"{argument}: expected shape [rows, vocab] with vocab of at least 1, got {list(logits.shape)};"
+            " flatten leading dimensions with logits.flatten(0, -2)"
+        )
+    if logits.device.type not in ("cpu", "cuda"):
+        raise ValueError(f"{argument}: expected a tensor on a CPU or CUDA device, got {logits.device}")
+
+
+def check_rows(argument: str, value: Any, logits: Tensor, dtype: torch.dtype) -> None:
+    """Raise unless ``value`` is ``[rows]`` of ``dtype`` on the device of ``logits``."""
+    _check_tensor(argument, value)
+    if value.dtype != dtype:
+        raise TypeError(f"{argument}: expected {dtype}, got {value.dtype}; convert with .to({dtype})")
+    if value.shape != logits.shape[:1]:
+        raise ValueError(
+            f"{argument}: expected shape [{logits.shape[0]}], one value for each row, got {list(value.shape)}"
+        )
+    if value.device != logits.device:
+        raise ValueError(
+            f"{argument}: expected a tensor on {logits.device} like the logits, got {value.device}"
+        )
+
+
+def check_temperature_values(temperatures: Tensor) -> None:
+    """Raise if a temperature held by the CPU is negative, NaN or infinite."""
+    if temperatures.device.type != "cpu":
+        return
+    good = temperatures.isfinite() & (temperatures >= 0)
+    if not good.all():
+        row = int(good.long().argmin())
+        raise ValueError(
+            f"temperatures: expected finite values of at least 0 (0 is greedy), got {temperatures[row].item()}"
+            f" in row {row}"
+        )
+
+
+def check_token_values(tokens: Tensor, lo: int, hi: int) -> None:
+    """Raise if a token id held by the CPU is outside ``[lo, hi)``."""
+    if tokens.device.type != "cpu":
+        return
+    good = (tokens >= lo) & (tokens < hi)
+    if not good.all():
+        row = int(good.long().argmin())
+        raise ValueError(
+            f"tokens: expected ids in [{lo}, {hi}), the window, got {tokens[row].item()} in row {row};"
+            " ids count from the start of the full vocabulary"
+        )
+
+
+def check_step(step: Any, logits: Tensor) -> None:
+    """Raise unless ``step`` is an int64 in Python or a 0-d int64 tensor on the device of ``logits``."""
+    if isinstance(step, Tensor):
+        if step.dtype != torch.int64:
+            raise TypeError(
+                f"step: expected an int or a 0-d torch.int64 tensor, got a tensor of {step.dtype}"
+            )
+        if step.ndim != 0:
+            raise ValueError(
+                f"step: expected an int or a 0-d tensor, got a tensor of shape {list(step.shape)}"
+            )
+        if step.device != logits.device:
+            raise ValueError(f"step: expected a tensor on {logits.device} like the logits, got {step.device}")
+    elif isinstance(step, bool) or not isinstance(step, int):
+        raise TypeError(f"step: expected an int or a 0-d torch.int64 tensor, got {step!r}")
+    elif not -(2**63) <= step < 2**63:
+        raise ValueError(f"step: expected a 64-bit integer, got {step}")
+
+
+def check_window(window: Any, vocab: int) -> tuple[int, int]:
+    """The window as ``(lo, hi)``, the whole vocabulary where it is ``None``."""
+    if window is None:
+        return 0, vocab
+    if not isinstance(window, (tuple, list)) or len(window) != 2:
+        raise TypeError(f"window: expected (lo, hi), a pair of ints, or None, got {window!r}")
+    lo, hi = window
+    for bound in (lo, hi):
+        if isinstance(bound, bool) or not isinstance(bound, int):
+            raise TypeError(f"window: expected (lo, hi), a pair of ints, or None, got {window!r}")
+    if not 0 <= lo < hi <= vocab:
+        raise ValueError(
+            f"window: expected 0 <= lo < hi <= {vocab} (the vocabulary), half open, got ({lo}, {hi})"
+        )
+    return lo, hi
+
+
+def _check_tensor(argument: str, value: Any) -> None:
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{argument}: expected a torch.Tensor, got {type(value).__name__}")
+
+
+def _names(dtypes: tuple[torch.dtype, ...]) -> str:
+    return ", ".join(str(dtype) for dtype in dtypes)

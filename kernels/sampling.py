@@ -1,0 +1,112 @@
+"""``sample_tokens``: draw one token a row, with its log-probability and the entropy, in one pass."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ttrl_env.kernels import arguments
+from ttrl_env.kernels.sampling_reference import sample_tokens_reference
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampledTokens:
+    """One draw a row. All tensors are ``[rows]``, on the device of the logits."""
+
+    tokens: Tensor
+    """int64 token ids in the full vocabulary, always inside the window."""
+    logprobs: Tensor
+    """float32 log-probability of the token under the distribution it was drawn from, at most 0."""
+    entropies: Tensor
+    """float32 entropy of that distribution, in nats."""
+    valid: Tensor
+    """bool; False where the row's logits hold NaN or +inf, or nothing but -inf."""
+
+    @classmethod
+    def empty(cls, rows: int, device: torch.device | str = "cpu") -> SampledTokens:
+        """Uninitialised tensors to pass as ``out``, for example to a captured CUDA graph."""
+        return cls(
+            tokens=torch.empty(rows, dtype=torch.int64, device=device),
+            logprobs=torch.empty(rows, dtype=torch.float32, device=device),
+            entropies=torch.empty(rows, dtype=torch.float32, device=device),
+            valid=torch.empty(rows, dtype=torch.bool, device=device),
+        )
+
+
+def sample_tokens(
+    logits: Tensor,
+    temperatures: Tensor,
+    seeds: Tensor,
+    step: int | Tensor = 0,
+    *,
+    window: tuple[int, int] | None = None,
+    greedy: Tensor | None = None,
+    out: SampledTokens | None = None,
+) -> SampledTokens:
+    """Draw a token a row from ``softmax(logits[:, lo:hi] / temperature)``.
+
+    The draw of a row depends on its own seed, step, logits and temperature, and on nothing else: not on
+    the other rows, its position among them, or the device.
+
+    Args:
+        logits: ``[rows, vocab]`` float32, bfloat16 or float16, any strides.
+        temperatures: ``[rows]`` float32, finite and not negative. 0 is greedy: the most likely token, the
+            lowest id among equals, with log-probability 0 and entropy 0.
+        seeds: ``[rows]`` int64, any value.
+        step: an int, or a 0-d int64 tensor on the device of the logits (so that a captured CUDA graph can
+            advance it). The same seed at another step gives an independent draw.
+        window: ``(lo, hi)``, half open, restricts the draw to these token ids and renormalises.
+        greedy: ``[rows]`` bool; True treats the row as if its temperature were 0.
+        out: where to write, made by ``SampledTokens.empty``; it is returned.
+
+    Returns:
+        :class:`SampledTokens`. A row that cannot be sampled (NaN, +inf, or only -inf in the window) has
+        ``valid`` False, the window's first token, log-probability -inf and entropy 0.
+
+    Raises:
+        TypeError: an argument of the wrong type or dtype.
+        ValueError: a wrong shape, mixed devices, an empty or overlapping window, or, on the CPU, a negative
+            or non-finite temperature. On a GPU the temperatures are not looked at by the host: such a row
+            comes back with ``valid`` False.
+    """
+    arguments.check_logits(logits, (torch.float32, torch.bfloat16, torch.float16))
+    rows, vocab = logits.shape
+    arguments.check_rows("temperatures", temperatures, logits, torch.float32)
+    arguments.check_rows("seeds", seeds, logits, torch.int64)
+    arguments.check_temperature_values(temperatures)
+    arguments.check_step(step, logits)
+    if greedy is not None:
+        arguments.check_rows("greedy", greedy, logits, torch.bool)
+    lo, hi = arguments.check_window(window, vocab)
+    if out is None:
+        out = SampledTokens.empty(rows, logits.device)
+    else:
+        _check_out(out, logits)
+    if rows == 0:
+        return out
+
+    inside = logits.detach()[:, lo:hi]
+    if logits.device.type == "cuda":
+        from ttrl_env.kernels.sampling_triton import launch_sample_tokens
+
+        launch_sample_tokens(inside, temperatures, seeds, step, greedy, lo, out)
+    else:
+        tokens, logprobs, entropies, valid = sample_tokens_reference(
+            inside, temperatures, seeds, step, greedy
+        )
+        out.tokens.copy_(tokens + lo)
+        out.logprobs.copy_(logprobs)
+        out.entropies.copy_(entropies)
+        out.valid.copy_(valid)
+    return out
+
+
+def _check_out(out: SampledTokens, logits: Tensor) -> None:
+    if not isinstance(out, SampledTokens):
+        raise TypeError(f"out: expected SampledTokens (see SampledTokens.empty), got {type(out).__name__}")
+    arguments.check_rows("out.tokens", out.tokens, logits, torch.int64)
+    arguments.check_rows("out.logprobs", out.logprobs, logits, torch.float32)
+    arguments.check_rows("out.entropies", out.entropies, logits, torch.float32)
+    arguments.check_rows("out.valid", out.valid, logits, torch.bool)
