@@ -22,6 +22,10 @@ class EnvironmentDiedError(TTRLError, RuntimeError):
     """A simulation process ended or raised; the message holds its traceback and its task."""
 
 
+class ConfigError(TTRLError, ValueError):
+    """A configuration value of the wrong type or out of range."""
+
+
 class CheckpointError(TTRLError, ValueError):
     """A checkpoint that is missing, incomplete or of another shape."""
 

@@ -1,1 +1,7 @@
-"""See the package README."""
+"""Vision-language-action policies behind one protocol."""
+
+from ttrl_env.agents.policies.loading import load_policy
+from ttrl_env.agents.policies.protocol import PolicyInputs, TokenPolicy
+from ttrl_env.agents.policies.tiny_vla import TinyVLA, TinyVLAConfig
+
+__all__ = ["PolicyInputs", "TinyVLA", "TinyVLAConfig", "TokenPolicy", "load_policy"]

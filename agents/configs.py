@@ -1,0 +1,140 @@
+"""The configuration of training and evaluation: frozen dataclasses, a docstring under each field.
+
+``ttrl train --help`` prints these docstrings; presets (``agents/presets``) and the command line give
+the values; :mod:`ttrl_env.agents.config_loading` composes and checks them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnvConfig:
+    """Which tasks are played and how."""
+
+    suite: str = "libero_spatial"
+    """LIBERO or LIBERO-PRO suite; `ttrl tasks` lists them."""
+    task_ids: tuple[int, ...] = (0,)
+    """Tasks of the suite; the groups of successive rollouts take them in turn."""
+    n_samples: int = 8
+    """Replicas of each group, all from one initial state (SimpleVLA-RL: data.n_samples)."""
+    num_groups: int = 1
+    """Groups played at once; there are num_groups * n_samples simulations."""
+    max_steps: int | None = None
+    """Horizon in policy steps (SimpleVLA-RL: actor_rollout_ref.model.max_steps); null: the suite's."""
+    image_size: int = 128
+    """Height and width of the rendered images, pixels."""
+    engine: str = "upstream"
+    """Simulation engine: "upstream" runs unmodified LIBERO environments in worker processes."""
+    num_workers: int | None = None
+    """Worker processes; null: one a core."""
+    fixture_seed: int = 0
+    """Seed of the fixtures' poses; 0 is the published protocol."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyConfig:
+    """Which policy is trained."""
+
+    path: str | None = None
+    """Folder of the policy to start from (written by save_pretrained); null: a new TinyVLA."""
+    image_size: int = 64
+    """A new TinyVLA's input size in pixels; env.image_size is a multiple of it."""
+    chunk_steps: int = 8
+    """A new TinyVLA's actions a chunk."""
+    hidden_size: int = 128
+    """A new TinyVLA's width."""
+    device: str = "auto"
+    """"auto" (a GPU if there is one), "cpu", "cuda" or "cuda:1"."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PPOConfig:
+    """The policy update."""
+
+    learning_rate: float = 1e-4
+    """AdamW's step size, constant."""
+    weight_decay: float = 0.0
+    """AdamW's decoupled weight decay."""
+    epochs: int = 1
+    """Passes over each rollout."""
+    minibatch_trajectories: int = 0
+    """Trajectories per optimiser step; 0: all of the rollout's in one."""
+    micro_batch_chunks: int = 128
+    """Chunks per forward and backward pass; bounds memory, does not change the result."""
+    clip_low: float = 0.2
+    """The probability ratio may fall to 1 - clip_low before its gradient is cut."""
+    clip_high: float = 0.28
+    """The probability ratio may rise to 1 + clip_high (DAPO's "clip higher")."""
+    entropy_coef: float = 0.0
+    """Weight of the entropy bonus."""
+    max_grad_norm: float = 1.0
+    """Gradients are scaled down to this norm."""
+    advantage_scale: str = "std"
+    """"std" divides by the group's reward spread (GRPO), "none" does not (Dr.GRPO)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalConfig:
+    """Held-out evaluation."""
+
+    every: int = 10
+    """Iterations between evaluations; 0: only before and after training."""
+    init_states: str = "held_out"
+    """"held_out" (the last 10 of 50), "train" or "all" (the published 50-state protocol)."""
+    episodes_per_task: int = 0
+    """Initial states evaluated per task; 0: every one of the split."""
+    temperature: float = 0.0
+    """Sampling temperature; 0 is greedy."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Everything a training run is made of; saved with each checkpoint."""
+
+    preset: str = "tiny-cpu"
+    """Named set of values to start from."""
+    test_time_rl: bool = False
+    """True: temperature ladder and efficiency reward. False: ordinary RL, one temperature, binary reward."""
+    test_time_rl_reward: str = "efficiency"
+    """Reward under test_time_rl: "efficiency" is 1 / (1 + steps / max_steps) on success, "env_sparse" is 1."""
+    base_temperature: float = 0.6
+    """Sampling temperature of a group's first replica; without test_time_rl, of all."""
+    temperature_range: float = 0.3
+    """How much hotter a group's last replica samples under test_time_rl."""
+    iterations: int = 100
+    """Rollout and update, this many times."""
+    seed: int = 0
+    """Seed of initial states, token sampling, minibatches and a new policy's weights."""
+    output_dir: str = "runs/ttrl"
+    """Folder of checkpoints, metrics and reports."""
+    resume: str | None = None
+    """Continue a run: "auto" takes output_dir's last checkpoint, else a checkpoint's folder."""
+    checkpoint_every: int = 10
+    """Iterations between checkpoints; the last iteration always writes one."""
+    keep_checkpoints: int = 2
+    """Older checkpoints than this many are deleted."""
+    wandb_project: str | None = None
+    """Also log to this Weights & Biases project (pip install 'ttrl-env[wandb]')."""
+    env: EnvConfig = field(default_factory=EnvConfig)
+    policy: PolicyConfig = field(default_factory=PolicyConfig)
+    ppo: PPOConfig = field(default_factory=PPOConfig)
+    eval: EvalConfig = field(default_factory=EvalConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig:
+    """Evaluation of one checkpoint (`ttrl eval`)."""
+
+    checkpoint: str = "???"
+    """Training checkpoint, run folder or policy folder to evaluate."""
+    num_envs: int = 4
+    """Simulations at once."""
+    seed: int = 0
+    """Seed of the token sampling (unused when greedy)."""
+    output: str | None = None
+    """File the JSON report is written to; null: only printed."""
+    env: EnvConfig = field(default_factory=EnvConfig)
+    policy: PolicyConfig = field(default_factory=PolicyConfig)
+    eval: EvalConfig = field(default_factory=EvalConfig)

@@ -1,0 +1,144 @@
+"""What is measured at every iteration, and where it is written: JSON lines, TensorBoard, W&B."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import psutil
+from torch.utils.tensorboard import SummaryWriter
+
+from ttrl_env.agents.ppo import UpdateReport
+from ttrl_env.agents.rollout import Rollout
+from ttrl_env.errors import MissingDependencyError
+
+
+def rollout_metrics(rollout: Rollout) -> dict[str, Any]:
+    """Success apart from reward, the reward spread of each group, temperatures and times."""
+    groups = np.unique(rollout.groups)
+    spread = [float(rollout.rewards[rollout.groups == group].std()) for group in groups]
+    solved = rollout.finish_steps[rollout.success]
+    entropy = rollout.entropies[rollout.mask]
+    return {
+        "rollout/success_rate": float(rollout.success.mean()),
+        "rollout/reward_mean": float(rollout.rewards.mean()),
+        "rollout/reward_spread": float(np.mean(spread)),
+        "rollout/steps_to_success": float(solved.mean()) if solved.size else None,
+        "rollout/entropy": float(entropy.mean()),
+        "rollout/temperature_min": float(rollout.temperatures.min()),
+        "rollout/temperature_max": float(rollout.temperatures.max()),
+        "rollout/reward_spread_of_group": spread,
+        "rollout/temperatures": rollout.temperatures.tolist(),
+        "rollout/rewards": rollout.rewards.tolist(),
+        "rollout/success": rollout.success.tolist(),
+        "rollout/finish_steps": rollout.finish_steps.tolist(),
+        "rollout/task_ids": rollout.task_ids.tolist(),
+        "rollout/init_state_ids": rollout.init_state_ids.tolist(),
+        "seconds/simulation": rollout.simulation_seconds,
+        "seconds/policy": rollout.policy_seconds,
+    }
+
+
+def update_metrics(report: UpdateReport) -> dict[str, Any]:
+    """The update's diagnostics, before its first step and at its last."""
+    named = {"first": report.first, "last": report.last}
+    diagnostics = {
+        f"update/{name}_{when}": value
+        for when, values in named.items()
+        if values is not None
+        for name, value in asdict(values).items()
+    }
+    return {
+        **diagnostics,
+        "update/logprob_difference": report.logprob_difference,
+        "update/grad_norm": report.grad_norm,
+        "update/steps": report.steps,
+        "update/skipped_steps": report.skipped_steps,
+        "update/dropped_groups": report.dropped_groups,
+        "seconds/update": report.seconds,
+    }
+
+
+def memory_gigabytes() -> float:
+    """Proportional memory of this process and its workers (shared pages counted once), gigabytes."""
+    process = psutil.Process()
+    total = 0
+    for each in (process, *process.children(recursive=True)):
+        try:
+            info = each.memory_full_info()
+        except psutil.NoSuchProcess:
+            continue
+        total += getattr(info, "pss", info.rss)
+    return total / 1e9
+
+
+class MetricsWriter:
+    """Writes one record an iteration to ``metrics.jsonl``, TensorBoard and, if asked for, W&B."""
+
+    def __init__(
+        self, output_dir: str | Path, *, completed: int, wandb_project: str | None, config: Any
+    ) -> None:
+        """Continue the files of a run of which ``completed`` iterations stand."""
+        folder = Path(output_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        self._file = folder / "metrics.jsonl"
+        _drop_later_records(self._file, completed)
+        self._tensorboard = SummaryWriter(str(folder / "tensorboard"), purge_step=completed + 1)
+        self._wandb = _start_wandb(wandb_project, config) if wandb_project else None
+
+    def write(self, iteration: int, metrics: Mapping[str, Any]) -> None:
+        """Record the metrics of an iteration (counted from 1); lists go to the JSON lines only."""
+        with self._file.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"iteration": iteration, **metrics}) + "\n")
+        scalars = {key: value for key, value in metrics.items() if isinstance(value, (int, float))}
+        for key, value in scalars.items():
+            self._tensorboard.add_scalar(key, value, iteration)
+        self._tensorboard.flush()
+        if self._wandb is not None:
+            self._wandb.log(scalars, step=iteration)
+
+    def __enter__(self) -> MetricsWriter:
+        """Nothing to do: files are open."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the files."""
+        self._tensorboard.close()
+        if self._wandb is not None:
+            self._wandb.finish()
+
+
+def read_metrics(output_dir: str | Path) -> list[dict[str, Any]]:
+    """The records of a run, in order."""
+    text = (Path(output_dir) / "metrics.jsonl").read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def _drop_later_records(file: Path, completed: int) -> None:
+    """Drop records of iterations that a resumed run plays again."""
+    if not file.is_file():
+        return
+    lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+    whole = [line for line in lines if line.endswith("\n")]  # a killed process may leave half a line
+    kept = [line for line in whole if json.loads(line)["iteration"] <= completed]
+    draft = file.with_suffix(".draft")
+    draft.write_text("".join(kept), encoding="utf-8")
+    os.replace(draft, file)
+
+
+def _start_wandb(project: str, config: Any) -> Any:
+    try:
+        import wandb
+    except ImportError as error:
+        raise MissingDependencyError(
+            "wandb_project: Weights & Biases is not installed. Install it with: pip install 'ttrl-env[wandb]'"
+        ) from error
+    return wandb.init(project=project, config=config)

@@ -1,0 +1,192 @@
+"""TinyVLA: a vision-language-action policy small enough to train on a CPU.
+
+A convolutional encoder conditioned on the instruction (FiLM, Perez et al. 2018) gives an 8 x 8 grid
+of visual tokens; one learned query for each action token attends to them and is classified into 256
+bins. As in OpenVLA-OFT, all tokens of a chunk are decoded in parallel.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import zlib
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from ttrl_env.agents.action_tokenizer import NUM_ACTION_TOKENS, decode_tokens
+from ttrl_env.agents.policies.protocol import PolicyInputs
+from ttrl_env.simulation import ACTION_DIM
+
+
+class TinyVLAConfig(PreTrainedConfig):
+    """Shape of a :class:`TinyVLA`."""
+
+    model_type = "tiny_vla"
+
+    camera: str = "agentview"
+    """Whose image the policy sees (observation key ``<camera>_image``)."""
+    image_size: int = 64
+    """Height and width the image is averaged down to; a multiple of 16."""
+    chunk_steps: int = 8
+    """Actions decoded from one observation and executed open loop."""
+    hidden_size: int = 128
+    """Width of tokens and queries."""
+    num_layers: int = 2
+    """Decoder layers."""
+    num_heads: int = 4
+    """Attention heads."""
+    word_buckets: int = 1024
+    """Words of the instruction are hashed into this many embeddings."""
+    max_words: int = 24
+    """Words of the instruction that are read; further ones are ignored."""
+
+
+class TinyVLA(PreTrainedModel):
+    """Implements :class:`ttrl_env.agents.policies.protocol.TokenPolicy`."""
+
+    config: TinyVLAConfig
+    config_class = TinyVLAConfig
+    main_input_name = "pixels"
+
+    def __init__(self, config: TinyVLAConfig) -> None:
+        super().__init__(config)
+        self.chunk_steps = config.chunk_steps
+        width = config.hidden_size
+        # padding_idx 0 keeps absent words at zero: the sum over words ignores them
+        self.words = nn.Embedding(config.word_buckets + 1, width, padding_idx=0)
+        self.encoder = _FiLMEncoder(width)
+        self.grid_position = nn.Parameter(torch.zeros((config.image_size // 16) ** 2, width))
+        self.step_query = nn.Parameter(torch.zeros(config.chunk_steps, 1, width))
+        self.dim_query = nn.Parameter(torch.zeros(1, ACTION_DIM, width))
+        self.decoder = nn.ModuleList(_DecoderLayer(width, config.num_heads) for _ in range(config.num_layers))
+        self.norm = nn.LayerNorm(width)
+        self.head = nn.Linear(width, NUM_ACTION_TOKENS)
+        self.post_init()
+
+    def prepare(self, observations: dict[str, NDArray], instructions: Sequence[str]) -> PolicyInputs:
+        """``pixels`` uint8 ``[rows, 3, S, S]`` and ``word_ids`` int64 ``[rows, max_words]``."""
+        key = f"{self.config.camera}_image"
+        if key not in observations:
+            raise ValueError(f"observations: TinyVLA needs {key!r}, got {sorted(observations)}")
+        # LIBERO's images are upside down and VLAs are trained on them rotated by 180 degrees.
+        upright = np.ascontiguousarray(observations[key][:, ::-1, ::-1].transpose(0, 3, 1, 2))
+        pixels = _shrink(torch.from_numpy(upright), self.config.image_size)
+        ids = [_word_ids(text, self.config.word_buckets, self.config.max_words) for text in instructions]
+        return {"pixels": pixels, "word_ids": torch.tensor(ids, dtype=torch.int64)}
+
+    def action_logits(self, inputs: PolicyInputs) -> Tensor:
+        """See :meth:`ttrl_env.agents.policies.protocol.TokenPolicy.action_logits`."""
+        return self(inputs["pixels"], inputs["word_ids"])
+
+    def forward(self, pixels: Tensor, word_ids: Tensor) -> Tensor:
+        """Logits ``[rows, chunk_steps * 7, 256]`` float32 of pixels ``[rows, 3, S, S]`` and word ids."""
+        device = self.head.weight.device
+        instruction = self.words(word_ids.to(device)).sum(dim=1)
+        grid = self.encoder(pixels.to(device).float() / 127.5 - 1.0, instruction)
+        memory = torch.cat([grid + self.grid_position, instruction[:, None]], dim=1)
+        queries = (self.step_query + self.dim_query).reshape(1, -1, self.config.hidden_size)
+        queries = queries.expand(len(pixels), -1, -1)
+        for layer in self.decoder:
+            queries = layer(queries, memory)
+        return self.head(self.norm(queries)).float()
+
+    def decode(self, tokens: Tensor) -> NDArray[np.float64]:
+        """Actions ``[rows, chunk_steps, 7]``: bin centres, as the environment takes them."""
+        return decode_tokens(tokens.cpu().numpy()).reshape(len(tokens), self.chunk_steps, ACTION_DIM)
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if module is self:
+            for parameter in (self.grid_position, self.step_query, self.dim_query):
+                nn.init.normal_(parameter, std=0.5)
+
+
+class _FiLMEncoder(nn.Module):
+    """Four strided convolutions; the instruction scales and shifts the channels of each."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        channels = (3, width // 4, width // 2, width, width)
+        self.convolutions = nn.ModuleList(
+            nn.Conv2d(before, after, 3, stride=2, padding=1) for before, after in itertools.pairwise(channels)
+        )
+        self.norms = nn.ModuleList(nn.GroupNorm(4, after) for after in channels[1:])
+        self.films = nn.ModuleList(nn.Linear(width, 2 * after) for after in channels[1:])
+
+    def forward(self, pixels: Tensor, instruction: Tensor) -> Tensor:
+        """Visual tokens ``[rows, (S / 16)**2, width]``."""
+        hidden = pixels
+        for convolution, norm, film in zip(self.convolutions, self.norms, self.films, strict=True):
+            scale, shift = film(instruction)[:, :, None, None].chunk(2, dim=1)
+            hidden = F.gelu(norm(convolution(hidden)) * (1 + scale) + shift)
+        return hidden.flatten(2).transpose(1, 2)
+
+
+class _DecoderLayer(nn.Module):
+    """Pre-norm self-attention among the queries, cross-attention to the memory, feed-forward.
+
+    Written out because ``nn.MultiheadAttention`` takes another code path without gradients than with
+    them, which would tell rollout and update log-probabilities apart.
+    """
+
+    def __init__(self, width: int, num_heads: int) -> None:
+        super().__init__()
+        self.self_attention = _Attention(width, num_heads)
+        self.cross_attention = _Attention(width, num_heads)
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(3))
+        self.feed_forward = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+
+    def forward(self, queries: Tensor, memory: Tensor) -> Tensor:
+        """Updated queries ``[rows, queries, width]``."""
+        normed = self.norms[0](queries)
+        queries = queries + self.self_attention(normed, normed)
+        queries = queries + self.cross_attention(self.norms[1](queries), memory)
+        return queries + self.feed_forward(self.norms[2](queries))
+
+
+class _Attention(nn.Module):
+    """Multi-head scaled dot-product attention without a mask."""
+
+    def __init__(self, width: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.query = nn.Linear(width, width)
+        self.key_value = nn.Linear(width, 2 * width)
+        self.output = nn.Linear(width, width)
+
+    def forward(self, queries: Tensor, memory: Tensor) -> Tensor:
+        """Attended values ``[rows, queries, width]``."""
+        query = self._split(self.query(queries))
+        key, value = (self._split(part) for part in self.key_value(memory).chunk(2, dim=-1))
+        attended = F.scaled_dot_product_attention(query, key, value)
+        return self.output(attended.transpose(1, 2).flatten(2))
+
+    def _split(self, tokens: Tensor) -> Tensor:
+        return tokens.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+
+
+def _shrink(images: Tensor, size: int) -> Tensor:
+    """Average ``[rows, 3, H, W]`` uint8 images down to ``size``."""
+    height, width = images.shape[-2:]
+    if height != width or height % size:
+        raise ValueError(
+            f"observations: TinyVLA averages square images down to {size} pixels and needs a multiple "
+            f"of that (env.image_size), got {height} x {width}"
+        )
+    if height == size:
+        return images
+    return F.avg_pool2d(images.float(), height // size).round().to(torch.uint8)
+
+
+def _word_ids(instruction: str, buckets: int, max_words: int) -> list[int]:
+    """Hashed words, padded with 0. CRC32 because Python's own hash differs between processes."""
+    words = re.findall(r"[a-z0-9]+", instruction.lower())[:max_words]
+    ids = [1 + zlib.crc32(word.encode()) % buckets for word in words]
+    return ids + [0] * (max_words - len(ids))

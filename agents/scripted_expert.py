@@ -1,0 +1,170 @@
+"""Scripted experts: tasks solved from the simulator's state, to give a policy its first demonstrations.
+
+An expert is a function of the present observation and state only. It keeps no plan and no clock, so
+it knows what to do wherever noise, or a half-trained policy, has taken the robot; that is what makes
+its actions usable as labels at every visited state (:mod:`ttrl_env.agents.demonstrations`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ttrl_env.errors import UnknownNameError
+from ttrl_env.simulation import ACTION_DIM, SimState
+from ttrl_env.tasks import Task
+
+METRES_PER_UNIT = 0.05
+"""How far LIBERO's controller aims for a translation action of 1."""
+
+RADIANS_PER_UNIT = 0.5
+"""How far it aims for a rotation action of 1."""
+
+OPEN_GRIPPER = -1.0
+
+
+class Expert(Protocol):
+    """Solves one kind of task."""
+
+    def act(self, observation: Mapping[str, NDArray], state: SimState) -> NDArray[np.float32]:
+        """What to do now.
+
+        Args:
+            observation: one row of the environment's observation (``robot0_eef_pos`` ``[3]`` and so on).
+            state: the same row's physical state.
+
+        Returns:
+            ``[7]`` float32 action, every entry in [-1, 1].
+        """
+
+
+def make_expert(task: Task) -> Expert:
+    """The expert that follows a task's instruction, or :class:`UnknownNameError` if there is none."""
+    if task.instruction not in EXPERTS:
+        known = ", ".join(repr(instruction) for instruction in EXPERTS)
+        raise UnknownNameError(
+            f"task: no scripted expert for {task.suite} task {task.task_id}, {task.instruction!r}. "
+            f"There is one for: {known}. Add another to ttrl_env.agents.scripted_expert.EXPERTS."
+        )
+    return EXPERTS[task.instruction]()
+
+
+@dataclass(frozen=True, kw_only=True)
+class CloseTopDrawer:
+    """Pushes the top drawer of LIBERO's wooden or white cabinet shut with the open gripper's outer finger.
+
+    The gripper hangs down with its fingers in line with the drawer's travel. It goes to a point before
+    the front panel, low enough for the finger to catch the panel and high enough for the hand to pass
+    over the cabinet's top, and pushes at full speed. It does not touch the handle.
+
+    Lengths are metres in the cabinet's frame: ``lateral`` along the front, ``outward`` the way the
+    drawer opens, ``up``; its origin is the body ``<cabinet>_main``.
+    """
+
+    panel_outward: float = 0.078
+    """Outer face of the front panel when the joint is at 0."""
+    panel_top: float = 0.217
+    """Upper edge of the front panel."""
+    finger_outward: float = 0.065
+    """How far the open fingers reach from the end effector, along the drawer's travel."""
+    finger_down: float = 0.010
+    """How far they reach below it."""
+    push_up: float = 0.208
+    """Height of the end effector while pushing. The finger overlaps the panel below 0.227; the hand
+    clears the cabinet's top (0.223) above 0.195."""
+    push_lateral: float = 0.075
+    """Pushes anywhere within this of the panel's middle; the panel ends at 0.109."""
+    lateral_tolerance: float = 0.015
+    up_tolerance: float = 0.008
+    """Off its line by less than the tolerances it pushes at full speed, by twice as much not at all."""
+    standoff: float = 0.015
+    """Gap between finger and panel while it moves to that line."""
+    tilt_tolerance: float = 0.1
+    """Radians of deviation from pointing straight down that are left alone; the robot starts at 0.06."""
+
+    def act(self, observation: Mapping[str, NDArray], state: SimState) -> NDArray[np.float32]:
+        """See :meth:`Expert.act`."""
+        drawer, cabinet, rotation = _drawer(state)
+        to_cabinet = rotation.T @ (np.asarray(observation["robot0_eef_pos"], dtype=np.float64) - cabinet)
+        joint = float((rotation.T @ (drawer - cabinet))[1])
+        move = self._move(lateral=to_cabinet[0], outward=-to_cabinet[1], up=to_cabinet[2], joint=joint)
+        action = np.zeros(ACTION_DIM, dtype=np.float64)
+        action[:3] = _saturate(rotation @ move / METRES_PER_UNIT)
+        tilt = _soft_threshold(
+            _rotation_to_straight_down(observation["robot0_eef_quat"]), self.tilt_tolerance
+        )
+        action[3:6] = _saturate(tilt / RADIANS_PER_UNIT)
+        action[6] = OPEN_GRIPPER
+        return action.astype(np.float32)
+
+    def _move(self, *, lateral: float, outward: float, up: float, joint: float) -> NDArray[np.float64]:
+        """Where to go from here: a displacement in the cabinet's frame (x lateral, y inward, z up)."""
+        gap = outward - self.finger_outward - (self.panel_outward - joint)
+        over_the_drawer = gap < 0.0 and up - self.finger_down > self.panel_top
+        inside_the_drawer = gap < -self.finger_outward and not over_the_drawer
+        target_up = self.push_up
+        if over_the_drawer or inside_the_drawer:  # climb over the panel, not through it
+            target_up = self.panel_top + self.finger_down + 0.03
+        to_line = np.array(
+            [np.clip(lateral, -self.push_lateral, self.push_lateral) - lateral, target_up - up]
+        )
+        off_line = float(np.abs(to_line / [self.lateral_tolerance, self.up_tolerance]).max())
+        push = float(np.clip(2.0 - off_line, 0.0, 1.0)) if target_up == self.push_up else 0.0
+        retreat = 0.0 if inside_the_drawer else self.standoff - gap
+        return np.array([to_line[0], push * METRES_PER_UNIT - (1.0 - push) * retreat, to_line[1]])
+
+
+EXPERTS: dict[str, Callable[[], Expert]] = {"close the top drawer of the cabinet": CloseTopDrawer}
+"""Experts by the instruction they follow (libero_90 tasks 0 and 28)."""
+
+
+def _drawer(state: SimState) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """World positions of the top drawer and of its cabinet, and the cabinet's rotation to the world."""
+    suffix = "_cabinet_top"
+    drawers = [name for name in state.body_names if name.endswith(suffix)]
+    if len(drawers) != 1:
+        raise ValueError(f"state: expected one body named '<cabinet>{suffix}', got {drawers}")
+    cabinet = state.body_names.index(f"{drawers[0].removesuffix(suffix)}_main")
+    drawer = state.body_names.index(drawers[0])
+    # Fixtures hang on the world body, so the frame of the parent is the world's.
+    return state.body_xpos[drawer], state.body_xpos[cabinet], _rotation_matrix(state.body_quat[cabinet])
+
+
+def _saturate(action: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Scaled down to the largest entry's magnitude of 1, which keeps the direction that clipping would turn."""
+    return action / max(1.0, float(np.abs(action).max()))
+
+
+def _soft_threshold(vector: NDArray[np.float64], threshold: float) -> NDArray[np.float64]:
+    """Shortened by ``threshold``, or zero if shorter: no dithering around a target, and no jump."""
+    length = float(np.linalg.norm(vector))
+    return vector * (max(length - threshold, 0.0) / max(length, 1e-12))
+
+
+def _rotation_matrix(quat: NDArray[np.float64]) -> NDArray[np.float64]:
+    """``[3, 3]`` of a unit quaternion (wxyz)."""
+    w, x, y, z = quat
+    return np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+        ]
+    )
+
+
+def _rotation_to_straight_down(eef_quat: NDArray) -> NDArray[np.float64]:
+    """Rotation vector (radians, world frame) from an orientation (xyzw) to the one pointing straight down.
+
+    Straight down is a half turn about x, the quaternion (1, 0, 0, 0): LIBERO's robots start there.
+    """
+    x, y, z, w = np.asarray(eef_quat, dtype=np.float64)
+    vector, scalar = np.array([w, z, -y]), x  # (1, 0, 0, 0) times the conjugate of (x, y, z, w)
+    if scalar < 0:
+        vector, scalar = -vector, -scalar  # the shorter way round
+    sine = float(np.linalg.norm(vector))
+    return vector * (2.0 * np.arctan2(sine, scalar) / max(sine, 1e-12))
