@@ -48,8 +48,8 @@ def check_temperature_values(temperatures: Tensor) -> None:
     if not good.all():
         row = int(good.long().argmin())
         raise ValueError(
-            f"temperatures: expected finite values of at least 0 (0 is greedy), got {temperatures[row].item()}"
-            f" in row {row}"
+            "temperatures: expected finite values of at least 0 (0 is greedy),"
+            f" got {temperatures[row].item()} in row {row}"
         )
 
 

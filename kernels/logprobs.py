@@ -12,7 +12,7 @@ from ttrl_env.kernels.logprobs_reference import token_logprobs_reference
 def token_logprobs(
     logits: Tensor, tokens: Tensor, temperatures: Tensor, *, window: tuple[int, int] | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Log-probability of a given token a row, and the entropy, under ``softmax(logits[:, lo:hi] / temperature)``.
+    """Log-probability of one token a row, and the entropy, of ``softmax(logits[:, lo:hi] / temperature)``.
 
     The same distribution that ``sample_tokens`` draws from with the same temperatures and window, so the
     ratio of new to old probabilities is 1 until the policy changes.
