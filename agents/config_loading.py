@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import importlib.resources
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar, get_args
 
@@ -35,6 +36,8 @@ ALIASES = {
 
 Config = TypeVar("Config", TrainConfig, EvaluateConfig)
 
+_PRESETS = "ttrl_env.agents.presets"
+
 _ROOTS = {TrainConfig: "train", EvaluateConfig: "evaluate"}
 
 
@@ -57,8 +60,17 @@ def load_config(schema: type[Config], overrides: Sequence[str] = ()) -> Config:
     except (HydraException, OmegaConfBaseException) as error:
         reason = str(error.__cause__ or error).splitlines()[0]
         raise ConfigError(f"{' '.join(str(error).split())}: {reason}") from error
-    check_config(config)
+    try:
+        check_config(config)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(str(error)) from error
     return config
+
+
+def preset_names() -> list[str]:
+    """Names of the presets that come with the package."""
+    folder = importlib.resources.files(_PRESETS) / "preset"
+    return sorted(file.name.removesuffix(".yaml") for file in folder.iterdir() if file.name.endswith(".yaml"))
 
 
 def to_config(schema: type[Config], values: Any) -> Config:
@@ -83,15 +95,19 @@ def check_config(config: TrainConfig | EvaluateConfig) -> None:
     """Raise before any work is done if a value cannot work."""
     _check_env(config.env)
     _check_eval(config.eval)
+    if isinstance(config, EvaluateConfig):
+        check_positive_int("num_envs", config.num_envs)
+    else:
+        _check_train(config)
+
+
+def _check_train(config: TrainConfig) -> None:
     check_positive_int("policy.chunk_steps", config.policy.chunk_steps)
     if config.env.image_size % config.policy.image_size or config.policy.image_size % 16:
         raise ConfigError(
             f"policy.image_size: expected a multiple of 16 that divides env.image_size="
             f"{config.env.image_size}, got {config.policy.image_size}"
         )
-    if isinstance(config, EvaluateConfig):
-        check_positive_int("num_envs", config.num_envs)
-        return
     check_choice("test_time_rl_reward", config.test_time_rl_reward, get_args(RewardName))
     temperature_ladder(
         config.env.n_samples,
@@ -101,6 +117,7 @@ def check_config(config: TrainConfig | EvaluateConfig) -> None:
     for name in ("iterations", "checkpoint_every", "keep_checkpoints"):
         check_positive_int(name, getattr(config, name))
     check_positive_int("env.n_samples", config.env.n_samples, minimum=2)  # a group of one has no advantage
+    check_positive_int("env.num_groups", config.env.num_groups)
     _check_ppo(config.ppo)
 
 
@@ -111,8 +128,7 @@ def _check_env(env: EnvConfig) -> None:
     for task_id in env.task_ids:
         tasks.check_task_id(env.suite, task_id, "env.task_ids")
     check_choice("env.engine", env.engine, get_args(EngineName))
-    for name in ("n_samples", "num_groups", "image_size"):
-        check_positive_int(f"env.{name}", getattr(env, name))
+    check_positive_int("env.image_size", env.image_size)
     if env.max_steps is not None:
         check_positive_int("env.max_steps", env.max_steps)
 
@@ -148,6 +164,8 @@ def _canonical(override: str, known: dict[str, Any]) -> str:
         ]
         hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
         raise UnknownNameError(f"{override!r}: no such key {key!r}.{hint} `ttrl train --help` lists them.")
+    if key == "preset":
+        check_choice("preset", value, preset_names())
     return f"{ALIASES.get(key, key)}={value}"
 
 

@@ -17,10 +17,6 @@ class EnvConfig:
     """LIBERO or LIBERO-PRO suite; `ttrl tasks` lists them."""
     task_ids: tuple[int, ...] = (0,)
     """Tasks of the suite; the groups of successive rollouts take them in turn."""
-    n_samples: int = 8
-    """Replicas of each group, all from one initial state (SimpleVLA-RL: data.n_samples)."""
-    num_groups: int = 1
-    """Groups played at once; there are num_groups * n_samples simulations."""
     max_steps: int | None = None
     """Horizon in policy steps (SimpleVLA-RL: actor_rollout_ref.model.max_steps); null: the suite's."""
     image_size: int = 128
@@ -31,6 +27,16 @@ class EnvConfig:
     """Worker processes; null: one a core."""
     fixture_seed: int = 0
     """Seed of the fixtures' poses; 0 is the published protocol."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainEnvConfig(EnvConfig):
+    """The groups of a training run."""
+
+    n_samples: int = 8
+    """Replicas of each group, all from one initial state (SimpleVLA-RL: data.n_samples)."""
+    num_groups: int = 1
+    """Groups played at once; there are num_groups * n_samples simulations."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,9 +102,9 @@ class TrainConfig:
     preset: str = "tiny-cpu"
     """Named set of values to start from."""
     test_time_rl: bool = False
-    """True: temperature ladder and efficiency reward. False: ordinary RL, one temperature, binary reward."""
+    """True: temperature ladder, efficiency reward. False: ordinary RL, one temperature, binary reward."""
     test_time_rl_reward: str = "efficiency"
-    """Reward under test_time_rl: "efficiency" is 1 / (1 + steps / max_steps) on success, "env_sparse" is 1."""
+    """Under test_time_rl: "efficiency" is 1 / (1 + steps / max_steps) on success, "env_sparse" is 1."""
     base_temperature: float = 0.6
     """Sampling temperature of a group's first replica; without test_time_rl, of all."""
     temperature_range: float = 0.3
@@ -117,7 +123,7 @@ class TrainConfig:
     """Older checkpoints than this many are deleted."""
     wandb_project: str | None = None
     """Also log to this Weights & Biases project (pip install 'ttrl-env[wandb]')."""
-    env: EnvConfig = field(default_factory=EnvConfig)
+    env: TrainEnvConfig = field(default_factory=TrainEnvConfig)
     policy: PolicyConfig = field(default_factory=PolicyConfig)
     ppo: PPOConfig = field(default_factory=PPOConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
@@ -127,14 +133,15 @@ class TrainConfig:
 class EvaluateConfig:
     """Evaluation of one checkpoint (`ttrl eval`)."""
 
-    checkpoint: str = "???"
-    """Training checkpoint, run folder or policy folder to evaluate."""
+    checkpoint: str | None = None
+    """Run, training checkpoint or policy folder; env.* defaults to what a run was trained on."""
     num_envs: int = 4
     """Simulations at once."""
     seed: int = 0
     """Seed of the token sampling (unused when greedy)."""
     output: str | None = None
     """File the JSON report is written to; null: only printed."""
+    device: str = "auto"
+    """"auto" (a GPU if there is one), "cpu", "cuda" or "cuda:1"."""
     env: EnvConfig = field(default_factory=EnvConfig)
-    policy: PolicyConfig = field(default_factory=PolicyConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)

@@ -18,6 +18,12 @@ from ttrl_env.agents.ppo import UpdateReport
 from ttrl_env.agents.rollout import Rollout
 from ttrl_env.errors import MissingDependencyError
 
+METRICS_FILE = "metrics.jsonl"
+"""One record an iteration."""
+
+EVALUATIONS_FILE = "evaluations.jsonl"
+"""One record an evaluation, with the number of iterations before it."""
+
 
 def rollout_metrics(rollout: Rollout) -> dict[str, Any]:
     """Success apart from reward, the reward spread of each group, temperatures and times."""
@@ -87,8 +93,10 @@ class MetricsWriter:
         """Continue the files of a run of which ``completed`` iterations stand."""
         folder = Path(output_dir)
         folder.mkdir(parents=True, exist_ok=True)
-        self._file = folder / "metrics.jsonl"
+        self._file = folder / METRICS_FILE
+        self._evaluations = folder / EVALUATIONS_FILE
         _drop_later_records(self._file, completed)
+        _drop_later_records(self._evaluations, completed)
         self._tensorboard = SummaryWriter(str(folder / "tensorboard"), purge_step=completed + 1)
         self._wandb = _start_wandb(wandb_project, config) if wandb_project else None
 
@@ -103,6 +111,17 @@ class MetricsWriter:
         if self._wandb is not None:
             self._wandb.log(scalars, step=iteration)
 
+    def write_evaluation(self, iteration: int, report: Mapping[str, Any]) -> None:
+        """Record an evaluation in ``evaluations.jsonl``, and its success rate beside the metrics."""
+        with self._evaluations.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"iteration": iteration, **report}) + "\n")
+        for key in ("success_rate", "steps_to_success"):
+            if report[key] is not None:
+                self._tensorboard.add_scalar(f"evaluation/{key}", report[key], iteration)
+                if self._wandb is not None:
+                    self._wandb.log({f"evaluation/{key}": report[key]}, step=iteration)
+        self._tensorboard.flush()
+
     def __enter__(self) -> MetricsWriter:
         """Nothing to do: files are open."""
         return self
@@ -116,9 +135,9 @@ class MetricsWriter:
             self._wandb.finish()
 
 
-def read_metrics(output_dir: str | Path) -> list[dict[str, Any]]:
-    """The records of a run, in order."""
-    text = (Path(output_dir) / "metrics.jsonl").read_text(encoding="utf-8")
+def read_records(output_dir: str | Path, name: str) -> list[dict[str, Any]]:
+    """The records of a run's :data:`METRICS_FILE` or :data:`EVALUATIONS_FILE`, in order."""
+    text = (Path(output_dir) / name).read_text(encoding="utf-8")
     return [json.loads(line) for line in text.splitlines()]
 
 

@@ -98,7 +98,7 @@ def collect_rollout(
     temperatures: NDArray[np.float32] | None = None,
     progress: Progress | None = None,
 ) -> Rollout:
-    """Reset ``env`` and play every row to its end.
+    """Reset ``env`` and play every row to its end (with ``options["reset_mask"]``, the rows it resets).
 
     Args:
         env: an environment whose autoreset mode is DISABLED.
@@ -112,7 +112,8 @@ def collect_rollout(
     started = time.perf_counter()
     observations, infos = env.reset(options=options)
     recorder.simulation_seconds += time.perf_counter() - started
-    active = np.arange(env.num_envs)
+    mask = (options or {}).get("reset_mask")
+    active = np.arange(env.num_envs) if mask is None else np.flatnonzero(mask)
     while active.size:
         actions = recorder.act(observations, active)
         started = time.perf_counter()

@@ -83,6 +83,9 @@ class CloseTopDrawer:
     """Off its line by less than the tolerances it pushes at full speed, by twice as much not at all."""
     standoff: float = 0.015
     """Gap between finger and panel while it moves to that line."""
+    gain: float = 2.0
+    """How many times the distance to its line it aims for: the controller's pull, like a spring's,
+    fades with the distance, and pushing lifts the hand."""
     tilt_tolerance: float = 0.1
     """Radians of deviation from pointing straight down that are left alone; the robot starts at 0.06."""
 

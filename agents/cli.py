@@ -1,0 +1,63 @@
+"""The command line: ``ttrl train | eval | tasks | doctor``."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+
+from ttrl_env import __version__
+from ttrl_env.errors import EnvironmentDiedError, TTRLError
+
+_USAGE = f"""ttrl {__version__}: test-time reinforcement learning for VLA policies on LIBERO
+
+  ttrl train [key=value ...]       train a policy; `ttrl train --help` lists every key
+  ttrl eval checkpoint=PATH ...    evaluate a checkpoint; `ttrl eval --help` lists every key
+  ttrl tasks [SUITE]               list the suites, or the tasks of one
+  ttrl doctor                      check this machine: GL, LIBERO, memory, GPU
+
+For example, test-time RL on one task of libero_spatial, eight replicas:
+
+  ttrl train test_time_rl=true env.suite=libero_spatial env.task_ids=[0] data.n_samples=8
+"""
+
+_COMMANDS = {
+    "train": "ttrl_env.agents.commands.train",
+    "eval": "ttrl_env.agents.commands.evaluate",
+    "tasks": "ttrl_env.agents.commands.tasks",
+    "doctor": "ttrl_env.agents.commands.doctor",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a subcommand; returns the process's exit code (2 for a mistake in the command)."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(_USAGE, end="")
+        return 0 if arguments else 2
+    if arguments[0] in ("-V", "--version"):
+        print(__version__)
+        return 0
+    name, *rest = arguments
+    if name not in _COMMANDS:
+        nearest = difflib.get_close_matches(name, _COMMANDS, n=1)
+        hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
+        print(f"ttrl: no such command {name!r}.{hint}\n\n{_USAGE}", end="", file=sys.stderr)
+        return 2
+    run: Callable[[Sequence[str]], int] = importlib.import_module(_COMMANDS[name]).run
+    try:
+        return run(rest)
+    except EnvironmentDiedError as error:
+        print(f"ttrl {name}: {error}", file=sys.stderr)
+        return 1
+    except TTRLError as error:
+        print(f"ttrl {name}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"ttrl {name}: interrupted", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,92 @@
+"""``ttrl doctor``: does everything that training needs work on this machine?"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+from collections.abc import Callable, Sequence
+
+import psutil
+from rich.console import Console
+
+from ttrl_env import opengl, tasks
+from ttrl_env.agents.checkpoints import installed_versions
+from ttrl_env.errors import TTRLError
+from ttrl_env.simulation import EngineConfig
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Print one line a check; returns 1 if any of them failed."""
+    argparse.ArgumentParser(prog="ttrl doctor", description=__doc__).parse_args(arguments)
+    console = Console(highlight=False, soft_wrap=True)
+    failed = 0
+    for name, check in _CHECKS.items():
+        try:
+            outcome, colour, text = "ok", "green", check()
+        except (TTRLError, OSError, RuntimeError) as error:
+            outcome, colour, text = "FAILED", "red", str(error)
+            failed += 1
+        console.print(f"[{colour}]{outcome:>6}[/{colour}]  {name}: ", end="")
+        console.print(text, markup=False)
+    return 1 if failed else 0
+
+
+def _machine() -> str:
+    memory = psutil.virtual_memory()
+    fits = int(memory.available / 1.5e9)
+    return (
+        f"{platform.platform()}, Python {platform.python_version()}, {os.cpu_count()} cores, "
+        f"{memory.available / 1e9:.0f} GB of memory free (room for about {fits} upstream simulations)"
+    )
+
+
+def _versions() -> str:
+    return ", ".join(f"{name} {version}" for name, version in installed_versions().items())
+
+
+def _accelerator() -> str:
+    import torch
+
+    if not torch.cuda.is_available():
+        return "no GPU: TinyVLA trains on the CPU"
+    name, memory = torch.cuda.get_device_name(), torch.cuda.get_device_properties(0).total_memory
+    return f"{name}, {memory / 1e9:.0f} GB"
+
+
+def _gl() -> str:
+    opengl.require_gl()
+    return f"MUJOCO_GL={os.environ.get('MUJOCO_GL', '')}, libraries found"
+
+
+def _assets() -> str:
+    tasks.require_libero()
+    return f"LIBERO and its assets found; task 0 of libero_spatial: {tasks.get_task('libero_spatial', 0).instruction!r}"
+
+
+def _simulation() -> str:
+    """Build one real environment and look at an image."""
+    import time
+
+    from ttrl_env.engines import make_engine
+
+    started = time.perf_counter()
+    engine = make_engine("upstream", EngineConfig(suite="libero_spatial", num_rows=1, image_size=128))
+    try:
+        engine.reset([0], [0], [0])
+        image = engine.observations["agentview_image"][0]
+    finally:
+        engine.close()
+    if image.std() < 1:
+        raise RuntimeError("the rendered image is blank: the OpenGL driver does not work")
+    return f"one environment built, reset and rendered in {time.perf_counter() - started:.1f} s"
+
+
+_CHECKS: dict[str, Callable[[], str]] = {
+    "machine": _machine,
+    "versions": _versions,
+    "accelerator": _accelerator,
+    "OpenGL": _gl,
+    "LIBERO": _assets,
+    "simulation": _simulation,
+}

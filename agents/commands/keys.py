@@ -1,0 +1,68 @@
+"""Help on configuration keys, taken from the schemas' own docstrings."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import textwrap
+from dataclasses import asdict
+from typing import Any
+
+from omegaconf import OmegaConf
+from rich.console import Console
+from rich.table import Table
+
+from ttrl_env.agents import configs
+from ttrl_env.agents.config_loading import ALIASES, walk_fields
+
+
+def print_keys(usage: str, schema: type[Any]) -> None:
+    """Print usage and a table of every key, its default and its meaning."""
+    console = Console(highlight=False)
+    console.print(f"usage: {usage}\n", markup=False)
+    table = Table("key", "default", "meaning", box=None, pad_edge=False)
+    for key, default, meaning in described_keys(schema):
+        table.add_row(key, default, meaning)
+    console.print(table, markup=False)
+    names = ", ".join(f"{theirs} = {ours}" for theirs, ours in ALIASES.items())
+    console.print(
+        f"\nSimpleVLA-RL's names work too, with or without +: {names}", markup=False, soft_wrap=True
+    )
+
+
+def print_config(config: Any) -> None:
+    """Print a resolved configuration as YAML."""
+    print(OmegaConf.to_yaml(OmegaConf.create(asdict(config))), end="")
+
+
+def described_keys(schema: type[Any]) -> list[tuple[str, str, str]]:
+    """Key, default and docstring of every field of a schema."""
+    meanings = _field_docstrings()
+    rows = []
+    for key, field in walk_fields(schema):
+        default = field.default if not isinstance(field.default, tuple) else list(field.default)
+        rows.append((key, "null" if default is None else str(default), _meaning(meanings, schema, key)))
+    return rows
+
+
+def _meaning(meanings: dict[tuple[str, str], str], schema: type[Any], key: str) -> str:
+    """The docstring of a dotted key, from the class that holds it or one it inherits from."""
+    *groups, name = key.split(".")
+    for group in groups:
+        schema = type(schema.__dataclass_fields__[group].default_factory())
+    owner = next(each for each in schema.__mro__ if (each.__name__, name) in meanings)
+    return meanings[owner.__name__, name]
+
+
+def _field_docstrings() -> dict[tuple[str, str], str]:
+    """The string literal below each field of each schema, by class and field name."""
+    found = {}
+    tree = ast.parse(textwrap.dedent(inspect.getsource(configs)))
+    for node in tree.body:
+        if not isinstance(node, ast.ClassDef):
+            continue
+        for field, docstring in zip(node.body[:-1], node.body[1:], strict=True):
+            if isinstance(field, ast.AnnAssign) and isinstance(docstring, ast.Expr):
+                assert isinstance(field.target, ast.Name)
+                found[node.name, field.target.id] = str(ast.literal_eval(docstring.value))
+    return found

@@ -1,0 +1,44 @@
+"""Which task and initial state each group of each rollout plays, from the seed and the iteration alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ttrl_env.agents.configs import TrainConfig
+from ttrl_env.init_state_stream import InitStateStream
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assignment:
+    """What the groups of one rollout play."""
+
+    task_ids: list[int]
+    """One task a group."""
+    init_state_ids: list[int]
+    """One initial state a group."""
+
+
+class Schedule:
+    """Deals tasks in turn, and to each task its training states in a seeded order.
+
+    Every training state of a task is played once before any is played again. An iteration's
+    assignment follows from the seed and its number, so that a resumed run goes on exactly.
+    """
+
+    def __init__(self, config: TrainConfig) -> None:
+        self._num_groups = config.env.num_groups
+        self._task_ids = config.env.task_ids
+        self._streams = {
+            task_id: InitStateStream(config.env.suite, task_id, "train", [config.seed, task_id])
+            for task_id in self._task_ids
+        }
+
+    def __getitem__(self, iteration: int) -> Assignment:
+        """The assignment of an iteration, counted from 0."""
+        first = iteration * self._num_groups
+        dealt = range(first, first + self._num_groups)
+        task_ids = [self._task_ids[k % len(self._task_ids)] for k in dealt]
+        states = [
+            self._streams[task][k // len(self._task_ids)] for task, k in zip(task_ids, dealt, strict=True)
+        ]
+        return Assignment(task_ids=task_ids, init_state_ids=states)
