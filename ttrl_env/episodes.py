@@ -14,8 +14,9 @@ class Episodes:
     """Per-row episode records, each an array ``[num_envs]``."""
 
     def __init__(self, num_envs: int) -> None:
-        self.episode = np.full(num_envs, -1, dtype=np.int64)
-        """How many episodes the row finished or abandoned before this one; -1 before the first reset."""
+        """All rows wait for their first reset."""
+        self.index = np.full(num_envs, -1, dtype=np.int64)
+        """How many episodes the row began before this one; -1 before the first reset."""
         self.init_state_id = np.full(num_envs, -1, dtype=np.int64)
         self.finish_step = np.zeros(num_envs, dtype=np.int64)
         """Policy steps executed so far, settle steps excluded."""
@@ -27,12 +28,12 @@ class Episodes:
 
     @property
     def finished(self) -> NDArray[np.bool_]:
-        """Rows whose episode is over and that have not been reset since."""
-        return self.terminated | self.truncated
+        """Rows without a running episode: over and not reset since, or never reset."""
+        return self.terminated | self.truncated | (self.index < 0)
 
-    def begin(self, rows: NDArray[np.int64], episode: NDArray[np.int64], init_state_id: list[int]) -> None:
+    def begin(self, rows: NDArray[np.int64], index: NDArray[np.int64], init_state_id: list[int]) -> None:
         """Record that ``rows`` start an episode."""
-        self.episode[rows] = episode
+        self.index[rows] = index
         self.init_state_id[rows] = init_state_id
         self.finish_step[rows] = 0
         self.success[rows] = self.terminated[rows] = self.truncated[rows] = False
@@ -52,6 +53,6 @@ class Episodes:
             "success": self.success.copy(),
             "finish_step": self.finish_step.copy(),
             "init_state_id": self.init_state_id.copy(),
-            "episode": self.episode.copy(),
+            "episode_index": self.index.copy(),
             "failure": self.failure.copy(),
         }

@@ -19,6 +19,7 @@ class InitStateStream:
     """
 
     def __init__(self, suite: str, task_id: int, split: Split | Sequence[int], seed: Sequence[int]) -> None:
+        """``split`` as in :func:`ttrl_env.tasks.init_state_ids`; ``seed`` fixes the order."""
         self.task_id = task_id
         self._ids = tasks.init_state_ids(suite, task_id, split)
         self._rng = np.random.default_rng(seed)

@@ -59,5 +59,5 @@ def _num_bytes(config: EngineConfig) -> int:
 
 
 def _padded(num_bytes: int) -> int:
-    """Rounded up to a cache line, so that rows written by different workers never share an array's."""
+    """Rounded up to a cache line, so that every array starts aligned."""
     return -(-num_bytes // 64) * 64

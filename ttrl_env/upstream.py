@@ -7,9 +7,11 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 import weakref
 from collections.abc import Sequence
 from multiprocessing import Pipe
+from multiprocessing.connection import wait
 from typing import Any
 
 import numpy as np
@@ -20,22 +22,27 @@ from ttrl_env.errors import EnvironmentDiedError
 from ttrl_env.simulation import ChunkResult, EngineConfig, SimState
 from ttrl_env.upstream_worker import Rows
 
+STOP_TIMEOUT_S = 5.0
+"""How long a worker gets to finish what it is doing before it is killed."""
+
 
 class UpstreamEngine:
     """Implements :class:`ttrl_env.simulation.SimulationEngine` with LIBERO as it is published.
 
     ``config.num_workers`` processes (``None``: one a core, at most one a row) share the rows; 0
-    runs them all in this process, which a single environment inside someone else's subprocess
-    needs. Each row holds a whole LIBERO environment: 1 to 2 GB of memory and seconds to build.
+    runs them all in this process, for debuggers. Each row holds a whole LIBERO environment: 1 to
+    2 GB of memory and seconds to build.
 
-    A worker that raises or dies turns into :class:`EnvironmentDiedError` with its traceback; the
-    other workers are stopped. Workers end with this process, even if it is killed.
+    A worker that raises or dies turns into :class:`EnvironmentDiedError` with its traceback and the
+    tasks it ran; the other workers are stopped. Workers end with this process, even if it is killed.
     """
 
     def __init__(self, config: EngineConfig) -> None:
+        """Start the workers; environments are built when their rows are first reset."""
         tasks.require_libero()
         opengl.require_gl()
         self.config = config
+        self._task_ids = [-1] * config.num_rows
         num_workers = min(config.num_rows, os.cpu_count() or 1)
         if config.num_workers is not None:
             num_workers = min(config.num_rows, config.num_workers)
@@ -52,11 +59,15 @@ class UpstreamEngine:
 
     def reset(self, rows: Sequence[int], task_ids: Sequence[int], init_state_ids: Sequence[int]) -> None:
         """See :meth:`ttrl_env.simulation.SimulationEngine.reset`."""
-        self._each_worker("reset", rows, list(task_ids), list(init_state_ids))
+        for row, task_id in zip(rows, task_ids, strict=True):
+            self._task_ids[row] = task_id
+        self._each_row("reset", rows, task_ids, init_state_ids)
 
-    def step(self, rows: Sequence[int], actions: NDArray[np.float64], max_steps: Sequence[int]) -> ChunkResult:
+    def step(
+        self, rows: Sequence[int], actions: NDArray[np.float64], max_steps: Sequence[int]
+    ) -> ChunkResult:
         """See :meth:`ttrl_env.simulation.SimulationEngine.step`."""
-        answers = self._each_worker("step", rows, actions, list(max_steps))
+        answers = self._each_row("step", rows, actions, max_steps)
         return ChunkResult(
             executed_steps=np.array([answer[0] for answer in answers], dtype=np.int64),
             success=np.array([answer[1] for answer in answers], dtype=np.bool_),
@@ -65,62 +76,69 @@ class UpstreamEngine:
 
     def state(self, row: int) -> SimState:
         """See :meth:`ttrl_env.simulation.SimulationEngine.state`."""
-        if self._local is not None:
-            return self._local.state(row)
-        worker = self._worker_of(row)
-        worker.send("state", (row,))
-        return self._receive(worker)
+        return self._each_row("state", [row])[0]
 
     def close(self) -> None:
         """End the worker processes; safe to call twice."""
+        workers, self._workers = self._workers, []
+        for worker in workers:
+            worker.hang_up()
+        deadline = time.monotonic() + STOP_TIMEOUT_S
+        for worker in workers:
+            worker.stop(deadline)
         if self._local is not None:
             self._local.close()
-        for worker in self._workers:
-            worker.stop()
-        self._workers = []
         _OPEN.discard(self)
 
-    def _worker_of(self, row: int) -> _Worker:
-        """Neighbouring rows go to different workers, so that the rows still running share the cores."""
-        if not self._workers:
-            raise RuntimeError("the engine is closed")
-        return self._workers[row % len(self._workers)]
-
-    def _each_worker(self, method: str, rows: Sequence[int], *arguments: Any) -> list[Any]:
-        """Run a method on every worker for its own rows, at once; answers in the order of ``rows``."""
+    def _each_row(self, method: str, rows: Sequence[int], *arguments: Sequence[Any] | NDArray) -> list[Any]:
+        """Run a method on rows in all workers at once; answers in the order of ``rows``."""
         if self._local is not None:
-            return getattr(self._local, method)(list(rows), *arguments) or []
+            return getattr(self._local, method)(list(rows), *arguments)
+        if not self._workers:
+            raise RuntimeError("the engine is closed (an error closes it too); make a new environment")
         places: dict[_Worker, list[int]] = {}
-        for place, row in enumerate(rows):
-            places.setdefault(self._worker_of(row), []).append(place)
-        for worker, mine in places.items():
-            worker.send(method, ([rows[k] for k in mine], *([each[k] for k in mine] for each in arguments)))
+        for place, row in enumerate(rows):  # neighbouring rows go to different workers, to share the cores
+            places.setdefault(self._workers[row % len(self._workers)], []).append(place)
         answers: list[Any] = [None] * len(rows)
-        for worker, mine in places.items():
-            for place, answer in zip(mine, self._receive(worker) or [None] * len(mine), strict=True):
-                answers[place] = answer
-        return answers
-
-    def _receive(self, worker: _Worker) -> Any:
         try:
-            return worker.receive()
-        except EnvironmentDiedError:
+            for worker, mine in places.items():
+                worker.send(
+                    method,
+                    ([rows[k] for k in mine], *([each[k] for k in mine] for each in arguments)),
+                    doing=self._describe(method, [rows[k] for k in mine]),
+                )
+            while places:
+                ready = wait([worker.connection for worker in places])
+                for worker in [worker for worker in places if worker.connection in ready]:
+                    for place, answer in zip(places.pop(worker), worker.receive(), strict=True):
+                        answers[place] = answer
+        except BaseException:  # also an interrupt: answers still under way would be taken for the next ones
             self.close()
             raise
+        return answers
+
+    def _describe(self, method: str, rows: Sequence[int]) -> str:
+        """What a worker is asked to do, for the report should it die."""
+        played = ", ".join(f"row {row}: task {self._task_ids[row]}" for row in rows)
+        return f"{method} of {self.config.suite} ({played})"
 
 
 class _Worker:
     """A worker process and the parent's end of its connection."""
 
     def __init__(self, config: EngineConfig, memory_fd: int) -> None:
-        self._connection, theirs = Pipe()
-        self._log = tempfile.TemporaryFile()
+        self.connection, theirs = Pipe()
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115  closed by stop()
+        self._doing = "starting"
         # A plain subprocess rather than multiprocessing: it does not import the user's main module
         # again, may be started from daemonic processes, and takes no part in the terminal's Ctrl-C,
         # so that an interrupted run can still save its state.
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "ttrl_env.upstream_worker", str(theirs.fileno()), str(memory_fd)],
+                [
+                    *(sys.executable, "-m", "ttrl_env.upstream_worker"),
+                    *(str(theirs.fileno()), str(memory_fd), str(os.getpid())),
+                ],
                 pass_fds=(theirs.fileno(), memory_fd),
                 stdin=subprocess.DEVNULL,
                 stdout=self._log,
@@ -130,34 +148,43 @@ class _Worker:
             )
         self._send(config)
 
-    def send(self, method: str, arguments: tuple[Any, ...]) -> None:
+    @property
+    def pid(self) -> int:
+        """The worker's process id."""
+        return self._process.pid
+
+    def send(self, method: str, arguments: tuple[Any, ...], doing: str) -> None:
         """Ask for a method to be run; :meth:`receive` gives its result."""
+        self._doing = doing
         self._send((method, arguments))
 
     def receive(self) -> Any:
-        """The result of the oldest request, or :class:`EnvironmentDiedError`."""
+        """The result of the request, or :class:`EnvironmentDiedError`."""
         try:
-            status, answer = self._connection.recv()
+            status, answer = self.connection.recv()
         except (EOFError, ConnectionResetError):
             raise self._died() from None
         if status == "error":
             raise EnvironmentDiedError(f"a LIBERO environment failed {answer}")
         return answer
 
-    def stop(self) -> None:
-        """Close the connection, which ends the process, and wait for it."""
-        self._connection.close()
+    def hang_up(self) -> None:
+        """Close the connection, which ends an idle process at once and a busy one when it is done."""
+        self.connection.close()
+
+    def stop(self, deadline: float) -> None:
+        """Wait for the process to end until ``deadline`` (``time.monotonic``), then kill it."""
         try:
-            self._process.wait(timeout=10)
-        except subprocess.TimeoutExpired:  # busy with a request nobody waits for
+            self._process.wait(timeout=max(deadline - time.monotonic(), 0.1))
+        except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
         self._log.close()
 
     def _send(self, message: Any) -> None:
         try:
-            self._connection.send(message)
-        except BrokenPipeError:
+            self.connection.send(message)
+        except (BrokenPipeError, ConnectionResetError):
             raise self._died() from None
 
     def _died(self) -> EnvironmentDiedError:
@@ -165,13 +192,13 @@ class _Worker:
         self._log.seek(0)
         tail = self._log.read().decode(errors="replace")[-4000:]
         return EnvironmentDiedError(
-            f"a simulation process ended with exit code {code} (-9: killed, often for want of memory; "
-            f"each row of the upstream engine needs 1 to 2 GB). Its last output:\n{tail}"
+            f"a simulation process ended with exit code {code} during {self._doing}. (-9: killed, often for "
+            f"want of memory; each row of the upstream engine needs 1 to 2 GB.) Its last output:\n{tail}"
         )
 
 
 def _worker_environment() -> dict[str, str]:
-    """The parent's environment, with its import path and one thread a library: workers are the parallelism."""
+    """The parent's environment and import path, and one thread a library: workers are the parallelism."""
     opengl.choose_backend()
     environment = dict(os.environ, PYTHONPATH=os.pathsep.join(path for path in sys.path if path))
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "LP_NUM_THREADS"):

@@ -1,19 +1,21 @@
 """A worker process of the upstream engine: owns some rows' LIBERO environments.
 
-Started as ``python -m ttrl_env.upstream_worker CONNECTION_FD MEMORY_FD`` by :mod:`ttrl_env.upstream`.
-It reads ``(method, arguments)`` from the connection, writes observations straight into the shared
-memory and answers ``("ok", result)`` or ``("error", traceback)``. It ends when the connection does,
-so it never outlives its parent.
+Started as ``python -m ttrl_env.upstream_worker CONNECTION_FD MEMORY_FD PARENT_PID`` by
+:mod:`ttrl_env.upstream`. It reads ``(method, arguments)`` from the connection, writes observations
+straight into the shared memory and answers ``("ok", result)`` or ``("error", traceback)``. It ends
+when the connection does, and within a second of its parent whatever it is doing.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+import threading
+import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,28 +27,37 @@ from ttrl_env.simulation import EngineConfig, Observations, SimState
 if TYPE_CHECKING:
     from ttrl_env.upstream_world import UpstreamWorld
 
-StepAnswer = list[tuple[int, bool, "str | None"]]
-"""Per row: executed steps, success, failure."""
+StepAnswer: TypeAlias = "tuple[int, bool, str | None]"
+"""A row's executed steps, success and failure."""
 
 
 class Rows:
-    """The environments of some rows, built when a row first plays a task."""
+    """The environments of some rows, built when a row first plays a task.
+
+    Each method takes rows and one sequence an argument, and answers with one result a row.
+    """
 
     def __init__(self, config: EngineConfig, observations: Observations) -> None:
+        """``observations`` is where the rows' observations are written."""
         self._config = config
         self._observations = observations
         self._worlds: dict[int, UpstreamWorld] = {}
         self.doing = "starting"
         """What is being done, for the report should it fail."""
 
-    def reset(self, rows: list[int], task_ids: list[int], init_state_ids: list[int]) -> None:
+    def reset(
+        self, rows: Sequence[int], task_ids: Sequence[int], init_state_ids: Sequence[int]
+    ) -> list[None]:
         """See :meth:`ttrl_env.simulation.SimulationEngine.reset`."""
         for row, task_id, init_state_id in zip(rows, task_ids, init_state_ids, strict=True):
             self.doing = f"resetting row {row} to {self._config.suite} task {task_id}, state {init_state_id}"
             self._world(row, task_id).reset(init_state_id)
             self._publish(row)
+        return [None] * len(rows)
 
-    def step(self, rows: list[int], actions: NDArray[np.float64], max_steps: list[int]) -> StepAnswer:
+    def step(
+        self, rows: Sequence[int], actions: Sequence[NDArray[np.float64]], max_steps: Sequence[int]
+    ) -> list[StepAnswer]:
         """See :meth:`ttrl_env.simulation.SimulationEngine.step`."""
         answers = []
         for row, chunk, limit in zip(rows, actions, max_steps, strict=True):
@@ -56,9 +67,10 @@ class Rows:
             self._publish(row)
         return answers
 
-    def state(self, row: int) -> SimState:
+    def state(self, rows: Sequence[int]) -> list[SimState]:
         """See :meth:`ttrl_env.simulation.SimulationEngine.state`."""
-        return self._worlds[row].state()
+        self.doing = f"reading the state of rows {list(rows)}"
+        return [self._worlds[row].state() for row in rows]
 
     def close(self) -> None:
         """Close every environment."""
@@ -92,16 +104,30 @@ def serve(connection: Connection, memory_fd: int) -> None:
     while True:
         try:
             method, arguments = connection.recv()
-        except EOFError:
+        except (EOFError, ConnectionResetError):
             return
         try:
             answer = ("ok", methods[method](*arguments))
         except Exception:  # noqa: BLE001  reported in full to the parent, which raises it
             answer = ("error", f"while {rows.doing}:\n{traceback.format_exc()}")
-        connection.send(answer)
+        try:
+            connection.send(answer)
+        except (BrokenPipeError, ConnectionResetError):
+            return
+
+
+def _end_with_parent(parent_pid: int) -> None:
+    """End this process once its parent has, even while it simulates.
+
+    A closed connection alone does not tell: processes the parent forked may hold it open.
+    """
+    while os.getppid() == parent_pid:
+        time.sleep(1.0)
+    os._exit(1)
 
 
 if __name__ == "__main__":
+    threading.Thread(target=_end_with_parent, args=(int(sys.argv[3]),), daemon=True).start()
     serve(Connection(int(sys.argv[1])), int(sys.argv[2]))
     sys.stdout.flush()
     os._exit(0)  # robosuite's GL contexts raise when the interpreter tears them down

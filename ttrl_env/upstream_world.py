@@ -1,10 +1,15 @@
 """One unmodified LIBERO environment, driven as the published protocol drives it.
 
-Per episode: seed the global NumPy generator with the fixture seed, reset once, write the initial
-state, let objects settle. LIBERO rebuilds its whole model at every reset (over a second); built
-with ``hard_reset=False`` it restores it instead (a tenth), and three leftovers of the previous
-episode that a rebuild would have cleared are cleared here. Trajectories, images and fixture poses
-are then bit for bit those of the rebuilding protocol (tests/ttrl_env/test_upstream.py).
+The protocol, per episode: build the environment, seed the global NumPy generator, reset once, write
+the initial state, let objects settle. LIBERO rebuilds its whole model at every reset (seconds); built
+with ``hard_reset=False`` it restores it instead (a tenth), and what a rebuild would have changed is
+changed here. Trajectories, images and fixture poses are then bit for bit those of the rebuilding
+protocol (tests/ttrl_env/test_upstream_world.py):
+
+- the gripper's integrated action and the burner's colour are put back;
+- samplers of joint positions (open drawers, running stoves) draw twice. LIBERO appends them to a
+  list each time it builds its model, so by the protocol's one reset there are two of each, and the
+  draws of the second shift where the fixtures land.
 """
 
 from __future__ import annotations
@@ -12,7 +17,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -24,60 +29,62 @@ from ttrl_env.simulation import SETTLE_ACTION, EngineConfig, SimState
 
 opengl.choose_backend()  # must come before MuJoCo and robosuite are imported
 
-import mujoco
-from libero.libero.envs import OffScreenRenderEnv
-from robosuite.utils.observables import sensor
+import mujoco  # type: ignore[import-untyped]  # noqa: E402
+from libero.libero.envs import OffScreenRenderEnv  # noqa: E402
+from robosuite.utils.errors import RandomizationError  # noqa: E402
+from robosuite.utils.observables import sensor  # noqa: E402
+
+MAX_PLACEMENT_ATTEMPTS = 100
+"""How often LIBERO may fail to place objects without overlap before a reset gives up."""
 
 
 class UpstreamWorld:
     """A LIBERO environment for one task; ``observation`` is what LIBERO last returned."""
 
     def __init__(self, task: tasks.Task, config: EngineConfig) -> None:
+        """Build the environment, which takes seconds and over a gigabyte."""
         self.task = task
         self.config = config
         self.observation: dict[str, NDArray] = {}
-        self._env = _build(task, config)
+        with _numpy_seeded(config.fixture_seed):
+            self._env = _build(task, config)
         self._cameras = _CameraGate(self._env, config.cameras)
         self._site_rgba = self._env.sim.model.site_rgba.copy()
 
     def reset(self, init_state_id: int) -> None:
         """Start an episode from an initial state; ``observation`` is the first one, after settling."""
-        env = self._env
-        np.random.seed(self.config.fixture_seed)  # LIBERO draws fixture poses from the global generator
-        gripper = env.robots[0].gripper
-        gripper.current_action = np.zeros(gripper.dof)
-        env.sim.model.site_rgba[:] = self._site_rgba
         self._cameras.open = False
-        env.reset()
+        self._restore()
         self._cameras.open = self.config.settle_steps == 0
-        observation = env.set_init_state(tasks.init_states(self.task.suite, self.task.task_id)[init_state_id])
+        observation = self._env.set_init_state(self._init_state(init_state_id))
         for step in range(self.config.settle_steps):
             self._cameras.open = step == self.config.settle_steps - 1
-            observation = env.step(list(SETTLE_ACTION))[0]
+            observation = self._env.step(list(SETTLE_ACTION))[0]
         self.observation = self._select(observation)
 
     def step(self, actions: NDArray[np.float64], max_steps: int) -> tuple[int, bool, str | None]:
         """Execute up to ``max_steps`` of ``actions`` ``[chunk_steps, 7]``, stopping at success or divergence.
 
         Returns the number of steps executed, whether the goal holds, and why the simulation
-        diverged if it did. ``observation`` is refreshed.
+        diverged if it did. ``observation`` is refreshed, but keeps the last sound one at divergence.
         """
         limit = min(len(actions), max_steps)
-        executed, success, failure = 0, False, None
-        observation: dict[str, Any] | None = None
-        while executed < limit and not success and failure is None:
+        executed, success = 0, False
+        observation: dict[str, Any] = {}
+        while executed < limit and not success:
             self._cameras.open = executed == limit - 1
-            try:
-                observation, _, success, _ = self._env.step(actions[executed])
-            except np.linalg.LinAlgError as error:
-                failure = f"the controller failed on a diverged state: {error}"
-            failure = failure or self._divergence()
             executed += 1
-        if observation is not None:
-            self.observation = self._select(observation)
-            if executed < limit:
-                self.observation.update(self._cameras.draw_skipped())
-        return executed, bool(success) and failure is None, failure
+            try:
+                observation, _, success, _ = self._env.step(actions[executed - 1])
+            except np.linalg.LinAlgError as error:
+                return executed, False, f"the controller failed on a diverged state: {error}"
+            failure = self._divergence()
+            if failure is not None:
+                return executed, False, failure
+        self.observation = self._select(observation)
+        if executed < limit:
+            self.observation.update(self._cameras.draw_skipped())
+        return executed, bool(success), None
 
     def state(self) -> SimState:
         """The physical state (copies)."""
@@ -96,8 +103,39 @@ class UpstreamWorld:
         """Free the simulation and its GL context; safe to call twice."""
         if self._env is not None:
             self._env.close()
-            self._env = self._cameras = None
+            del self._cameras
+            self._env = None
             gc.collect()  # robosuite's GL contexts sit in reference cycles; free them while GL is up
+
+    def _restore(self) -> None:
+        """LIBERO's reset, as after a rebuild.
+
+        The environment's own reset is called rather than its wrapper's, which swallows every error
+        and tries again for ever.
+        """
+        gripper = self._env.robots[0].gripper
+        gripper.current_action = np.zeros(gripper.dof)
+        self._env.sim.model.site_rgba[:] = self._site_rgba
+        with _numpy_seeded(self.config.fixture_seed):
+            for _ in range(MAX_PLACEMENT_ATTEMPTS):
+                with contextlib.suppress(RandomizationError):
+                    self._env.env.reset()
+                    return
+        raise RuntimeError(
+            f"{self.task.suite} task {self.task.task_id}: no placement of its objects without overlap in "
+            f"{MAX_PLACEMENT_ATTEMPTS} attempts with fixture_seed={self.config.fixture_seed}; try another"
+        )
+
+    def _init_state(self, init_state_id: int) -> NDArray[np.float64]:
+        """The initial state, once its length fits: LIBERO itself would cut a longer one to size."""
+        state = tasks.init_states(self.task.suite, self.task.task_id)[init_state_id]
+        model = self._env.sim.model
+        if len(state) != 1 + model.nq + model.nv:
+            raise ValueError(
+                f"{self.task.suite} task {self.task.task_id}: its initial states have {len(state)} numbers, "
+                f"its model needs 1 + {model.nq} + {model.nv}; is the LIBERO installation of one piece?"
+            )
+        return state
 
     def _select(self, observation: dict[str, Any]) -> dict[str, NDArray]:
         keys = (*(f"{camera}_image" for camera in self.config.cameras), *PROPRIOCEPTION)
@@ -168,7 +206,7 @@ class _CameraGate:
 def _build(task: tasks.Task, config: EngineConfig) -> Any:
     """Construct LIBERO's environment for a task, without its chatter on stdout."""
     with contextlib.redirect_stdout(io.StringIO()):
-        return OffScreenRenderEnv(
+        env = OffScreenRenderEnv(
             bddl_file_name=str(task.bddl_file),
             camera_names=list(config.cameras),
             camera_heights=config.image_size,
@@ -176,3 +214,16 @@ def _build(task: tasks.Task, config: EngineConfig) -> Any:
             hard_reset=False,
             ignore_done=True,  # LIBERO's own limit counts settling and then raises; the horizon is ours
         )
+    env.env.object_property_initializers *= 2  # as after the rebuild of the protocol's reset
+    return env
+
+
+@contextlib.contextmanager
+def _numpy_seeded(seed: int) -> Iterator[None]:
+    """Seed NumPy's global generator, from which LIBERO draws, and give the caller's state back after."""
+    state = np.random.get_state()
+    np.random.seed(seed)
+    try:
+        yield
+    finally:
+        np.random.set_state(state)

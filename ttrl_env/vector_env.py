@@ -53,7 +53,8 @@ class TTRLVectorEnv(VectorEnv):
 
     ``infos`` holds arrays ``[num_envs]``, valid in every row at every step: ``success``,
     ``finish_step`` (policy steps executed, settling excluded, exact within a chunk), ``temperature``,
-    ``group``, ``task_id``, ``init_state_id``, ``episode`` and ``failure``.
+    ``group``, ``task_id``, ``init_state_id``, ``episode_index`` (how many episodes the row began before
+    this one since it was seeded) and ``failure`` (why a simulation diverged, else ``None``).
 
     Every autoreset mode of Gymnasium works. With ``DISABLED`` a finished row costs nothing: further
     actions for it are ignored, its flags stay set and its reward is 0 until it is reset.
@@ -132,7 +133,9 @@ class TTRLVectorEnv(VectorEnv):
         self.test_time_rl = test_time_rl
         check_choice("test_time_rl_reward", test_time_rl_reward, get_args(RewardName))
         self._reward: RewardName = test_time_rl_reward if test_time_rl else "env_sparse"
-        self.max_steps = check_positive_int("max_steps", self.suite.horizon if max_steps is None else max_steps)
+        self.max_steps = check_positive_int(
+            "max_steps", self.suite.horizon if max_steps is None else max_steps
+        )
         self.chunk_steps = check_positive_int("chunk_steps", chunk_steps)
         self.autoreset_mode = _autoreset_mode(autoreset_mode)
         self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
@@ -144,7 +147,9 @@ class TTRLVectorEnv(VectorEnv):
             image_size=check_positive_int("image_size", image_size),
             settle_steps=check_positive_int("settle_steps", settle_steps, minimum=0),
             fixture_seed=check_positive_int("fixture_seed", fixture_seed, minimum=0),
-            num_workers=None if num_workers is None else check_positive_int("num_workers", num_workers, minimum=0),
+            num_workers=None
+            if num_workers is None
+            else check_positive_int("num_workers", num_workers, minimum=0),
         )
         self._set_spaces(config)
         self._init_states = init_states
@@ -174,24 +179,23 @@ class TTRLVectorEnv(VectorEnv):
                 now on, and where the episodes begun here start) and ``"reset_mask"`` (bool
                 ``[num_envs]``: reset these rows only).
         """
+        super().reset(seed=seed if isinstance(seed, int) else None)
         chosen = check_options("options", options, ("task_ids", "init_state_ids", "reset_mask"))
         mask = self._reset_mask(chosen.get("reset_mask"))
         if chosen.get("task_ids") is not None:
             self._assign_tasks(chosen["task_ids"], mask)
         if seed is not None:
             self._seed_streams([seed] if isinstance(seed, (int, np.integer)) else [int(s) for s in seed])
-            self._episodes.episode[mask] = -1
+            self._episodes.index[mask] = -1
         rows = np.flatnonzero(mask)
         if mask.all():  # rows that autoreset has set apart meet again
-            self._episodes.episode[:] = self._episodes.episode.max()
+            self._episodes.index[:] = self._episodes.index.max()
         self._begin_episodes(rows, chosen.get("init_state_ids"))
         return self._observations(), self._infos()
 
     def step(
         self, actions: ArrayLike
-    ) -> tuple[
-        dict[str, NDArray], NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]
-    ]:
+    ) -> tuple[dict[str, NDArray], NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
         """Execute one action, or one open-loop chunk of actions, in every row.
 
         Args:
@@ -203,7 +207,7 @@ class TTRLVectorEnv(VectorEnv):
             observations, rewards ``[num_envs]`` float64, terminations, truncations, infos.
         """
         episodes = self._episodes
-        if (episodes.episode < 0).any():
+        if (episodes.index < 0).all():
             raise ResetNeeded("step: call reset() before the first step")
         finished = episodes.finished
         chunks = self._chunks(actions, ~finished)
@@ -268,10 +272,15 @@ class TTRLVectorEnv(VectorEnv):
     def _assign_tasks(self, task_ids: Sequence[int], mask: NDArray[np.bool_]) -> None:
         task_ids = self._one_a_group("task_ids", task_ids)
         for group, task_id in enumerate(task_ids):
-            if tasks.check_task_id(self.suite.name, task_id, "options['task_ids']") == self._group_task_ids[group]:
+            if (
+                tasks.check_task_id(self.suite.name, task_id, "options['task_ids']")
+                == self._group_task_ids[group]
+            ):
                 continue
             if not mask[self.groups == group].all():
-                raise ValueError(f"options['task_ids']: group {group} changes its task, so reset all its rows")
+                raise ValueError(
+                    f"options['task_ids']: group {group} changes its task, so reset all its rows"
+                )
             self._group_task_ids[group] = task_id
             self._streams[group] = self._stream(group)
 
@@ -280,11 +289,11 @@ class TTRLVectorEnv(VectorEnv):
             raise ValueError(
                 f"options[{option!r}]: expected one for each of {self.num_groups} groups, got {len(values)}"
             )
-        return [int(value) for value in values]
+        return [check_positive_int(f"options[{option!r}]", value, minimum=0) for value in values]
 
     def _begin_episodes(self, rows: NDArray[np.int64], init_state_ids: Sequence[int] | None = None) -> None:
         """Reset ``rows`` to their groups' next initial states, or to one given for each group."""
-        episode = self._episodes.episode[rows] + 1
+        episode = self._episodes.index[rows] + 1
         groups = self.groups[rows]
         if init_state_ids is None:
             states = [self._streams[group][k] for group, k in zip(groups, episode, strict=True)]
@@ -317,9 +326,9 @@ class TTRLVectorEnv(VectorEnv):
             self._episodes.advance(rows, result, self.max_steps)
 
     def _observations(self) -> dict[str, NDArray]:
-        """Copies of the engine's arrays in the dtypes of the observation space."""
+        """Copies of the engine's arrays, in the dtypes of the observation space."""
         return {
-            key: array.astype(self.observation_space[key].dtype)
+            key: array.astype(np.uint8 if array.dtype == np.uint8 else np.float32)
             for key, array in self.engine.observations.items()
         }
 
@@ -341,7 +350,12 @@ class TTRLVectorEnv(VectorEnv):
         for row in np.flatnonzero(rows):
             final_obs[row] = {key: array[row].copy() for key, array in observations.items()}
         final_info = self._infos(rows)
-        return {"final_obs": final_obs, "_final_obs": rows, "final_info": final_info, "_final_info": rows.copy()}
+        return {
+            "final_obs": final_obs,
+            "_final_obs": rows,
+            "final_info": final_info,
+            "_final_info": rows.copy(),
+        }
 
 
 def make_vec(
