@@ -81,7 +81,7 @@ def find_checkpoint(path: str | Path) -> Path:
     found = list_checkpoints(path)
     if not found:
         raise CheckpointError(
-            f"{path}: expected a checkpoint (a folder with state.json) or a run's folder with checkpoints in it"
+            f"{path}: expected a checkpoint (a folder with state.json) or a run's folder that has some"
         )
     return found[-1]
 

@@ -6,12 +6,13 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ttrl_env.agents.advantages import group_advantage
+from ttrl_env.agents.advantages import AdvantageScale, group_advantage
 from ttrl_env.agents.configs import PPOConfig
 from ttrl_env.agents.losses import LossDiagnostics, clipped_policy_loss, token_weights
 from ttrl_env.agents.policies import TokenPolicy
@@ -59,7 +60,8 @@ class PPOAgent:
     def update(self, rollout: Rollout, seed: int | list[int] = 0) -> UpdateReport:
         """Train on every trajectory of a rollout, each with its own reward; ``seed`` shuffles minibatches."""
         started = time.perf_counter()
-        advantages = group_advantage(rollout.rewards, rollout.groups, self.config.advantage_scale)  # type: ignore[arg-type]
+        scale = cast(AdvantageScale, self.config.advantage_scale)
+        advantages = group_advantage(rollout.rewards, rollout.groups, scale)
         rng = np.random.default_rng(seed)
         minibatches = self._minibatches(rollout, advantages, rng)
         difference = self._compute_old_logprobs(minibatches)

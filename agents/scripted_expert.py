@@ -55,70 +55,75 @@ def make_expert(task: Task) -> Expert:
 
 @dataclass(frozen=True, kw_only=True)
 class CloseTopDrawer:
-    """Pushes the top drawer of LIBERO's wooden or white cabinet shut with the open gripper's outer finger.
+    """Pushes the top drawer of LIBERO's wooden or white cabinet shut with one finger of the open gripper.
 
-    The gripper hangs down with its fingers in line with the drawer's travel. It goes to a point before
-    the front panel, low enough for the finger to catch the panel and high enough for the hand to pass
-    over the cabinet's top, and pushes at full speed. It does not touch the handle.
+    The gripper hangs down, its fingers in line with the drawer's travel. It goes to a line before the
+    front panel, low enough for the finger to catch the panel and high enough for the hand to pass over
+    the cabinet's top, and pushes along it at full speed, above the handle.
 
-    Lengths are metres in the cabinet's frame: ``lateral`` along the front, ``outward`` the way the
-    drawer opens, ``up``; its origin is the body ``<cabinet>_main``.
+    Lengths are metres in the cabinet's frame, whose origin is the body ``<cabinet>_main``: ``lateral``
+    along the front, ``outward`` the way the drawer opens, ``up``.
     """
 
     panel_outward: float = 0.078
-    """Outer face of the front panel when the joint is at 0."""
+    """Outer face of the front panel when the drawer's joint is at 0."""
     panel_top: float = 0.217
     """Upper edge of the front panel."""
-    finger_outward: float = 0.065
-    """How far the open fingers reach from the end effector, along the drawer's travel."""
+    finger_thickness: float = 0.025
+    """How far a finger reaches from the end effector along the drawer's travel, beyond its joint's position."""
     finger_down: float = 0.010
-    """How far they reach below it."""
+    """How far the fingers reach below the end effector."""
     push_up: float = 0.208
     """Height of the end effector while pushing. The finger overlaps the panel below 0.227; the hand
     clears the cabinet's top (0.223) above 0.195."""
     push_lateral: float = 0.075
-    """Pushes anywhere within this of the panel's middle; the panel ends at 0.109."""
+    """It pushes anywhere within this of the panel's middle; the panel ends at 0.109."""
     lateral_tolerance: float = 0.015
     up_tolerance: float = 0.008
     """Off its line by less than the tolerances it pushes at full speed, by twice as much not at all."""
     standoff: float = 0.015
-    """Gap between finger and panel while it moves to that line."""
+    """Gap between finger and panel that it keeps while it moves to its line."""
+    climb: float = 0.03
+    """How far over the panel it lifts the fingers to get out when they are behind it."""
     gain: float = 2.0
-    """How many times the distance to its line it aims for: the controller's pull, like a spring's,
-    fades with the distance, and pushing lifts the hand."""
+    """How many times the distance to its line it aims for: the controller pulls like a spring, less the
+    closer it is, while pushing lifts the hand."""
     tilt_tolerance: float = 0.1
     """Radians of deviation from pointing straight down that are left alone; the robot starts at 0.06."""
 
     def act(self, observation: Mapping[str, NDArray], state: SimState) -> NDArray[np.float32]:
         """See :meth:`Expert.act`."""
         drawer, cabinet, rotation = _drawer(state)
-        to_cabinet = rotation.T @ (np.asarray(observation["robot0_eef_pos"], dtype=np.float64) - cabinet)
-        joint = float((rotation.T @ (drawer - cabinet))[1])
-        move = self._move(lateral=to_cabinet[0], outward=-to_cabinet[1], up=to_cabinet[2], joint=joint)
-        action = np.zeros(ACTION_DIM, dtype=np.float64)
-        action[:3] = _saturate(rotation @ move / METRES_PER_UNIT)
+        lateral, inward, up = rotation.T @ (np.asarray(observation["robot0_eef_pos"], np.float64) - cabinet)
+        joint = (rotation.T @ (drawer - cabinet))[1]
+        finger = (
+            self.finger_thickness + np.abs(observation["robot0_gripper_qpos"]).min()
+        )  # the loaded one gives way
+        gap = -inward - finger - (self.panel_outward - joint)
         tilt = _soft_threshold(
             _rotation_to_straight_down(observation["robot0_eef_quat"]), self.tilt_tolerance
         )
+        action = np.full(ACTION_DIM, OPEN_GRIPPER)
+        action[:3] = _saturate(rotation @ self._move(lateral, gap, up) / METRES_PER_UNIT)
         action[3:6] = _saturate(tilt / RADIANS_PER_UNIT)
-        action[6] = OPEN_GRIPPER
         return action.astype(np.float32)
 
-    def _move(self, *, lateral: float, outward: float, up: float, joint: float) -> NDArray[np.float64]:
-        """Where to go from here: a displacement in the cabinet's frame (x lateral, y inward, z up)."""
-        gap = outward - self.finger_outward - (self.panel_outward - joint)
-        over_the_drawer = gap < 0.0 and up - self.finger_down > self.panel_top
-        inside_the_drawer = gap < -self.finger_outward and not over_the_drawer
-        target_up = self.push_up
-        if over_the_drawer or inside_the_drawer:  # climb over the panel, not through it
-            target_up = self.panel_top + self.finger_down + 0.03
+    def _move(self, lateral: float, gap: float, up: float) -> NDArray[np.float64]:
+        """The displacement to aim for in the cabinet's frame: lateral, inward, up.
+
+        ``gap`` is how far the finger is before the panel; negative if it is behind.
+        """
+        over_panel = up - self.finger_down - self.panel_top
+        if gap < -self.standoff:  # behind the panel: up first, then out over it
+            out = self.standoff - gap if over_panel > 0.0 else 0.0
+            return np.array([0.0, -out, self.gain * (self.climb - over_panel)])
         to_line = np.array(
-            [np.clip(lateral, -self.push_lateral, self.push_lateral) - lateral, target_up - up]
+            [np.clip(lateral, -self.push_lateral, self.push_lateral) - lateral, self.push_up - up]
         )
-        off_line = float(np.abs(to_line / [self.lateral_tolerance, self.up_tolerance]).max())
-        push = float(np.clip(2.0 - off_line, 0.0, 1.0)) if target_up == self.push_up else 0.0
-        retreat = 0.0 if inside_the_drawer else self.standoff - gap
-        return np.array([to_line[0], push * METRES_PER_UNIT - (1.0 - push) * retreat, to_line[1]])
+        off_line = np.abs(to_line / [self.lateral_tolerance, self.up_tolerance]).max()
+        push = np.clip(2.0 - off_line, 0.0, 1.0)
+        inward = push * METRES_PER_UNIT + (1.0 - push) * (gap - self.standoff)
+        return np.array([self.gain * to_line[0], inward, self.gain * to_line[1]])
 
 
 EXPERTS: dict[str, Callable[[], Expert]] = {"close the top drawer of the cabinet": CloseTopDrawer}

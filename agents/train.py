@@ -6,10 +6,11 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from gymnasium.vector import AutoresetMode
+from torch import nn
 
 from ttrl_env.agents import checkpoints
 from ttrl_env.agents.configs import EvalConfig, PolicyConfig, TrainConfig
@@ -21,8 +22,11 @@ from ttrl_env.agents.ppo import PPOAgent
 from ttrl_env.agents.progress import Display
 from ttrl_env.agents.rollout import collect_rollout
 from ttrl_env.agents.schedule import Assignment, Schedule
+from ttrl_env.engines import EngineChoice
 from ttrl_env.errors import CheckpointError, ConfigError, EnvironmentDiedError
-from ttrl_env.simulation import EngineConfig, SimulationEngine
+from ttrl_env.rewards import RewardName
+from ttrl_env.simulation import CameraName, EngineConfig, EngineName, SimulationEngine
+from ttrl_env.tasks import Split
 from ttrl_env.vector_env import TTRLVectorEnv
 
 
@@ -33,8 +37,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return command_line(["train", *(sys.argv[1:] if arguments is None else arguments)])
 
 
-def train(config: TrainConfig, display: Display | None = None) -> Path:
+def train(config: TrainConfig, display: Display | None = None, engine: EngineChoice | None = None) -> Path:
     """Train a policy as configured; returns the last checkpoint.
+
+    ``engine`` is a simulation engine of the caller's own, instead of the one ``config.env`` names.
 
     The first Ctrl-C ends the run after the iteration under way, with a checkpoint; so does a
     simulation that dies, whose error is raised again after the checkpoint of the last whole iteration.
@@ -44,7 +50,7 @@ def train(config: TrainConfig, display: Display | None = None) -> Path:
         EnvironmentDiedError: a simulation process died.
     """
     display = display or Display()
-    run = _Run(config, display)
+    run = _Run(config, display, engine)
     try:
         return run.loop()
     finally:
@@ -54,7 +60,7 @@ def train(config: TrainConfig, display: Display | None = None) -> Path:
 class _Run:
     """One training run: policy, agent, environment, and how far it has come."""
 
-    def __init__(self, config: TrainConfig, display: Display) -> None:
+    def __init__(self, config: TrainConfig, display: Display, engine: EngineChoice | None) -> None:
         self.config = config
         self.display = display
         checkpoint = _checkpoint_to_resume(config)
@@ -65,7 +71,7 @@ class _Run:
             checkpoints.restore_optimizer(checkpoint, self.agent.optimizer)
             display.say(f"Resuming after iteration {self.completed} from {checkpoint}")
         self.schedule = Schedule(config)
-        self.env = make_train_env(config, self.schedule[self.completed], self.policy.chunk_steps)
+        self.env = make_train_env(config, self.schedule[self.completed], self.policy.chunk_steps, engine)
         self.evaluation_env = share_engine(self.env)
 
     def loop(self) -> Path:
@@ -139,7 +145,7 @@ def run_evaluation(
         env,
         policy,
         task_ids,
-        init_states=config.init_states,  # type: ignore[arg-type]  checked by check_config
+        init_states=cast(Split, config.init_states),
         episodes_per_task=config.episodes_per_task,
         temperature=config.temperature,
         seed=seed,
@@ -162,7 +168,8 @@ def make_policy(config: PolicyConfig, seed: int, checkpoint: Path | None = None)
                     hidden_size=config.hidden_size,
                 )
             )
-    return policy.to(choose_device(config.device))
+    nn.Module.to(policy, choose_device(config.device))
+    return policy
 
 
 def choose_device(name: str) -> torch.device:
@@ -177,7 +184,9 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def make_train_env(config: TrainConfig, first: Assignment, chunk_steps: int) -> TTRLVectorEnv:
+def make_train_env(
+    config: TrainConfig, first: Assignment, chunk_steps: int, engine: EngineChoice | None = None
+) -> TTRLVectorEnv:
     """The environment of a training run: groups of replicas, finished rows left alone."""
     env = config.env
     return TTRLVectorEnv(
@@ -187,12 +196,12 @@ def make_train_env(config: TrainConfig, first: Assignment, chunk_steps: int) -> 
         base_temperature=config.base_temperature,
         temperature_range=config.temperature_range,
         test_time_rl=config.test_time_rl,
-        test_time_rl_reward=config.test_time_rl_reward,  # type: ignore[arg-type]  checked by check_config
+        test_time_rl_reward=cast(RewardName, config.test_time_rl_reward),
         max_steps=env.max_steps,
         chunk_steps=chunk_steps,
         image_size=env.image_size,
         autoreset_mode=AutoresetMode.DISABLED,
-        engine=env.engine,  # type: ignore[arg-type]  checked by check_config
+        engine=engine or cast(EngineName, env.engine),
         num_workers=env.num_workers,
         fixture_seed=env.fixture_seed,
     )
@@ -212,7 +221,7 @@ def share_engine(env: TTRLVectorEnv, chunk_steps: int | None = None) -> TTRLVect
         max_steps=env.max_steps,
         chunk_steps=env.chunk_steps if chunk_steps is None else chunk_steps,
         image_size=env.engine.config.image_size,
-        cameras=env.engine.config.cameras,  # type: ignore[arg-type]
+        cameras=cast("tuple[CameraName, ...]", env.engine.config.cameras),
         init_states="all",
         autoreset_mode=AutoresetMode.DISABLED,
         engine=engine,
@@ -227,8 +236,8 @@ def _checkpoint_to_resume(config: TrainConfig) -> Path | None:
         return checkpoints.find_checkpoint(config.resume)
     if existing:
         raise CheckpointError(
-            f"output_dir: {config.output_dir} already holds a run (up to {existing[-1].name}). Continue it with "
-            f"resume=auto, or choose another output_dir"
+            f"output_dir: {config.output_dir} already holds a run (up to {existing[-1].name}). "
+            f"Continue it with resume=auto, or choose another output_dir"
         )
     return None
 

@@ -61,7 +61,8 @@ def _gl() -> str:
 
 def _assets() -> str:
     tasks.require_libero()
-    return f"LIBERO and its assets found; task 0 of libero_spatial: {tasks.get_task('libero_spatial', 0).instruction!r}"
+    instruction = tasks.get_task("libero_spatial", 0).instruction
+    return f"LIBERO and its assets found; task 0 of libero_spatial: {instruction!r}"
 
 
 def _simulation() -> str:

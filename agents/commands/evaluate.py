@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 from rich.table import Table
 
@@ -16,7 +17,7 @@ from ttrl_env.agents.configs import EnvConfig, EvaluateConfig
 from ttrl_env.agents.evaluation import Evaluation
 from ttrl_env.agents.progress import Display
 from ttrl_env.errors import ConfigError
-from ttrl_env.tasks import get_task
+from ttrl_env.tasks import Split, get_task
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -43,13 +44,18 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _evaluate(config: EvaluateConfig) -> Evaluation:
+    import transformers
+    from torch import nn
+
     from ttrl_env.agents.evaluation import evaluate
     from ttrl_env.agents.policies import load_policy
     from ttrl_env.agents.train import choose_device
     from ttrl_env.vector_env import TTRLVectorEnv
 
+    transformers.logging.disable_progress_bar()  # the terminal shows the evaluation's own
     assert config.checkpoint is not None
-    policy = load_policy(find_policy(config.checkpoint)).to(choose_device(config.device))
+    policy = load_policy(find_policy(config.checkpoint))
+    nn.Module.to(policy, choose_device(config.device))
     env = TTRLVectorEnv(
         config.env.suite,
         [config.env.task_ids[row % len(config.env.task_ids)] for row in range(config.num_envs)],
@@ -69,7 +75,7 @@ def _evaluate(config: EvaluateConfig) -> Evaluation:
                 env,
                 policy,
                 config.env.task_ids,
-                init_states=config.eval.init_states,  # type: ignore[arg-type]  checked by check_config
+                init_states=cast(Split, config.eval.init_states),
                 episodes_per_task=config.eval.episodes_per_task,
                 temperature=config.eval.temperature,
                 seed=config.seed,

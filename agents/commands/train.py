@@ -19,9 +19,12 @@ def run(arguments: Sequence[str]) -> int:
     if len(overrides) < len(arguments):
         print_config(config)
         return 0
+    import transformers
+
     from ttrl_env.agents.progress import Display
     from ttrl_env.agents.train import train
 
+    transformers.logging.disable_progress_bar()  # the terminal shows the run's own
     display = Display()
     checkpoint = train(config, display)
     display.say(f"Checkpoint: {checkpoint}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from ttrl_env.agents.policies.tiny_vla import TinyVLA, TinyVLAConfig
 from ttrl_env.errors import CheckpointError, unknown_name
@@ -28,9 +29,10 @@ def load_policy(path: str | Path) -> TinyVLA:
     model_type = json.loads(config_file.read_text(encoding="utf-8")).get("model_type")
     if model_type not in _POLICIES:
         raise unknown_name(f"model_type in {config_file}", model_type, _POLICIES)
-    policy, report = _POLICIES[model_type].from_pretrained(
+    loaded: Any = _POLICIES[model_type].from_pretrained(
         path, output_loading_info=True, ignore_mismatched_sizes=True
     )
+    policy, report = loaded
     problems = [
         f"{kind.replace('_', ' ')}: {', '.join(sorted(str(key) for key in report[kind]))}"
         for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")
