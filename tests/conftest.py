@@ -1,0 +1,76 @@
+"""Shared by all tests: the import path of test helpers, OpenGL, and one real LIBERO for many tests."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # helpers are imported as tests.<folder>.<module>
+
+from ttrl_env import opengl, tasks
+from ttrl_env.simulation import EngineConfig, SimulationEngine
+
+opengl.choose_backend()  # before any test imports MuJoCo
+
+
+@pytest.fixture
+def turning_stove(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """LIBERO's "turn on the stove" with initial states in which the knob turns by itself."""
+    with _turning_stove(tmp_path, monkeypatch):
+        yield
+
+
+@pytest.fixture(scope="session")
+def stove_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable]:
+    """The ``engine`` argument of environments that share one real simulation of the turning stove.
+
+    Three rows in two worker processes, built once. An environment that uses it needs the fixture
+    ``turning_stove`` too, and ``STOVE`` as its keywords.
+    """
+    from ttrl_env.upstream import UpstreamEngine
+
+    engines: list[UpstreamEngine] = []
+
+    def share(config: EngineConfig) -> SimulationEngine:
+        if not engines:
+            engines.append(UpstreamEngine(config))
+        assert engines[0].config == config
+        return _Borrowed(engines[0])
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        # The workers read the initial states when they first need them, under the path of their start.
+        with _turning_stove(tmp_path_factory.mktemp("stove"), monkeypatch):
+            share(EngineConfig(suite="libero_goal", num_rows=3, image_size=64, num_workers=2))
+    yield share
+    engines[0].close()
+
+
+class _Borrowed:
+    """An engine that its environment may use but not close."""
+
+    def __init__(self, engine: SimulationEngine) -> None:
+        self._engine = engine
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._engine, name)
+
+    def close(self) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def _turning_stove(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    from tests.ttrl_env.stove import install_initial_states
+
+    install_initial_states(folder)
+    monkeypatch.setenv("LIBERO_CONFIG_PATH", str(folder))
+    tasks.init_states.cache_clear()
+    yield
+    monkeypatch.delenv("LIBERO_CONFIG_PATH")
+    tasks.init_states.cache_clear()
