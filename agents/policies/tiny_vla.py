@@ -102,8 +102,19 @@ class TinyVLA(PreTrainedModel):
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        super()._init_weights(module)
-        if module is self:
+        """Variance-preserving weights: Hugging Face's standard deviation of 0.02 mutes the instruction."""
+        if isinstance(module, nn.Linear):
+            nn.init.xavier_uniform_(module.weight)
+            nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight)
+            assert module.bias is not None
+            nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.Embedding):
+            nn.init.normal_(module.weight, std=0.5)
+            module.weight[0].zero_()
+        elif module is self:
+            nn.init.normal_(self.head.weight, std=0.02)  # a new policy is close to uniform
             for parameter in (self.grid_position, self.step_query, self.dim_query):
                 nn.init.normal_(parameter, std=0.5)
 

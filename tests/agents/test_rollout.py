@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from tests.agents.reach import make_reach_env, make_tiny_policy
+from ttrl_env.agents.rollout import collect_rollout
+from ttrl_env.kernels import token_logprobs
+
+
+def test_finished_rows_leave_the_simulator_and_the_policy(reach_env, tiny_policy) -> None:
+    seen = []
+    prepare = tiny_policy.prepare
+
+    def counting_prepare(observations, instructions):
+        seen.append((len(instructions), *(len(array) for array in observations.values())))
+        return prepare(observations, instructions)
+
+    tiny_policy.prepare = counting_prepare
+    rollout = collect_rollout(reach_env, tiny_policy, seed=3)
+    assert rollout.success.any()
+    assert not rollout.success.all()
+    chunks = -(-rollout.finish_steps // 8)
+    expected = [int((chunks > k).sum()) for k in range(chunks.max())]
+    assert reach_env.engine.stepped_rows == expected
+    assert seen == [(count, *[count] * (len(seen[0]) - 1)) for count in expected]
+    assert len(rollout.tokens) == sum(expected)
+
+
+def test_mask_covers_exactly_the_executed_steps(reach_env, tiny_policy) -> None:
+    rollout = collect_rollout(reach_env, tiny_policy, seed=3)
+    executed = torch.zeros(rollout.num_trajectories, dtype=torch.int64)
+    executed.index_add_(0, rollout.trajectory, rollout.mask.sum(dim=1))
+    assert executed.tolist() == (7 * rollout.finish_steps).tolist()
+    partial = rollout.mask[rollout.mask.any(dim=1) & ~rollout.mask.all(dim=1)]
+    assert len(partial)  # some row succeeded inside a chunk
+    for row in partial:
+        steps = row.view(8, 7)
+        assert (steps == steps[:, :1]).all()  # whole steps
+        assert steps[:, 0].tolist() == sorted(steps[:, 0].tolist(), reverse=True)  # a prefix
+
+
+def test_logprobs_are_those_of_each_rows_own_temperature(reach_env, tiny_policy) -> None:
+    rollout = collect_rollout(reach_env, tiny_policy, seed=0)
+    assert np.allclose(rollout.temperatures.numpy(), np.linspace(0.6, 0.9, 8), atol=1e-6)
+    with torch.no_grad():
+        logits = tiny_policy.action_logits(rollout.inputs)
+    temperatures = rollout.temperatures[rollout.trajectory][:, None, None]
+    expected = torch.log_softmax(logits / temperatures, dim=-1)
+    expected = expected.gather(-1, rollout.tokens[..., None])[..., 0]
+    assert torch.allclose(rollout.logprobs, expected, atol=1e-5)
+    single, _ = token_logprobs(
+        logits.flatten(0, 1), rollout.tokens.flatten(), torch.full((rollout.tokens.numel(),), 0.6)
+    )
+    assert not torch.allclose(
+        rollout.logprobs.flatten(), single, atol=1e-2
+    )  # one temperature for all is wrong
+
+
+def test_a_seed_replays_a_rollout(tiny_policy) -> None:
+    first, again, other = (collect_rollout(make_reach_env(), tiny_policy, seed=seed) for seed in (1, 1, 2))
+    assert torch.equal(first.tokens, again.tokens)
+    assert not torch.equal(first.tokens[:8], other.tokens[:8])
+
+
+def test_greedy_rows_act_alike(reach_env, tiny_policy) -> None:
+    rollout = collect_rollout(reach_env, tiny_policy, seed=0, temperatures=np.zeros(8, dtype=np.float32))
+    assert (rollout.tokens[:8] == rollout.tokens[0]).all()
+
+
+def test_success_is_the_same_whatever_the_reward() -> None:
+    policy = make_tiny_policy()
+    results = {}
+    for reward in ("efficiency", "env_sparse"):
+        env = make_reach_env(test_time_rl_reward=reward)
+        results[reward] = collect_rollout(env, policy, seed=3)
+    shaped, sparse = results["efficiency"], results["env_sparse"]
+    assert shaped.success.tolist() == sparse.success.tolist()
+    assert sparse.rewards.tolist() == sparse.success.astype(float).tolist()
+    expected = np.where(shaped.success, 1 / (1 + shaped.finish_steps / 32), 0.0)
+    assert np.allclose(shaped.rewards, expected)
+    assert shaped.success.any()
+
+
+def test_only_rows_of_the_reset_mask_are_played(reach_env, tiny_policy) -> None:
+    mask = np.arange(8) < 3
+    rollout = collect_rollout(reach_env, tiny_policy, seed=0, options={"reset_mask": mask})
+    assert set(rollout.trajectory.tolist()) == {0, 1, 2}
+    assert (rollout.finish_steps[3:] == 0).all()

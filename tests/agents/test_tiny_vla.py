@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from ttrl_env.agents.policies import load_policy
+from ttrl_env.errors import CheckpointError, UnknownNameError
+
+
+def _observations(rows: int, size: int = 32, seed: int = 0) -> dict[str, np.ndarray]:
+    images = np.random.default_rng(seed).integers(0, 256, (rows, size, size, 3), dtype=np.uint8)
+    return {"agentview_image": images}
+
+
+def test_logits_cover_every_token_of_a_chunk(tiny_policy) -> None:
+    inputs = tiny_policy.prepare(_observations(3), ["open the drawer"] * 3)
+    logits = tiny_policy.action_logits(inputs)
+    assert logits.shape == (3, 8 * 7, 256)
+    assert logits.dtype == torch.float32
+
+
+def test_image_and_instruction_both_matter(tiny_policy) -> None:
+    observations = _observations(1)
+    with torch.no_grad():
+        logits = tiny_policy.action_logits(tiny_policy.prepare(observations, ["open the drawer"]))
+        other_text = tiny_policy.action_logits(tiny_policy.prepare(observations, ["close the drawer"]))
+        other_image = tiny_policy.action_logits(
+            tiny_policy.prepare(_observations(1, seed=1), ["open the drawer"])
+        )
+    assert (logits - other_text).abs().max() > 1e-3
+    assert (logits - other_image).abs().max() > 1e-3
+
+
+def test_pixels_are_rotated_and_averaged_down(tiny_policy) -> None:
+    image = np.zeros((1, 32, 32, 3), dtype=np.uint8)
+    image[0, 31, 30] = image[0, 31, 31] = 200  # last row is the top of the scene, last column its right
+    pixels = tiny_policy.prepare({"agentview_image": image}, [""])["pixels"]
+    assert pixels.shape == (1, 3, 16, 16)
+    assert pixels[0, :, 0, 0].tolist() == [100, 100, 100]
+    assert int(pixels.sum()) == 300
+
+
+def test_rows_do_not_affect_each_other(tiny_policy) -> None:
+    inputs = tiny_policy.prepare(_observations(5), ["a", "b", "c", "d", "e"])
+    with torch.no_grad():
+        together = tiny_policy.action_logits(inputs)
+        alone = tiny_policy.action_logits({key: tensor[2:3] for key, tensor in inputs.items()})
+    assert torch.allclose(together[2:3], alone, atol=1e-5)
+
+
+def test_gradients_do_not_change_the_forward_pass(tiny_policy) -> None:
+    inputs = tiny_policy.prepare(_observations(4), ["open the drawer"] * 4)
+    with torch.no_grad():
+        without = tiny_policy.action_logits(inputs)
+    assert torch.equal(without, tiny_policy.action_logits(inputs))
+
+
+def test_a_saved_policy_comes_back_the_same(tiny_policy, tmp_path) -> None:
+    tiny_policy.save_pretrained(tmp_path)
+    loaded = load_policy(tmp_path)
+    assert loaded.state_dict().keys() == tiny_policy.state_dict().keys()
+    assert all(torch.equal(a, b) for a, b in zip(loaded.parameters(), tiny_policy.parameters(), strict=True))
+
+
+def test_weights_of_another_shape_are_named(tiny_policy, tmp_path) -> None:
+    tiny_policy.save_pretrained(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    weights["head.weight"] = weights["head.weight"][:100]
+    weights["surplus"] = torch.zeros(1)
+    del weights["norm.bias"]
+    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(CheckpointError) as error:
+        load_policy(tmp_path)
+    for name in ("head.weight", "surplus", "norm.bias", str(tmp_path)):
+        assert name in str(error.value)
+
+
+def test_what_is_not_a_policy_is_refused(tmp_path) -> None:
+    with pytest.raises(CheckpointError, match=r"has no config\.json"):
+        load_policy(tmp_path / "nowhere")
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "tiny_vlm"}))
+    with pytest.raises(UnknownNameError, match="tiny_vla"):
+        load_policy(tmp_path)
+
+
+def test_unusable_observations_are_named(tiny_policy) -> None:
+    with pytest.raises(ValueError, match="agentview_image"):
+        tiny_policy.prepare({"robot0_eye_in_hand_image": np.zeros((1, 32, 32, 3), np.uint8)}, [""])
+    with pytest.raises(ValueError, match="multiple"):
+        tiny_policy.prepare(_observations(1, size=40), [""])
