@@ -10,7 +10,7 @@ from ttrl_env.agents.policies import TinyVLA, TinyVLAConfig
 from ttrl_env.simulation import ChunkResult, EngineConfig
 from ttrl_env.vector_env import TTRLVectorEnv
 
-GAIN = 0.2
+GAIN = 0.25
 """How far a full action moves the point, which succeeds at 1."""
 
 

@@ -90,7 +90,7 @@ def test_the_reaching_task_is_learnt(reward) -> None:
     policy = make_tiny_policy()
     agent = PPOAgent(policy, PPOConfig(learning_rate=3e-3, epochs=2, minibatch_trajectories=8))
     history = []
-    for iteration in range(25):
+    for iteration in range(35):
         rollout = collect_rollout(env, policy, seed=[0, iteration])
         agent.update(rollout, seed=iteration)
         history.append((rollout.success.mean(), rollout.finish_steps.mean()))

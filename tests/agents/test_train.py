@@ -169,5 +169,5 @@ def test_training_starts_from_a_given_policy(tmp_path, tiny_policy) -> None:
 
 
 def test_a_device_that_is_not_there_is_named(tmp_path) -> None:
-    with pytest.raises(ConfigError, match="policy.device: 'cuda:7'"):
+    with pytest.raises(ConfigError, match=r"policy\.device: 'cuda:7'"):
         _train(_config(tmp_path, "policy.device=cuda:7"))
