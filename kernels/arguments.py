@@ -5,6 +5,7 @@ None of them reads a value from a GPU, so none makes the host wait.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -42,11 +43,11 @@ def check_rows(argument: str, value: Any, logits: Tensor, dtype: torch.dtype) ->
 
 def check_temperature_values(temperatures: Tensor) -> None:
     """Raise if a temperature held by the CPU is negative, NaN or infinite."""
-    if temperatures.device.type != "cpu":
+    if temperatures.device.type != "cpu" or temperatures.numel() == 0:
         return
-    good = temperatures.isfinite() & (temperatures >= 0)
-    if not good.all():
-        row = int(good.long().argmin())
+    values = temperatures.detach().numpy()  # NumPy's minimum is NaN where one value is
+    if not (values.min() >= 0 and values.max() < math.inf):
+        row = int((temperatures.isfinite() & (temperatures >= 0)).long().argmin())
         raise ValueError(
             "temperatures: expected finite values of at least 0 (0 is greedy),"
             f" got {temperatures[row].item()} in row {row}"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from ttrl_env.kernels import arguments
 from ttrl_env.kernels.logprobs_reference import token_logprobs_reference
@@ -25,9 +28,9 @@ def token_logprobs(
 
     Returns:
         ``(logprobs, entropies)``, each ``[rows]`` float32 (float64 for float64 logits), both differentiable
-        with respect to ``logits``. A row of temperature 0 has log-probability 0 at its most likely token and
-        -inf at any other; a row that holds NaN or +inf, or only -inf, has -inf. Such rows have entropy 0 and
-        no gradient: leave them out of a loss.
+        once with respect to ``logits``; the backward pass keeps three numbers a row. A row of temperature 0
+        has log-probability 0 at its most likely token and -inf at any other; a row that holds NaN or +inf, or
+        only -inf, has -inf. Such rows have entropy 0 and no gradient: leave them out of a loss.
 
     Raises:
         TypeError: an argument of the wrong type or dtype.
@@ -40,6 +43,87 @@ def token_logprobs(
     arguments.check_temperature_values(temperatures)
     lo, hi = arguments.check_window(window, logits.shape[1])
     arguments.check_token_values(tokens, lo, hi)
-    logprobs, entropies = token_logprobs_reference(logits[:, lo:hi], tokens - lo, temperatures)
-    dtype = torch.float64 if logits.dtype == torch.float64 else torch.float32
-    return logprobs.to(dtype), entropies.to(dtype)
+    if logits.dtype == torch.float64:
+        return token_logprobs_reference(logits[:, lo:hi], tokens - lo, temperatures)
+    return _TokenLogprobs.apply(logits, tokens, temperatures.detach(), lo, hi)
+
+
+class _TokenLogprobs(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, logits: Tensor, tokens: Tensor, temperatures: Tensor, lo: int, hi: int
+    ) -> tuple[Tensor, Tensor]:
+        logprobs, entropies, statistics = logprobs_forward(logits, tokens, temperatures, lo, hi)
+        ctx.save_for_backward(logits, tokens, temperatures, statistics)
+        ctx.window = lo, hi
+        ctx.set_materialize_grads(False)
+        return logprobs, entropies
+
+    @staticmethod
+    @once_differentiable
+    def backward(
+        ctx: Any, grad_logprobs: Tensor | None, grad_entropies: Tensor | None
+    ) -> tuple[Tensor | None, None, None, None, None]:
+        return (
+            logprobs_backward(grad_logprobs, grad_entropies, *ctx.saved_tensors, *ctx.window),
+            None,
+            None,
+            None,
+            None,
+        )
+
+
+def logprobs_forward(
+    logits: Tensor, tokens: Tensor, temperatures: Tensor, lo: int, hi: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Log-probs and entropies ``[rows]``, and what the backward pass needs of a row: ``[3, rows]`` float32.
+
+    That is the maximum logit, the sum of weights (0 where the row has no gradient) and the sum of weights
+    times base-2 exponents.
+    """
+    rows = logits.shape[0]
+    logprobs, entropies = logits.new_empty((2, rows), dtype=torch.float32)
+    statistics = logits.new_empty((3, rows), dtype=torch.float32)
+    if rows == 0:
+        return logprobs, entropies, statistics
+    arrays = (logits[:, lo:hi], tokens, temperatures, lo, logprobs, entropies, statistics)
+    if logits.device.type == "cuda":
+        from ttrl_env.kernels.logprobs_triton import launch_forward
+
+        launch_forward(*arrays)
+    else:
+        from ttrl_env.kernels.logprobs_cpu import forward_cpu
+
+        forward_cpu(*arrays)
+    return logprobs, entropies, statistics
+
+
+def logprobs_backward(
+    grad_logprobs: Tensor | None,
+    grad_entropies: Tensor | None,
+    logits: Tensor,
+    tokens: Tensor,
+    temperatures: Tensor,
+    statistics: Tensor,
+    lo: int,
+    hi: int,
+) -> Tensor | None:
+    """The gradient with respect to ``logits``, in their dtype; 0 outside the window."""
+    if grad_logprobs is None and grad_entropies is None:
+        return None
+    is_whole = hi - lo == logits.shape[1]
+    grad_logits = (torch.empty if is_whole else torch.zeros)(
+        logits.shape, dtype=logits.dtype, device=logits.device
+    )
+    if logits.shape[0] == 0:
+        return grad_logits
+    arrays = (logits[:, lo:hi], tokens, temperatures, lo, statistics, grad_logprobs, grad_entropies)
+    if logits.device.type == "cuda":
+        from ttrl_env.kernels.logprobs_triton import launch_backward
+
+        launch_backward(*arrays, grad_logits[:, lo:hi])
+    else:
+        from ttrl_env.kernels.logprobs_cpu import backward_cpu
+
+        backward_cpu(*arrays, grad_logits[:, lo:hi])
+    return grad_logits

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from ttrl_env.kernels import arguments
-from ttrl_env.kernels.sampling_reference import sample_tokens_reference
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,13 +92,9 @@ def sample_tokens(
 
         launch_sample_tokens(inside, temperatures, seeds, step, greedy, lo, out)
     else:
-        tokens, logprobs, entropies, valid = sample_tokens_reference(
-            inside, temperatures, seeds, step, greedy
-        )
-        out.tokens.copy_(tokens + lo)
-        out.logprobs.copy_(logprobs)
-        out.entropies.copy_(entropies)
-        out.valid.copy_(valid)
+        from ttrl_env.kernels.sampling_cpu import sample_tokens_cpu
+
+        sample_tokens_cpu(inside, temperatures, seeds, step, greedy, lo, out)
     return out
 
 

@@ -16,6 +16,15 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from ttrl_env.kernels.row_sums_triton import (
+    SMALLEST_EXPONENT,
+    exponent_scale,
+    finite_or_zero,
+    is_valid,
+    load_logits,
+    statistics,
+    weighted_exponents,
+)
 from ttrl_env.kernels.sampling_reference import CHUNK
 
 if TYPE_CHECKING:
@@ -28,10 +37,7 @@ LARGEST_WIDTH = 2**22
 """A program keeps the weight of each chunk in registers; beyond this they would spill."""
 
 MARGIN = tl.constexpr(2.0**-20)
-LOG2_E = tl.constexpr(1.4426950408889634)
-LN_2 = tl.constexpr(0.6931471805599453)
-LARGEST_SCALE = tl.constexpr(3.0e38)
-"""Keeps 1 / temperature finite, so that the maximum's exponent is 0 and never 0 * inf."""
+"""Of the total weight: a draw nearer than this to a boundary is decided again in float64."""
 
 
 def launch_sample_tokens(
@@ -107,17 +113,17 @@ def _sample_one_chunk(
 ):
     row = tl.program_id(0).to(tl.int64)
     temperature, is_greedy = _row_temperature(temperatures, greedy, row)
-    scale = _exponent_scale(temperature, is_greedy)
+    scale = exponent_scale(temperature, is_greedy)
     offsets = tl.arange(0, BLOCK)
     inside = offsets < width
-    values = _load(logits + row * logits_row_stride, offsets, logits_stride, width)
+    values = load_logits(logits + row * logits_row_stride, offsets, logits_stride, width)
 
     maximum = tl.max(values, 0)
-    exponents = (values - _finite_or_zero(maximum)) * scale
+    exponents = (values - finite_or_zero(maximum)) * scale
     weights = tl.exp2(exponents)
     total = tl.sum(weights, 0)
-    weighted = tl.sum(weights * tl.maximum(exponents, -200.0), 0)
-    valid = _is_valid(total, maximum, temperature)
+    weighted = tl.sum(weighted_exponents(weights, exponents), 0)
+    valid = is_valid(total, maximum, temperature)
 
     if is_greedy | (valid == 0):
         position = tl.min(tl.where(inside & (values == maximum), offsets, width - 1), 0)
@@ -129,7 +135,7 @@ def _sample_one_chunk(
             exact = _exact_weights(values, maximum, temperature)
             position, _certain = _inverse_cumulative(tl.cumsum(exact, 0), offsets, uniforms[1], 0.0)
     chosen = tl.sum(tl.where(offsets == position, values, 0.0), 0)
-    logprob, entropy = _statistics(chosen, maximum, scale, total, weighted)
+    logprob, entropy = statistics(chosen, maximum, scale, total, weighted)
     _store(row, tokens, logprobs, entropies, valids, lo, position, logprob, entropy, valid, is_greedy)
 
 
@@ -155,7 +161,7 @@ def _sample_many_chunks(
 ):
     row = tl.program_id(0).to(tl.int64)
     temperature, is_greedy = _row_temperature(temperatures, greedy, row)
-    scale = _exponent_scale(temperature, is_greedy)
+    scale = exponent_scale(temperature, is_greedy)
     row_logits = logits + row * logits_row_stride
     tile_offsets = tl.arange(0, TILE_CHUNKS)[:, None] * CHUNK + tl.arange(0, CHUNK)[None, :]
     tile_ids = tl.arange(0, TILES)
@@ -166,26 +172,26 @@ def _sample_many_chunks(
     tile_weighted = tl.zeros([TILES], tl.float32)
     chunk_weights = tl.zeros([TILES, TILE_CHUNKS], tl.float32)
     for start in range(0, width, TILE_CHUNKS * CHUNK):
-        values = _load(row_logits, start + tile_offsets, logits_stride, width)
+        values = load_logits(row_logits, start + tile_offsets, logits_stride, width)
         maximum = tl.maximum(maximum, tl.max(values))
-        exponents = (values - _finite_or_zero(maximum)) * scale
+        exponents = (values - finite_or_zero(maximum)) * scale
         weights = tl.exp2(exponents)
         is_tile = tile_ids == start // (TILE_CHUNKS * CHUNK)
         tile_maxima = tl.where(is_tile, maximum, tile_maxima)
-        tile_weighted = tl.where(is_tile, tl.sum(weights * tl.maximum(exponents, -200.0)), tile_weighted)
+        tile_weighted = tl.where(is_tile, tl.sum(weighted_exponents(weights, exponents)), tile_weighted)
         chunk_weights = tl.where(is_tile[:, None], tl.sum(weights, 1)[None, :], chunk_weights)
 
-    shifts = tl.maximum((tile_maxima - _finite_or_zero(maximum)) * scale, -200.0)
+    shifts = tl.maximum((tile_maxima - finite_or_zero(maximum)) * scale, SMALLEST_EXPONENT)
     factors = tl.exp2(shifts)
     tile_weights = tl.sum(chunk_weights, 1)
     total = tl.sum(tile_weights * factors, 0)
     weighted = tl.sum(factors * (tile_weighted + shifts * tile_weights), 0)
-    valid = _is_valid(total, maximum, temperature)
+    valid = is_valid(total, maximum, temperature)
 
     if is_greedy | (valid == 0):
         tile = tl.min(tl.where(tile_maxima == maximum, tile_ids, TILES - 1), 0)
         offsets = tile * TILE_CHUNKS * CHUNK + tile_offsets
-        values = _load(row_logits, offsets, logits_stride, width)
+        values = load_logits(row_logits, offsets, logits_stride, width)
         position = tl.min(tl.where((values == maximum) & (offsets < width), offsets, width - 1))
     else:
         chunk_uniform, token_uniform = _row_uniforms(seeds + row, step, STEP_IN_MEMORY)
@@ -200,7 +206,7 @@ def _sample_many_chunks(
             row_logits, logits_stride, width, temperature, scale, chunk, token_uniform, CHUNK
         )
     chosen = tl.load(row_logits + position.to(tl.int64) * logits_stride).to(tl.float32)
-    logprob, entropy = _statistics(chosen, maximum, scale, total, weighted)
+    logprob, entropy = statistics(chosen, maximum, scale, total, weighted)
     _store(row, tokens, logprobs, entropies, valids, lo, position, logprob, entropy, valid, is_greedy)
 
 
@@ -211,32 +217,6 @@ def _row_temperature(temperatures, greedy, row):
     if greedy is not None:
         is_greedy = is_greedy | (tl.load(greedy + row) != 0)
     return temperature, is_greedy
-
-
-@triton.jit
-def _exponent_scale(temperature, is_greedy):
-    """What turns ``logit - maximum`` into a base-2 exponent. A greedy row only needs it to be finite."""
-    return tl.where(is_greedy, 1.0, tl.minimum(LOG2_E / tl.where(is_greedy, 1.0, temperature), LARGEST_SCALE))
-
-
-@triton.jit
-def _load(row_logits, offsets, stride, width):
-    return tl.load(row_logits + offsets.to(tl.int64) * stride, mask=offsets < width, other=-float("inf")).to(
-        tl.float32
-    )
-
-
-@triton.jit
-def _finite_or_zero(maximum):
-    """So that a row or tile of nothing but -inf has weights of 0, not NaN."""
-    return tl.where(maximum == -float("inf"), 0.0, maximum)
-
-
-@triton.jit
-def _is_valid(total, maximum, temperature):
-    """NaN and +inf reach the total as NaN, a row of -inf leaves its maximum at -inf."""
-    sane_temperature = (temperature >= 0.0) & (temperature < float("inf"))
-    return (total == total) & (maximum > -float("inf")) & sane_temperature
 
 
 @triton.jit
@@ -279,7 +259,7 @@ def _exact_chunk(row_logits, stride, width, maximum, temperature, chunk_ids, uni
     """The chunk, decided from float64 weights; taken by about one row in ten thousand."""
     weights = tl.zeros(chunk_ids.shape, tl.float64)
     for start in range(0, width, CHUNK):
-        values = _load(row_logits, start + tl.arange(0, CHUNK), stride, width)
+        values = load_logits(row_logits, start + tl.arange(0, CHUNK), stride, width)
         weight = tl.sum(_exact_weights(values, maximum, temperature), 0)
         weights = tl.where(chunk_ids == start // CHUNK, weight, weights)
     chunk, _certain = _inverse_cumulative(tl.cumsum(weights, 0), chunk_ids, uniform, 0.0)
@@ -289,7 +269,7 @@ def _exact_chunk(row_logits, stride, width, maximum, temperature, chunk_ids, uni
 @triton.jit
 def _token_in_chunk(row_logits, stride, width, temperature, scale, chunk, uniform, CHUNK: tl.constexpr):
     offsets = tl.arange(0, CHUNK)
-    values = _load(row_logits, chunk * CHUNK + offsets, stride, width)
+    values = load_logits(row_logits, chunk * CHUNK + offsets, stride, width)
     maximum = tl.max(values, 0)
     cumulative = tl.cumsum(tl.exp2((values - maximum) * scale), 0)
     index, certain = _inverse_cumulative(cumulative, offsets, uniform, MARGIN)
@@ -297,14 +277,6 @@ def _token_in_chunk(row_logits, stride, width, temperature, scale, chunk, unifor
         exact = _exact_weights(values, maximum, temperature)
         index, _certain = _inverse_cumulative(tl.cumsum(exact, 0), offsets, uniform, 0.0)
     return chunk * CHUNK + index
-
-
-@triton.jit
-def _statistics(chosen, maximum, scale, total, weighted):
-    """Log-prob and entropy in nats from base-2 sums; both finite arguments of a valid row."""
-    log_total = tl.log(total)
-    logprob = (chosen - maximum) * scale * LN_2 - log_total
-    return tl.minimum(logprob, 0.0), tl.maximum(log_total - weighted / total * LN_2, 0.0)
 
 
 @triton.jit

@@ -22,7 +22,7 @@ if not HAS_GPU:
 
 @pytest.fixture(params=["reference", "cpu", "triton"])
 def sample(request):
-    """``sample(logits, temperatures, seeds, step=0, window=None, greedy=None) -> SampledTokens`` on the CPU."""
+    """``sample(logits, temperatures, seeds, step=0, window=None, greedy=None)``, CPU tensors in and out."""
     if request.param == "triton":
         pytest.importorskip("triton")
     return {"reference": sample_by_reference, "cpu": sample_tokens, "triton": sample_by_triton}[request.param]
@@ -58,7 +58,9 @@ def sample_by_triton(logits, temperatures, seeds, step=0, *, window=None, greedy
     device = "cuda" if HAS_GPU else "cpu"
     lo, hi = window or (0, logits.shape[1])
     out = poisoned(logits.shape[0], device)
-    arguments = [x.to(device) if isinstance(x, torch.Tensor) else x for x in (temperatures, seeds, step, greedy)]
+    arguments = [
+        x.to(device) if isinstance(x, torch.Tensor) else x for x in (temperatures, seeds, step, greedy)
+    ]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # NumPy's, for rows of NaN and -inf
         launch_sample_tokens(logits.to(device)[:, lo:hi], *arguments, lo, out)

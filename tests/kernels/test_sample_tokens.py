@@ -26,10 +26,10 @@ def assert_equals_reference(got, logits, temperatures, seeds, step=0, window=Non
 @pytest.mark.parametrize("vocab", VOCABULARIES)
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_every_path_draws_the_token_of_the_reference(sample, draw_inputs, vocab, dtype):
-    logits, temperatures, seeds = draw_inputs(16, vocab, dtype, seed=vocab)
-    for step in (0, 2**40 + 5, -1):
-        got = sample(logits, temperatures, seeds, step)
-        assert_equals_reference(got, logits, temperatures, seeds, step)
+    logits, temperatures, seeds = draw_inputs(8, vocab, dtype, seed=vocab)
+    step = {torch.float32: 0, torch.bfloat16: 2**40 + 5, torch.float16: -1}[dtype]
+    got = sample(logits, temperatures, seeds, step)
+    assert_equals_reference(got, logits, temperatures, seeds, step)
 
 
 @pytest.mark.parametrize("vocab", [5, 256, 2100, 20000])

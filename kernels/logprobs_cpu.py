@@ -1,0 +1,130 @@
+"""``token_logprobs`` and its backward pass on a CPU, compiled by numba."""
+
+from __future__ import annotations
+
+import math
+
+import numba
+import numpy as np
+import torch
+from torch import Tensor
+
+from ttrl_env.kernels.row_sums_cpu import (
+    LARGEST_SCALE,
+    LN_2,
+    LOG2_E,
+    first_equal,
+    float32_rows,
+    make_scratch,
+    power_of_two,
+    sum_row,
+)
+from ttrl_env.kernels.threads import over_threads
+
+
+def forward_cpu(
+    logits: Tensor,
+    tokens: Tensor,
+    temperatures: Tensor,
+    lo: int,
+    logprobs: Tensor,
+    entropies: Tensor,
+    statistics: Tensor,
+) -> None:
+    """Fill the last three arguments; see ``logprobs.logprobs_forward``."""
+    logits = logits.detach()
+    rows = [x.numpy() for x in (tokens, temperatures, logprobs, entropies)]
+    kept = statistics.numpy()
+
+    def work(first: int, last: int) -> None:
+        for start, stop, flat, row_stride in float32_rows(logits, first, last):
+            views = [x[start:stop] for x in rows]
+            _forward_rows(flat, row_stride, logits.shape[1], lo, *views, kept[:, start:stop])
+
+    over_threads(work, *logits.shape)
+
+
+def backward_cpu(
+    logits: Tensor,
+    tokens: Tensor,
+    temperatures: Tensor,
+    lo: int,
+    statistics: Tensor,
+    grad_logprobs: Tensor | None,
+    grad_entropies: Tensor | None,
+    grad_logits: Tensor,
+) -> None:
+    """Fill ``grad_logits`` ``[rows, width]``; see ``logprobs.logprobs_backward``."""
+    logits = logits.detach()
+    zero = torch.zeros(1).expand(logits.shape[0])
+    grads = [zero if grad is None else grad for grad in (grad_logprobs, grad_entropies)]
+    rows = [x.numpy() for x in (tokens, temperatures, *grads)]
+    kept = statistics.numpy()
+
+    def work(first: int, last: int) -> None:
+        for start, stop, flat, row_stride in float32_rows(logits, first, last):
+            grad = torch.empty((stop - start, logits.shape[1]))
+            views = [x[start:stop] for x in rows]
+            _backward_rows(flat, row_stride, lo, *views, kept[:, start:stop], grad.numpy())
+            grad_logits[start:stop] = grad
+
+    over_threads(work, *logits.shape)
+
+
+@numba.njit(nogil=True, cache=True)
+def _forward_rows(flat, row_stride, width, lo, tokens, temperatures, logprobs, entropies, statistics):
+    maxima, sums, weights, _blocks = make_scratch(width)
+    for i in range(tokens.shape[0]):
+        row = flat[i * row_stride : i * row_stride + width]
+        temperature = np.float64(temperatures[i])
+        scale = 1.0 if temperature == 0 else min(LOG2_E / temperature, LARGEST_SCALE)
+        maximum, total, weighted = sum_row(row, np.float32(scale), maxima, sums, weights)
+        position = tokens[i] - lo
+        statistics[:, i] = 0.0
+        entropies[i] = 0.0
+        logprobs[i] = -np.inf
+        if not (maximum > -np.inf and total < np.inf):  # nothing but -inf, or NaN
+            continue
+        if temperature == 0:
+            logprobs[i] = 0.0 if position == first_equal(row, maximum) else -np.inf
+            continue
+        statistics[0, i] = maximum
+        statistics[1, i] = total
+        statistics[2, i] = weighted
+        logprobs[i] = min((row[position] - maximum) * scale * LN_2 - math.log(total), 0.0)
+        entropies[i] = max(math.log(total) - weighted / total * LN_2, 0.0)
+
+
+@numba.njit(nogil=True, cache=True)
+def _backward_rows(
+    flat, row_stride, lo, tokens, temperatures, grad_logprobs, grad_entropies, statistics, grad
+):
+    width = grad.shape[1]
+    for i in range(tokens.shape[0]):
+        maximum, total, weighted = statistics[0, i], statistics[1, i], statistics[2, i]
+        if total == 0.0:
+            grad[i] = 0.0
+            continue
+        inverse_temperature = 1.0 / np.float64(temperatures[i])
+        scale = min(LOG2_E * inverse_temperature, LARGEST_SCALE)
+        at_logprob = grad_logprobs[i] * inverse_temperature
+        at_entropy = grad_entropies[i] * inverse_temperature
+        _backward_row(
+            flat[i * row_stride : i * row_stride + width],
+            maximum,
+            np.float32(scale),
+            np.float32(1.0 / total),
+            np.float32(weighted / total),
+            np.float32(at_logprob),
+            np.float32(at_entropy * LN_2),
+            grad[i],
+        )
+        grad[i, tokens[i] - lo] += np.float32(at_logprob)
+
+
+@numba.njit(nogil=True, cache=True, fastmath={"contract"})
+def _backward_row(row, maximum, scale, inverse_total, mean, at_logprob, at_entropy, grad):
+    """All but the token's own term: ``-p (g_logprob + g_entropy (x - mean x))``, x the base-2 exponent."""
+    for i in range(row.shape[0]):
+        exponent, weight = power_of_two((row[i] - maximum) * scale)
+        grad[i] = -weight * inverse_total * (at_logprob + at_entropy * (exponent - mean))

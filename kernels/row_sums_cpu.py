@@ -1,0 +1,156 @@
+"""Sums over a row's softmax weights on a CPU, compiled by numba: what sampling and log-probs have in common.
+
+A row is cut into chunks that fit the nearest cache. Each is read from memory once, its weights summed in
+float32 relative to its own maximum; sums over chunks are float64.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numba
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ttrl_env.kernels.sampling_reference import CHUNK
+
+BLOCK = 16
+"""Weights that are summed together on the way to a token, before going one by one."""
+CONVERTED_ELEMENTS = 2**18
+"""Logits converted to float32 at a time where they are not contiguous float32 already: 1 MB."""
+
+LOG2_E = 1.0 / math.log(2.0)
+LN_2 = math.log(2.0)
+LARGEST_SCALE = 3.0e38
+"""Keeps 1 / temperature finite, so that the maximum's exponent is 0 and never 0 * inf."""
+SMALLEST_EXPONENT = np.float32(-126.0)
+ROUNDING_CONSTANT = np.float32(1.5 * 2**23)
+"""Added and taken away again, it rounds a small float32 to the nearest integer."""
+ROUNDING_BITS = np.int32(ROUNDING_CONSTANT.view(np.int32) - 127)
+
+
+def float32_rows(
+    logits: Tensor, first: int, last: int
+) -> Iterator[tuple[int, int, NDArray[np.float32], int]]:
+    """Yield ``(start, stop, flat, row_stride)``: rows as one-dimensional contiguous float32, in blocks."""
+    width = logits.shape[1]
+    if logits.dtype == torch.float32 and (logits.stride(1) == 1 or width == 1):
+        row_stride = logits.stride(0)
+        flat = logits[first:last].as_strided(((last - first - 1) * row_stride + width,), (1,))
+        yield first, last, flat.numpy(), row_stride
+        return
+    rows = max(1, CONVERTED_ELEMENTS // width)
+    for start in range(first, last, rows):
+        stop = min(start + rows, last)
+        yield start, stop, logits[start:stop].to(torch.float32).contiguous().view(-1).numpy(), width
+
+
+@numba.njit(nogil=True, cache=True)
+def make_scratch(width):
+    """``maxima``, ``sums`` and ``weights`` for ``sum_row`` to fill, and ``weights`` again by blocks."""
+    chunks = (width + CHUNK - 1) // CHUNK
+    maxima = np.empty(chunks, np.float32)
+    sums = np.empty((2, chunks), np.float64)
+    weight_blocks = np.empty((CHUNK // BLOCK, BLOCK), np.float32)
+    return maxima, sums, weight_blocks.reshape(CHUNK), weight_blocks
+
+
+@numba.njit(nogil=True, cache=True)
+def sum_row(row, scale, maxima, sums, weights):
+    """The row's maximum, total weight and weighted base-2 exponents, in float64.
+
+    ``maxima`` and ``sums`` get each chunk's own, relative to its own maximum; ``weights`` holds the last
+    chunk's weights afterwards. A row that holds NaN has a NaN total.
+    """
+    bits = row.view(np.int32)
+    maximum = -np.inf
+    for chunk in range(maxima.shape[0]):
+        start = chunk * CHUNK
+        stop = min(start + CHUNK, row.shape[0])
+        maxima[chunk] = _maximum(bits[start:stop])
+        base = np.float32(0.0) if maxima[chunk] == -np.inf else maxima[chunk]
+        sums[0, chunk], sums[1, chunk] = sum_chunk(row[start:stop], base, scale, weights)
+        maximum = max(maximum, np.float64(maxima[chunk]))
+    if maxima.shape[0] == 1:
+        return maximum, sums[0, 0], sums[1, 0]
+    total = 0.0
+    weighted = 0.0
+    for chunk in range(maxima.shape[0]):
+        shift = shift_exponent(maxima[chunk], maximum, scale)
+        factor = 2.0**shift
+        total += factor * sums[0, chunk]
+        weighted += factor * (sums[1, chunk] + shift * sums[0, chunk])
+    return maximum, total, weighted
+
+
+@numba.njit(nogil=True, cache=True)
+def shift_exponent(chunk_maximum, maximum, scale):
+    """The base-2 exponent that makes a chunk's sums relative to the row's maximum."""
+    if maximum == -np.inf:
+        return 0.0
+    return max((np.float64(chunk_maximum) - maximum) * np.float64(scale), -1000.0)
+
+
+@numba.njit(nogil=True, cache=True)
+def _maximum(bits):
+    """The largest of float32 values given by their bits; a NaN may or may not win.
+
+    As integers, with all but the sign bit of negative values turned over, float32 values order as numbers
+    do. Unlike a maximum of floats, one of integers compiles to vector instructions.
+    """
+    best = np.int32(-(2**31))
+    for i in range(bits.shape[0]):
+        ordered = _turn_negatives(bits[i])
+        best = ordered if ordered > best else best
+    return np.int32(_turn_negatives(best)).view(np.float32)
+
+
+@numba.njit(nogil=True, cache=True)
+def _turn_negatives(bits):
+    return np.int32(bits ^ np.int32(np.int32(bits >> np.int32(31)) & np.int32(0x7FFFFFFF)))
+
+
+@numba.njit(nogil=True, cache=True, fastmath={"reassoc", "contract"})
+def sum_chunk(chunk, base, scale, weights):
+    """Weights of a chunk's tokens, their sum and the sum of each times its base-2 exponent."""
+    total = np.float32(0.0)
+    weighted = np.float32(0.0)
+    for i in range(chunk.shape[0]):
+        exponent, weight = power_of_two((chunk[i] - base) * scale)
+        weights[i] = weight
+        total += weight
+        weighted += weight * exponent
+    return total, weighted
+
+
+@numba.njit(nogil=True, cache=True, fastmath={"contract"})
+def power_of_two(exponent):
+    """``(clamped exponent, 2 ** exponent)`` for exponent <= 0, within 3e-7; NaN stays NaN.
+
+    The power is 2^n 2^f with n the nearest integer: n by the exponent bits, f in [-1/2, 1/2] by a polynomial
+    fitted for least relative error. Exponents are clamped to -126, where 2^n is still a normal number: next
+    to a maximum of 2^0 that is as good as 0, and the float64 decision knows it from 0.
+    """
+    clamped = SMALLEST_EXPONENT if exponent < SMALLEST_EXPONENT else exponent
+    rounded = np.float32(clamped + ROUNDING_CONSTANT)
+    f = clamped - (rounded - ROUNDING_CONSTANT)
+    power = np.float32(0.001326472668)
+    power = power * f + np.float32(0.009671512677)
+    power = power * f + np.float32(0.05550733745)
+    power = power * f + np.float32(0.2402224208)
+    power = power * f + np.float32(0.6931469776)
+    power = power * f + np.float32(1.0)
+    bits = np.int32(np.int32(rounded.view(np.int32) - ROUNDING_BITS) << np.int32(23))
+    return clamped, power * np.int32(bits).view(np.float32)
+
+
+@numba.njit(nogil=True, cache=True)
+def first_equal(row, value):
+    """The lowest position that holds ``value``, which one of them does."""
+    for i in range(row.shape[0]):
+        if row[i] == value:
+            return i
+    return 0

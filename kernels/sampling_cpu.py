@@ -1,0 +1,228 @@
+"""``sample_tokens`` on a CPU, compiled by numba: one pass over each row, then one look into the chosen chunk.
+
+It is numba rather than vectorised PyTorch because that measured several times faster: see the table in the
+README. A draw too near a boundary for float32 is decided again in float64, as on a GPU.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numba
+import numpy as np
+import torch
+from torch import Tensor
+
+from ttrl_env.kernels.philox import KEY_INCREMENTS, MULTIPLIERS, ROUNDS
+from ttrl_env.kernels.row_sums_cpu import (
+    BLOCK,
+    LARGEST_SCALE,
+    LN_2,
+    LOG2_E,
+    first_equal,
+    float32_rows,
+    make_scratch,
+    shift_exponent,
+    sum_chunk,
+    sum_row,
+)
+from ttrl_env.kernels.sampling_reference import CHUNK
+from ttrl_env.kernels.threads import over_threads
+
+if TYPE_CHECKING:
+    from ttrl_env.kernels.sampling import SampledTokens
+
+MARGIN = 2.0**-20
+"""Of the total weight: a draw nearer than this to a boundary is decided again in float64."""
+
+
+def sample_tokens_cpu(
+    logits: Tensor,
+    temperatures: Tensor,
+    seeds: Tensor,
+    step: int | Tensor,
+    greedy: Tensor | None,
+    lo: int,
+    out: SampledTokens,
+) -> None:
+    """Fill ``out`` from ``logits`` ``[rows, width]``, already cut at ``lo``; at least one row."""
+    if greedy is None:
+        greedy = torch.zeros(1, dtype=torch.bool).expand(logits.shape[0])
+    inputs = [rows.numpy() for rows in (temperatures, seeds, greedy)]
+    outputs = [rows.numpy() for rows in (out.tokens, out.logprobs, out.entropies, out.valid)]
+    step = np.int64(int(step))
+
+    def sample_rows(first: int, last: int) -> None:
+        for start, stop, flat, row_stride in float32_rows(logits, first, last):
+            views = [rows[start:stop] for rows in (*inputs, *outputs)]
+            _sample_rows(flat, row_stride, logits.shape[1], *views[:2], step, views[2], lo, *views[3:])
+
+    over_threads(sample_rows, logits.shape[0], logits.shape[1])
+
+
+@numba.njit(nogil=True, cache=True)
+def _sample_rows(
+    flat, row_stride, width, temperatures, seeds, step, greedy, lo, tokens, logprobs, entropies, valid
+):
+    scratch = make_scratch(width)
+    for i in range(tokens.shape[0]):
+        row = flat[i * row_stride : i * row_stride + width]
+        temperature = np.float64(temperatures[i])
+        is_greedy = greedy[i] or temperature == 0
+        scale = 1.0 if is_greedy else min(LOG2_E / temperature, LARGEST_SCALE)
+        maximum, total, weighted = sum_row(row, np.float32(scale), *scratch[:3])
+        valid[i] = maximum > -np.inf and total < np.inf  # both False where the row holds NaN
+        tokens[i] = lo
+        logprobs[i] = 0.0 if valid[i] else -np.inf
+        entropies[i] = 0.0
+        if not valid[i]:
+            continue
+        if is_greedy:
+            tokens[i] += first_equal(row, maximum)
+            continue
+        position = _draw(row, temperature, scale, maximum, total, *scratch, *row_uniforms(seeds[i], step))
+        tokens[i] += position
+        exponent = (row[position] - maximum) * scale
+        logprobs[i] = min(exponent * LN_2 - math.log(total), 0.0)
+        entropies[i] = max(math.log(total) - weighted / total * LN_2, 0.0)
+
+
+@numba.njit(nogil=True, cache=True)
+def _draw(
+    row,
+    temperature,
+    scale,
+    maximum,
+    total,
+    maxima,
+    sums,
+    weights,
+    weight_blocks,
+    chunk_uniform,
+    token_uniform,
+):
+    """A position in the row, as ``sampling_reference._draw``."""
+    chunks = maxima.shape[0]
+    chunk = 0
+    if chunks > 1:
+        chunk = _pick_chunk(row, temperature, scale, maximum, total, maxima, sums, chunk_uniform)
+    start = chunk * CHUNK
+    tokens = row[start : min(start + CHUNK, row.shape[0])]
+    if chunk != chunks - 1:  # the last chunk's weights are still there
+        sum_chunk(tokens, maxima[chunk], np.float32(scale), weights)
+    return start + _pick_token(
+        tokens, temperature, maxima[chunk], sums[0, chunk], weights, weight_blocks, token_uniform
+    )
+
+
+@numba.njit(nogil=True, cache=True)
+def _pick_chunk(row, temperature, scale, maximum, total, maxima, sums, uniform):
+    chunks = maxima.shape[0]
+    threshold = uniform * total
+    slack = MARGIN * total
+    below = 0.0
+    for chunk in range(chunks):
+        above = below + sums[0, chunk] * 2.0 ** shift_exponent(maxima[chunk], maximum, scale)
+        if above > threshold:
+            if threshold - below > slack and above - threshold > slack:
+                return chunk
+            break
+        below = above
+    weights = np.empty(chunks, np.float64)
+    for chunk in range(chunks):
+        tokens = row[chunk * CHUNK : min((chunk + 1) * CHUNK, row.shape[0])]
+        weights[chunk] = _exact_weights(tokens, maximum, temperature).sum()
+    return _inverse_cumulative(weights, uniform)
+
+
+@numba.njit(nogil=True, cache=True)
+def _pick_token(tokens, temperature, maximum, total, weights, weight_blocks, uniform):
+    """A position in the chunk: whole blocks of weights first, then one by one inside a block."""
+    size = tokens.shape[0]
+    threshold = uniform * total
+    slack = MARGIN * total
+    position, below = _skip_blocks(weight_blocks, size // BLOCK, threshold)
+    while position < size:
+        above = below + weights[position]
+        if above > threshold:
+            if threshold - below > slack and above - threshold > slack:
+                return position
+            break
+        below = above
+        position += 1
+    return _inverse_cumulative(_exact_weights(tokens, np.float64(maximum), temperature), uniform)
+
+
+@numba.njit(nogil=True, cache=True, fastmath={"reassoc"})
+def _skip_blocks(weight_blocks, blocks, threshold):
+    """Start of the first block that takes the cumulative weight past the threshold, and the sum before it."""
+    below = 0.0
+    for block in range(blocks):
+        block_sum = np.float32(0.0)
+        for i in range(BLOCK):
+            block_sum += weight_blocks[block, i]
+        if below + block_sum > threshold:
+            return block * BLOCK, below
+        below += np.float64(block_sum)
+    return blocks * BLOCK, below
+
+
+@numba.njit(nogil=True, cache=True)
+def _exact_weights(tokens, maximum, temperature):
+    weights = np.empty(tokens.shape[0], np.float64)
+    for i in range(tokens.shape[0]):
+        weights[i] = math.exp((np.float64(tokens[i]) - maximum) / temperature)
+    return weights
+
+
+@numba.njit(nogil=True, cache=True)
+def _inverse_cumulative(weights, uniform):
+    """First index whose cumulative weight exceeds ``uniform * total``, else the last with any weight."""
+    threshold = uniform * weights.sum()
+    cumulative = 0.0
+    last = 0
+    for i in range(weights.shape[0]):
+        cumulative += weights[i]
+        if cumulative > threshold:
+            return i
+        if weights[i] > 0.0:
+            last = i
+    return last
+
+
+@numba.njit(nogil=True, cache=True)
+def row_uniforms(seed, step):
+    """Chunk and token uniform of a row, see philox.py."""
+    mask = np.uint64(0xFFFFFFFF)
+    w0, w1, w2, w3 = philox_4x32(
+        np.uint64(step) & mask,
+        np.uint64(step) >> np.uint64(32),
+        np.uint64(0),
+        np.uint64(0),
+        np.uint64(seed) & mask,
+        np.uint64(seed) >> np.uint64(32),
+    )
+    scale = 2.0**-53
+    high = np.uint64(21)
+    low = np.uint64(11)
+    return np.float64((w0 << high) | (w1 >> low)) * scale, np.float64((w2 << high) | (w3 >> low)) * scale
+
+
+@numba.njit(nogil=True, cache=True)
+def philox_4x32(c0, c1, c2, c3, k0, k1):
+    """Four 32-bit words, held in uint64 as the arguments are."""
+    mask = np.uint64(0xFFFFFFFF)
+    half = np.uint64(32)
+    for _ in range(ROUNDS):
+        product0 = c0 * np.uint64(MULTIPLIERS[0])
+        product1 = c2 * np.uint64(MULTIPLIERS[1])
+        c0, c1, c2, c3 = (
+            (product1 >> half) ^ c1 ^ k0,
+            product1 & mask,
+            (product0 >> half) ^ c3 ^ k1,
+            product0 & mask,
+        )
+        k0 = (k0 + np.uint64(KEY_INCREMENTS[0])) & mask
+        k1 = (k1 + np.uint64(KEY_INCREMENTS[1])) & mask
+    return c0, c1, c2, c3

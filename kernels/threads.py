@@ -1,0 +1,33 @@
+"""Shares the rows of a call among threads. The work must release the GIL, as compiled numba functions do."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+
+THREAD_ELEMENTS = 2**16
+"""Logits that are worth a second thread: reading them takes longer than waking it."""
+
+_pools: dict[int, ThreadPoolExecutor] = {}
+
+# A forked child has the executor but none of its threads, and would wait for them for ever.
+os.register_at_fork(after_in_child=_pools.clear)
+
+
+def over_threads(work: Callable[[int, int], None], rows: int, width: int) -> None:
+    """Call ``work(first, last)`` over all rows, on as many threads as PyTorch uses and the work is worth."""
+    threads = max(1, min(torch.get_num_threads(), rows, rows * width // THREAD_ELEMENTS))
+    if threads == 1:
+        work(0, rows)
+        return
+    if threads not in _pools:
+        _pools[threads] = ThreadPoolExecutor(threads - 1, thread_name_prefix="ttrl-kernels")
+    edges = [rows * i // threads for i in range(threads + 1)]
+    others = [_pools[threads].submit(work, *span) for span in itertools.pairwise(edges[1:])]
+    work(edges[0], edges[1])
+    for other in others:
+        other.result()
