@@ -98,7 +98,7 @@ def check_window(window: Any, vocab: int) -> tuple[int, int]:
             raise TypeError(f"window: expected (lo, hi), a pair of ints, or None, got {window!r}")
     if not 0 <= lo < hi <= vocab:
         raise ValueError(
-            f"window: expected 0 <= lo < hi <= {vocab} (the vocabulary), half open, got ({lo}, {hi})"
+            f"window: expected (lo, hi) with 0 <= lo < hi <= {vocab}, half open, got ({lo}, {hi})"
         )
     return lo, hi
 

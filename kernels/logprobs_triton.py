@@ -57,7 +57,7 @@ def launch_backward(
     grad_entropies: Tensor | None,
     grad_logits: Tensor,
 ) -> None:
-    """Fill ``grad_logits`` ``[rows, width]``, whose rows are contiguous; see ``logprobs.logprobs_backward``."""
+    """Fill ``grad_logits`` ``[rows, width]``, its rows contiguous; see ``logprobs.logprobs_backward``."""
     rows, width = logits.shape
     options = block_options(width, BACKWARD_BLOCK)
     _backward[(rows, triton.cdiv(width, options["BLOCK"]))](

@@ -128,7 +128,7 @@ def _sample_one_chunk(
     if is_greedy | (valid == 0):
         position = tl.min(tl.where(inside & (values == maximum), offsets, width - 1), 0)
     else:
-        uniforms = _row_uniforms(seeds + row, step, STEP_IN_MEMORY)
+        uniforms = row_uniforms(seeds + row, step, STEP_IN_MEMORY)
         cumulative = tl.cumsum(weights, 0)
         position, certain = _inverse_cumulative(cumulative, offsets, uniforms[1], MARGIN)
         if certain == 0:
@@ -194,7 +194,7 @@ def _sample_many_chunks(
         values = load_logits(row_logits, offsets, logits_stride, width)
         position = tl.min(tl.where((values == maximum) & (offsets < width), offsets, width - 1))
     else:
-        chunk_uniform, token_uniform = _row_uniforms(seeds + row, step, STEP_IN_MEMORY)
+        chunk_uniform, token_uniform = row_uniforms(seeds + row, step, STEP_IN_MEMORY)
         chunk_ids = tl.arange(0, TILES * TILE_CHUNKS)
         cumulative = tl.cumsum(tl.reshape(chunk_weights * factors[:, None], [TILES * TILE_CHUNKS]), 0)
         chunk, certain = _inverse_cumulative(cumulative, chunk_ids, chunk_uniform, MARGIN)
@@ -220,7 +220,7 @@ def _row_temperature(temperatures, greedy, row):
 
 
 @triton.jit
-def _row_uniforms(seed_pointer, step, STEP_IN_MEMORY: tl.constexpr):
+def row_uniforms(seed_pointer, step, STEP_IN_MEMORY: tl.constexpr):
     """Chunk and token uniform, float64 multiples of 2^-53 in [0, 1); see philox.py."""
     seed = tl.load(seed_pointer)
     count = tl.load(step).to(tl.int64) if STEP_IN_MEMORY else step.to(tl.int64)

@@ -1,0 +1,112 @@
+"""Do the draws follow the distribution? Chi-squared and tail tests, and draws on the edge between two tokens.
+
+Every test has fixed seeds, so it passes or fails for good. The CPU path draws the many; that the other paths
+draw the same tokens is tested beside it.
+"""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from ttrl_env.kernels import sample_tokens
+from ttrl_env.kernels.philox import row_uniforms
+from ttrl_env.kernels.sampling_reference import CHUNK
+
+DTYPES = [torch.float32, torch.bfloat16, torch.float16]
+
+
+def probabilities_of(logits, temperature):
+    return (logits.double() / temperature).softmax(0)
+
+
+def draw_many(logits, temperature, draws, step=0, first_seed=0):
+    seeds = torch.arange(first_seed, first_seed + draws)
+    temperatures = torch.full((draws,), temperature)
+    return sample_tokens(logits.expand(draws, -1), temperatures, seeds, step).tokens
+
+
+def chi_squared_p_value(tokens, probabilities):
+    """Pearson's test, the rarest tokens pooled into bins of at least 5 expected draws."""
+    draws = tokens.numel()
+    counts = torch.bincount(tokens, minlength=probabilities.numel()).double()
+    order = probabilities.argsort(descending=True)
+    expected, counts = probabilities[order] * draws, counts[order]
+    # The bin of a token is how many fives its own and all rarer tokens' expectation holds.
+    mass_from_below = expected.flip(0).cumsum(0).flip(0)
+    pooled = expected < 5
+    bins = torch.where(pooled, -(mass_from_below / 5).floor() - 1, torch.arange(order.numel()).double())
+    _, bins = bins.unique(return_inverse=True)
+    expected = torch.zeros(int(bins.max()) + 1, dtype=torch.float64).index_add_(0, bins, expected)
+    counts = torch.zeros_like(expected).index_add_(0, bins, counts)
+    keep = expected >= 4
+    assert counts[~keep].sum() <= 30 + 3 * expected[~keep].sum(), "draws of next to impossible tokens"
+    statistic = ((counts[keep] - expected[keep]) ** 2 / expected[keep]).sum()
+    freedom = max(int(keep.sum()) - 1, 1)
+    return torch.special.gammaincc(torch.tensor(freedom / 2.0, dtype=torch.float64), statistic / 2).item()
+
+
+@pytest.mark.parametrize("vocab", [2, 63, 255, 256, 257, 3000])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("temperature", [0.4, 1.0, 2.5])
+def test_draws_follow_the_tempered_softmax(vocab, dtype, temperature):
+    generator = torch.Generator().manual_seed(vocab)
+    logits = (torch.randn(vocab, generator=generator) * 1.5).to(dtype)
+    draws = 100_000 if vocab < 1000 else 20_000
+    tokens = draw_many(logits, temperature, draws, step=vocab)
+    p_value = chi_squared_p_value(tokens, probabilities_of(logits, temperature))
+    assert p_value > 1e-4, f"p = {p_value}: biased draws (temperature, chunk borders or the generator)"
+
+
+def test_draws_follow_the_softmax_over_a_whole_language_vocabulary():
+    logits = torch.randn(32064, generator=torch.Generator().manual_seed(0)) * 2.0
+    tokens = draw_many(logits, 1.0, 60_000)
+    assert chi_squared_p_value(tokens, probabilities_of(logits, 1.0)) > 1e-4
+
+
+def test_steps_of_one_seed_are_independent_draws():
+    logits = torch.randn(16, generator=torch.Generator().manual_seed(1))
+    seeds = torch.full((1,), 1234)
+    tokens = torch.cat(
+        [sample_tokens(logits[None], torch.ones(1), seeds, step).tokens for step in range(5000)]
+    )
+    assert chi_squared_p_value(tokens, probabilities_of(logits, 1.0)) > 1e-4
+    pairs = tokens[:-1:2] * 16 + tokens[1::2]
+    both = (probabilities_of(logits, 1.0)[:, None] * probabilities_of(logits, 1.0)).flatten()
+    assert chi_squared_p_value(pairs, both) > 1e-4
+
+
+def test_the_chi_squared_test_can_fail():
+    logits = torch.randn(256, generator=torch.Generator().manual_seed(2))
+    tokens = draw_many(logits, 1.0, 100_000)
+    assert chi_squared_p_value(tokens, probabilities_of(logits, 1.06)) < 1e-4
+
+
+@pytest.mark.parametrize("gap", [14.0, 18.0])
+def test_the_tail_keeps_its_mass(gap):
+    logits = torch.full((32064,), -gap)
+    logits[17] = 0.0
+    draws = 40_000
+    tail = 1 - probabilities_of(logits, 1.0)[17].item()
+    drawn = (draw_many(logits, 1.0, draws, step=3) != 17).sum().item()
+    assert abs(drawn - draws * tail) < 4 * (draws * tail) ** 0.5 + 1
+
+
+@pytest.mark.parametrize(("vocab", "rows"), [(256, 20), (CHUNK * 20, 10)])
+def test_draws_next_to_a_boundary_take_the_same_token_on_every_path(sample, vocab, rows):
+    """Of a million seeds, those whose uniform falls nearest to the border between two tokens or chunks."""
+    logits = torch.randn(vocab, generator=torch.Generator().manual_seed(3)) * 2.0
+    cumulative = logits.double().exp().cumsum(0) / logits.double().exp().sum()
+    seeds = torch.arange(1_000_000)
+    chunk_uniforms, token_uniforms = row_uniforms(seeds, 0)
+    if vocab > CHUNK:
+        borders, uniforms = cumulative[CHUNK - 1 :: CHUNK].contiguous(), chunk_uniforms
+    else:
+        borders, uniforms = cumulative, token_uniforms
+    right = torch.searchsorted(borders, uniforms).clamp(max=borders.numel() - 1)
+    distances = torch.minimum(borders[right] - uniforms, (uniforms - borders[(right - 1).clamp(min=0)]).abs())
+    nearest = distances.abs().topk(rows, largest=False).indices
+    assert distances[nearest].abs().max() < 2.0**-20, "no seed is near enough to test anything"
+    got = sample(logits.expand(rows, -1), torch.ones(rows), seeds[nearest])
+    picked = right[nearest]
+    assert (got.tokens // CHUNK if vocab > CHUNK else got.tokens).tolist() == picked.tolist()
