@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # helpers are imported as tests.<folder>.<module>
@@ -17,6 +15,15 @@ from ttrl_env import opengl, tasks
 from ttrl_env.simulation import EngineConfig, SimulationEngine
 
 opengl.choose_backend()  # before any test imports MuJoCo
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the hours of ``all_tasks`` out unless the ``-m`` expression names them."""
+    if "all_tasks" in config.getoption("-m"):
+        return
+    left_out = [item for item in items if item.get_closest_marker("all_tasks")]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
 
 
 @pytest.fixture
@@ -43,10 +50,10 @@ def stove_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable]
         assert engines[0].config == config
         return _Borrowed(engines[0])
 
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        # The workers read the initial states when they first need them, under the path of their start.
-        with _turning_stove(tmp_path_factory.mktemp("stove"), monkeypatch):
-            share(EngineConfig(suite="libero_goal", num_rows=3, image_size=64, num_workers=2))
+    # The workers read the initial states when they first need them, under the path set at their start.
+    folder = tmp_path_factory.mktemp("stove")
+    with pytest.MonkeyPatch.context() as monkeypatch, _turning_stove(folder, monkeypatch):
+        share(EngineConfig(suite="libero_goal", num_rows=3, image_size=64, num_workers=2))
     yield share
     engines[0].close()
 

@@ -22,7 +22,7 @@ from ttrl_env.errors import EnvironmentDiedError
 from ttrl_env.simulation import ChunkResult, EngineConfig, SimState
 from ttrl_env.upstream_worker import Rows
 
-STOP_TIMEOUT_S = 5.0
+STOP_TIMEOUT_S = 1.0
 """How long a worker gets to finish what it is doing before it is killed."""
 
 

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ttrl_env import tasks
+from ttrl_env.errors import MissingDependencyError, UnknownNameError
+
+ALL_TASKS = [(suite.name, task_id) for suite in tasks.SUITES.values() for task_id in range(suite.num_tasks)]
+
+
+def test_catalogue_has_130_libero_and_160_libero_pro_tasks() -> None:
+    base = ("libero_spatial", "libero_object", "libero_goal", "libero_10", "libero_90")
+    assert sum(tasks.SUITES[name].num_tasks for name in base) == 130
+    assert len(tasks.SUITES) == 5 + 16
+    assert len(ALL_TASKS) == 130 + 160
+    assert len({suite.gym_name for suite in tasks.SUITES.values()}) == 21
+
+
+def test_catalogue_is_that_of_the_installed_libero() -> None:
+    for suite in tasks.SUITES.values():
+        assert tasks._benchmark(suite.name).get_num_tasks() == suite.num_tasks
+
+
+@pytest.mark.parametrize("suite", tasks.SUITES)
+def test_every_task_resolves(suite: str) -> None:
+    for task_id in range(tasks.SUITES[suite].num_tasks):
+        task = tasks.get_task(suite, task_id)
+        assert task.bddl_file.is_file()
+        assert len(task.instruction.split()) >= 3
+        assert task.instruction == task.instruction.strip()
+        assert "_" not in task.instruction
+        assert "SCENE" not in task.instruction
+        states = tasks.init_states(suite, task_id)
+        assert states.shape[0] == 50
+        assert states.dtype == np.float64
+        assert np.isfinite(states).all()
+
+
+def test_default_horizons_are_those_of_the_published_protocol() -> None:
+    horizons = {name: tasks.SUITES[name].horizon for name in list(tasks.SUITES)[:5]}
+    assert horizons == {
+        "libero_spatial": 220,
+        "libero_object": 280,
+        "libero_goal": 300,
+        "libero_10": 520,
+        "libero_90": 400,
+    }
+
+
+def test_instruction_comes_from_the_file_name_and_for_reworded_suites_from_the_task_file() -> None:
+    assert tasks.get_task("libero_90", 0).instruction == "close the top drawer of the cabinet"
+    original = tasks.get_task("libero_goal", 7)
+    reworded = tasks.get_task("libero_goal_lan", 7)
+    assert original.instruction == "turn on the stove"
+    assert reworded.instruction != original.instruction
+    assert reworded.instruction in " ".join(reworded.bddl_file.read_text().split())
+
+
+def test_training_and_held_out_states_are_disjoint_and_complete() -> None:
+    train = tasks.init_state_ids("libero_spatial", 0, "train")
+    held_out = tasks.init_state_ids("libero_spatial", 0, "held_out")
+    assert train == tuple(range(40))
+    assert held_out == tuple(range(40, 50))
+    assert tasks.init_state_ids("libero_spatial", 0, "all") == train + held_out
+    assert tasks.init_state_ids("libero_spatial", 0, [7, 3]) == (7, 3)
+
+
+def test_initial_states_cannot_be_changed_by_accident() -> None:
+    with pytest.raises(ValueError, match="read-only"):
+        tasks.init_states("libero_spatial", 0)[0, 0] = 1.0
+
+
+def test_unknown_names_are_refused_with_what_exists() -> None:
+    with pytest.raises(
+        UnknownNameError, match=r"no such name 'libero_spatail'.*Did you mean 'libero_spatial'"
+    ):
+        tasks.get_suite("libero_spatail")
+    with pytest.raises(ValueError, match="libero_spatial has tasks 0 to 9, got 10"):
+        tasks.get_task("libero_spatial", 10)
+    with pytest.raises(TypeError, match="task_id: expected an integer, got '0'"):
+        tasks.get_task("libero_spatial", "0")
+    with pytest.raises(ValueError, match=r"initial states 0 to 49, got \[50\]"):
+        tasks.init_state_ids("libero_spatial", 0, [3, 50])
+    with pytest.raises(UnknownNameError, match=r"'held-out'.*Did you mean 'held_out'"):
+        tasks.init_state_ids("libero_spatial", 0, "held-out")
+
+
+def test_missing_assets_are_reported_with_the_install_line(tmp_path, monkeypatch) -> None:
+    (tmp_path / "config.yaml").write_text(f"assets: {tmp_path / 'nowhere'}\n")
+    monkeypatch.setenv("LIBERO_CONFIG_PATH", str(tmp_path))
+    with pytest.raises(
+        MissingDependencyError, match=r"nowhere is not a folder.*pip install 'ttrl-env\[libero\]'"
+    ):
+        tasks.require_libero()
+
+
+def test_missing_libero_is_reported_with_the_install_line(monkeypatch) -> None:
+    tasks._libero.cache_clear()
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(MissingDependencyError, match=r"pip install 'ttrl-env\[libero\]'"):
+        tasks.require_libero()
+    monkeypatch.undo()
+    tasks._libero.cache_clear()
+
+
+@pytest.mark.libero
+@pytest.mark.all_tasks
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(("suite", "task_id"), ALL_TASKS)
+def test_every_task_constructs_and_steps(suite: str, task_id: int) -> None:
+    _construct_and_step(suite, task_id)
+
+
+@pytest.mark.libero
+@pytest.mark.parametrize(("suite", "task_id"), [("libero_object_swap", 3)])
+def test_sampled_tasks_construct_and_step(suite: str, task_id: int) -> None:
+    _construct_and_step(suite, task_id)
+
+
+def _construct_and_step(suite: str, task_id: int) -> None:
+    from ttrl_env.single_env import LiberoEnv
+
+    env = LiberoEnv(suite, task_id, image_size=64, cameras=("agentview", "robot0_eye_in_hand"))
+    observation, _ = env.reset(seed=0)
+    assert observation["agentview_image"].std() > 10
+    assert observation["robot0_eye_in_hand_image"].std() > 10
+    for _ in range(2):
+        observation, _, _, truncated, info = env.step(np.full(7, 0.1))
+    assert env.observation_space.contains(observation)
+    assert not truncated, info["failure"]
+    env.close()
