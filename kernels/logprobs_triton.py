@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -17,7 +19,7 @@ from ttrl_env.kernels.row_sums_triton import (
 )
 
 FORWARD_BLOCK = 8192
-BACKWARD_BLOCK = 2048
+BACKWARD_BLOCK = 4096
 
 
 def launch_forward(
@@ -80,10 +82,10 @@ def launch_backward(
     )
 
 
-def block_options(width: int, largest: int) -> dict[str, int]:
+def block_options(width: int, largest: int) -> dict[str, Any]:
     """Compile-time arguments: logits a step and the warps that share them."""
     block = min(max(triton.next_power_of_2(width), 32), largest)
-    return {"BLOCK": block, "num_warps": min(max(block // 256, 1), 8)}
+    return {"BLOCK": block, "num_warps": min(max(block // 256, 1), 8), "enable_fp_fusion": True}
 
 
 @triton.jit(do_not_specialize=["lo", "rows"])
@@ -175,15 +177,15 @@ def _backward(
         scale = exponent_scale(temperature, False)
         values = load_logits(logits + row * logits_row_stride, offsets, logits_stride, width)
         exponents = (values - maximum) * scale
-        probabilities = tl.exp2(exponents) / total
+        weights = tl.exp2(exponents)
         if grad_entropies is not None:
-            at_entropy = tl.load(grad_entropies + row * grad_entropies_stride).to(tl.float32) * LN_2
-            grads -= (
-                at_entropy * probabilities * (tl.maximum(exponents, SMALLEST_EXPONENT) - weighted / total)
-            )
+            at_entropy = tl.load(grad_entropies + row * grad_entropies_stride).to(tl.float32)
+            at_entropy *= LN_2 / (temperature * total)
+            distances = tl.maximum(exponents, SMALLEST_EXPONENT) - weighted / total
+            grads -= at_entropy * weights * distances
         if grad_logprobs is not None:
-            at_logprob = tl.load(grad_logprobs + row * grad_logprobs_stride).to(tl.float32)
-            grads += at_logprob * (tl.where(offsets == position, 1.0, 0.0) - probabilities)
-        grads /= temperature
+            at_logprob = tl.load(grad_logprobs + row * grad_logprobs_stride).to(tl.float32) / temperature
+            grads -= (at_logprob / total) * weights
+            grads += tl.where(offsets == position, at_logprob, 0.0)
     pointers = grad_logits + row * grad_logits_row_stride + offsets
     tl.store(pointers, grads.to(grad_logits.dtype.element_ty), mask=offsets < width)
