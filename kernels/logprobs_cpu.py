@@ -63,10 +63,13 @@ def backward_cpu(
 
     def work(first: int, last: int) -> None:
         for start, stop, flat, row_stride in float32_rows(logits, first, last):
-            grad = torch.empty((stop - start, logits.shape[1]))
             views = [x[start:stop] for x in rows]
+            wanted = grad_logits[start:stop]
+            is_writable = wanted.dtype == torch.float32 and wanted.is_contiguous()
+            grad = wanted if is_writable else torch.empty(wanted.shape)
             _backward_rows(flat, row_stride, lo, *views, kept[:, start:stop], grad.numpy())
-            grad_logits[start:stop] = grad
+            if not is_writable:
+                wanted.copy_(grad)
 
     over_threads(work, *logits.shape)
 

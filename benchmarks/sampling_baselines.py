@@ -1,0 +1,65 @@
+"""What `sample_tokens` and `token_logprobs` are timed against: the ways the field samples tokens today.
+
+All take ``(logits, temperatures, window)`` and run on any device. Each says what it leaves out. Those named
+after a project are written anew from its description.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+Window = tuple[int, int]
+
+
+def torch_multinomial(logits: Tensor, temperatures: Tensor, window: Window) -> tuple[Tensor, Tensor]:
+    """Softmax, multinomial, gather: token and log-prob, no entropy."""
+    lo, hi = window
+    probabilities = torch.softmax(logits[:, lo:hi].float() / temperatures[:, None], dim=-1)
+    tokens = torch.multinomial(probabilities, 1)
+    return tokens[:, 0] + lo, probabilities.gather(1, tokens)[:, 0].log()
+
+
+def torch_gumbel(logits: Tensor, temperatures: Tensor, window: Window) -> Tensor:
+    """Argmax of logits plus Gumbel noise: the token only."""
+    lo, hi = window
+    scaled = logits[:, lo:hi].float() / temperatures[:, None]
+    noise = torch.empty_like(scaled).exponential_()
+    return (scaled - noise.log()).argmax(dim=-1) + lo
+
+
+def simplevla_rl(logits: Tensor, temperatures: Tensor, window: Window) -> tuple[Tensor, Tensor, Tensor]:
+    """SimpleVLA-RL: slice, softmax, multinomial; then log-probs and entropy from the logits once more."""
+    lo, hi = window
+    sliced = logits[:, lo:hi].float() / temperatures[:, None]
+    tokens = torch.multinomial(torch.softmax(sliced, dim=-1), 1)[:, 0]
+    again = logits[:, lo:hi].float() / temperatures[:, None]
+    logprobs = -cross_entropy(again, tokens, reduction="none")
+    probabilities = torch.softmax(again, dim=-1)
+    entropies = torch.logsumexp(again, dim=-1) - (probabilities * again).sum(-1)
+    return tokens + lo, logprobs, entropies
+
+
+def rlinf(logits: Tensor, temperatures: Tensor, window: Window) -> tuple[Tensor, Tensor, Tensor]:
+    """RLinf: mask everything outside the window with -inf, then log-softmax over the whole vocabulary."""
+    lo, hi = window
+    masked = logits.float() / temperatures[:, None]
+    masked[:, :lo] = -torch.inf
+    masked[:, hi:] = -torch.inf
+    log_probabilities = torch.log_softmax(masked, dim=-1)
+    probabilities = log_probabilities.exp()
+    tokens = torch.multinomial(probabilities, 1)[:, 0]
+    logprobs = -cross_entropy(masked, tokens, reduction="none")
+    entropies = -(probabilities * log_probabilities.nan_to_num(neginf=0.0)).sum(-1)
+    return tokens, logprobs, entropies
+
+
+def torch_logprobs(
+    logits: Tensor, tokens: Tensor, temperatures: Tensor, window: Window
+) -> tuple[Tensor, Tensor]:
+    """Log-softmax, gather and entropy with autograd's backward pass."""
+    lo, hi = window
+    log_probabilities = torch.log_softmax(logits[:, lo:hi].float() / temperatures[:, None], dim=-1)
+    logprobs = log_probabilities.gather(1, (tokens - lo)[:, None])[:, 0]
+    return logprobs, -(log_probabilities.exp() * log_probabilities).sum(-1)

@@ -1,0 +1,93 @@
+"""CPU timings of token sampling: ``python -m pytest benchmarks/test_sampling.py``.
+
+The table gives each median and its ratio to the fastest of its group. Correctness is checked before anything
+is timed.
+"""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from benchmarks import sampling_baselines
+from ttrl_env.kernels import SampledTokens, sample_tokens, token_logprobs
+from ttrl_env.kernels.sampling_reference import sample_tokens_reference
+
+SHAPES = [(448, 256), (448, 32064)]
+WINDOW = (31744, 32000)
+BASELINES = {
+    "torch_multinomial": sampling_baselines.torch_multinomial,
+    "torch_gumbel": sampling_baselines.torch_gumbel,
+    "simplevla_rl": sampling_baselines.simplevla_rl,
+}
+
+
+def make_inputs(rows, vocab):
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(rows, vocab, generator=generator) * 2.0
+    return logits, 0.5 + torch.rand(rows, generator=generator), torch.arange(rows)
+
+
+def run(benchmark, group, function, rows, vocab):
+    benchmark.group = group
+    rounds = 30 if rows * vocab < 2**20 else 5
+    benchmark.pedantic(function, rounds=rounds, iterations=1, warmup_rounds=2)
+
+
+@pytest.mark.parametrize(("rows", "vocab"), SHAPES)
+def test_sample_tokens(benchmark, rows, vocab):
+    logits, temperatures, seeds = make_inputs(rows, vocab)
+    got = sample_tokens(logits, temperatures, seeds)
+    assert torch.equal(got.tokens, sample_tokens_reference(logits, temperatures, seeds, 0, None)[0])
+    out = SampledTokens.empty(rows)
+    group = f"sample {rows}x{vocab}"
+    run(benchmark, group, lambda: sample_tokens(logits, temperatures, seeds, out=out), rows, vocab)
+
+
+@pytest.mark.parametrize(("rows", "vocab"), SHAPES)
+@pytest.mark.parametrize("name", BASELINES)
+def test_baseline(benchmark, name, rows, vocab):
+    logits, temperatures, _ = make_inputs(rows, vocab)
+    group = f"sample {rows}x{vocab}"
+    run(benchmark, group, lambda: BASELINES[name](logits, temperatures, (0, vocab)), rows, vocab)
+
+
+def test_sample_tokens_in_a_window(benchmark):
+    logits, temperatures, seeds = make_inputs(448, 32064)
+    out = SampledTokens.empty(448)
+    group = "sample 448x256 of 32064"
+    run(
+        benchmark, group, lambda: sample_tokens(logits, temperatures, seeds, window=WINDOW, out=out), 448, 256
+    )
+
+
+@pytest.mark.parametrize("name", ["simplevla_rl", "rlinf"])
+def test_baseline_in_a_window(benchmark, name):
+    logits, temperatures, _ = make_inputs(448, 32064)
+    baseline = getattr(sampling_baselines, name)
+    group = "sample 448x256 of 32064"
+    run(benchmark, group, lambda: baseline(logits, temperatures, WINDOW), 448, 32064)
+
+
+@pytest.mark.parametrize(("rows", "vocab"), SHAPES)
+@pytest.mark.parametrize("name", ["ours", "torch_logprobs"])
+def test_logprobs_and_their_gradient(benchmark, name, rows, vocab):
+    logits, temperatures, seeds = make_inputs(rows, vocab)
+    tokens = sample_tokens(logits, temperatures, seeds).tokens
+    logits.requires_grad_()
+
+    def ours():
+        return token_logprobs(logits, tokens, temperatures)
+
+    def theirs():
+        return sampling_baselines.torch_logprobs(logits, tokens, temperatures, (0, vocab))
+
+    for mine, other in zip(ours(), theirs(), strict=True):
+        torch.testing.assert_close(mine, other, atol=1e-5, rtol=1e-5)
+    forward = {"ours": ours, "torch_logprobs": theirs}[name]
+
+    def forward_and_backward():
+        logprobs, entropies = forward()
+        torch.autograd.grad(logprobs.sum() + entropies.sum(), logits)
+
+    run(benchmark, f"log-probs and gradient {rows}x{vocab}", forward_and_backward, rows, vocab)
