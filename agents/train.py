@@ -68,7 +68,7 @@ class _Run:
         self.policy = make_policy(config.policy, config.seed, checkpoint)
         self.agent = PPOAgent(self.policy, config.ppo)
         if checkpoint is not None:
-            checkpoints.restore_optimizer(checkpoint, self.agent.optimizer)
+            checkpoints.restore_agent(checkpoint, self.agent)
             display.say(f"Resuming after iteration {self.completed} from {checkpoint}")
         self.schedule = Schedule(config)
         self.env = make_train_env(config, self.schedule[self.completed], self.policy.chunk_steps, engine)
@@ -107,7 +107,7 @@ class _Run:
 
     def save(self) -> Path:
         """Write a checkpoint of the iterations completed."""
-        return checkpoints.save_checkpoint(self.policy, self.agent.optimizer, self.config, self.completed)
+        return checkpoints.save_checkpoint(self.policy, self.agent, self.config, self.completed)
 
     def close(self) -> None:
         """Free the simulations."""
