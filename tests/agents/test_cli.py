@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from ttrl_env.agents.cli import main
+from ttrl_env.agents.config_loading import walk_fields
+from ttrl_env.agents.configs import EvaluateConfig, TrainConfig
+
+
+def test_help_names_every_command(capsys) -> None:
+    assert main(["--help"]) == 0
+    output = capsys.readouterr().out
+    for command in ("train", "eval", "tasks", "doctor"):
+        assert f"ttrl {command}" in output
+
+
+@pytest.mark.parametrize(("command", "schema"), [("train", TrainConfig), ("eval", EvaluateConfig)])
+def test_help_explains_every_key(command, schema, capsys, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    assert main([command, "--help"]) == 0
+    lines = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines() if line.strip()}
+    for key, _ in walk_fields(schema):
+        assert len(lines[key]) > 4, f"{key} has no explanation"
+
+
+def test_the_resolved_configuration_can_be_looked_at(capsys) -> None:
+    assert main(["train", "--cfg", "+data.n_samples=5"]) == 0
+    assert "n_samples: 5" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["trian"], "Did you mean 'train'"),
+        (["train", "env.n_sampels=3"], "Did you mean 'env.n_samples'"),
+        (["tasks", "libero_sptial"], "Did you mean 'libero_spatial'"),
+        (["eval"], "checkpoint: name what to evaluate"),
+        (["eval", "checkpoint=nowhere"], "nowhere: expected a checkpoint"),
+        (["train", "resume=nowhere"], "nowhere: expected a checkpoint"),
+        (["train", "policy.path=nowhere"], "nowhere: expected a checkpoint"),
+    ],
+)
+def test_a_mistake_is_explained_and_fails(arguments, message, capsys, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_tasks_are_listed_with_ids_and_instructions(capsys, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    assert main(["tasks"]) == 0
+    assert "ttrl_env/Libero90-v0" in capsys.readouterr().out
+    assert main(["tasks", "libero_goal"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 11
+    assert any(line.startswith("7 ") and "turn on the stove" in line for line in lines)
+
+
+def test_the_module_runs_like_the_command() -> None:
+    command = [sys.executable, "-m", "ttrl_env.agents.train", "env.n_sampels=3"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("ttrl train: 'env.n_sampels=3': no such key")
