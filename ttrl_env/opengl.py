@@ -43,3 +43,10 @@ def require_gl() -> None:
             f"MUJOCO_GL={backend} needs the shared libraries {', '.join('lib' + name for name in missing)}, "
             f"which are not installed. On Debian or Ubuntu: {line}"
         )
+
+
+if __name__ == "__main__":  # `make demo` and `make test` ask before they start
+    try:
+        require_gl()
+    except MissingDependencyError as error:
+        sys.exit(str(error))

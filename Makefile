@@ -1,0 +1,53 @@
+# Everything a newcomer needs. Each target sets up what it requires and is safe to run again.
+.PHONY: help demo test lint types bench setup gl clean
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+SOURCES := ttrl_env agents kernels benchmarks tests
+
+help:
+	@echo "make demo    test-time RL on a real LIBERO task, start to finish, within 10 minutes"
+	@echo "make test    the test suite, within 10 minutes on 2 cores"
+	@echo "make lint    ruff: style, imports, docstrings; and the format"
+	@echo "make types   mypy over the whole package"
+	@echo "make bench   the benchmarks that need no GPU"
+	@echo "make clean   remove the virtual environment and build products (runs/ stays)"
+
+demo: setup gl
+	$(BIN)/python -m ttrl_env.agents.demo
+
+test: setup gl
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: setup
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+
+# mypy does not see packages that setuptools maps from other folders, so they are laid out for it.
+types: setup
+	rm -rf build/typing && mkdir -p build/typing/ttrl_env
+	ln -s $(CURDIR)/ttrl_env/* build/typing/ttrl_env/
+	ln -s $(CURDIR)/agents $(CURDIR)/kernels build/typing/ttrl_env/
+	MYPYPATH=build/typing $(BIN)/mypy
+
+bench: setup gl
+	$(BIN)/python -m pytest benchmarks --benchmark-only --benchmark-sort=name
+
+setup: $(INSTALLED)
+
+# torch first and alone: asked for together with packages that need any torch, pip may fetch another build.
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed: make PYTHON=python3.11 ...")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^torch==' constraints.txt)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[libero,sb3,dev]'
+	@touch $@
+
+gl: setup
+	@$(BIN)/python -m ttrl_env.opengl
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .mypy_cache .benchmarks *.egg-info
