@@ -20,7 +20,8 @@ import io
 import json
 import os
 import tempfile
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -49,12 +50,12 @@ class TaskArrays(NamedTuple):
     burners: Burners
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class TaskBundle:
     """One task, ready to be simulated."""
 
     model: mujoco.MjModel
-    """The scene, fixtures in place. Shared by every replica: never written after loading."""
+    """The scene, fixtures in place. Shared by every replica."""
     arrays: TaskArrays
     arm_at_reset: ArmState
     """The controller's memory as LIBERO's reset leaves it, measured before objects are placed."""
@@ -62,6 +63,8 @@ class TaskBundle:
     """``[num_burners]`` opacity after a reset."""
     state_at_reset: NDArray[np.float64]
     """MuJoCo's integration state after a reset; an episode's initial state overwrites part of it."""
+    drawing: threading.Lock = field(default_factory=threading.Lock)
+    """Held while a replica's burner is painted into the model; nothing else of the model changes."""
 
 
 def load_bundle(task: tasks.Task, fixture_seed: int = 0, folder: Path | None = None) -> TaskBundle:
