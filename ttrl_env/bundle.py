@@ -19,13 +19,15 @@ import importlib.metadata
 import io
 import json
 import os
+import shutil
 import tempfile
 import threading
+import weakref
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import mujoco
+import mujoco  # type: ignore[import-untyped]
 import numpy as np
 from numpy.typing import NDArray
 
@@ -70,19 +72,31 @@ class TaskBundle:
 def load_bundle(task: tasks.Task, fixture_seed: int = 0, folder: Path | None = None) -> TaskBundle:
     """A task's bundle from the cache, compiled first if the cache has none that can be trusted.
 
+    Environments of one process that play the same task share its bundle.
+
     Args:
         task: the task.
         fixture_seed: seed of the reset that places the fixtures.
         folder: the cache; default :func:`cache_folder`.
     """
     place = (folder or cache_folder()) / "bundles" / bundle_key(task, fixture_seed)
-    bundle = _read(place)
-    if bundle is None:
-        from ttrl_env.bundle_compiler import compile_bundle  # imports robosuite and LIBERO
+    with _OPENING:
+        bundle = _OPEN.get(place) or _read(place)
+        if bundle is None:
+            from ttrl_env.bundle_compiler import compile_bundle  # imports robosuite and LIBERO
 
-        bundle = compile_bundle(task, fixture_seed)
-        _write(place, bundle)
+            bundle = compile_bundle(task, fixture_seed)
+            write_bundle(place, bundle)
+        _OPEN[place] = bundle
     return bundle
+
+
+def clear_cache() -> int:
+    """Delete every cached bundle; returns how many there were."""
+    bundles = list((cache_folder() / "bundles").glob("*"))
+    for bundle in bundles:
+        shutil.rmtree(bundle)
+    return len(bundles)
 
 
 def cache_folder() -> Path:
@@ -121,7 +135,8 @@ def _read(place: Path) -> TaskBundle | None:
     )
 
 
-def _write(place: Path, bundle: TaskBundle) -> None:
+def write_bundle(place: Path, bundle: TaskBundle) -> None:
+    """Put a bundle into a folder, whole or not at all."""
     place.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=place, prefix="writing-") as scratch:
         model = Path(scratch) / "model.mjb"
@@ -191,3 +206,7 @@ def _versions() -> dict[str, str]:
         "robosuite": importlib.metadata.version("robosuite"),
         "libero": libero,
     }
+
+
+_OPEN: weakref.WeakValueDictionary[Path, TaskBundle] = weakref.WeakValueDictionary()
+_OPENING = threading.Lock()

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import mujoco
+import mujoco  # type: ignore[import-untyped]
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import atexit
 import os
-import queue
-import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,6 +26,7 @@ opengl.choose_backend()  # must come before MuJoCo is imported
 from ttrl_env.bundle import TaskBundle, load_bundle  # noqa: E402
 from ttrl_env.rendering import RenderThread  # noqa: E402
 from ttrl_env.replica import Replica, Snapshot  # noqa: E402
+from ttrl_env.threads import Job, ThreadPool  # noqa: E402
 
 REMEMBERED_STARTS = 64
 """How many settled initial states are kept, pictures included: a fraction of a megabyte each."""
@@ -61,7 +60,7 @@ class NativeEngine:
         self._rows: dict[int, tuple[int, Replica]] = {}
         self._starts: OrderedDict[tuple[int, bytes], _Start] = OrderedDict()
         num_threads = config.num_workers or os.cpu_count() or 1
-        self._pool: _Pool | None = _Pool(min(num_threads, config.num_rows), config.image_size)
+        self._pool: ThreadPool | None = ThreadPool(min(num_threads, config.num_rows), config.image_size)
         _OPEN.add(self)
 
     def reset(self, rows: Sequence[int], task_ids: Sequence[int], init_state_ids: Sequence[int]) -> None:
@@ -74,8 +73,8 @@ class NativeEngine:
             self._bundles[task_id] = load_bundle(task, self.config.fixture_seed)
         self._run(
             [
-                lambda thread, mine=mine, start=start: self._begin(thread, mine, *start)
-                for start, mine in starts.items()
+                partial(self._begin, rows=mine, task_id=task_id, init_state_id=init_state_id)
+                for (task_id, init_state_id), mine in starts.items()
             ]
         )
 
@@ -85,7 +84,7 @@ class NativeEngine:
         """See :meth:`ttrl_env.simulation.SimulationEngine.step`."""
         answers = self._run(
             [
-                lambda thread, row=row, chunk=chunk[:limit]: self._advance(thread, row, chunk)
+                partial(self._advance, row=row, actions=chunk[:limit])
                 for row, chunk, limit in zip(rows, actions, max_steps, strict=True)
             ]
         )
@@ -158,7 +157,7 @@ class NativeEngine:
         self.observations["robot0_eef_quat"][row] = replica.sample.eef_quat
         self.observations["robot0_gripper_qpos"][row] = replica.sample.gripper_qpos
 
-    def _run(self, jobs: Sequence[_Job]) -> list[Any]:
+    def _run(self, jobs: Sequence[Job]) -> list[Any]:
         """Run jobs in the threads and return their results in order; the first error is raised."""
         if self._pool is None:
             raise RuntimeError("the engine is closed; make a new environment")
@@ -168,50 +167,6 @@ class NativeEngine:
                 "make it in the process that uses it"
             )
         return self._pool.run(jobs)
-
-
-_Job = Callable[[RenderThread], Any]
-
-
-class _Pool:
-    """Worker threads, each with an OpenGL context of its own."""
-
-    def __init__(self, num_threads: int, image_size: int) -> None:
-        self._jobs: queue.SimpleQueue[tuple[_Job, Future] | None] = queue.SimpleQueue()
-        # Daemons, so that a forgotten environment does not keep the interpreter from exiting; they are
-        # ended in order at exit all the same.
-        self._threads = [
-            threading.Thread(target=self._work, args=(image_size,), name=f"ttrl-env-{k}", daemon=True)
-            for k in range(num_threads)
-        ]
-        for thread in self._threads:
-            thread.start()
-
-    def run(self, jobs: Sequence[_Job]) -> list[Any]:
-        futures: list[Future] = [Future() for _ in jobs]
-        for job, future in zip(jobs, futures, strict=True):
-            self._jobs.put((job, future))
-        errors = [future.exception() for future in futures]  # waits for all, also when one fails
-        for error in errors:
-            if error is not None:
-                raise error
-        return [future.result() for future in futures]
-
-    def close(self) -> None:
-        for _ in self._threads:
-            self._jobs.put(None)
-        for thread in self._threads:
-            thread.join()
-
-    def _work(self, image_size: int) -> None:
-        thread = RenderThread(image_size)
-        while (entry := self._jobs.get()) is not None:
-            job, future = entry
-            try:
-                future.set_result(job(thread))
-            except BaseException as error:  # noqa: BLE001  raised again by run()
-                future.set_exception(error)
-        thread.close()
 
 
 _OPEN: weakref.WeakSet[NativeEngine] = weakref.WeakSet()

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -129,7 +129,7 @@ def joint_condition(method: Callable[[float], bool], candidates: Iterable[float]
 @njit(nogil=True, cache=True, error_model="numpy")
 def goal_holds(goal, views, layout):  # type: ignore[no-untyped-def]
     """Whether every predicate holds; ``views`` are a replica's MuJoCo arrays."""
-    for row in range(goal.kind.shape[0]):
+    for row in range(goal.kind.shape[0]):  # noqa: SIM110  compiled code has no all()
         if not _predicate_holds(goal, row, views, layout):
             return False
     return True
@@ -138,9 +138,9 @@ def goal_holds(goal, views, layout):  # type: ignore[no-untyped-def]
 @njit(nogil=True, cache=True, error_model="numpy")
 def _predicate_holds(goal, row, views, layout):  # type: ignore[no-untyped-def]
     kind = goal.kind[row]
-    if kind == TRUE or kind == FALSE:
+    if kind in (TRUE, FALSE):
         return kind == TRUE
-    if kind == ANY_JOINT or kind == ALL_JOINTS:
+    if kind in (ANY_JOINT, ALL_JOINTS):
         return _joints_hold(goal, row, views.qpos, kind == ALL_JOINTS)
     position = views.xpos[goal.body[row]]
     if kind == UP:
@@ -167,9 +167,7 @@ def _on_object(position, other):  # type: ignore[no-untyped-def]
 @njit(nogil=True, cache=True, error_model="numpy")
 def _on_site(position, site_pos, site_mat, size):  # type: ignore[no-untyped-def]
     delta = np.dot(site_mat.reshape(3, 3), position - site_pos)
-    return (
-        size[2] - 0.005 < delta[2] < size[2] + 0.10 and abs(delta[0]) < size[0] and abs(delta[1]) < size[1]
-    )
+    return size[2] - 0.005 < delta[2] < size[2] + 0.10 and abs(delta[0]) < size[0] and abs(delta[1]) < size[1]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -209,11 +207,10 @@ def compare(position, comparison, threshold):  # type: ignore[no-untyped-def]
 def _touch(geoms, data, layout):  # type: ignore[no-untyped-def]
     """Whether any contact is between the two sets of geoms ``[2, ngeom]``."""
     contact = load_address(data + layout.pointer) + layout.geoms
-    for _ in range(load_int(data + layout.count)):
+    for _ in range(load_int(data + layout.number)):
         first, second = load_int(contact), load_int(contact + 4)
-        if first >= 0 and second >= 0:  # flexible bodies have no geoms
-            if geoms[0, first] and geoms[1, second] or geoms[0, second] and geoms[1, first]:
-                return True
+        if (geoms[0, first] and geoms[1, second]) or (geoms[0, second] and geoms[1, first]):
+            return True
         contact += layout.stride
     return False
 
@@ -264,7 +261,7 @@ def _site_predicate(env: Any, predicate: str, name: str, site: str) -> _Predicat
 
 
 def _joint_predicate(env: Any, predicate: str, name: str) -> _Predicate:
-    kind: Literal[6, 7] = ANY_JOINT if predicate in ("open", "turnon") else ALL_JOINTS
+    kind = ANY_JOINT if predicate in ("open", "turnon") else ALL_JOINTS
     owner = env.get_object(getattr(env.object_states_dict[name], "parent_name", name))
     method = {"open": "is_open", "close": "is_close", "turnon": "turn_on", "turnoff": "turn_off"}[predicate]
     condition = joint_condition(getattr(owner, method), articulation_ranges(owner))

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import ctypes
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import mujoco
-from llvmlite import ir
-from mujoco.introspect import ast_nodes, structs
+import mujoco  # type: ignore[import-untyped]
+from llvmlite import ir  # type: ignore[import-untyped]
+from mujoco.introspect import ast_nodes, structs  # type: ignore[import-untyped]
 from numba import cfunc, types
 from numba.extending import intrinsic
 
@@ -32,7 +33,7 @@ class Library(NamedTuple):
 class ContactLayout(NamedTuple):
     """Where ``mjData`` keeps its contacts, in bytes: they have no Python view that stays valid."""
 
-    count: int
+    number: int
     """Offset of the number of contacts in ``mjData``."""
     pointer: int
     """Offset of the pointer to the first contact in ``mjData``."""
@@ -55,6 +56,27 @@ def library() -> Library:
     return Library(*(ctypes.cast(function, ctypes.c_void_p).value or 0 for function in functions))
 
 
+def on_fatal_error(handler: Callable[[str], None]) -> None:
+    """Have ``handler(message)`` called in the thread in which MuJoCo hits a fatal error.
+
+    MuJoCo would end the process. The handler must not return: MuJoCo would go on with what it cannot
+    go on with. Calls through MuJoCo's Python bindings are not affected, they raise by themselves.
+    """
+    global _fatal_error_handler  # MuJoCo keeps the address, so Python has to keep the function
+
+    def decode(message: bytes | None) -> None:
+        handler((message or b"").decode(errors="replace"))
+
+    _fatal_error_handler = _MESSAGE_FUNCTION(decode)
+    handle = ctypes.CDLL(mujoco._functions.__file__)
+    address = ctypes.cast(_fatal_error_handler, ctypes.c_void_p).value
+    ctypes.c_void_p.in_dll(handle, "mju_user_error").value = address
+
+
+_MESSAGE_FUNCTION = ctypes.CFUNCTYPE(None, ctypes.c_char_p)
+_fatal_error_handler: Any = None
+
+
 @functools.cache
 def contact_layout() -> ContactLayout:
     """Read off the bindings' own description of ``mjData``, and checked on two balls on a plane."""
@@ -64,22 +86,20 @@ def contact_layout() -> ContactLayout:
     first = data.contact.dist.ctypes.data  # a contact starts with its distance
     structure = _mj_data()
     layout = ContactLayout(
-        count=structure.ncon.offset,
+        number=structure.ncon.offset,
         pointer=structure.contact.offset,
         stride=data.contact.geom.strides[0],
         geoms=data.contact.geom.ctypes.data - first,
     )
-    seen = (
-        ctypes.c_int.from_address(data._address + layout.count).value,
-        ctypes.c_int64.from_address(data._address + layout.pointer).value,
-    )
+    number = ctypes.c_int.from_address(data._address + layout.number)
+    seen = [number.value, ctypes.c_int64.from_address(data._address + layout.pointer).value]
     data.qpos[2] += 1.0
     mujoco.mj_forward(model, data)
-    seen += (ctypes.c_int.from_address(data._address + layout.count).value,)
-    if seen != (2, first, 1):
+    seen.append(number.value)
+    if seen != [2, first, 1]:
         raise RuntimeError(
             f"MuJoCo {mujoco.__version__} lays out mjData otherwise than its bindings declare "
-            f"(contacts {seen}, expected {(2, first, 1)}); use engine='upstream' or another MuJoCo version"
+            f"(contacts {seen}, expected {[2, first, 1]}); use engine='upstream' or another MuJoCo version"
         )
     return layout
 

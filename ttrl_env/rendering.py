@@ -16,7 +16,7 @@ from ttrl_env import opengl
 
 opengl.choose_backend()  # must come before MuJoCo is imported
 
-import mujoco  # noqa: E402
+import mujoco  # type: ignore[import-untyped]  # noqa: E402
 
 from ttrl_env.bundle import TaskBundle  # noqa: E402
 from ttrl_env.control_step import DRAWN, Sample  # noqa: E402
@@ -77,10 +77,7 @@ class _TaskRenderer:
         self._data = mujoco.MjData(bundle.model)
         with bundle.drawing:
             buffer = bundle.model.vis.global_
-            buffer.offwidth, buffer.offheight = (
-                max(buffer.offwidth, image_size),
-                max(buffer.offheight, image_size),
-            )
+            buffer.offwidth = buffer.offheight = image_size  # clearing a larger one costs time
             self._context = mujoco.MjrContext(bundle.model, mujoco.mjtFontScale.mjFONTSCALE_150)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
 
@@ -105,4 +102,3 @@ class _TaskRenderer:
 
     def close(self) -> None:
         self._context.free()
-

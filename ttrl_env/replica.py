@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import mujoco
+import mujoco  # type: ignore[import-untyped]
 import numpy as np
 from numpy.typing import NDArray
 
@@ -59,7 +59,7 @@ class Replica:
         """What the observation after the last reset or step is made of."""
 
     def reset(self, init_state: NDArray[np.float64], settle_steps: int) -> None:
-        """Start an episode from ``init_state`` (``[1 + nq + nv]``: time, qpos, qvel) and let objects settle."""
+        """Start an episode from ``init_state`` ``[1 + nq + nv]`` (time, qpos, qvel) and settle."""
         model, data, memory = self.bundle.model, self._data, self._memory
         if len(init_state) != 1 + model.nq + model.nv:
             raise ValueError(
@@ -89,8 +89,7 @@ class Replica:
         try:
             status = self._run(actions)
         except np.linalg.LinAlgError as error:
-            failure = f"the controller failed on a diverged state: {error}"
-            return int(self._memory.executed[0]), False, failure
+            return int(self._memory.executed[0]), False, f"the controller failed on a diverged state: {error}"
         failure = self._describe_divergence() if status == DIVERGED else None
         return int(self._memory.executed[0]), status == SUCCESS, failure
 
