@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ttrl_env import opengl, shared_arrays, tasks
+from ttrl_env.errors import EnvironmentDiedError
 from ttrl_env.simulation import ChunkResult, EngineConfig, SimState
 
 opengl.choose_backend()  # must come before MuJoCo is imported
@@ -77,6 +78,7 @@ class NativeEngine:
                 for (task_id, init_state_id), mine in starts.items()
             ]
         )
+        _close_at_exit()
 
     def step(
         self, rows: Sequence[int], actions: NDArray[np.float64], max_steps: Sequence[int]
@@ -160,20 +162,32 @@ class NativeEngine:
     def _run(self, jobs: Sequence[Job]) -> list[Any]:
         """Run jobs in the threads and return their results in order; the first error is raised."""
         if self._pool is None:
-            raise RuntimeError("the engine is closed; make a new environment")
+            raise RuntimeError("the engine is closed (a fatal error closes it too); make a new environment")
         if os.getpid() != self._pid:
             raise RuntimeError(
                 "the environment was made before this process was forked, and its threads are not here; "
                 "make it in the process that uses it"
             )
-        return self._pool.run(jobs)
+        try:
+            return self._pool.run(jobs)
+        except EnvironmentDiedError:  # a thread is lost, and with it the rows it held
+            self.close()
+            raise
 
 
 _OPEN: weakref.WeakSet[NativeEngine] = weakref.WeakSet()
 
 
-@atexit.register
+def _close_at_exit() -> None:
+    """Free OpenGL contexts at exit, while EGL is still up.
+
+    MuJoCo registers EGL's end when the first context is made. What is registered last runs first, so
+    this is registered anew at every reset.
+    """
+    atexit.unregister(_close_all)
+    atexit.register(_close_all)
+
+
 def _close_all() -> None:
-    """Free OpenGL contexts while the interpreter is still whole."""
     for engine in list(_OPEN):
         engine.close()

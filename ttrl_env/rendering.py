@@ -7,6 +7,7 @@ are robosuite's, and the pixels LIBERO's.
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import numpy as np
@@ -44,8 +45,7 @@ class RenderThread:
     def draw(self, bundle: TaskBundle, sample: Sample, camera: str, out: NDArray[np.uint8]) -> None:
         """Draw a task's camera into ``out`` ``[image_size, image_size, 3]``, bottom row first."""
         if self._gl is None:
-            opengl.require_gl()
-            self._gl = mujoco.GLContext(self._image_size, self._image_size)
+            self._gl = _gl_context(self._image_size)
             self._gl.make_current()
         if bundle not in self._renderers:
             self._renderers[bundle] = _TaskRenderer(bundle, self._image_size)
@@ -102,3 +102,12 @@ class _TaskRenderer:
 
     def close(self) -> None:
         self._context.free()
+
+
+def _gl_context(size: int) -> Any:
+    """An off-screen context of the backend in force, also where MuJoCo was imported before it was chosen."""
+    opengl.require_gl()
+    backend = opengl.choose_backend()
+    if backend in ("egl", "osmesa"):
+        return importlib.import_module(f"mujoco.{backend}").GLContext(size, size)
+    return mujoco.GLContext(size, size)
