@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -13,7 +14,6 @@ import numpy as np
 import pytest
 
 from tests.ttrl_env.reference import (
-    assert_equal,
     assert_same_state,
     compare_episode,
     mixed_actions,
@@ -35,6 +35,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         folder = tmp_path_factory.mktemp("cache")
         monkeypatch.setenv("TTRL_CACHE", str(folder))
         yield folder
+    shutil.rmtree(folder)  # hundreds of megabytes a task
 
 
 @pytest.mark.parametrize(
