@@ -11,6 +11,9 @@ observation may need is copied at that moment (:class:`Sample`), so that it can 
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import mujoco  # type: ignore[import-untyped]
@@ -18,7 +21,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from ttrl_env import controller
+from ttrl_env import controller, goals, libmujoco
 from ttrl_env.controller import ArmState
 from ttrl_env.goals import compare, goal_holds
 from ttrl_env.libmujoco import call_with_data
@@ -122,23 +125,33 @@ class Memory(NamedTuple):
     """``[2, 3, nv]`` scratch space."""
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
-def run_chunk(task, library, layout, views, memory, sample, actions):  # type: ignore[no-untyped-def]
-    """Execute ``actions`` ``[n, 7]`` until one succeeds or the simulation diverges.
+def _compile_run_chunk(sources: str) -> Callable[..., int]:
+    """:func:`run_chunk`, with the code that it is compiled from as part of its key in Numba's cache.
 
-    Returns :data:`RUNNING`, :data:`SUCCESS` or :data:`DIVERGED`; ``memory.executed`` counts the steps.
-    Raises ``LinAlgError`` when the arm's inertia is no longer a finite, invertible matrix.
+    Numba compares only the file that a cached function is in, not those of the functions that it calls:
+    an edited controller would not be noticed.
     """
-    for step in range(actions.shape[0]):
-        memory.executed[0] = step + 1
-        _control_step(task, library, views, memory, sample, actions[step])
-        success = goal_holds(task.goal, views, layout)
-        update_burners(task.burners, views, memory)
-        if _diverged(views):
-            return DIVERGED
-        if success:
-            return SUCCESS
-    return RUNNING
+
+    @njit(nogil=True, cache=True, error_model="numpy")
+    def run_chunk(task, library, layout, views, memory, sample, actions):  # type: ignore[no-untyped-def]
+        """Execute ``actions`` ``[n, 7]`` until one succeeds or the simulation diverges.
+
+        Returns :data:`RUNNING`, :data:`SUCCESS` or :data:`DIVERGED`; ``memory.executed`` counts the steps.
+        Raises ``LinAlgError`` when the arm's inertia is no longer a finite, invertible matrix.
+        """
+        _ = sources
+        for step in range(actions.shape[0]):
+            memory.executed[0] = step + 1
+            _control_step(task, library, views, memory, sample, actions[step])
+            success = goal_holds(task.goal, views, layout)
+            update_burners(task.burners, views, memory)
+            if _diverged(views):
+                return DIVERGED
+            if success:
+                return SUCCESS
+        return RUNNING
+
+    return run_chunk
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -215,3 +228,11 @@ def _diverged(views):  # type: ignore[no-untyped-def]
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _call(function, views):  # type: ignore[no-untyped-def]
     call_with_data(function, views.model, views.data)
+
+
+def _digest_of_sources() -> str:
+    files = (libmujoco.__file__, controller.__file__, goals.__file__)
+    return hashlib.sha256(b"".join(Path(file).read_bytes() for file in files)).hexdigest()
+
+
+run_chunk = _compile_run_chunk(_digest_of_sources())
