@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -71,18 +72,11 @@ def sample_tokens(
             comes back with ``valid`` False.
     """
     arguments.check_logits(logits, (torch.float32, torch.bfloat16, torch.float16))
+    check_inputs(logits, temperatures, seeds, step, greedy, out)
     rows, vocab = logits.shape
-    arguments.check_rows("temperatures", temperatures, logits, torch.float32)
-    arguments.check_rows("seeds", seeds, logits, torch.int64)
-    arguments.check_temperature_values(temperatures)
-    arguments.check_step(step, logits)
-    if greedy is not None:
-        arguments.check_rows("greedy", greedy, logits, torch.bool)
     lo, hi = arguments.check_window(window, vocab)
     if out is None:
         out = SampledTokens.empty(rows, logits.device)
-    else:
-        _check_out(out, logits)
     if rows == 0:
         return out
 
@@ -98,7 +92,16 @@ def sample_tokens(
     return out
 
 
-def _check_out(out: SampledTokens, logits: Tensor) -> None:
+def check_inputs(logits: Tensor, temperatures: Any, seeds: Any, step: Any, greedy: Any, out: Any) -> None:
+    """Raise unless everything that comes by row fits ``logits``."""
+    arguments.check_rows("temperatures", temperatures, logits, torch.float32)
+    arguments.check_rows("seeds", seeds, logits, torch.int64)
+    arguments.check_temperature_values(temperatures)
+    arguments.check_step(step, logits)
+    if greedy is not None:
+        arguments.check_rows("greedy", greedy, logits, torch.bool)
+    if out is None:
+        return
     if not isinstance(out, SampledTokens):
         raise TypeError(f"out: expected SampledTokens (see SampledTokens.empty), got {type(out).__name__}")
     arguments.check_rows("out.tokens", out.tokens, logits, torch.int64)

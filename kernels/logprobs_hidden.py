@@ -1,0 +1,97 @@
+"""``token_logprobs_from_hidden``: the training step's log-probs without logits, or their gradient, in full."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from ttrl_env.kernels import arguments
+from ttrl_env.kernels.head import check_head, head_logits, row_blocks
+from ttrl_env.kernels.logprobs import logprobs_backward, logprobs_forward
+
+
+def token_logprobs_from_hidden(
+    hidden: Tensor,
+    head_weight: Tensor,
+    tokens: Tensor,
+    temperatures: Tensor,
+    *,
+    window: tuple[int, int] | None = None,
+) -> tuple[Tensor, Tensor]:
+    """``token_logprobs`` of ``hidden @ head_weight[lo:hi].T``, in float32, a block of rows at a time.
+
+    The backward pass computes each block's logits again, so at most 64 MB of logits and of their gradient
+    exist at once, whatever the number of rows.
+
+    Args:
+        hidden: ``[rows, dim]`` float32, bfloat16 or float16.
+        head_weight: ``[vocab, dim]``, of the same dtype: ``lm_head.weight`` as it is.
+        tokens, temperatures, window: as for ``token_logprobs``.
+
+    Returns:
+        ``(logprobs, entropies)``, each ``[rows]`` float32, differentiable once with respect to ``hidden`` and
+        ``head_weight``.
+
+    Raises:
+        TypeError, ValueError: as ``token_logprobs``, and where ``hidden`` and ``head_weight`` do not fit.
+    """
+    lo, hi = check_head(hidden, head_weight, window)
+    arguments.check_rows("tokens", tokens, hidden, torch.int64)
+    arguments.check_rows("temperatures", temperatures, hidden, torch.float32)
+    arguments.check_temperature_values(temperatures)
+    arguments.check_token_values(tokens, lo, hi)
+    return _TokenLogprobsFromHidden.apply(hidden, head_weight, tokens - lo, temperatures.detach(), lo, hi)
+
+
+class _TokenLogprobsFromHidden(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: Tensor, head_weight: Tensor, tokens: Tensor, temperatures: Tensor, lo: int, hi: int
+    ) -> tuple[Tensor, Tensor]:
+        rows, width = hidden.shape[0], hi - lo
+        logprobs, entropies = torch.empty(2, rows, device=hidden.device)
+        statistics = torch.empty(3, rows, device=hidden.device)
+        for block in row_blocks(rows, width):
+            logits = head_logits(hidden[block], head_weight[lo:hi])
+            of_block = logprobs_forward(logits, tokens[block], temperatures[block], 0, width)
+            logprobs[block], entropies[block], statistics[:, block] = of_block
+        ctx.save_for_backward(hidden, head_weight, tokens, temperatures, statistics)
+        ctx.window = lo, hi
+        ctx.set_materialize_grads(False)
+        return logprobs, entropies
+
+    @staticmethod
+    @once_differentiable
+    def backward(
+        ctx: Any, grad_logprobs: Tensor | None, grad_entropies: Tensor | None
+    ) -> tuple[Tensor | None, ...]:
+        hidden, head_weight, tokens, temperatures, statistics = ctx.saved_tensors
+        lo, hi = ctx.window
+        weight = head_weight[lo:hi]
+        grad_hidden = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
+        grad_window = torch.zeros(weight.shape, device=hidden.device) if ctx.needs_input_grad[1] else None
+        for block in row_blocks(hidden.shape[0], hi - lo):
+            grads = [None if grad is None else grad[block] for grad in (grad_logprobs, grad_entropies)]
+            logits = head_logits(hidden[block], weight)
+            of_block = (tokens[block], temperatures[block], statistics[:, block].contiguous())
+            grad_logits = logprobs_backward(*grads, logits, *of_block, 0, hi - lo)
+            if grad_logits is None:
+                return (None,) * 6
+            grad_logits = grad_logits.to(hidden.dtype)
+            if grad_hidden is not None:
+                grad_hidden[block] = grad_logits @ weight
+            if grad_window is not None:
+                grad_window += head_logits(grad_logits.t(), hidden[block].t())
+        return grad_hidden, _in_vocabulary(grad_window, head_weight, lo, hi), None, None, None, None
+
+
+def _in_vocabulary(grad_window: Tensor | None, head_weight: Tensor, lo: int, hi: int) -> Tensor | None:
+    """The window's gradient among zeros for the rest of the head."""
+    if grad_window is None:
+        return None
+    grad = torch.zeros_like(head_weight)
+    grad[lo:hi] = grad_window
+    return grad
