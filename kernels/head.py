@@ -17,7 +17,7 @@ DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
 def head_logits(hidden: Tensor, weight: Tensor) -> Tensor:
-    """``hidden [rows, dim] @ weight [width, dim].T`` as float32, summed in float32 whatever the inputs are."""
+    """``hidden [rows, dim] @ weight [width, dim].T`` in float32, whatever the inputs are."""
     if hidden.dtype == torch.float32:
         return hidden @ weight.t()
     if hidden.device.type == "cuda" and hasattr(torch.ops.aten.mm, "dtype"):
@@ -39,9 +39,7 @@ def check_head(hidden: Any, head_weight: Any, window: Any) -> tuple[int, int]:
     if head_weight.dtype != hidden.dtype:
         raise TypeError(f"head_weight: expected {hidden.dtype}, as hidden is, got {head_weight.dtype}")
     if head_weight.device != hidden.device:
-        raise ValueError(
-            f"head_weight: expected a tensor on {hidden.device}, got one on {head_weight.device}"
-        )
+        raise ValueError(f"head_weight: expected a tensor on {hidden.device}, got {head_weight.device}")
     if head_weight.shape[1] != hidden.shape[1]:
         raise ValueError(
             f"head_weight: expected shape [vocab, {hidden.shape[1]}], hidden's last dimension,"

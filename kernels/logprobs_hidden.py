@@ -1,4 +1,4 @@
-"""``token_logprobs_from_hidden``: the training step's log-probs without logits, or their gradient, in full."""
+"""``token_logprobs_from_hidden``: log-probs for training without all logits, or their gradient, at once."""
 
 from __future__ import annotations
 
@@ -74,10 +74,16 @@ class _TokenLogprobsFromHidden(torch.autograd.Function):
         grad_hidden = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
         grad_window = torch.zeros(weight.shape, device=hidden.device) if ctx.needs_input_grad[1] else None
         for block in row_blocks(hidden.shape[0], hi - lo):
-            grads = [None if grad is None else grad[block] for grad in (grad_logprobs, grad_entropies)]
-            logits = head_logits(hidden[block], weight)
-            of_block = (tokens[block], temperatures[block], statistics[:, block].contiguous())
-            grad_logits = logprobs_backward(*grads, logits, *of_block, 0, hi - lo)
+            grad_logits = logprobs_backward(
+                None if grad_logprobs is None else grad_logprobs[block],
+                None if grad_entropies is None else grad_entropies[block],
+                head_logits(hidden[block], weight),
+                tokens[block],
+                temperatures[block],
+                statistics[:, block].contiguous(),
+                0,
+                hi - lo,
+            )
             if grad_logits is None:
                 return (None,) * 6
             grad_logits = grad_logits.to(hidden.dtype)

@@ -4,6 +4,8 @@ It is numba rather than vectorised PyTorch because that measured several times f
 README. A draw too near a boundary for float32 is decided again in float64, as on a GPU.
 """
 
+# mypy: disable-error-code="no-untyped-def, no-untyped-call, call-arg"
+
 from __future__ import annotations
 
 import math
@@ -51,12 +53,12 @@ def sample_tokens_cpu(
         greedy = torch.zeros(1, dtype=torch.bool).expand(logits.shape[0])
     inputs = [rows.numpy() for rows in (temperatures, seeds, greedy)]
     outputs = [rows.numpy() for rows in (out.tokens, out.logprobs, out.entropies, out.valid)]
-    step = np.int64(int(step))
+    count = np.int64(int(step))
 
     def sample_rows(first: int, last: int) -> None:
         for start, stop, flat, row_stride in float32_rows(logits, first, last):
             views = [rows[start:stop] for rows in (*inputs, *outputs)]
-            _sample_rows(flat, row_stride, logits.shape[1], *views[:2], step, views[2], lo, *views[3:])
+            _sample_rows(flat, row_stride, logits.shape[1], *views[:2], count, views[2], lo, *views[3:])
 
     over_threads(sample_rows, logits.shape[0], logits.shape[1])
 

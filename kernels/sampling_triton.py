@@ -8,6 +8,8 @@ choose otherwise than the float64 reference, so that row is decided again in flo
 every path.
 """
 
+# mypy: disable-error-code="no-untyped-def, no-untyped-call"
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
