@@ -17,6 +17,7 @@ from ttrl_env.kernels.row_sums_cpu import (
     LOG2_E,
     first_equal,
     float32_rows,
+    is_valid,
     make_scratch,
     power_of_two,
     sum_row,
@@ -88,7 +89,7 @@ def _forward_rows(flat, row_stride, width, lo, tokens, temperatures, logprobs, e
         statistics[:, i] = 0.0
         entropies[i] = 0.0
         logprobs[i] = -np.inf
-        if not (maximum > -np.inf and total < np.inf):  # nothing but -inf, or NaN
+        if not (is_valid(maximum, total, temperature) and 0 <= position < width):
             continue
         if temperature == 0:
             logprobs[i] = 0.0 if position == first_equal(row, maximum) else -np.inf

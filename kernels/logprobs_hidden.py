@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -43,7 +44,11 @@ def token_logprobs_from_hidden(
     arguments.check_rows("temperatures", temperatures, hidden, torch.float32)
     arguments.check_temperature_values(temperatures)
     arguments.check_token_values(tokens, lo, hi)
-    return _TokenLogprobsFromHidden.apply(hidden, head_weight, tokens - lo, temperatures.detach(), lo, hi)
+    arrays = (hidden, head_weight, tokens, temperatures.detach())
+    if torch.compiler.is_compiling():
+        logprobs, entropies, _ = torch.ops.ttrl_env.token_logprobs_from_hidden(*arrays, lo, hi)
+        return logprobs, entropies
+    return _TokenLogprobsFromHidden.apply(*arrays, lo, hi)
 
 
 class _TokenLogprobsFromHidden(torch.autograd.Function):
@@ -51,14 +56,9 @@ class _TokenLogprobsFromHidden(torch.autograd.Function):
     def forward(
         ctx: Any, hidden: Tensor, head_weight: Tensor, tokens: Tensor, temperatures: Tensor, lo: int, hi: int
     ) -> tuple[Tensor, Tensor]:
-        rows, width = hidden.shape[0], hi - lo
-        logprobs, entropies = torch.empty(2, rows, device=hidden.device)
-        statistics = torch.empty(3, rows, device=hidden.device)
-        for block in row_blocks(rows, width):
-            logits = head_logits(hidden[block], head_weight[lo:hi])
-            of_block = logprobs_forward(logits, tokens[block], temperatures[block], 0, width)
-            logprobs[block], entropies[block], statistics[:, block] = of_block
-        ctx.save_for_backward(hidden, head_weight, tokens, temperatures, statistics)
+        arrays = (hidden, head_weight, tokens, temperatures)
+        logprobs, entropies, statistics = hidden_forward(*arrays, lo, hi)
+        ctx.save_for_backward(*arrays, statistics)
         ctx.window = lo, hi
         ctx.set_materialize_grads(False)
         return logprobs, entropies
@@ -68,30 +68,60 @@ class _TokenLogprobsFromHidden(torch.autograd.Function):
     def backward(
         ctx: Any, grad_logprobs: Tensor | None, grad_entropies: Tensor | None
     ) -> tuple[Tensor | None, ...]:
-        hidden, head_weight, tokens, temperatures, statistics = ctx.saved_tensors
-        lo, hi = ctx.window
-        weight = head_weight[lo:hi]
-        grad_hidden = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
-        grad_window = torch.zeros(weight.shape, device=hidden.device) if ctx.needs_input_grad[1] else None
-        for block in row_blocks(hidden.shape[0], hi - lo):
-            grad_logits = logprobs_backward(
-                None if grad_logprobs is None else grad_logprobs[block],
-                None if grad_entropies is None else grad_entropies[block],
-                head_logits(hidden[block], weight),
-                tokens[block],
-                temperatures[block],
-                statistics[:, block].contiguous(),
-                0,
-                hi - lo,
-            )
-            if grad_logits is None:
-                return (None,) * 6
-            grad_logits = grad_logits.to(hidden.dtype)
-            if grad_hidden is not None:
-                grad_hidden[block] = grad_logits @ weight
-            if grad_window is not None:
-                grad_window += head_logits(grad_logits.t(), hidden[block].t())
-        return grad_hidden, _in_vocabulary(grad_window, head_weight, lo, hi), None, None, None, None
+        if grad_logprobs is None and grad_entropies is None:
+            return (None,) * 6
+        grads = hidden_backward(
+            grad_logprobs, grad_entropies, *ctx.saved_tensors, *ctx.window, wanted=ctx.needs_input_grad[:2]
+        )
+        return *grads, None, None, None, None
+
+
+def hidden_forward(
+    hidden: Tensor, head_weight: Tensor, tokens: Tensor, temperatures: Tensor, lo: int, hi: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Log-probs, entropies and statistics as ``logprobs.logprobs_forward``."""
+    rows, width = hidden.shape[0], hi - lo
+    logprobs, entropies = (torch.empty(rows, device=hidden.device) for _ in range(2))
+    statistics = torch.empty(3, rows, device=hidden.device)
+    for block in row_blocks(rows, width):
+        logits = head_logits(hidden[block], head_weight[lo:hi])
+        of_block = logprobs_forward(logits, tokens[block] - lo, temperatures[block], 0, width)
+        logprobs[block], entropies[block], statistics[:, block] = of_block
+    return logprobs, entropies, statistics
+
+
+def hidden_backward(
+    grad_logprobs: Tensor | None,
+    grad_entropies: Tensor | None,
+    hidden: Tensor,
+    head_weight: Tensor,
+    tokens: Tensor,
+    temperatures: Tensor,
+    statistics: Tensor,
+    lo: int,
+    hi: int,
+    wanted: Sequence[bool],
+) -> tuple[Tensor | None, Tensor | None]:
+    """The gradients of ``hidden`` and ``head_weight``, each only where ``wanted``."""
+    weight = head_weight[lo:hi]
+    grad_hidden = torch.empty_like(hidden) if wanted[0] else None
+    grad_window = torch.zeros(weight.shape, device=hidden.device) if wanted[1] else None
+    for block in row_blocks(hidden.shape[0], hi - lo):
+        grad_logits = logprobs_backward(
+            None if grad_logprobs is None else grad_logprobs[block],
+            None if grad_entropies is None else grad_entropies[block],
+            head_logits(hidden[block], weight),
+            tokens[block] - lo,
+            temperatures[block],
+            statistics[:, block].contiguous(),
+            0,
+            hi - lo,
+        ).to(hidden.dtype)
+        if grad_hidden is not None:
+            grad_hidden[block] = grad_logits @ weight
+        if grad_window is not None:
+            grad_window += head_logits(grad_logits.t(), hidden[block].t())
+    return grad_hidden, _in_vocabulary(grad_window, head_weight, lo, hi)
 
 
 def _in_vocabulary(grad_window: Tensor | None, head_weight: Tensor, lo: int, hi: int) -> Tensor | None:

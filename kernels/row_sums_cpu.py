@@ -150,6 +150,12 @@ def power_of_two(exponent):
 
 
 @numba.njit(nogil=True, cache=True)
+def is_valid(maximum, total, temperature):
+    """False where the row holds NaN or +inf, or nothing but -inf, or the temperature makes no sense."""
+    return maximum > -np.inf and total < np.inf and 0.0 <= temperature < np.inf
+
+
+@numba.njit(nogil=True, cache=True)
 def first_equal(row, value):
     """The lowest position that holds ``value``, which one of them does."""
     for i in range(row.shape[0]):

@@ -75,20 +75,56 @@ def sample_tokens(
     check_inputs(logits, temperatures, seeds, step, greedy, out)
     rows, vocab = logits.shape
     lo, hi = arguments.check_window(window, vocab)
+    if torch.compiler.is_compiling():
+        return _sample_as_operator(logits, temperatures, seeds, step, greedy, (lo, hi), out)
     if out is None:
         out = SampledTokens.empty(rows, logits.device)
-    if rows == 0:
-        return out
+    fill_samples(logits.detach()[:, lo:hi], temperatures, seeds, step, greedy, lo, out)
+    return out
 
-    inside = logits.detach()[:, lo:hi]
+
+def fill_samples(
+    logits: Tensor,
+    temperatures: Tensor,
+    seeds: Tensor,
+    step: int | Tensor,
+    greedy: Tensor | None,
+    lo: int,
+    out: SampledTokens,
+) -> None:
+    """Fill ``out`` from ``logits`` ``[rows, width]``, already cut at ``lo``, on the device they are on."""
+    if logits.shape[0] == 0:
+        return
     if logits.device.type == "cuda":
         from ttrl_env.kernels.sampling_triton import launch_sample_tokens
 
-        launch_sample_tokens(inside, temperatures, seeds, step, greedy, lo, out)
+        with torch.cuda.device_of(logits):
+            launch_sample_tokens(logits, temperatures, seeds, step, greedy, lo, out)
     else:
         from ttrl_env.kernels.sampling_cpu import sample_tokens_cpu
 
-        sample_tokens_cpu(inside, temperatures, seeds, step, greedy, lo, out)
+        sample_tokens_cpu(logits, temperatures, seeds, step, greedy, lo, out)
+
+
+def _sample_as_operator(
+    logits: Tensor,
+    temperatures: Tensor,
+    seeds: Tensor,
+    step: int | Tensor,
+    greedy: Tensor | None,
+    window: tuple[int, int],
+    out: SampledTokens | None,
+) -> SampledTokens:
+    """One opaque node of a graph that is being compiled."""
+    if not isinstance(step, Tensor):
+        step = torch.full((), step, dtype=torch.int64, device=logits.device)
+    drawn = torch.ops.ttrl_env.sample_tokens(logits.detach(), temperatures, seeds, step, greedy, *window)
+    if out is None:
+        return SampledTokens(tokens=drawn[0], logprobs=drawn[1], entropies=drawn[2], valid=drawn[3])
+    out.tokens.copy_(drawn[0])
+    out.logprobs.copy_(drawn[1])
+    out.entropies.copy_(drawn[2])
+    out.valid.copy_(drawn[3])
     return out
 
 

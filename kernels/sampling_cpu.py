@@ -24,6 +24,7 @@ from ttrl_env.kernels.row_sums_cpu import (
     LOG2_E,
     first_equal,
     float32_rows,
+    is_valid,
     make_scratch,
     shift_exponent,
     sum_chunk,
@@ -74,7 +75,7 @@ def _sample_rows(
         is_greedy = greedy[i] or temperature == 0
         scale = 1.0 if is_greedy else min(LOG2_E / temperature, LARGEST_SCALE)
         maximum, total, weighted = sum_row(row, np.float32(scale), *scratch[:3])
-        valid[i] = maximum > -np.inf and total < np.inf  # both False where the row holds NaN
+        valid[i] = is_valid(maximum, total, temperature)
         tokens[i] = lo
         logprobs[i] = 0.0 if valid[i] else -np.inf
         entropies[i] = 0.0
