@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 import warnings
 from typing import Any
 
@@ -46,6 +48,19 @@ def test_gymnasiums_checker_has_no_complaints_about_libero() -> None:
     check_without_complaints(env.unwrapped, skip_render_check=True)  # it would build another simulation
     assert env.unwrapped.render().std() > 10
     env.close()
+
+
+@pytest.mark.libero
+def test_runs_within_this_process_and_ends_silently_without_close() -> None:
+    code = (
+        "import gymnasium as gym, ttrl_env\n"
+        "env = gym.make('ttrl_env/LiberoObject-v0', image_size=64, num_workers=0)\n"
+        "print(env.reset(seed=0)[1]['finish_step'])"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout == "0\n"
+    assert "Traceback" not in ran.stderr
+    assert "Exception" not in ran.stderr
 
 
 def test_infos_are_plain_values() -> None:
