@@ -70,8 +70,18 @@ class _TokenLogprobsFromHidden(torch.autograd.Function):
     ) -> tuple[Tensor | None, ...]:
         if grad_logprobs is None and grad_entropies is None:
             return (None,) * 6
+        hidden, head_weight, tokens, temperatures, statistics = ctx.saved_tensors
         grads = hidden_backward(
-            grad_logprobs, grad_entropies, *ctx.saved_tensors, *ctx.window, wanted=ctx.needs_input_grad[:2]
+            grad_logprobs,
+            grad_entropies,
+            hidden,
+            head_weight,
+            tokens,
+            temperatures,
+            statistics,
+            ctx.window[0],
+            ctx.window[1],
+            wanted=ctx.needs_input_grad[:2],
         )
         return *grads, None, None, None, None
 
