@@ -35,13 +35,14 @@ from ttrl_env.agents.progress import Display
 from ttrl_env.agents.train import train
 from ttrl_env.agents.videos import record_episodes, write_video
 from ttrl_env.errors import TTRLError
+from ttrl_env.temperatures import BASE_TEMPERATURE
 from ttrl_env.vector_env import TTRLVectorEnv
 
 SUITE, TASK_ID = "libero_90", 0
 """Close the top drawer of the cabinet: the scripted expert needs 28 steps, so episodes are short."""
 
 NUM_DEMONSTRATIONS = 4
-CLONING_STEPS = 150
+CLONING_STEPS = 120
 """Enough to succeed now and then, too little to be good at it."""
 
 MAX_STEPS = 80
@@ -55,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo; returns the process's exit code."""
     parser = argparse.ArgumentParser(prog="python -m ttrl_env.agents.demo", description=__doc__)
     parser.add_argument("--output", type=Path, default=Path("runs/demo"), help="folder it writes to")
-    parser.add_argument("--iterations", type=int, default=15, help="default %(default)s")
+    parser.add_argument("--iterations", type=int, default=30, help="default %(default)s")
     parser.add_argument("--n-samples", type=int, help="replicas (default: 8, or 4 if memory is short)")
     parser.add_argument("--seed", type=int, default=0, help="default %(default)s")
     options = parser.parse_args(arguments)
@@ -129,9 +130,11 @@ def _configuration(output: Path, iterations: int, n_samples: int, seed: int) -> 
             "resume=auto",
             f"iterations={iterations}",
             f"seed={seed}",
-            "eval.every=5",
+            f"eval.temperature={BASE_TEMPERATURE}",
+            "eval.repeats=3",
+            "eval.every=15",
             "checkpoint_every=1",
-            "ppo.epochs=2",
+            "ppo.epochs=4",
         ],
     )
 
@@ -193,7 +196,10 @@ _REPORTED = ("success_rate", "success_rate_interval_95", "steps_to_success", "nu
 def _table(report: dict[str, Any]) -> Table:
     table = Table("", "before", "after")
     columns = [report["before"], report["after"]]
-    table.add_row("success, held-out states, greedy", *(f"{each['success_rate']:.0%}" for each in columns))
+    table.add_row(
+        f"success, held-out states, T = {BASE_TEMPERATURE}",
+        *(f"{each['success_rate']:.0%}" for each in columns),
+    )
     table.add_row(
         "  95 % interval",
         *("{:.0%} - {:.0%}".format(*each["success_rate_interval_95"]) for each in columns),

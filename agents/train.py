@@ -149,6 +149,7 @@ def run_evaluation(
         init_states=cast(Split, config.init_states),
         episodes_per_task=config.episodes_per_task,
         temperature=config.temperature,
+        repeats=config.repeats,
         seed=seed,
     )
 
