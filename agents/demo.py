@@ -17,9 +17,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import torch
 import transformers
+from numpy.typing import NDArray
 from rich.table import Table
 
 from ttrl_env import tasks
@@ -93,8 +95,10 @@ def _run(output: Path, iterations: int, n_samples: int, seed: int) -> None:
         raise KeyboardInterrupt
     display.say("3. Recording a held-out episode before and after, drawing the curve")
     video, picture = output / "before_and_after.mp4", output / "curve.png"
-    _record(video, [warm_start, load_policy(find_policy(checkpoint))])
-    plot_run(output, picture, f"Test-time RL on '{task.instruction}' ({n_samples} replicas)")
+    before, after = _episodes([warm_start, load_policy(find_policy(checkpoint))])
+    write_video(video, [before, after])
+    title = f"Test-time RL on '{task.instruction}', {n_samples} replicas"
+    plot_run(output, picture, title, {"before": before, "after": after})
     report = {"seconds": time.perf_counter() - started, **_summary(output)}
     (output / "report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     display.console.print(_table(report))
@@ -161,7 +165,8 @@ def _warm_start(folder: Path, seed: int, display: Display) -> TinyVLA:
     return policy
 
 
-def _record(video: Path, policies: list[TinyVLA]) -> None:
+def _episodes(policies: list[TinyVLA]) -> list[NDArray[np.uint8]]:
+    """Frames of each policy's greedy episode from the same held-out state."""
     env = TTRLVectorEnv(
         SUITE,
         [TASK_ID] * len(policies),
@@ -171,7 +176,7 @@ def _record(video: Path, policies: list[TinyVLA]) -> None:
         autoreset_mode="disabled",
     )
     try:
-        write_video(video, record_episodes(env, policies, VIDEO_STATE))
+        return record_episodes(env, policies, VIDEO_STATE)
     finally:
         env.close()
 
@@ -196,21 +201,18 @@ _REPORTED = ("success_rate", "success_rate_interval_95", "steps_to_success", "nu
 def _table(report: dict[str, Any]) -> Table:
     table = Table("", "before", "after")
     columns = [report["before"], report["after"]]
+    intervals = [each["success_rate_interval_95"] for each in columns]
+    steps = [each["steps_to_success"] for each in columns]
+    spreads = [report["reward_spread_before"], report["reward_spread_after"]]
     table.add_row(
-        f"success, held-out states, T = {BASE_TEMPERATURE}",
+        f"success on held-out states, {columns[0]['num_episodes']} episodes at T = {BASE_TEMPERATURE}",
         *(f"{each['success_rate']:.0%}" for each in columns),
     )
-    table.add_row(
-        "  95 % interval",
-        *("{:.0%} - {:.0%}".format(*each["success_rate_interval_95"]) for each in columns),
-    )
-    steps = [each["steps_to_success"] for each in columns]
+    table.add_row("  95 % interval", *(f"{low:.0%} - {high:.0%}" for low, high in intervals))
     table.add_row("steps to success", *("-" if each is None else f"{each:.0f}" for each in steps))
-    spreads = (report["reward_spread_before"], report["reward_spread_after"])
-    table.add_row("reward spread in a group", *(f"{spread:.3f}" for spread in spreads))
+    table.add_row("reward spread in a group, first and last third", *(f"{each:.3f}" for each in spreads))
     table.add_section()
-    ladder = " ".join(f"{temperature:.2f}" for temperature in report["temperatures"])
-    table.add_row("temperatures", ladder, "")
+    table.add_row("temperatures", f"{report['temperatures'][0]:.2f}", f"to {report['temperatures'][-1]:.2f}")
     table.add_row("training episodes", str(report["episodes"]), "")
     table.add_row("memory, peak", f"{report['memory_gigabytes']:.1f} GB", "")
     table.add_row("time", f"{report['seconds'] / 60:.1f} min", "")
