@@ -35,12 +35,12 @@ if TYPE_CHECKING:
 TILE_CHUNKS = 4
 """Chunks read at once where the window is wider than one chunk."""
 
-LARGEST_WIDTH = 2**22
+LARGEST_WIDTH = 2**20
 """A program keeps the weight of each chunk in registers; beyond this they would spill."""
 
-MARGIN = tl.constexpr(2.0**-20)
+MARGIN = tl.constexpr(2.0**-19)
 """Of the total weight: a draw nearer than this to a boundary is decided again in float64."""
-NEAR = tl.constexpr(2**20)
+NEAR = tl.constexpr(2**13)
 """More than there are chunks or tokens in one."""
 
 
@@ -278,9 +278,10 @@ def _draw_from_chunks(
 def _inverse_cumulative(weights, total, uniform):
     """First index whose cumulative weight exceeds ``uniform * total``, and whether float32 is sure of it.
 
-    It is, unless some cumulative weight is nearer to that than the margin.
+    It is, unless some cumulative weight is nearer to that than the margin. Only the running sum is float64:
+    in float32, a likely token would swallow the unlikely ones that come after it.
     """
-    cumulative = tl.cumsum(weights, 0)
+    cumulative = tl.cumsum(weights.to(tl.float64), 0).to(tl.float32)
     threshold = (uniform * total.to(tl.float64)).to(tl.float32)
     below = tl.where(cumulative <= threshold, 1, 0)
     near = tl.where(tl.abs(cumulative - threshold) <= MARGIN * total, NEAR, 0)
