@@ -80,11 +80,14 @@ def backward_cpu(
 @numba.njit(nogil=True, cache=True)
 def _forward_rows(flat, row_stride, width, lo, tokens, temperatures, logprobs, entropies, statistics):
     maxima, sums, weights, _blocks = make_scratch(width)
+    flat_bits = flat.view(np.int32)
     for i in range(tokens.shape[0]):
-        row = flat[i * row_stride : i * row_stride + width]
+        first = i * row_stride
+        row = flat[first : first + width]
+        bits = flat_bits[first : first + width]
         temperature = np.float64(temperatures[i])
         scale = 1.0 if temperature == 0 else min(LOG2_E / temperature, LARGEST_SCALE)
-        maximum, total, weighted = sum_row(row, np.float32(scale), maxima, sums, weights)
+        maximum, total, weighted = sum_row(row, bits, np.float32(scale), maxima, sums, weights)
         position = tokens[i] - lo
         statistics[:, i] = 0.0
         entropies[i] = 0.0

@@ -135,7 +135,9 @@ def test_float32_sums_on_the_cpu_stay_inside_the_margin(vocab, gap):
     row = np.full(vocab, -gap, np.float32)
     row[[vocab // 3, vocab // 2]] = 0.0
     maxima, sums, weights, _ = row_sums_cpu.make_scratch(vocab)
-    _, total, _ = row_sums_cpu.sum_row(row, np.float32(row_sums_cpu.LOG2_E), maxima, sums, weights)
+    _, total, _ = row_sums_cpu.sum_row(
+        row, row.view(np.int32), np.float32(row_sums_cpu.LOG2_E), maxima, sums, weights
+    )
     exact = np.exp(row.astype(np.float64))
     chunks = sums[0] * np.exp(maxima.astype(np.float64))
     exact_chunks = np.add.reduceat(exact, np.arange(0, vocab, CHUNK))
