@@ -79,7 +79,7 @@ def sample_tokens(
         return _sample_as_operator(logits, temperatures, seeds, step, greedy, (lo, hi), out)
     if out is None:
         out = SampledTokens.empty(rows, logits.device)
-    fill_samples(logits.detach()[:, lo:hi], temperatures, seeds, step, greedy, lo, out)
+    fill_samples(logits.detach()[:, lo:hi], temperatures.detach(), seeds, step, greedy, lo, out)
     return out
 
 
@@ -140,7 +140,15 @@ def check_inputs(logits: Tensor, temperatures: Any, seeds: Any, step: Any, greed
         return
     if not isinstance(out, SampledTokens):
         raise TypeError(f"out: expected SampledTokens (see SampledTokens.empty), got {type(out).__name__}")
-    arguments.check_rows("out.tokens", out.tokens, logits, torch.int64)
-    arguments.check_rows("out.logprobs", out.logprobs, logits, torch.float32)
-    arguments.check_rows("out.entropies", out.entropies, logits, torch.float32)
-    arguments.check_rows("out.valid", out.valid, logits, torch.bool)
+    dtypes = {
+        "tokens": torch.int64,
+        "logprobs": torch.float32,
+        "entropies": torch.float32,
+        "valid": torch.bool,
+    }
+    for name, dtype in dtypes.items():
+        arguments.check_rows(f"out.{name}", getattr(out, name), logits, dtype)
+        if not getattr(out, name).is_contiguous():
+            raise ValueError(
+                f"out.{name}: expected a contiguous tensor, got strides {getattr(out, name).stride()}"
+            )

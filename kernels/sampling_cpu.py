@@ -54,8 +54,9 @@ def sample_tokens_cpu(
 ) -> None:
     """Fill ``out`` from ``logits`` ``[rows, width]``, already cut at ``lo``; at least one row."""
     if greedy is None:
-        greedy = torch.zeros(1, dtype=torch.bool).expand(logits.shape[0])
-    inputs = [rows.numpy() for rows in (temperatures, seeds, greedy)]
+        greedy = torch.zeros(logits.shape[0], dtype=torch.bool)
+    # Contiguous, because numba compiles anew for every other layout.
+    inputs = [rows.contiguous().numpy() for rows in (temperatures, seeds, greedy)]
     outputs = [rows.numpy() for rows in (out.tokens, out.logprobs, out.entropies, out.valid)]
     count = np.int64(int(step))
 

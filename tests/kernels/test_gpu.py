@@ -1,4 +1,4 @@
-"""What only a GPU can show: graphs, launches, host synchronisation, very large inputs, native torch.compile."""
+"""What only a GPU can show: graphs, launches, host synchronisation, very large inputs."""
 
 from __future__ import annotations
 
