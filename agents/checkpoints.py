@@ -42,9 +42,7 @@ class TrainingState:
     """Versions of the packages that results depend on."""
 
 
-def save_checkpoint(
-    policy: TokenPolicy, agent: PPOAgent, config: TrainConfig, iteration: int
-) -> Path:
+def save_checkpoint(policy: TokenPolicy, agent: PPOAgent, config: TrainConfig, iteration: int) -> Path:
     """Write the checkpoint of ``iteration`` completed iterations and delete the oldest ones.
 
     Everything is written to a hidden folder that is renamed at the end, so that a crash or a full

@@ -137,6 +137,7 @@ def _check_eval(evaluation: EvalConfig) -> None:
     check_choice("eval.init_states", evaluation.init_states, get_args(Split))
     check_positive_int("eval.every", evaluation.every, minimum=0)
     check_positive_int("eval.episodes_per_task", evaluation.episodes_per_task, minimum=0)
+    check_positive_int("eval.repeats", evaluation.repeats)
     if evaluation.temperature < 0:
         raise ConfigError(f"eval.temperature: expected 0 (greedy) or more, got {evaluation.temperature}")
 

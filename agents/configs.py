@@ -95,6 +95,8 @@ class EvalConfig:
     """Initial states evaluated per task; 0: every one of the split."""
     temperature: float = 0.0
     """Sampling temperature; 0 is greedy."""
+    repeats: int = 1
+    """Episodes from each initial state; more than one narrows the interval when sampling."""
 
 
 @dataclass(frozen=True, kw_only=True)

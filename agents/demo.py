@@ -17,9 +17,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import torch
 import transformers
+from numpy.typing import NDArray
 from rich.table import Table
 
 from ttrl_env import tasks
@@ -35,13 +37,14 @@ from ttrl_env.agents.progress import Display
 from ttrl_env.agents.train import train
 from ttrl_env.agents.videos import record_episodes, write_video
 from ttrl_env.errors import TTRLError
+from ttrl_env.temperatures import BASE_TEMPERATURE
 from ttrl_env.vector_env import TTRLVectorEnv
 
 SUITE, TASK_ID = "libero_90", 0
 """Close the top drawer of the cabinet: the scripted expert needs 28 steps, so episodes are short."""
 
 NUM_DEMONSTRATIONS = 4
-CLONING_STEPS = 150
+CLONING_STEPS = 120
 """Enough to succeed now and then, too little to be good at it."""
 
 MAX_STEPS = 80
@@ -55,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo; returns the process's exit code."""
     parser = argparse.ArgumentParser(prog="python -m ttrl_env.agents.demo", description=__doc__)
     parser.add_argument("--output", type=Path, default=Path("runs/demo"), help="folder it writes to")
-    parser.add_argument("--iterations", type=int, default=15, help="default %(default)s")
+    parser.add_argument("--iterations", type=int, default=30, help="default %(default)s")
     parser.add_argument("--n-samples", type=int, help="replicas (default: 8, or 4 if memory is short)")
     parser.add_argument("--seed", type=int, default=0, help="default %(default)s")
     options = parser.parse_args(arguments)
@@ -92,8 +95,10 @@ def _run(output: Path, iterations: int, n_samples: int, seed: int) -> None:
         raise KeyboardInterrupt
     display.say("3. Recording a held-out episode before and after, drawing the curve")
     video, picture = output / "before_and_after.mp4", output / "curve.png"
-    _record(video, [warm_start, load_policy(find_policy(checkpoint))])
-    plot_run(output, picture, f"Test-time RL on '{task.instruction}' ({n_samples} replicas)")
+    before, after = _episodes([warm_start, load_policy(find_policy(checkpoint))])
+    write_video(video, [before, after])
+    title = f"Test-time RL on '{task.instruction}', {n_samples} replicas"
+    plot_run(output, picture, title, {"before": before, "after": after})
     report = {"seconds": time.perf_counter() - started, **_summary(output)}
     (output / "report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     display.console.print(_table(report))
@@ -129,9 +134,11 @@ def _configuration(output: Path, iterations: int, n_samples: int, seed: int) -> 
             "resume=auto",
             f"iterations={iterations}",
             f"seed={seed}",
-            "eval.every=5",
+            f"eval.temperature={BASE_TEMPERATURE}",
+            "eval.repeats=3",
+            "eval.every=15",
             "checkpoint_every=1",
-            "ppo.epochs=2",
+            "ppo.epochs=4",
         ],
     )
 
@@ -158,7 +165,8 @@ def _warm_start(folder: Path, seed: int, display: Display) -> TinyVLA:
     return policy
 
 
-def _record(video: Path, policies: list[TinyVLA]) -> None:
+def _episodes(policies: list[TinyVLA]) -> list[NDArray[np.uint8]]:
+    """Frames of each policy's greedy episode from the same held-out state."""
     env = TTRLVectorEnv(
         SUITE,
         [TASK_ID] * len(policies),
@@ -168,7 +176,7 @@ def _record(video: Path, policies: list[TinyVLA]) -> None:
         autoreset_mode="disabled",
     )
     try:
-        write_video(video, record_episodes(env, policies, VIDEO_STATE))
+        return record_episodes(env, policies, VIDEO_STATE)
     finally:
         env.close()
 
@@ -193,18 +201,18 @@ _REPORTED = ("success_rate", "success_rate_interval_95", "steps_to_success", "nu
 def _table(report: dict[str, Any]) -> Table:
     table = Table("", "before", "after")
     columns = [report["before"], report["after"]]
-    table.add_row("success, held-out states, greedy", *(f"{each['success_rate']:.0%}" for each in columns))
-    table.add_row(
-        "  95 % interval",
-        *("{:.0%} - {:.0%}".format(*each["success_rate_interval_95"]) for each in columns),
-    )
+    intervals = [each["success_rate_interval_95"] for each in columns]
     steps = [each["steps_to_success"] for each in columns]
+    spreads = [report["reward_spread_before"], report["reward_spread_after"]]
+    table.add_row(
+        f"success on held-out states, {columns[0]['num_episodes']} episodes at T = {BASE_TEMPERATURE}",
+        *(f"{each['success_rate']:.0%}" for each in columns),
+    )
+    table.add_row("  95 % interval", *(f"{low:.0%} - {high:.0%}" for low, high in intervals))
     table.add_row("steps to success", *("-" if each is None else f"{each:.0f}" for each in steps))
-    spreads = (report["reward_spread_before"], report["reward_spread_after"])
-    table.add_row("reward spread in a group", *(f"{spread:.3f}" for spread in spreads))
+    table.add_row("reward spread in a group, first and last third", *(f"{each:.3f}" for each in spreads))
     table.add_section()
-    ladder = " ".join(f"{temperature:.2f}" for temperature in report["temperatures"])
-    table.add_row("temperatures", ladder, "")
+    table.add_row("temperatures", f"{report['temperatures'][0]:.2f}", f"to {report['temperatures'][-1]:.2f}")
     table.add_row("training episodes", str(report["episodes"]), "")
     table.add_row("memory, peak", f"{report['memory_gigabytes']:.1f} GB", "")
     table.add_row("time", f"{report['seconds'] / 60:.1f} min", "")

@@ -98,10 +98,11 @@ def evaluate(
     init_states: Split = "held_out",
     episodes_per_task: int = 0,
     temperature: float = 0.0,
+    repeats: int = 1,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
-    """Play each task from each initial state of the split once.
+    """Play each task from each initial state of the split.
 
     Args:
         env: rows to play on: ``n_samples=1`` and autoreset DISABLED.
@@ -110,10 +111,11 @@ def evaluate(
         init_states: ``"held_out"``, ``"train"`` or ``"all"``.
         episodes_per_task: only the first this many initial states; 0 takes all.
         temperature: sampling temperature.
+        repeats: episodes from each initial state, with different random numbers.
         seed: seed of the token sampling.
         progress: called with finished and total episodes.
     """
-    plan = [
+    plan = repeats * [
         (task_id, state)
         for task_id in task_ids
         for state in tasks.init_state_ids(env.suite.name, task_id, init_states)[: episodes_per_task or None]

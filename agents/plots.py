@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 import numpy as np
+from numpy.typing import NDArray
 
 from ttrl_env.agents.metrics import EVALUATIONS_FILE, METRICS_FILE, read_records
 
@@ -15,19 +16,55 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.figure import SubFigure
+
+FRAMES_PER_STRIP = 7
 
 
-def plot_run(output_dir: str | Path, picture: str | Path, title: str) -> None:
-    """Draw success, steps to success and reward by temperature of the run in ``output_dir`` as a PNG."""
+def plot_run(
+    output_dir: str | Path,
+    picture: str | Path,
+    title: str,
+    episodes: Mapping[str, NDArray[np.uint8]] | None = None,
+) -> None:
+    """Draw success, steps to success and reward by temperature of the run in ``output_dir`` as a PNG.
+
+    Args:
+        output_dir: the run's folder.
+        picture: the file to write.
+        title: what the run was.
+        episodes: frames ``[T, H, W, 3]`` of episodes by name, drawn as film strips above the curves.
+    """
     records = read_records(output_dir, METRICS_FILE)
     evaluations = read_records(output_dir, EVALUATIONS_FILE)
-    figure, axes = plt.subplots(1, 3, figsize=(13, 3.6), layout="constrained")
+    episodes = episodes or {}
+    heights = [*(1.75 for _ in episodes), 3.4]
+    figure = plt.figure(figsize=(13, sum(heights) + 0.4), layout="constrained")
+    *strips, curves = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
+    length = max((len(frames) for frames in episodes.values()), default=0)
+    for strip, (name, frames) in zip(strips, episodes.items(), strict=True):
+        _film_strip(strip, name, frames, length)
+    axes = curves.subplots(1, 3)
     _success(axes[0], records, evaluations)
     _steps(axes[1], records, evaluations)
     _reward_by_temperature(axes[2], records)
     figure.suptitle(title)
-    figure.savefig(picture, dpi=130)
+    figure.savefig(picture, dpi=110)
     plt.close(figure)
+
+
+def _film_strip(strip: SubFigure, name: str, frames: NDArray[np.uint8], length: int) -> None:
+    """Frames at the same times for every episode; one that has ended stays on its last."""
+    axes = strip.subplots(1, FRAMES_PER_STRIP)
+    for place, step in zip(
+        axes, np.linspace(0, length - 1, FRAMES_PER_STRIP).round().astype(int), strict=True
+    ):
+        place.imshow(frames[min(step, len(frames) - 1)])
+        place.set_xticks([])
+        place.set_yticks([])
+        ended = step >= len(frames) - 1
+        place.set_xlabel(f"ended at step {len(frames) - 1}" if ended else f"step {step}", fontsize=8)
+    axes[0].set_ylabel(name)
 
 
 def _success(axes: Axes, records: Sequence[dict[str, Any]], evaluations: Sequence[dict[str, Any]]) -> None:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ttrl_env.agents.policies import PolicyInputs, TokenPolicy
+from ttrl_env.errors import TrainingDivergedError
 from ttrl_env.kernels import sample_tokens
 from ttrl_env.simulation import ACTION_DIM
 
@@ -164,7 +165,10 @@ class _Recorder:
             step=len(self._chunks),
         )
         if not bool(sampled.valid.all()):
-            raise FloatingPointError("the policy's logits are NaN or infinite: training has diverged")
+            raise TrainingDivergedError(
+                "the policy's logits are NaN or infinite. Go on from an earlier checkpoint with a lower "
+                "ppo.learning_rate"
+            )
         shape = (len(rows), self._num_tokens)
         self._chunks.append(
             {

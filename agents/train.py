@@ -66,6 +66,7 @@ class _Run:
         checkpoint = _checkpoint_to_resume(config)
         self.completed = checkpoints.read_state(checkpoint).iteration if checkpoint else 0
         self.policy = make_policy(config.policy, config.seed, checkpoint)
+        _check_image_size(self.policy, config.env.image_size)
         self.agent = PPOAgent(self.policy, config.ppo)
         if checkpoint is not None:
             checkpoints.restore_agent(checkpoint, self.agent)
@@ -89,7 +90,7 @@ class _Run:
             while self.completed < config.iterations and not stop.requested:
                 try:
                     metrics = self._iterate()
-                except (EnvironmentDiedError, FloatingPointError):
+                except EnvironmentDiedError:
                     self.save()
                     raise
                 self.completed += 1
@@ -148,6 +149,7 @@ def run_evaluation(
         init_states=cast(Split, config.init_states),
         episodes_per_task=config.episodes_per_task,
         temperature=config.temperature,
+        repeats=config.repeats,
         seed=seed,
     )
 
@@ -170,6 +172,14 @@ def make_policy(config: PolicyConfig, seed: int, checkpoint: Path | None = None)
             )
     nn.Module.to(policy, choose_device(config.device))
     return policy
+
+
+def _check_image_size(policy: TinyVLA, image_size: int) -> None:
+    if image_size % policy.config.image_size:
+        raise ConfigError(
+            f"env.image_size: the policy averages images down to {policy.config.image_size} pixels and needs "
+            f"a multiple of that, got {image_size}"
+        )
 
 
 def choose_device(name: str) -> torch.device:

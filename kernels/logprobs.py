@@ -45,6 +45,11 @@ def token_logprobs(
     arguments.check_token_values(tokens, lo, hi)
     if logits.dtype == torch.float64:
         return token_logprobs_reference(logits[:, lo:hi], tokens - lo, temperatures)
+    if torch.compiler.is_compiling():
+        logprobs, entropies, _ = torch.ops.ttrl_env.token_logprobs(
+            logits, tokens, temperatures.detach(), lo, hi
+        )
+        return logprobs, entropies
     return _TokenLogprobs.apply(logits, tokens, temperatures.detach(), lo, hi)
 
 
@@ -63,7 +68,7 @@ class _TokenLogprobs(torch.autograd.Function):
     @once_differentiable
     def backward(
         ctx: Any, grad_logprobs: Tensor | None, grad_entropies: Tensor | None
-    ) -> tuple[Tensor | None, None, None, None, None]:
+    ) -> tuple[Tensor | None, ...]:
         return (
             logprobs_backward(grad_logprobs, grad_entropies, *ctx.saved_tensors, *ctx.window),
             None,
@@ -82,7 +87,7 @@ def logprobs_forward(
     times base-2 exponents.
     """
     rows = logits.shape[0]
-    logprobs, entropies = logits.new_empty((2, rows), dtype=torch.float32)
+    logprobs, entropies = (logits.new_empty(rows, dtype=torch.float32) for _ in range(2))
     statistics = logits.new_empty((3, rows), dtype=torch.float32)
     if rows == 0:
         return logprobs, entropies, statistics
@@ -90,7 +95,8 @@ def logprobs_forward(
     if logits.device.type == "cuda":
         from ttrl_env.kernels.logprobs_triton import launch_forward
 
-        launch_forward(*arrays)
+        with torch.cuda.device_of(logits):
+            launch_forward(*arrays)
     else:
         from ttrl_env.kernels.logprobs_cpu import forward_cpu
 
@@ -107,10 +113,8 @@ def logprobs_backward(
     statistics: Tensor,
     lo: int,
     hi: int,
-) -> Tensor | None:
+) -> Tensor:
     """The gradient with respect to ``logits``, in their dtype; 0 outside the window."""
-    if grad_logprobs is None and grad_entropies is None:
-        return None
     is_whole = hi - lo == logits.shape[1]
     grad_logits = (torch.empty if is_whole else torch.zeros)(
         logits.shape, dtype=logits.dtype, device=logits.device
@@ -121,7 +125,8 @@ def logprobs_backward(
     if logits.device.type == "cuda":
         from ttrl_env.kernels.logprobs_triton import launch_backward
 
-        launch_backward(*arrays, grad_logits[:, lo:hi])
+        with torch.cuda.device_of(logits):
+            launch_backward(*arrays, grad_logits[:, lo:hi])
     else:
         from ttrl_env.kernels.logprobs_cpu import backward_cpu
 

@@ -1,5 +1,7 @@
 """``token_logprobs`` and its backward pass on a CPU, compiled by numba."""
 
+# mypy: disable-error-code="no-untyped-def, no-untyped-call, call-arg"
+
 from __future__ import annotations
 
 import math
@@ -15,6 +17,7 @@ from ttrl_env.kernels.row_sums_cpu import (
     LOG2_E,
     first_equal,
     float32_rows,
+    is_valid,
     make_scratch,
     power_of_two,
     sum_row,
@@ -33,13 +36,13 @@ def forward_cpu(
 ) -> None:
     """Fill the last three arguments; see ``logprobs.logprobs_forward``."""
     logits = logits.detach()
-    rows = [x.numpy() for x in (tokens, temperatures, logprobs, entropies)]
-    kept = statistics.numpy()
+    rows = [x.contiguous().numpy() for x in (tokens, temperatures)]
+    rows += [x.numpy() for x in (logprobs, entropies, *statistics)]
 
     def work(first: int, last: int) -> None:
         for start, stop, flat, row_stride in float32_rows(logits, first, last):
             views = [x[start:stop] for x in rows]
-            _forward_rows(flat, row_stride, logits.shape[1], lo, *views, kept[:, start:stop])
+            _forward_rows(flat, row_stride, logits.shape[1], lo, *views)
 
     over_threads(work, *logits.shape)
 
@@ -56,10 +59,10 @@ def backward_cpu(
 ) -> None:
     """Fill ``grad_logits`` ``[rows, width]``; see ``logprobs.logprobs_backward``."""
     logits = logits.detach()
-    zero = torch.zeros(1).expand(logits.shape[0])
+    zero = torch.zeros(logits.shape[0])
     grads = [zero if grad is None else grad for grad in (grad_logprobs, grad_entropies)]
-    rows = [x.numpy() for x in (tokens, temperatures, *grads)]
-    kept = statistics.numpy()
+    # Contiguous, because numba compiles anew for every other layout.
+    rows = [x.contiguous().numpy() for x in (tokens, temperatures, *grads, *statistics)]
 
     def work(first: int, last: int) -> None:
         for start, stop, flat, row_stride in float32_rows(logits, first, last):
@@ -67,7 +70,7 @@ def backward_cpu(
             wanted = grad_logits[start:stop]
             is_writable = wanted.dtype == torch.float32 and wanted.is_contiguous()
             grad = wanted if is_writable else torch.empty(wanted.shape)
-            _backward_rows(flat, row_stride, lo, *views, kept[:, start:stop], grad.numpy())
+            _backward_rows(flat, row_stride, lo, *views, grad.numpy())
             if not is_writable:
                 wanted.copy_(grad)
 
@@ -75,36 +78,51 @@ def backward_cpu(
 
 
 @numba.njit(nogil=True, cache=True)
-def _forward_rows(flat, row_stride, width, lo, tokens, temperatures, logprobs, entropies, statistics):
+def _forward_rows(
+    flat,
+    row_stride,
+    width,
+    lo,
+    tokens,
+    temperatures,
+    logprobs,
+    entropies,
+    kept_maxima,
+    kept_totals,
+    kept_weighted,
+):
     maxima, sums, weights, _blocks = make_scratch(width)
+    flat_bits = flat.view(np.int32)
     for i in range(tokens.shape[0]):
-        row = flat[i * row_stride : i * row_stride + width]
+        first = i * row_stride
+        row = flat[first : first + width]
+        bits = flat_bits[first : first + width]
         temperature = np.float64(temperatures[i])
         scale = 1.0 if temperature == 0 else min(LOG2_E / temperature, LARGEST_SCALE)
-        maximum, total, weighted = sum_row(row, np.float32(scale), maxima, sums, weights)
+        maximum, total, weighted = sum_row(row, bits, np.float32(scale), maxima, sums, weights)
         position = tokens[i] - lo
-        statistics[:, i] = 0.0
+        kept_maxima[i] = kept_totals[i] = kept_weighted[i] = 0.0
         entropies[i] = 0.0
         logprobs[i] = -np.inf
-        if not (maximum > -np.inf and total < np.inf):  # nothing but -inf, or NaN
+        if not (is_valid(maximum, total, temperature) and 0 <= position < width):
             continue
         if temperature == 0:
             logprobs[i] = 0.0 if position == first_equal(row, maximum) else -np.inf
             continue
-        statistics[0, i] = maximum
-        statistics[1, i] = total
-        statistics[2, i] = weighted
+        kept_maxima[i] = maximum
+        kept_totals[i] = total
+        kept_weighted[i] = weighted
         logprobs[i] = min((row[position] - maximum) * scale * LN_2 - math.log(total), 0.0)
         entropies[i] = max(math.log(total) - weighted / total * LN_2, 0.0)
 
 
 @numba.njit(nogil=True, cache=True)
 def _backward_rows(
-    flat, row_stride, lo, tokens, temperatures, grad_logprobs, grad_entropies, statistics, grad
+    flat, row_stride, lo, tokens, temperatures, grad_logprobs, grad_entropies, maxima, totals, weighted, grad
 ):
     width = grad.shape[1]
     for i in range(tokens.shape[0]):
-        maximum, total, weighted = statistics[0, i], statistics[1, i], statistics[2, i]
+        total = totals[i]
         if total == 0.0:
             grad[i] = 0.0
             continue
@@ -114,10 +132,10 @@ def _backward_rows(
         at_entropy = grad_entropies[i] * inverse_temperature
         _backward_row(
             flat[i * row_stride : i * row_stride + width],
-            maximum,
+            maxima[i],
             np.float32(scale),
             np.float32(1.0 / total),
-            np.float32(weighted / total),
+            np.float32(weighted[i] / total),
             np.float32(at_logprob),
             np.float32(at_entropy * LN_2),
             grad[i],

@@ -1,5 +1,7 @@
 """Pieces of a row's softmax sums in Triton: what sampling and log-probs have in common."""
 
+# mypy: disable-error-code="no-untyped-def, no-untyped-call"
+
 from __future__ import annotations
 
 import triton
@@ -22,8 +24,12 @@ def load_logits(row_logits, offsets, stride, width):
 
 @triton.jit
 def exponent_scale(temperature, is_greedy):
-    """What turns ``logit - maximum`` into a base-2 exponent. A greedy row only needs it to be finite."""
-    return tl.where(is_greedy, 1.0, tl.minimum(LOG2_E / tl.where(is_greedy, 1.0, temperature), LARGEST_SCALE))
+    """What turns ``logit - maximum`` into a base-2 exponent. A greedy row only needs it to be finite.
+
+    Rounded to nearest: an approximate quotient would be another temperature for every token of the row.
+    """
+    log2_e = tl.full([], LOG2_E, tl.float32)
+    return tl.minimum(tl.div_rn(log2_e, tl.where(is_greedy, log2_e, temperature)), LARGEST_SCALE)
 
 
 @triton.jit

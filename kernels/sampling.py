@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -71,37 +72,83 @@ def sample_tokens(
             comes back with ``valid`` False.
     """
     arguments.check_logits(logits, (torch.float32, torch.bfloat16, torch.float16))
+    check_inputs(logits, temperatures, seeds, step, greedy, out)
     rows, vocab = logits.shape
+    lo, hi = arguments.check_window(window, vocab)
+    if torch.compiler.is_compiling():
+        return _sample_as_operator(logits, temperatures, seeds, step, greedy, (lo, hi), out)
+    if out is None:
+        out = SampledTokens.empty(rows, logits.device)
+    fill_samples(logits.detach()[:, lo:hi], temperatures.detach(), seeds, step, greedy, lo, out)
+    return out
+
+
+def fill_samples(
+    logits: Tensor,
+    temperatures: Tensor,
+    seeds: Tensor,
+    step: int | Tensor,
+    greedy: Tensor | None,
+    lo: int,
+    out: SampledTokens,
+) -> None:
+    """Fill ``out`` from ``logits`` ``[rows, width]``, already cut at ``lo``, on the device they are on."""
+    if logits.shape[0] == 0:
+        return
+    if logits.device.type == "cuda":
+        from ttrl_env.kernels.sampling_triton import launch_sample_tokens
+
+        with torch.cuda.device_of(logits):
+            launch_sample_tokens(logits, temperatures, seeds, step, greedy, lo, out)
+    else:
+        from ttrl_env.kernels.sampling_cpu import sample_tokens_cpu
+
+        sample_tokens_cpu(logits, temperatures, seeds, step, greedy, lo, out)
+
+
+def _sample_as_operator(
+    logits: Tensor,
+    temperatures: Tensor,
+    seeds: Tensor,
+    step: int | Tensor,
+    greedy: Tensor | None,
+    window: tuple[int, int],
+    out: SampledTokens | None,
+) -> SampledTokens:
+    """One opaque node of a graph that is being compiled."""
+    if not isinstance(step, Tensor):
+        step = torch.full((), step, dtype=torch.int64, device=logits.device)
+    drawn = torch.ops.ttrl_env.sample_tokens(logits.detach(), temperatures, seeds, step, greedy, *window)
+    if out is None:
+        return SampledTokens(tokens=drawn[0], logprobs=drawn[1], entropies=drawn[2], valid=drawn[3])
+    out.tokens.copy_(drawn[0])
+    out.logprobs.copy_(drawn[1])
+    out.entropies.copy_(drawn[2])
+    out.valid.copy_(drawn[3])
+    return out
+
+
+def check_inputs(logits: Tensor, temperatures: Any, seeds: Any, step: Any, greedy: Any, out: Any) -> None:
+    """Raise unless everything that comes by row fits ``logits``."""
     arguments.check_rows("temperatures", temperatures, logits, torch.float32)
     arguments.check_rows("seeds", seeds, logits, torch.int64)
     arguments.check_temperature_values(temperatures)
     arguments.check_step(step, logits)
     if greedy is not None:
         arguments.check_rows("greedy", greedy, logits, torch.bool)
-    lo, hi = arguments.check_window(window, vocab)
     if out is None:
-        out = SampledTokens.empty(rows, logits.device)
-    else:
-        _check_out(out, logits)
-    if rows == 0:
-        return out
-
-    inside = logits.detach()[:, lo:hi]
-    if logits.device.type == "cuda":
-        from ttrl_env.kernels.sampling_triton import launch_sample_tokens
-
-        launch_sample_tokens(inside, temperatures, seeds, step, greedy, lo, out)
-    else:
-        from ttrl_env.kernels.sampling_cpu import sample_tokens_cpu
-
-        sample_tokens_cpu(inside, temperatures, seeds, step, greedy, lo, out)
-    return out
-
-
-def _check_out(out: SampledTokens, logits: Tensor) -> None:
+        return
     if not isinstance(out, SampledTokens):
         raise TypeError(f"out: expected SampledTokens (see SampledTokens.empty), got {type(out).__name__}")
-    arguments.check_rows("out.tokens", out.tokens, logits, torch.int64)
-    arguments.check_rows("out.logprobs", out.logprobs, logits, torch.float32)
-    arguments.check_rows("out.entropies", out.entropies, logits, torch.float32)
-    arguments.check_rows("out.valid", out.valid, logits, torch.bool)
+    dtypes = {
+        "tokens": torch.int64,
+        "logprobs": torch.float32,
+        "entropies": torch.float32,
+        "valid": torch.bool,
+    }
+    for name, dtype in dtypes.items():
+        arguments.check_rows(f"out.{name}", getattr(out, name), logits, dtype)
+        if not getattr(out, name).is_contiguous():
+            raise ValueError(
+                f"out.{name}: expected a contiguous tensor, got strides {getattr(out, name).stride()}"
+            )

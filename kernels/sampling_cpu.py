@@ -4,6 +4,8 @@ It is numba rather than vectorised PyTorch because that measured several times f
 README. A draw too near a boundary for float32 is decided again in float64, as on a GPU.
 """
 
+# mypy: disable-error-code="no-untyped-def, no-untyped-call, call-arg"
+
 from __future__ import annotations
 
 import math
@@ -22,6 +24,7 @@ from ttrl_env.kernels.row_sums_cpu import (
     LOG2_E,
     first_equal,
     float32_rows,
+    is_valid,
     make_scratch,
     shift_exponent,
     sum_chunk,
@@ -33,8 +36,11 @@ from ttrl_env.kernels.threads import over_threads
 if TYPE_CHECKING:
     from ttrl_env.kernels.sampling import SampledTokens
 
-MARGIN = 2.0**-20
-"""Of the total weight: a draw nearer than this to a boundary is decided again in float64."""
+MARGIN = 2.0**-18
+"""Of the total weight: a draw nearer than this to a boundary is decided again in float64.
+
+Wider than on a GPU, since each of a vector's lanes sums more weights one after the other.
+"""
 
 
 def sample_tokens_cpu(
@@ -48,15 +54,16 @@ def sample_tokens_cpu(
 ) -> None:
     """Fill ``out`` from ``logits`` ``[rows, width]``, already cut at ``lo``; at least one row."""
     if greedy is None:
-        greedy = torch.zeros(1, dtype=torch.bool).expand(logits.shape[0])
-    inputs = [rows.numpy() for rows in (temperatures, seeds, greedy)]
+        greedy = torch.zeros(logits.shape[0], dtype=torch.bool)
+    # Contiguous, because numba compiles anew for every other layout.
+    inputs = [rows.contiguous().numpy() for rows in (temperatures, seeds, greedy)]
     outputs = [rows.numpy() for rows in (out.tokens, out.logprobs, out.entropies, out.valid)]
-    step = np.int64(int(step))
+    count = np.int64(int(step))
 
     def sample_rows(first: int, last: int) -> None:
         for start, stop, flat, row_stride in float32_rows(logits, first, last):
             views = [rows[start:stop] for rows in (*inputs, *outputs)]
-            _sample_rows(flat, row_stride, logits.shape[1], *views[:2], step, views[2], lo, *views[3:])
+            _sample_rows(flat, row_stride, logits.shape[1], *views[:2], count, views[2], lo, *views[3:])
 
     over_threads(sample_rows, logits.shape[0], logits.shape[1])
 
@@ -66,29 +73,34 @@ def _sample_rows(
     flat, row_stride, width, temperatures, seeds, step, greedy, lo, tokens, logprobs, entropies, valid
 ):
     scratch = make_scratch(width)
+    flat_bits = flat.view(np.int32)
     for i in range(tokens.shape[0]):
-        row = flat[i * row_stride : i * row_stride + width]
+        first = i * row_stride
+        row = flat[first : first + width]
         temperature = np.float64(temperatures[i])
         is_greedy = greedy[i] or temperature == 0
         scale = 1.0 if is_greedy else min(LOG2_E / temperature, LARGEST_SCALE)
-        maximum, total, weighted = sum_row(row, np.float32(scale), *scratch[:3])
-        valid[i] = maximum > -np.inf and total < np.inf  # both False where the row holds NaN
-        tokens[i] = lo
-        logprobs[i] = 0.0 if valid[i] else -np.inf
-        entropies[i] = 0.0
-        if not valid[i]:
-            continue
-        if is_greedy:
-            tokens[i] += first_equal(row, maximum)
-            continue
-        position = _draw(row, temperature, scale, maximum, total, *scratch, *row_uniforms(seeds[i], step))
-        tokens[i] += position
-        exponent = (row[position] - maximum) * scale
-        logprobs[i] = min(exponent * LN_2 - math.log(total), 0.0)
-        entropies[i] = max(math.log(total) - weighted / total * LN_2, 0.0)
+        bits = flat_bits[first : first + width]
+        maximum, total, weighted = sum_row(row, bits, np.float32(scale), *scratch[:3])
+        position = 0
+        logprob = -np.inf
+        entropy = 0.0
+        valid[i] = is_valid(maximum, total, temperature)
+        if valid[i] and is_greedy:
+            position = first_equal(row, maximum)
+            logprob = 0.0
+        elif valid[i]:
+            uniforms = row_uniforms(seeds[i], step)
+            position = _draw(row, temperature, scale, maximum, total, *scratch, *uniforms)
+            exponent = (row[position] - maximum) * scale
+            logprob = min(exponent * LN_2 - math.log(total), 0.0)
+            entropy = max(math.log(total) - weighted / total * LN_2, 0.0)
+        tokens[i] = lo + position
+        logprobs[i] = logprob
+        entropies[i] = entropy
 
 
-@numba.njit(nogil=True, cache=True)
+@numba.njit(nogil=True, cache=True, forceinline=True)
 def _draw(
     row,
     temperature,
@@ -103,76 +115,87 @@ def _draw(
     token_uniform,
 ):
     """A position in the row, as ``sampling_reference._draw``."""
-    chunks = maxima.shape[0]
-    chunk = 0
-    if chunks > 1:
-        chunk = _pick_chunk(row, temperature, scale, maximum, total, maxima, sums, chunk_uniform)
+    chunk = _pick_chunk(scale, maximum, total, maxima, sums, chunk_uniform)
+    if chunk < 0:
+        chunk = _exact_chunk(row, temperature, maximum, maxima.shape[0], chunk_uniform)
     start = chunk * CHUNK
-    tokens = row[start : min(start + CHUNK, row.shape[0])]
-    if chunk != chunks - 1:  # the last chunk's weights are still there
-        sum_chunk(tokens, maxima[chunk], np.float32(scale), weights)
-    return start + _pick_token(
-        tokens, temperature, maxima[chunk], sums[0, chunk], weights, weight_blocks, token_uniform
-    )
+    stop = min(start + CHUNK, row.shape[0])
+    if chunk != maxima.shape[0] - 1:  # the last chunk's weights are still there
+        sum_chunk(row[start:stop], maxima[chunk], np.float32(scale), weights)
+    index = _pick_token(stop - start, sums[0, chunk], weights, weight_blocks, token_uniform)
+    if index < 0:
+        exact = _exact_weights(row, start, stop, np.float64(maxima[chunk]), temperature)
+        index = _inverse_cumulative(exact, token_uniform)
+    return start + index
 
 
-@numba.njit(nogil=True, cache=True)
-def _pick_chunk(row, temperature, scale, maximum, total, maxima, sums, uniform):
+@numba.njit(nogil=True, cache=True, forceinline=True)
+def _pick_chunk(scale, maximum, total, maxima, sums, uniform):
+    """The chunk, or -1 where float32 is not sure of it."""
     chunks = maxima.shape[0]
     threshold = uniform * total
-    slack = MARGIN * total
+    chunk = 0
     below = 0.0
-    for chunk in range(chunks):
+    above = 0.0
+    while chunk < chunks:
         above = below + sums[0, chunk] * 2.0 ** shift_exponent(maxima[chunk], maximum, scale)
         if above > threshold:
-            if threshold - below > slack and above - threshold > slack:
-                return chunk
             break
         below = above
-    weights = np.empty(chunks, np.float64)
-    for chunk in range(chunks):
-        tokens = row[chunk * CHUNK : min((chunk + 1) * CHUNK, row.shape[0])]
-        weights[chunk] = _exact_weights(tokens, maximum, temperature).sum()
-    return _inverse_cumulative(weights, uniform)
-
-
-@numba.njit(nogil=True, cache=True)
-def _pick_token(tokens, temperature, maximum, total, weights, weight_blocks, uniform):
-    """A position in the chunk: whole blocks of weights first, then one by one inside a block."""
-    size = tokens.shape[0]
-    threshold = uniform * total
+        chunk += 1
     slack = MARGIN * total
-    position, below = _skip_blocks(weight_blocks, size // BLOCK, threshold)
-    while position < size:
-        above = below + weights[position]
+    is_certain = chunk < chunks and threshold - below > slack and above - threshold > slack
+    return chunk if is_certain or chunks == 1 else -1
+
+
+@numba.njit(nogil=True, cache=True, forceinline=True)
+def _pick_token(size, total, weights, weight_blocks, uniform):
+    """The token's index in its chunk, whole blocks of weights first; -1 where float32 is not sure of it."""
+    threshold = uniform * total
+    index, below = _skip_blocks(weight_blocks, size // BLOCK, threshold)
+    above = below
+    while index < size:
+        above = below + weights[index]
         if above > threshold:
-            if threshold - below > slack and above - threshold > slack:
-                return position
             break
         below = above
-        position += 1
-    return _inverse_cumulative(_exact_weights(tokens, np.float64(maximum), temperature), uniform)
+        index += 1
+    slack = MARGIN * total
+    is_certain = index < size and threshold - below > slack and above - threshold > slack
+    return index if is_certain else -1
 
 
-@numba.njit(nogil=True, cache=True, fastmath={"reassoc"})
+@numba.njit(nogil=True, cache=True, forceinline=True, fastmath={"reassoc"})
 def _skip_blocks(weight_blocks, blocks, threshold):
     """Start of the first block that takes the cumulative weight past the threshold, and the sum before it."""
     below = 0.0
-    for block in range(blocks):
+    block = 0
+    while block < blocks:
         block_sum = np.float32(0.0)
         for i in range(BLOCK):
             block_sum += weight_blocks[block, i]
         if below + block_sum > threshold:
-            return block * BLOCK, below
+            break
         below += np.float64(block_sum)
-    return blocks * BLOCK, below
+        block += 1
+    return block * BLOCK, below
 
 
 @numba.njit(nogil=True, cache=True)
-def _exact_weights(tokens, maximum, temperature):
-    weights = np.empty(tokens.shape[0], np.float64)
-    for i in range(tokens.shape[0]):
-        weights[i] = math.exp((np.float64(tokens[i]) - maximum) / temperature)
+def _exact_chunk(row, temperature, maximum, chunks, uniform):
+    weights = np.empty(chunks, np.float64)
+    for chunk in range(chunks):
+        start = chunk * CHUNK
+        stop = min(start + CHUNK, row.shape[0])
+        weights[chunk] = _exact_weights(row, start, stop, maximum, temperature).sum()
+    return _inverse_cumulative(weights, uniform)
+
+
+@numba.njit(nogil=True, cache=True)
+def _exact_weights(row, start, stop, maximum, temperature):
+    weights = np.empty(stop - start, np.float64)
+    for i in range(stop - start):
+        weights[i] = math.exp((np.float64(row[start + i]) - maximum) / temperature)
     return weights
 
 
@@ -191,7 +214,7 @@ def _inverse_cumulative(weights, uniform):
     return last
 
 
-@numba.njit(nogil=True, cache=True)
+@numba.njit(nogil=True, cache=True, forceinline=True)
 def row_uniforms(seed, step):
     """Chunk and token uniform of a row, see philox.py."""
     mask = np.uint64(0xFFFFFFFF)
@@ -209,7 +232,7 @@ def row_uniforms(seed, step):
     return np.float64((w0 << high) | (w1 >> low)) * scale, np.float64((w2 << high) | (w3 >> low)) * scale
 
 
-@numba.njit(nogil=True, cache=True)
+@numba.njit(nogil=True, cache=True, forceinline=True)
 def philox_4x32(c0, c1, c2, c3, k0, k1):
     """Four 32-bit words, held in uint64 as the arguments are."""
     mask = np.uint64(0xFFFFFFFF)

@@ -8,6 +8,8 @@ choose otherwise than the float64 reference, so that row is decided again in flo
 every path.
 """
 
+# mypy: disable-error-code="no-untyped-def, no-untyped-call"
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
@@ -30,14 +32,16 @@ from ttrl_env.kernels.sampling_reference import CHUNK
 if TYPE_CHECKING:
     from ttrl_env.kernels.sampling import SampledTokens
 
-TILE_CHUNKS = 8
+TILE_CHUNKS = 4
 """Chunks read at once where the window is wider than one chunk."""
 
-LARGEST_WIDTH = 2**22
+LARGEST_WIDTH = 2**20
 """A program keeps the weight of each chunk in registers; beyond this they would spill."""
 
-MARGIN = tl.constexpr(2.0**-20)
+MARGIN = tl.constexpr(2.0**-19)
 """Of the total weight: a draw nearer than this to a boundary is decided again in float64."""
+NEAR = tl.constexpr(2**13)
+"""More than there are chunks or tokens in one."""
 
 
 def launch_sample_tokens(
@@ -89,8 +93,8 @@ def many_chunks_options(width: int) -> dict[str, Any]:
         "TILES": triton.next_power_of_2(tiles),
         "TILE_CHUNKS": TILE_CHUNKS,
         "CHUNK": CHUNK,
-        "num_warps": 8,
-        "maxnreg": 80,  # three blocks share a multiprocessor, and ptxas has no reason to spill for a fourth
+        "num_warps": 4,
+        "maxnreg": 80,  # six blocks share a multiprocessor, and ptxas has no reason to spill for more
         "enable_fp_fusion": True,
     }
 
@@ -131,11 +135,9 @@ def _sample_one_chunk(
         position = tl.min(tl.where(inside & (values == maximum), offsets, width - 1), 0)
     else:
         uniforms = row_uniforms(seeds + row, step, STEP_IN_MEMORY)
-        cumulative = tl.cumsum(weights, 0)
-        position, certain = _inverse_cumulative(cumulative, offsets, uniforms[1], MARGIN)
+        position, certain = _inverse_cumulative(weights, total, uniforms[1])
         if certain == 0:
-            exact = _exact_weights(values, maximum, temperature)
-            position, _certain = _inverse_cumulative(tl.cumsum(exact, 0), offsets, uniforms[1], 0.0)
+            position = _exact_inverse_cumulative(_exact_weights(values, maximum, temperature), uniforms[1])
     chosen = tl.sum(tl.where(offsets == position, values, 0.0), 0)
     logprob, entropy = statistics(chosen, maximum, scale, total, weighted)
     _store(row, tokens, logprobs, entropies, valids, lo, position, logprob, entropy, valid, is_greedy)
@@ -193,19 +195,21 @@ def _sample_many_chunks(
     if is_greedy | (valid == 0):
         tile = tl.min(tl.where(tile_maxima == maximum, tile_ids, TILES - 1), 0)
         offsets = tile * TILE_CHUNKS * CHUNK + tile_offsets
-        values = load_logits(row_logits, offsets, logits_stride, width)
-        position = tl.min(tl.where((values == maximum) & (offsets < width), offsets, width - 1))
+        position = _first_maximum(row_logits, offsets, logits_stride, width, maximum)
     else:
-        chunk_uniform, token_uniform = row_uniforms(seeds + row, step, STEP_IN_MEMORY)
-        chunk_ids = tl.arange(0, TILES * TILE_CHUNKS)
-        cumulative = tl.cumsum(tl.reshape(chunk_weights * factors[:, None], [TILES * TILE_CHUNKS]), 0)
-        chunk, certain = _inverse_cumulative(cumulative, chunk_ids, chunk_uniform, MARGIN)
-        if certain == 0:
-            chunk = _exact_chunk(
-                row_logits, logits_stride, width, maximum, temperature, chunk_ids, chunk_uniform, CHUNK
-            )
-        position = _token_in_chunk(
-            row_logits, logits_stride, width, temperature, scale, chunk, token_uniform, CHUNK
+        uniforms = row_uniforms(seeds + row, step, STEP_IN_MEMORY)
+        flat_weights = tl.reshape(chunk_weights * factors[:, None], [TILES * TILE_CHUNKS])
+        position = _draw_from_chunks(
+            row_logits,
+            logits_stride,
+            width,
+            temperature,
+            scale,
+            maximum,
+            total,
+            flat_weights,
+            uniforms,
+            CHUNK,
         )
     chosen = tl.load(row_logits + position.to(tl.int64) * logits_stride).to(tl.float32)
     logprob, entropy = statistics(chosen, maximum, scale, total, weighted)
@@ -238,17 +242,60 @@ def _uniform(high, low):
 
 
 @triton.jit
-def _inverse_cumulative(cumulative, ids, uniform, margin):
-    """First index whose cumulative weight exceeds ``uniform * total``, and whether it is so by ``margin``."""
-    cumulative = cumulative.to(tl.float64)
+def _first_maximum(row_logits, offsets, stride, width, maximum):
+    """The lowest of ``offsets`` that holds the maximum; something inside the row for a row without one."""
+    values = load_logits(row_logits, offsets, stride, width)
+    return tl.min(tl.where((values == maximum) & (offsets < width), offsets, width - 1))
+
+
+@triton.jit
+def _draw_from_chunks(
+    row_logits,
+    stride,
+    width,
+    temperature,
+    scale,
+    maximum,
+    total,
+    chunk_weights,
+    uniforms,
+    CHUNK: tl.constexpr,
+):
+    chunk_ids = tl.arange(0, chunk_weights.shape[0])
+    chunk, certain = _inverse_cumulative(chunk_weights, total, uniforms[0])
+    if certain == 0:
+        exact = _exact_chunk_weights(row_logits, stride, width, maximum, temperature, chunk_ids, CHUNK)
+        chunk = _exact_inverse_cumulative(exact, uniforms[0])
+    chunk_weight = tl.sum(tl.where(chunk_ids == chunk, chunk_weights, 0.0), 0)
+    values = load_logits(row_logits, chunk * CHUNK + tl.arange(0, CHUNK), stride, width)
+    index, certain = _inverse_cumulative(tl.exp2((values - maximum) * scale), chunk_weight, uniforms[1])
+    if certain == 0:
+        index = _exact_inverse_cumulative(_exact_weights(values, maximum, temperature), uniforms[1])
+    return chunk * CHUNK + index
+
+
+@triton.jit
+def _inverse_cumulative(weights, total, uniform):
+    """First index whose cumulative weight exceeds ``uniform * total``, and whether float32 is sure of it.
+
+    It is, unless some cumulative weight is nearer to that than the margin. Only the running sum is float64:
+    in float32, a likely token would swallow the unlikely ones that come after it.
+    """
+    cumulative = tl.cumsum(weights.to(tl.float64), 0).to(tl.float32)
+    threshold = (uniform * total.to(tl.float64)).to(tl.float32)
+    below = tl.where(cumulative <= threshold, 1, 0)
+    near = tl.where(tl.abs(cumulative - threshold) <= MARGIN * total, NEAR, 0)
+    counts = tl.sum(below + near, 0)  # both in one reduction
+    return counts % NEAR, counts < NEAR
+
+
+@triton.jit
+def _exact_inverse_cumulative(weights, uniform):
+    """The same from float64 weights, and the last index with any weight where none exceeds it."""
+    cumulative = tl.cumsum(weights, 0)
     total = tl.max(cumulative, 0)
-    threshold = uniform * total
-    reached = (cumulative <= threshold) & (cumulative < total)
-    index = tl.sum(reached.to(tl.int32), 0)
-    below = tl.max(tl.where(reached, cumulative, 0.0), 0)
-    above = tl.min(tl.where(reached, total, cumulative), 0)
-    slack = margin * total
-    return index, (threshold - below > slack) & (above - threshold > slack)
+    reached = (cumulative <= uniform * total) & (cumulative < total)
+    return tl.sum(reached.to(tl.int32), 0)
 
 
 @triton.jit
@@ -257,28 +304,14 @@ def _exact_weights(values, maximum, temperature):
 
 
 @triton.jit
-def _exact_chunk(row_logits, stride, width, maximum, temperature, chunk_ids, uniform, CHUNK: tl.constexpr):
-    """The chunk, decided from float64 weights; taken by about one row in ten thousand."""
+def _exact_chunk_weights(row_logits, stride, width, maximum, temperature, chunk_ids, CHUNK: tl.constexpr):
+    """Each chunk's weight in float64: the whole row again, for about one row in ten thousand."""
     weights = tl.zeros(chunk_ids.shape, tl.float64)
     for start in range(0, width, CHUNK):
         values = load_logits(row_logits, start + tl.arange(0, CHUNK), stride, width)
         weight = tl.sum(_exact_weights(values, maximum, temperature), 0)
         weights = tl.where(chunk_ids == start // CHUNK, weight, weights)
-    chunk, _certain = _inverse_cumulative(tl.cumsum(weights, 0), chunk_ids, uniform, 0.0)
-    return chunk
-
-
-@triton.jit
-def _token_in_chunk(row_logits, stride, width, temperature, scale, chunk, uniform, CHUNK: tl.constexpr):
-    offsets = tl.arange(0, CHUNK)
-    values = load_logits(row_logits, chunk * CHUNK + offsets, stride, width)
-    maximum = tl.max(values, 0)
-    cumulative = tl.cumsum(tl.exp2((values - maximum) * scale), 0)
-    index, certain = _inverse_cumulative(cumulative, offsets, uniform, MARGIN)
-    if certain == 0:
-        exact = _exact_weights(values, maximum, temperature)
-        index, _certain = _inverse_cumulative(tl.cumsum(exact, 0), offsets, uniform, 0.0)
-    return chunk * CHUNK + index
+    return weights
 
 
 @triton.jit

@@ -22,6 +22,10 @@ class EnvironmentDiedError(TTRLError, RuntimeError):
     """A simulation process ended or raised; the message holds its traceback and its task."""
 
 
+class TrainingDivergedError(TTRLError, FloatingPointError):
+    """A policy whose outputs are no longer numbers."""
+
+
 class ConfigError(TTRLError, ValueError):
     """A configuration value of the wrong type or out of range."""
 

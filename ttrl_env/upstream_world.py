@@ -14,6 +14,7 @@ protocol (tests/ttrl_env/test_upstream_world.py):
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import gc
 import io
@@ -50,6 +51,7 @@ class UpstreamWorld:
             self._env = _build(task, config)
         self._cameras = _CameraGate(self._env, config.cameras)
         self._site_rgba = self._env.sim.model.site_rgba.copy()
+        atexit.register(self.close)  # robosuite's own handler, registered before, takes GL down
 
     def reset(self, init_state_id: int) -> None:
         """Start an episode from an initial state; ``observation`` is the first one, after settling."""
@@ -102,6 +104,7 @@ class UpstreamWorld:
     def close(self) -> None:
         """Free the simulation and its GL context; safe to call twice."""
         if self._env is not None:
+            atexit.unregister(self.close)
             self._env.close()
             del self._cameras
             self._env = None

@@ -78,6 +78,7 @@ def _evaluate(config: EvaluateConfig) -> Evaluation:
                 init_states=cast(Split, config.eval.init_states),
                 episodes_per_task=config.eval.episodes_per_task,
                 temperature=config.eval.temperature,
+                repeats=config.eval.repeats,
                 seed=config.seed,
                 progress=progress,
             )

@@ -60,6 +60,14 @@ def test_tasks_are_reported_apart(tiny_policy) -> None:
     assert report["includes_training_states"]
 
 
+def test_repeats_draw_anew(tiny_policy) -> None:
+    env = make_reach_env(n_samples=1, num_groups=4, init_states="all", test_time_rl=False)
+    result = evaluate(env, tiny_policy, [0], episodes_per_task=2, repeats=10, temperature=1.0)
+    assert [episode.init_state_id for episode in result.episodes] == [40, 41] * 10
+    outcomes = {(episode.success, episode.finish_step) for episode in result.episodes}
+    assert len(outcomes) > 2  # neither all alike nor alike for each state
+
+
 def test_no_success_has_no_steps_to_success(tiny_policy) -> None:
     env = make_reach_env(n_samples=1, num_groups=5, max_steps=1, init_states="all", test_time_rl=False)
     result = evaluate(env, Forward(tiny_policy), [0], episodes_per_task=5)

@@ -18,7 +18,7 @@ from ttrl_env.agents.metrics import EVALUATIONS_FILE, METRICS_FILE, read_records
 from ttrl_env.agents.policies import load_policy
 from ttrl_env.agents.progress import Display
 from ttrl_env.agents.train import train
-from ttrl_env.errors import CheckpointError, ConfigError, EnvironmentDiedError
+from ttrl_env.errors import CheckpointError, ConfigError, EnvironmentDiedError, TrainingDivergedError
 
 
 def _config(tmp_path, *overrides: str) -> TrainConfig:
@@ -167,6 +167,22 @@ def test_training_starts_from_a_given_policy(tmp_path, tiny_policy) -> None:
     config = _config(tmp_path, f"policy.path={tmp_path / 'start'}", "iterations=1", "ppo.learning_rate=1e-12")
     start = torch.cat([tensor.flatten() for tensor in tiny_policy.state_dict().values()])
     assert torch.allclose(_weights(_train(config)), start, atol=1e-6)
+
+
+def test_a_policy_whose_images_do_not_fit_is_refused_before_any_simulation(tmp_path, tiny_policy) -> None:
+    tiny_policy.save_pretrained(tmp_path / "start")
+    overrides = (f"policy.path={tmp_path / 'start'}", "env.image_size=40", "policy.image_size=16")
+    with pytest.raises(ConfigError, match=r"policy\.image_size|env\.image_size"):
+        _train(_config(tmp_path, *overrides))
+
+
+def test_weights_that_are_not_numbers_are_not_saved(tmp_path, tiny_policy) -> None:
+    torch.nn.init.constant_(tiny_policy.head.bias, float("nan"))
+    tiny_policy.save_pretrained(tmp_path / "start")
+    config = _config(tmp_path, f"policy.path={tmp_path / 'start'}")
+    with pytest.raises(TrainingDivergedError, match=r"lower ppo\.learning_rate"):
+        _train(config)
+    assert not checkpoints.list_checkpoints(config.output_dir)
 
 
 def test_a_device_that_is_not_there_is_named(tmp_path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -11,6 +13,7 @@ NAN, INF = float("nan"), float("inf")
 LOGITS = torch.zeros(4, 16)
 ONES = torch.ones(4)
 SEEDS = torch.arange(4)
+STRIDED = dataclasses.replace(SampledTokens.empty(4), logprobs=torch.empty(8)[::2])
 
 WRONG_CALLS = [
     (dict(logits=[[0.0]]), TypeError, "logits: expected a torch.Tensor"),
@@ -50,6 +53,7 @@ WRONG_CALLS = [
     (dict(greedy=torch.ones(3, dtype=torch.bool)), ValueError, "greedy: expected shape"),
     (dict(out=(1, 2)), TypeError, "out: expected SampledTokens"),
     (dict(out=SampledTokens.empty(5)), ValueError, "out.tokens: expected shape"),
+    (dict(out=STRIDED), ValueError, "out.logprobs: expected a contiguous tensor"),
 ]
 
 

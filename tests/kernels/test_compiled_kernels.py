@@ -19,8 +19,8 @@ pytest.importorskip("triton")
 
 # (kernel, dtype): most instructions an element, or None where there is no loop to count
 INSTRUCTIONS_PER_ELEMENT = {
-    ("sample_many_chunks", "bf16"): 16,
-    ("sample_many_chunks", "fp32"): 18,
+    ("sample_many_chunks", "bf16"): 15,
+    ("sample_many_chunks", "fp32"): 15,
     ("sample_one_chunk", "bf16"): None,
     ("sample_one_chunk", "fp32"): None,
     ("logprobs_forward", "bf16"): 14,
@@ -52,8 +52,14 @@ def measured(tmp_path_factory):
     return {(row["kernel"], row["dtype"], row["sm"]): row for row in rows}
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-@pytest.mark.parametrize(("kernel", "dtype"), INSTRUCTIONS_PER_ELEMENT)
+@pytest.mark.parametrize(
+    ("kernel", "dtype", "architecture"),
+    [
+        (kernel, dtype, architecture)
+        for kernel, dtype in INSTRUCTIONS_PER_ELEMENT
+        for architecture in (ARCHITECTURES if dtype == "bf16" else [90])
+    ],
+)
 def test_kernel_keeps_to_its_budget(measured, kernel, dtype, architecture):
     row = measured[kernel, dtype, architecture]
     assert row["stack_bytes"] == 0, "registers spill"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
 
@@ -163,3 +165,14 @@ def test_logits_that_require_grad_are_only_read(draw_inputs):
     logits, temperatures, seeds = draw_inputs(3, 256)
     got = sample_tokens(logits.requires_grad_(), temperatures, seeds)
     assert not got.logprobs.requires_grad
+
+
+def test_many_rows_are_shared_among_threads_and_a_forked_child_can_sample_too(draw_inputs):
+    logits, temperatures, seeds = draw_inputs(1500, 256, seed=10)
+    want = sample_tokens(logits, temperatures, seeds).tokens
+    assert want[700:].tolist() == sample_tokens(logits[700:], temperatures[700:], seeds[700:]).tokens.tolist()
+    child = os.fork()
+    if child == 0:  # has the parent's thread pool, but none of its threads
+        same = sample_tokens(logits, temperatures, seeds).tokens.tolist() == want.tolist()
+        os._exit(0 if same else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 import warnings
 from typing import Any
 
@@ -18,14 +20,14 @@ def make(**kwargs: Any) -> LiberoEnv:
     return LiberoEnv("libero_spatial", **{**defaults, **kwargs})
 
 
-def check_without_complaints(env: gym.Env) -> None:
+def check_without_complaints(env: gym.Env, **kwargs: bool) -> None:
     """Gymnasium's checker, with its warnings as errors; proprioception may be unbounded."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warnings.filterwarnings(
             "ignore", message=".*Box observation space (minimum|maximum) value is.*infinity"
         )
-        check_env(env)
+        check_env(env, **kwargs)
 
 
 @pytest.mark.parametrize("chunk_steps", [1, 8])
@@ -43,8 +45,22 @@ def test_gymnasiums_checker_has_no_complaints(chunk_steps: int) -> None:
 @pytest.mark.libero
 def test_gymnasiums_checker_has_no_complaints_about_libero() -> None:
     env = gym.make("ttrl_env/LiberoSpatial-3-v0", image_size=64)
-    check_without_complaints(env.unwrapped)
+    check_without_complaints(env.unwrapped, skip_render_check=True)  # it would build another simulation
+    assert env.unwrapped.render().std() > 10
     env.close()
+
+
+@pytest.mark.libero
+def test_runs_within_this_process_and_ends_silently_without_close() -> None:
+    code = (
+        "import gymnasium as gym, ttrl_env\n"
+        "env = gym.make('ttrl_env/LiberoObject-v0', image_size=64, num_workers=0)\n"
+        "print(env.reset(seed=0)[1]['finish_step'])"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout == "0\n"
+    assert "Traceback" not in ran.stderr
+    assert "Exception" not in ran.stderr
 
 
 def test_infos_are_plain_values() -> None:
@@ -52,6 +68,7 @@ def test_infos_are_plain_values() -> None:
     _, info = env.reset(seed=0, options={"init_state_id": 17})
     assert info == {
         "success": False,
+        "is_success": False,
         "finish_step": 0,
         "init_state_id": 17,
         "episode_index": 0,
@@ -64,7 +81,7 @@ def test_infos_are_plain_values() -> None:
     _, reward, terminated, truncated, info = env.step(env.action_space.sample())
     assert (type(reward), type(terminated), type(truncated)) == (float, bool, bool)
     assert (reward, terminated, truncated) == (1 / (1 + 2 / 10), True, False)
-    assert info["success"] is True
+    assert info["success"] is info["is_success"] is True
     assert info["finish_step"] == 2
 
 

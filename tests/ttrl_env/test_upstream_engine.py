@@ -89,16 +89,19 @@ def test_equal_actions_give_equal_trajectories_in_different_processes(stove_engi
 
 
 @pytest.mark.usefixtures("turning_stove")
-@pytest.mark.parametrize("shaping", [{"test_time_rl": True}, {"test_time_rl": False}])
-def test_success_rate_does_not_depend_on_the_reward(stove_engine: Callable, shaping: dict) -> None:
-    envs = TTRLVectorEnv(**STOVE, **shaping, engine=stove_engine, autoreset_mode="disabled", max_steps=7)
-    steps = []
-    for state in range(3):
-        envs.reset(options={"init_state_ids": [state]})
-        while not (infos := envs.step(np.zeros((3, 7)))[4])["success"].all() and infos["finish_step"][0] < 7:
-            pass
-        steps.append(int(infos["finish_step"][0]) if infos["success"].all() else None)
-    assert tuple(steps) == SUCCESS_STEPS
+def test_success_does_not_depend_on_the_reward(stove_engine: Callable) -> None:
+    rewards = {}
+    for test_time_rl in (True, False):
+        envs = TTRLVectorEnv(
+            **STOVE, test_time_rl=test_time_rl, engine=stove_engine, chunk_steps=7, max_steps=7
+        )
+        for state, success_step in enumerate(SUCCESS_STEPS):
+            envs.reset(options={"init_state_ids": [state]})
+            _, rewards[test_time_rl, state], *_, infos = envs.step(np.zeros((3, 7, 7)))
+            assert infos["success"].tolist() == [success_step is not None] * 3
+            assert infos["finish_step"].tolist() == [success_step or 7] * 3
+    np.testing.assert_allclose([rewards[True, state][0] for state in range(3)], [0.7, 7 / 13, 0.0])
+    np.testing.assert_allclose([rewards[False, state][0] for state in range(3)], [1.0, 1.0, 0.0])
 
 
 def test_a_killed_worker_is_reported_with_its_task_and_the_others_are_stopped() -> None:

@@ -32,6 +32,7 @@ class Reference:
 
     states: list[NDArray] = field(default_factory=list)
     observations: list[dict[str, NDArray]] = field(default_factory=list)
+    site_rgba: list[NDArray] = field(default_factory=list)
     success: list[bool] = field(default_factory=list)
     body_pos: NDArray | None = None
     body_quat: NDArray | None = None
@@ -62,6 +63,7 @@ def drive_libero(suite: str, task_id: int, init_state_id: int, actions: NDArray,
             observation, _, done, _ = env.step(action)
         reference.states.append(env.get_sim_state())
         reference.observations.append({key: np.array(value) for key, value in observation.items()})
+        reference.site_rgba.append(np.array(env.sim.model.site_rgba))
         reference.success.append(bool(done))
     env.close()
     gc.collect()  # its GL contexts sit in reference cycles; free them while GL is up
@@ -140,6 +142,7 @@ def test_success_inside_a_chunk_is_seen_and_drawn_as_libero_does() -> None:
             assert_same_observation(world, reference.observations[4])
             assert world.step(actions[4:], 99) == (2, True, None)  # success at 6 of 8, images at 6 too
             assert_same_observation(world, reference.observations[6])
+            np.testing.assert_array_equal(world._env.sim.model.site_rgba, reference.site_rgba[6])  # burner
             world.step(actions[6:7], 99)  # drawing late must not have disturbed the simulation
             np.testing.assert_array_equal(
                 world.state().qpos, reference.states[7][1 : 1 + len(world.state().qpos)]

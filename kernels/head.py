@@ -1,0 +1,48 @@
+"""float32 logits of a language-model head, a block of rows at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ttrl_env.kernels import arguments
+
+LOGITS_AT_A_TIME = 2**24
+"""Logits that exist at once: 64 MB. Fewer would read the head's weights too often."""
+
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+
+
+def head_logits(hidden: Tensor, weight: Tensor) -> Tensor:
+    """``hidden [rows, dim] @ weight [width, dim].T`` in float32, whatever the inputs are."""
+    if hidden.dtype == torch.float32:
+        return hidden @ weight.t()
+    if hidden.device.type == "cuda" and hasattr(torch.ops.aten.mm, "dtype"):
+        return torch.mm(hidden, weight.t(), out_dtype=torch.float32)
+    return hidden.float() @ weight.t().float()
+
+
+def row_blocks(rows: int, width: int) -> Iterator[slice]:
+    """Slices over all rows whose logits may exist at once."""
+    block = max(1, LOGITS_AT_A_TIME // width)
+    for start in range(0, rows, block):
+        yield slice(start, min(start + block, rows))
+
+
+def check_head(hidden: Any, head_weight: Any, window: Any) -> tuple[int, int]:
+    """Raise unless ``hidden`` is ``[rows, dim]`` and ``head_weight`` ``[vocab, dim]``; return the window."""
+    arguments.check_logits(hidden, DTYPES, "hidden")
+    arguments.check_logits(head_weight, DTYPES, "head_weight")
+    if head_weight.dtype != hidden.dtype:
+        raise TypeError(f"head_weight: expected {hidden.dtype}, as hidden is, got {head_weight.dtype}")
+    if head_weight.device != hidden.device:
+        raise ValueError(f"head_weight: expected a tensor on {hidden.device}, got {head_weight.device}")
+    if head_weight.shape[1] != hidden.shape[1]:
+        raise ValueError(
+            f"head_weight: expected shape [vocab, {hidden.shape[1]}], hidden's last dimension,"
+            f" got {list(head_weight.shape)}; pass lm_head.weight as it is, not transposed"
+        )
+    return arguments.check_window(window, head_weight.shape[0])

@@ -1,0 +1,143 @@
+"""``token_logprobs_from_hidden``: log-probs for training without all logits, or their gradient, at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from ttrl_env.kernels import arguments
+from ttrl_env.kernels.head import check_head, head_logits, row_blocks
+from ttrl_env.kernels.logprobs import logprobs_backward, logprobs_forward
+
+
+def token_logprobs_from_hidden(
+    hidden: Tensor,
+    head_weight: Tensor,
+    tokens: Tensor,
+    temperatures: Tensor,
+    *,
+    window: tuple[int, int] | None = None,
+) -> tuple[Tensor, Tensor]:
+    """``token_logprobs`` of ``hidden @ head_weight[lo:hi].T``, in float32, a block of rows at a time.
+
+    The backward pass computes each block's logits again, so at most 64 MB of logits and of their gradient
+    exist at once, whatever the number of rows.
+
+    Args:
+        hidden: ``[rows, dim]`` float32, bfloat16 or float16.
+        head_weight: ``[vocab, dim]``, of the same dtype: ``lm_head.weight`` as it is.
+        tokens, temperatures, window: as for ``token_logprobs``.
+
+    Returns:
+        ``(logprobs, entropies)``, each ``[rows]`` float32, differentiable once with respect to ``hidden`` and
+        ``head_weight``.
+
+    Raises:
+        TypeError, ValueError: as ``token_logprobs``, and where ``hidden`` and ``head_weight`` do not fit.
+    """
+    lo, hi = check_head(hidden, head_weight, window)
+    arguments.check_rows("tokens", tokens, hidden, torch.int64)
+    arguments.check_rows("temperatures", temperatures, hidden, torch.float32)
+    arguments.check_temperature_values(temperatures)
+    arguments.check_token_values(tokens, lo, hi)
+    arrays = (hidden, head_weight, tokens, temperatures.detach())
+    if torch.compiler.is_compiling():
+        logprobs, entropies, _ = torch.ops.ttrl_env.token_logprobs_from_hidden(*arrays, lo, hi)
+        return logprobs, entropies
+    return _TokenLogprobsFromHidden.apply(*arrays, lo, hi)
+
+
+class _TokenLogprobsFromHidden(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: Tensor, head_weight: Tensor, tokens: Tensor, temperatures: Tensor, lo: int, hi: int
+    ) -> tuple[Tensor, Tensor]:
+        arrays = (hidden, head_weight, tokens, temperatures)
+        logprobs, entropies, statistics = hidden_forward(*arrays, lo, hi)
+        ctx.save_for_backward(*arrays, statistics)
+        ctx.window = lo, hi
+        ctx.set_materialize_grads(False)
+        return logprobs, entropies
+
+    @staticmethod
+    @once_differentiable
+    def backward(
+        ctx: Any, grad_logprobs: Tensor | None, grad_entropies: Tensor | None
+    ) -> tuple[Tensor | None, ...]:
+        if grad_logprobs is None and grad_entropies is None:
+            return (None,) * 6
+        hidden, head_weight, tokens, temperatures, statistics = ctx.saved_tensors
+        grads = hidden_backward(
+            grad_logprobs,
+            grad_entropies,
+            hidden,
+            head_weight,
+            tokens,
+            temperatures,
+            statistics,
+            ctx.window[0],
+            ctx.window[1],
+            wanted=ctx.needs_input_grad[:2],
+        )
+        return *grads, None, None, None, None
+
+
+def hidden_forward(
+    hidden: Tensor, head_weight: Tensor, tokens: Tensor, temperatures: Tensor, lo: int, hi: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Log-probs, entropies and statistics as ``logprobs.logprobs_forward``."""
+    rows, width = hidden.shape[0], hi - lo
+    logprobs, entropies = (torch.empty(rows, device=hidden.device) for _ in range(2))
+    statistics = torch.empty(3, rows, device=hidden.device)
+    for block in row_blocks(rows, width):
+        logits = head_logits(hidden[block], head_weight[lo:hi])
+        of_block = logprobs_forward(logits, tokens[block] - lo, temperatures[block], 0, width)
+        logprobs[block], entropies[block], statistics[:, block] = of_block
+    return logprobs, entropies, statistics
+
+
+def hidden_backward(
+    grad_logprobs: Tensor | None,
+    grad_entropies: Tensor | None,
+    hidden: Tensor,
+    head_weight: Tensor,
+    tokens: Tensor,
+    temperatures: Tensor,
+    statistics: Tensor,
+    lo: int,
+    hi: int,
+    wanted: Sequence[bool],
+) -> tuple[Tensor | None, Tensor | None]:
+    """The gradients of ``hidden`` and ``head_weight``, each only where ``wanted``."""
+    weight = head_weight[lo:hi]
+    grad_hidden = torch.empty_like(hidden) if wanted[0] else None
+    grad_window = torch.zeros(weight.shape, device=hidden.device) if wanted[1] else None
+    for block in row_blocks(hidden.shape[0], hi - lo):
+        grad_logits = logprobs_backward(
+            None if grad_logprobs is None else grad_logprobs[block],
+            None if grad_entropies is None else grad_entropies[block],
+            head_logits(hidden[block], weight),
+            tokens[block] - lo,
+            temperatures[block],
+            statistics[:, block].contiguous(),
+            0,
+            hi - lo,
+        ).to(hidden.dtype)
+        if grad_hidden is not None:
+            grad_hidden[block] = grad_logits @ weight
+        if grad_window is not None:
+            grad_window += head_logits(grad_logits.t(), hidden[block].t())
+    return grad_hidden, _in_vocabulary(grad_window, head_weight, lo, hi)
+
+
+def _in_vocabulary(grad_window: Tensor | None, head_weight: Tensor, lo: int, hi: int) -> Tensor | None:
+    """The window's gradient among zeros for the rest of the head."""
+    if grad_window is None:
+        return None
+    grad = torch.zeros_like(head_weight)
+    grad[lo:hi] = grad_window
+    return grad

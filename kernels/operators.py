@@ -1,0 +1,177 @@
+"""The kernels as PyTorch operators, for ``torch.compile``, which must not look inside them.
+
+Eager calls do not pass through here: dispatching a custom operator costs more microseconds than a small call
+computes. The public functions take this way only while a graph is being compiled.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.library import custom_op, register_autograd
+
+from ttrl_env.kernels.logprobs import logprobs_backward, logprobs_forward
+from ttrl_env.kernels.logprobs_hidden import hidden_backward, hidden_forward
+from ttrl_env.kernels.sampling import SampledTokens, fill_samples
+
+
+@custom_op(
+    "ttrl_env::sample_tokens",
+    mutates_args=(),
+    schema="(Tensor logits, Tensor temperatures, Tensor seeds, Tensor step, Tensor? greedy,"
+    " SymInt lo, SymInt hi) -> (Tensor, Tensor, Tensor, Tensor)",
+)
+def sample_tokens_operator(
+    logits: Tensor, temperatures: Tensor, seeds: Tensor, step: Tensor, greedy: Tensor | None, lo: int, hi: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """``sample_tokens`` with its arguments checked and its window spelled out."""
+    out = SampledTokens.empty(logits.shape[0], logits.device)
+    fill_samples(logits[:, lo:hi], temperatures, seeds, step, greedy, lo, out)
+    return out.tokens, out.logprobs, out.entropies, out.valid
+
+
+@sample_tokens_operator.register_fake
+def _(logits: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    rows = logits.shape[0]
+    dtypes = (torch.int64, torch.float32, torch.float32, torch.bool)
+    tokens, logprobs, entropies, valid = (logits.new_empty(rows, dtype=dtype) for dtype in dtypes)
+    return tokens, logprobs, entropies, valid
+
+
+@custom_op(
+    "ttrl_env::token_logprobs",
+    mutates_args=(),
+    schema="(Tensor logits, Tensor tokens, Tensor temperatures, SymInt lo, SymInt hi)"
+    " -> (Tensor, Tensor, Tensor)",
+)
+def token_logprobs_operator(
+    logits: Tensor, tokens: Tensor, temperatures: Tensor, lo: int, hi: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Log-probs, entropies and the three numbers a row that the gradient needs."""
+    return logprobs_forward(logits, tokens, temperatures, lo, hi)
+
+
+@token_logprobs_operator.register_fake
+def _(logits: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor]:
+    return _empty_rows(logits)
+
+
+@custom_op(
+    "ttrl_env::token_logprobs_backward",
+    mutates_args=(),
+    schema="(Tensor? grad_logprobs, Tensor? grad_entropies, Tensor logits, Tensor tokens,"
+    " Tensor temperatures, Tensor statistics, SymInt lo, SymInt hi) -> Tensor",
+)
+def token_logprobs_backward_operator(
+    grad_logprobs: Tensor | None,
+    grad_entropies: Tensor | None,
+    logits: Tensor,
+    tokens: Tensor,
+    temperatures: Tensor,
+    statistics: Tensor,
+    lo: int,
+    hi: int,
+) -> Tensor:
+    """The gradient with respect to the logits."""
+    return logprobs_backward(grad_logprobs, grad_entropies, logits, tokens, temperatures, statistics, lo, hi)
+
+
+@token_logprobs_backward_operator.register_fake
+def _(_logprobs: Tensor | None, _entropies: Tensor | None, logits: Tensor, *_: Any) -> Tensor:
+    return torch.empty(logits.shape, dtype=logits.dtype, device=logits.device)
+
+
+@custom_op(
+    "ttrl_env::token_logprobs_from_hidden",
+    mutates_args=(),
+    schema="(Tensor hidden, Tensor head_weight, Tensor tokens, Tensor temperatures, SymInt lo, SymInt hi)"
+    " -> (Tensor, Tensor, Tensor)",
+)
+def token_logprobs_from_hidden_operator(
+    hidden: Tensor, head_weight: Tensor, tokens: Tensor, temperatures: Tensor, lo: int, hi: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Log-probs, entropies and the three numbers a row that the gradient needs."""
+    return hidden_forward(hidden, head_weight, tokens, temperatures, lo, hi)
+
+
+@token_logprobs_from_hidden_operator.register_fake
+def _(hidden: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor]:
+    return _empty_rows(hidden)
+
+
+@custom_op(
+    "ttrl_env::token_logprobs_from_hidden_backward",
+    mutates_args=(),
+    schema="(Tensor? grad_logprobs, Tensor? grad_entropies, Tensor hidden, Tensor head_weight, Tensor tokens,"
+    " Tensor temperatures, Tensor statistics, SymInt lo, SymInt hi, bool[] wanted) -> (Tensor, Tensor)",
+)
+def token_logprobs_from_hidden_backward_operator(
+    grad_logprobs: Tensor | None,
+    grad_entropies: Tensor | None,
+    hidden: Tensor,
+    head_weight: Tensor,
+    tokens: Tensor,
+    temperatures: Tensor,
+    statistics: Tensor,
+    lo: int,
+    hi: int,
+    wanted: list[bool],
+) -> tuple[Tensor, Tensor]:
+    """The gradients with respect to hidden states and head; an empty tensor for one that is not wanted."""
+    grads = hidden_backward(
+        grad_logprobs, grad_entropies, hidden, head_weight, tokens, temperatures, statistics, lo, hi, wanted
+    )
+    grad_hidden, grad_weight = (hidden.new_empty(0) if grad is None else grad for grad in grads)
+    return grad_hidden, grad_weight
+
+
+@token_logprobs_from_hidden_backward_operator.register_fake
+def _(
+    _logprobs: Tensor | None, _entropies: Tensor | None, hidden: Tensor, head_weight: Tensor, *rest: Any
+) -> tuple[Tensor, Tensor]:
+    wanted = rest[-1]
+    return (
+        torch.empty_like(hidden) if wanted[0] else hidden.new_empty(0),
+        torch.empty_like(head_weight) if wanted[1] else hidden.new_empty(0),
+    )
+
+
+def _empty_rows(like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    rows = like.shape[0]
+    logprobs, entropies = (like.new_empty(rows, dtype=torch.float32) for _ in range(2))
+    return logprobs, entropies, like.new_empty((3, rows), dtype=torch.float32)
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
+    *tensors, lo, hi = inputs
+    ctx.save_for_backward(*tensors, output[2])
+    ctx.window = lo, hi
+    ctx.mark_non_differentiable(output[2])
+    ctx.set_materialize_grads(False)
+
+
+def _logprobs_gradient(
+    ctx: Any, grad_logprobs: Tensor | None, grad_entropies: Tensor | None, _statistics: None
+) -> tuple[Tensor | None, ...]:
+    if grad_logprobs is None and grad_entropies is None:
+        return (None,) * 5
+    grad = token_logprobs_backward_operator(grad_logprobs, grad_entropies, *ctx.saved_tensors, *ctx.window)
+    return grad, None, None, None, None
+
+
+def _hidden_gradient(
+    ctx: Any, grad_logprobs: Tensor | None, grad_entropies: Tensor | None, _statistics: None
+) -> tuple[Tensor | None, ...]:
+    if grad_logprobs is None and grad_entropies is None:
+        return (None,) * 6
+    wanted = list(ctx.needs_input_grad[:2])
+    grads = token_logprobs_from_hidden_backward_operator(
+        grad_logprobs, grad_entropies, *ctx.saved_tensors, *ctx.window, wanted
+    )
+    return *(grad if want else None for grad, want in zip(grads, wanted, strict=True)), None, None, None, None
+
+
+register_autograd(token_logprobs_operator, _logprobs_gradient, setup_context=_keep)
+register_autograd(token_logprobs_from_hidden_operator, _hidden_gradient, setup_context=_keep)

@@ -1,0 +1,55 @@
+"""What users install: built from the source distribution, it holds everything and nothing else."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("dist")
+    command = [sys.executable, "-m", "build", "--outdir", str(folder), str(ROOT)]  # the wheel from the sdist
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    return next(folder.glob("*.whl"))
+
+
+def test_the_wheel_installs_only_our_name(wheel) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {name.split("/")[0].split("-")[0] for name in names} == {"ttrl_env"}
+
+
+def test_the_wheel_holds_every_module_and_data_file(wheel) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    for folder, package in (("ttrl_env", ""), ("agents", "agents/"), ("kernels", "kernels/")):
+        for file in (ROOT / folder).rglob("*"):
+            if file.suffix in (".py", ".yaml", ".typed"):
+                assert f"ttrl_env/{package}{file.relative_to(ROOT / folder)}" in names
+
+
+def test_the_installed_package_finds_its_presets(wheel, tmp_path) -> None:
+    zipfile.ZipFile(wheel).extractall(tmp_path)
+    code = (
+        "import ttrl_env, ttrl_env.kernels\n"
+        "from ttrl_env.agents import TrainConfig, load_config\n"
+        "print(ttrl_env.__file__, load_config(TrainConfig, ['preset=tiny-cpu']).preset)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.stdout.split() == [str(tmp_path / "ttrl_env" / "__init__.py"), "tiny-cpu"], done.stderr
