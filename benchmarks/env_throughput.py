@@ -150,6 +150,7 @@ def vla_workload(task: tasks.Task, replicas: int, num_envs: int, rounds: int) ->
         autoreset_mode="disabled",
     )
     native.reset(seed=0)
+    native.step(np.zeros((replicas, CHUNK, 7), np.float32))  # every thread has uploaded the scene then
     native_bytes = _resident() - before
     baseline, libero_bytes = _async_libero(task, num_envs)
     rng = np.random.default_rng(0)
