@@ -8,6 +8,7 @@ are robosuite's, and the pixels LIBERO's.
 from __future__ import annotations
 
 import importlib
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,11 @@ class RenderThread:
         if bundle not in self._renderers:
             self._renderers[bundle] = _TaskRenderer(bundle, self._image_size)
         self._renderers[bundle].draw(sample, camera, out)
+
+    def keep_only(self, bundles: Collection[TaskBundle]) -> None:
+        """Free what was uploaded of other tasks: hundreds of megabytes each."""
+        for bundle in [bundle for bundle in self._renderers if bundle not in bundles]:
+            self._renderers.pop(bundle).close()
 
     def close(self) -> None:
         """Free the context and everything uploaded; safe to call twice."""
