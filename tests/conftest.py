@@ -23,10 +23,13 @@ opengl.choose_backend()  # before any test imports MuJoCo
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave the hours of ``all_tasks`` out unless the ``-m`` expression names them."""
-    if "all_tasks" in config.getoption("-m"):
-        return
-    left_out = [item for item in items if item.get_closest_marker("all_tasks")]
+    """Leave the hours of ``all_tasks`` and ``equivalence`` out unless the ``-m`` expression names them."""
+    wanted = config.getoption("-m")
+    left_out = [
+        item
+        for item in items
+        if any(item.get_closest_marker(m) and m not in wanted for m in ("all_tasks", "equivalence"))
+    ]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in left_out]
 

@@ -17,6 +17,10 @@ def make_engine(engine: EngineChoice, config: EngineConfig) -> SimulationEngine:
     if callable(engine):
         return engine(config)
     check_choice("engine", engine, get_args(EngineName))
+    if engine == "native":
+        from ttrl_env.engine import NativeEngine
+
+        return NativeEngine(config)
     from ttrl_env.upstream import UpstreamEngine
 
     return UpstreamEngine(config)

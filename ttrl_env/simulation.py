@@ -24,7 +24,7 @@ CONTROL_FREQ_HZ = 20
 SETTLE_ACTION = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0)
 """What the robot does while objects settle: hold the pose, open the gripper."""
 
-EngineName: TypeAlias = Literal["upstream"]
+EngineName: TypeAlias = Literal["native", "upstream"]
 
 CameraName: TypeAlias = Literal["agentview", "robot0_eye_in_hand"]
 

@@ -90,7 +90,7 @@ class TTRLVectorEnv(VectorEnv):
         cameras: Sequence[CameraName] = ("agentview",),
         init_states: Split | Sequence[int] = "train",
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
-        engine: EngineChoice = "upstream",
+        engine: EngineChoice = "native",
         num_workers: int | None = None,
         settle_steps: int = 10,
         fixture_seed: int = 0,
@@ -115,9 +115,10 @@ class TTRLVectorEnv(VectorEnv):
             init_states: ``"train"`` (the first 40), ``"held_out"`` (the last 10), ``"all"`` (the
                 published 50-state protocol) or explicit ids.
             autoreset_mode: what happens to a finished row; see :class:`gymnasium.vector.AutoresetMode`.
-            engine: ``"upstream"``, or a callable that makes a
-                :class:`~ttrl_env.simulation.SimulationEngine`.
-            num_workers: worker processes; default one a core.
+            engine: ``"native"`` (compiled replicas in threads; equal to LIBERO bit for bit),
+                ``"upstream"`` (unmodified LIBERO environments in processes, the reference), or a
+                callable that makes a :class:`~ttrl_env.simulation.SimulationEngine`.
+            num_workers: threads (native) or worker processes (upstream); default one a core.
             settle_steps: steps of no motion before the first observation, counted nowhere.
             fixture_seed: seed that places the fixtures; 0 is the published protocol.
             seed: seed of the order of initial states, as in ``reset(seed=...)``.

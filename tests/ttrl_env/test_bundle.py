@@ -1,0 +1,133 @@
+"""The cache of compiled tasks: what is trusted, what is compiled again, what is shared."""
+
+from __future__ import annotations
+
+import gc
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ttrl_env import bundle, bundle_compiler, tasks
+from ttrl_env.bundle import TaskBundle, bundle_key, cache_folder, clear_cache, load_bundle
+
+pytestmark = pytest.mark.libero
+
+TASK = ("libero_object", 0)
+
+
+@pytest.fixture(scope="module")
+def compiled() -> TaskBundle:
+    """A bundle compiled through LIBERO."""
+    return bundle_compiler.compile_bundle(tasks.get_task(*TASK), fixture_seed=0)
+
+
+@pytest.fixture
+def compilations(compiled: TaskBundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list]:
+    """An empty cache, and the list of compilations; each gives the bundle above, as LIBERO would."""
+    done: list[Any] = []
+
+    def compile_once(task: tasks.Task, fixture_seed: int) -> TaskBundle:
+        done.append((task.task_id, fixture_seed))
+        return compiled
+
+    monkeypatch.setenv("TTRL_CACHE", str(tmp_path))
+    monkeypatch.setattr(bundle_compiler, "compile_bundle", compile_once)
+    bundle._OPEN.clear()
+    yield done
+    bundle._OPEN.clear()
+    shutil.rmtree(tmp_path)
+
+
+def load() -> TaskBundle:
+    """A bundle as a new process would find it."""
+    bundle._OPEN.clear()
+    return load_bundle(tasks.get_task(*TASK))
+
+
+def assert_same(one: Any, other: Any) -> None:
+    """Named tuples of arrays, nested, equal in value and type."""
+    if hasattr(one, "_asdict"):
+        assert type(one) is type(other)
+        for left, right in zip(one, other, strict=True):
+            assert_same(left, right)
+    else:
+        assert np.asarray(one).dtype == np.asarray(other).dtype
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_cached_bundle_is_the_compiled_one(compiled: TaskBundle, compilations: list) -> None:
+    load()
+    opened = load()
+    assert compilations == [(0, 0)]
+    assert_same(opened.arrays, compiled.arrays)
+    assert_same(opened.arm_at_reset, compiled.arm_at_reset)
+    np.testing.assert_array_equal(opened.state_at_reset, compiled.state_at_reset)
+    np.testing.assert_array_equal(opened.burner_alpha, compiled.burner_alpha)
+    for name in ("body_pos", "body_quat", "geom_size", "mesh_vert", "tex_data", "site_rgba"):
+        np.testing.assert_array_equal(getattr(opened.model, name), getattr(compiled.model, name))
+    check_nothing_is_left_behind()
+
+
+def check_nothing_is_left_behind() -> None:
+    (place,) = (cache_folder() / "bundles").iterdir()
+    assert sorted(file.suffix for file in place.iterdir()) == [".mjb", ".npz"]
+
+
+def test_damaged_and_foreign_files_are_compiled_again(compilations: list) -> None:
+    load()
+    (place,) = (cache_folder() / "bundles").iterdir()
+    (model,) = place.glob("*.mjb")
+    archive = place / "bundle.npz"
+    for count, (path, damage) in enumerate(
+        [
+            (model, lambda data: data[: len(data) // 2]),
+            (model, lambda data: data[:5000] + bytes([data[5000] ^ 1]) + data[5001:]),
+            (archive, lambda data: data[:-10]),
+            (archive, lambda data: b"something else altogether"),
+            (archive, lambda data: b""),
+        ]
+    ):
+        path.write_bytes(damage(path.read_bytes()))
+        load()
+        assert len(compilations) == 2 + count
+        load()
+        assert len(compilations) == 2 + count
+    model.unlink()
+    load()
+    assert len(compilations) == 7
+
+
+def test_the_key_changes_with_whatever_changes_the_bundle(monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other = tasks.get_task(*TASK), tasks.get_task("libero_object", 1)
+    keys = {bundle_key(one, 0), bundle_key(one, 1), bundle_key(other, 0)}
+    versions = bundle._versions()
+    for name in versions:
+        with monkeypatch.context() as changed:
+            changed.setattr(bundle, "_versions", lambda name=name: {**versions, name: "0.0"})
+            keys.add(bundle_key(one, 0))
+    monkeypatch.setattr(bundle, "FORMAT_VERSION", 0)
+    keys.add(bundle_key(one, 0))
+    assert len(keys) == 3 + len(versions) + 1
+
+
+def test_environments_of_a_process_share_a_bundle_until_none_is_left(compilations: list) -> None:
+    load()
+    first = load()  # from the files: nobody else holds this one
+    assert load_bundle(tasks.get_task(*TASK)) is first
+    del first
+    gc.collect()
+    assert not bundle._OPEN
+    assert load_bundle(tasks.get_task(*TASK)) is not None
+    assert len(compilations) == 1
+
+
+def test_the_cache_is_cleared(compilations: list) -> None:
+    load()
+    assert clear_cache() == 1
+    assert clear_cache() == 0
+    load()
+    assert len(compilations) == 2

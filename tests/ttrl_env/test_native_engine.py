@@ -1,0 +1,239 @@
+"""The native engine against LIBERO, bit for bit; and what it promises of its own."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.ttrl_env.reference import (
+    assert_same_state,
+    compare_episode,
+    mixed_actions,
+    native_engine,
+    upstream_world,
+)
+from tests.ttrl_env.stove import STOVE, SUCCESS_STEPS, SUITE, TASK_ID
+from ttrl_env import tasks
+from ttrl_env.errors import EnvironmentDiedError
+from ttrl_env.vector_env import TTRLVectorEnv
+
+pytestmark = pytest.mark.libero
+
+
+@pytest.fixture(autouse=True, scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A cache of the module's own: bundles of other code must not be trusted here."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        folder = tmp_path_factory.mktemp("cache")
+        monkeypatch.setenv("TTRL_CACHE", str(folder))
+        yield folder
+    shutil.rmtree(folder)  # hundreds of megabytes a task
+
+
+@pytest.mark.parametrize(
+    ("suite", "task_id"),
+    [
+        ("libero_10", 9),  # kitchen, a mug into a microwave, its door
+        ("libero_object", 0),  # floor, into a basket
+    ],
+)
+def test_native_engine_equals_libero(suite: str, task_id: int) -> None:
+    with upstream_world(suite, task_id) as world, native_engine(suite, num_rows=2, num_workers=2) as engine:
+        compare_episode(world, engine, task_id, 7, mixed_actions(30, seed=task_id))
+        compare_episode(world, engine, task_id, 1, mixed_actions(8, seed=1))
+        compare_episode(world, engine, task_id, 7, mixed_actions(6, seed=2))  # a remembered start
+
+
+WIDE = [
+    *(("libero_spatial", task) for task in (0, 4, 9)),
+    *(("libero_object", task) for task in (1, 6)),
+    *(("libero_goal", task) for task in (0, 1, 3, 4, 7, 8)),
+    *(("libero_10", task) for task in range(10)),
+    *(("libero_90", task) for task in (0, 5, 9, 17, 20, 25, 33, 38, 39, 46, 60, 68, 74, 80, 88)),
+    *(("libero_10_swap", 2), ("libero_goal_task", 5), ("libero_object_object", 3)),
+]
+"""Every problem class (kitchen, living room, study, tabletop, floor), predicate and articulated object."""
+
+
+@pytest.mark.equivalence
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize(("suite", "task_id"), WIDE)
+def test_native_engine_equals_libero_over_full_episodes(suite: str, task_id: int) -> None:
+    horizon = tasks.get_task(suite, task_id).horizon
+    with upstream_world(suite, task_id) as world, native_engine(suite) as engine:
+        compare_episode(world, engine, task_id, 0, mixed_actions(horizon, seed=task_id), longest_chunk=30)
+        compare_episode(world, engine, task_id, 41, mixed_actions(60, seed=100 + task_id), longest_chunk=30)
+
+
+ALL = [
+    (suite, task)
+    for suite in ("libero_spatial", "libero_object", "libero_goal", "libero_10", "libero_90")
+    for task in range(tasks.get_suite(suite).num_tasks)
+]
+
+
+@pytest.mark.all_tasks
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize(("suite", "task_id"), ALL)
+def test_native_engine_equals_libero_on_every_task(suite: str, task_id: int, cache: Path) -> None:
+    with upstream_world(suite, task_id) as world, native_engine(suite) as engine:
+        compare_episode(world, engine, task_id, task_id % 50, mixed_actions(60, seed=task_id))
+    shutil.rmtree(cache / "bundles")  # 130 of them would fill a disk
+
+
+@pytest.mark.usefixtures("turning_stove")
+def test_a_burning_stove_and_success_inside_a_chunk_equal_libero() -> None:
+    actions = 0.2 * mixed_actions(10, seed=3)
+    with upstream_world(SUITE, TASK_ID) as world, native_engine(SUITE, num_rows=2) as engine:
+        for init_state_id, success_step in enumerate(SUCCESS_STEPS):
+            successes = compare_episode(world, engine, TASK_ID, init_state_id, actions)
+            assert (successes > 0) == (success_step is not None)
+        check_rows_are_independent(world, engine)
+        check_max_steps_cuts_a_chunk(engine)
+        check_divergence_ends_a_row_alone(engine)
+        check_a_wrong_initial_state_is_refused(engine)
+        check_threads_do_not_matter(engine)
+
+
+def check_rows_are_independent(world: object, engine: object) -> None:
+    """One row's burner is on, the other's is off; only the rows asked for move."""
+    engine.reset([0, 1], [TASK_ID] * 2, [0, 2])
+    engine.step([0], np.zeros((1, 8, 7)), [8])
+    engine.step([0], np.zeros((1, 4, 7)), [8])
+    untouched = {key: value[1].copy() for key, value in engine.observations.items()}
+    world.reset(0)
+    world.step(np.zeros((8, 7)), 8)
+    world.step(np.zeros((4, 7)), 8)
+    for key, value in world.observation.items():
+        np.testing.assert_array_equal(engine.observations[key][0], value, err_msg=key)
+    world.reset(2)
+    assert_same_state(engine.state(1), world.state(), "the other row's steps")
+    for key, value in world.observation.items():
+        np.testing.assert_array_equal(untouched[key], value, err_msg=key)
+
+
+def check_max_steps_cuts_a_chunk(engine: object) -> None:
+    engine.reset([0, 1], [TASK_ID] * 2, [2, 2])
+    before = engine.state(0).time
+    result = engine.step([0, 1], np.zeros((2, 8, 7)), [3, 8])
+    assert result.executed_steps.tolist() == [3, 8]
+    assert engine.state(0).time - before == pytest.approx(3 / 20)
+
+
+def check_divergence_ends_a_row_alone(engine: object) -> None:
+    engine.reset([0, 1], [TASK_ID] * 2, [2, 2])
+    sound = engine.state(1)
+    seen = engine.observations["agentview_image"][0].copy()
+    engine._rows[0][1]._data.qvel[:] = 1e11
+    result = engine.step([0, 1], np.zeros((2, 8, 7)), [8, 8])
+    assert result.executed_steps.tolist() == [1, 8]
+    assert not result.success.any()
+    assert "diverged" in result.failure[0]
+    assert result.failure[1] is None
+    np.testing.assert_array_equal(engine.observations["agentview_image"][0], seen)
+    engine._rows[1][1]._data.qpos[:] = np.nan
+    assert "diverged" in engine.step([1], np.zeros((1, 8, 7)), [8]).failure[0]
+    engine.reset([0, 1], [TASK_ID] * 2, [2, 2])
+    for row in (0, 1):
+        assert_same_state(engine.state(row), sound, "a reset after divergence")
+    assert engine.step([0, 1], np.zeros((2, 2, 7)), [8, 8]).failure == [None, None]
+
+
+def check_a_wrong_initial_state_is_refused(engine: object) -> None:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(tasks, "init_states", lambda suite, task_id: np.zeros((50, 500)))
+        with pytest.raises(ValueError, match=r"init_state: expected 1 \+ 41 \+ 37 numbers .* got 500"):
+            engine.reset([0], [TASK_ID], [0])
+
+
+def check_threads_do_not_matter(engine: object) -> None:
+    """Eight rows on one thread and on three do what two rows on two do."""
+    actions = mixed_actions(16, seed=9)
+    engine.reset([0, 1], [TASK_ID] * 2, [2, 2])
+    engine.step([0, 1], np.stack([actions] * 2), [16, 16])
+    for num_workers in (1, 3):
+        with native_engine(SUITE, num_rows=8, num_workers=num_workers, cameras=()) as other:
+            other.reset(range(8), [TASK_ID] * 8, [2] * 8)
+            other.step(range(8), np.stack([actions] * 8), [16] * 8)
+            for row in range(8):
+                assert_same_state(other.state(row), engine.state(0), f"{num_workers} threads, row {row}")
+
+
+@pytest.mark.usefixtures("turning_stove")
+def test_vector_env_gives_the_same_episodes_on_both_engines(stove_engine: Callable) -> None:
+    settings = {**STOVE, "max_steps": 8, "chunk_steps": 2, "seed": 4, "autoreset_mode": "next_step"}
+    both = [TTRLVectorEnv(**settings, engine=engine) for engine in ("native", stove_engine)]
+    outputs = [envs.reset() for envs in both]
+    actions = 0.3 * mixed_actions(60, seed=5).reshape(10, 3, 2, 7).clip(-1, 1)
+    ended = 0
+    for step in range(11):
+        for native, upstream in zip(*outputs, strict=True):
+            np.testing.assert_equal(native, upstream)
+        if step < 10:
+            outputs = [envs.step(actions[step]) for envs in both]
+            ended += int(outputs[0][2].sum())
+    assert ended >= 2  # so that success, its reward and autoreset were covered
+    for envs in both:
+        envs.close()
+
+
+@pytest.mark.usefixtures("turning_stove")
+def test_a_fatal_error_of_mujoco_becomes_an_exception() -> None:
+    import mujoco
+
+    library = ctypes.CDLL(mujoco._functions.__file__)
+    with native_engine(SUITE, num_rows=2, num_workers=2, cameras=()) as engine:
+        engine.reset([0, 1], [TASK_ID] * 2, [0, 1])
+        with pytest.raises(EnvironmentDiedError, match=r"MuJoCo reported a fatal error.*: arena is full"):
+            engine._run([lambda thread: library.mju_error(b"arena is %s", b"full")])
+        with pytest.raises(RuntimeError, match="the engine is closed"):
+            engine.reset([0], [TASK_ID], [0])
+
+
+@pytest.mark.usefixtures("turning_stove")
+def test_an_engine_refuses_to_work_in_a_forked_process() -> None:
+    with native_engine(SUITE, cameras=()) as engine:
+        engine.reset([0], [TASK_ID], [0])
+        child = os.fork()
+        if child == 0:
+            try:
+                engine.reset([0], [TASK_ID], [0])
+            except RuntimeError as error:
+                os._exit(0 if "forked" in str(error) else 1)
+            os._exit(2)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_opening_a_cached_task_is_light_and_exits_quietly(cache: Path, tmp_path: Path) -> None:
+    script = f"""
+import sys
+from ttrl_env.simulation import EngineConfig
+from ttrl_env.engine import NativeEngine
+engine = NativeEngine(EngineConfig(suite={SUITE!r}, num_rows=1, image_size=64))
+engine.reset([0], [{TASK_ID}], [0])
+engine._rows[0][1]._data.qvel[:] = 1e11
+import numpy as np
+assert engine.step([0], np.zeros((1, 1, 7)), [1]).failure[0]
+print([name for name in ("robosuite", "torch", "libero.libero.envs") if name in sys.modules])
+"""
+    with upstream_world(SUITE, TASK_ID):  # make sure that it is cached
+        pass
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[]\n", "")
+    assert list(tmp_path.iterdir()) == []  # MuJoCo's log of warnings, for one

@@ -1,0 +1,193 @@
+"""The native engine: replicas of compiled tasks in threads of this process.
+
+Rows of the same task share one compiled model; each has its own simulation state. Worker threads
+execute whole chunks of actions without Python's lock and draw only the images that are returned.
+Resetting restores arrays: an initial state is settled and drawn once, however many rows start from it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import weakref
+from collections import OrderedDict
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ttrl_env import opengl, shared_arrays, tasks
+from ttrl_env.errors import EnvironmentDiedError
+from ttrl_env.simulation import ChunkResult, EngineConfig, SimState
+
+opengl.choose_backend()  # must come before MuJoCo is imported
+
+from ttrl_env.bundle import TaskBundle, load_bundle  # noqa: E402
+from ttrl_env.rendering import RenderThread  # noqa: E402
+from ttrl_env.replica import Replica, Snapshot  # noqa: E402
+from ttrl_env.threads import Job, ThreadPool  # noqa: E402
+
+REMEMBERED_STARTS = 64
+"""How many settled initial states are kept, pictures included: a fraction of a megabyte each."""
+
+
+class _Start(NamedTuple):
+    """A settled initial state and its first images, by camera."""
+
+    snapshot: Snapshot
+    images: dict[str, NDArray[np.uint8]]
+
+
+class NativeEngine:
+    """Implements :class:`ttrl_env.simulation.SimulationEngine` with LIBERO's arithmetic and pixels.
+
+    ``config.num_workers`` threads (``None``: one a core, at most one a row) share the rows. A task is
+    compiled through LIBERO the first time it is ever played on a machine (seconds) and opened from the
+    cache from then on.
+
+    Usable only in the process that made it: threads and OpenGL contexts do not survive a fork.
+    """
+
+    def __init__(self, config: EngineConfig) -> None:
+        """Start the threads; tasks are opened when rows are first reset to them."""
+        tasks.require_libero()
+        opengl.require_gl()
+        self.config = config
+        self.observations = shared_arrays.allocate(config)
+        self._pid = os.getpid()
+        self._bundles: dict[int, TaskBundle] = {}
+        self._rows: dict[int, tuple[int, Replica]] = {}
+        self._starts: OrderedDict[tuple[int, bytes], _Start] = OrderedDict()
+        num_threads = config.num_workers or os.cpu_count() or 1
+        self._pool: ThreadPool | None = ThreadPool(min(num_threads, config.num_rows), config.image_size)
+        _OPEN.add(self)
+
+    def reset(self, rows: Sequence[int], task_ids: Sequence[int], init_state_ids: Sequence[int]) -> None:
+        """See :meth:`ttrl_env.simulation.SimulationEngine.reset`."""
+        starts: dict[tuple[int, int], list[int]] = {}
+        for row, task_id, init_state_id in zip(rows, task_ids, init_state_ids, strict=True):
+            starts.setdefault((task_id, init_state_id), []).append(row)
+        for task_id in sorted({task_id for task_id, _ in starts} - self._bundles.keys()):
+            task = tasks.get_task(self.config.suite, task_id)
+            self._bundles[task_id] = load_bundle(task, self.config.fixture_seed)
+        self._run(
+            [
+                partial(self._begin, rows=mine, task_id=task_id, init_state_id=init_state_id)
+                for (task_id, init_state_id), mine in starts.items()
+            ]
+        )
+        _close_at_exit()
+
+    def step(
+        self, rows: Sequence[int], actions: NDArray[np.float64], max_steps: Sequence[int]
+    ) -> ChunkResult:
+        """See :meth:`ttrl_env.simulation.SimulationEngine.step`."""
+        answers = self._run(
+            [
+                partial(self._advance, row=row, actions=chunk[:limit])
+                for row, chunk, limit in zip(rows, actions, max_steps, strict=True)
+            ]
+        )
+        return ChunkResult(
+            executed_steps=np.array([answer[0] for answer in answers], dtype=np.int64),
+            success=np.array([answer[1] for answer in answers], dtype=np.bool_),
+            failure=[answer[2] for answer in answers],
+        )
+
+    def state(self, row: int) -> SimState:
+        """See :meth:`ttrl_env.simulation.SimulationEngine.state`."""
+        return self._rows[row][1].state()
+
+    def close(self) -> None:
+        """End the threads and free simulations and OpenGL contexts; safe to call twice."""
+        pool, self._pool = self._pool, None
+        if pool is not None and os.getpid() == self._pid:
+            pool.close()
+        self._rows.clear()
+        self._bundles.clear()
+        self._starts.clear()
+        _OPEN.discard(self)
+
+    def _begin(self, thread: RenderThread, rows: Sequence[int], task_id: int, init_state_id: int) -> None:
+        """Put rows of one task at one settled initial state."""
+        init_state = tasks.init_states(self.config.suite, task_id)[init_state_id]
+        key = (task_id, init_state.tobytes())
+        start = self._starts.get(key)
+        if start is None:
+            start = self._settle(thread, self._replica(rows[0], task_id), init_state)
+            self._starts[key] = start
+            while len(self._starts) > REMEMBERED_STARTS:
+                self._starts.popitem(last=False)
+        for row in rows:
+            replica = self._replica(row, task_id)
+            replica.restore(start.snapshot)
+            self._publish_proprioception(row, replica)
+            for name, image in start.images.items():
+                self.observations[name][row] = image
+
+    def _settle(self, thread: RenderThread, replica: Replica, init_state: NDArray[np.float64]) -> _Start:
+        replica.reset(init_state, self.config.settle_steps)
+        size = self.config.image_size
+        images = {f"{camera}_image": np.empty((size, size, 3), np.uint8) for camera in self.config.cameras}
+        for camera in self.config.cameras:
+            thread.draw(replica.bundle, replica.sample, camera, images[f"{camera}_image"])
+        return _Start(replica.snapshot(), images)
+
+    def _advance(
+        self, thread: RenderThread, row: int, actions: NDArray[np.float64]
+    ) -> tuple[int, bool, str | None]:
+        """Execute a chunk on a row and publish what it then sees; a diverged one sees nothing new."""
+        replica = self._rows[row][1]
+        executed, success, failure = replica.step(np.ascontiguousarray(actions))
+        if failure is None:
+            self._publish_proprioception(row, replica)
+            for camera in self.config.cameras:
+                image = self.observations[f"{camera}_image"][row]
+                thread.draw(replica.bundle, replica.sample, camera, image)
+        return executed, success, failure
+
+    def _replica(self, row: int, task_id: int) -> Replica:
+        """The row's simulation, made anew if it last played another task."""
+        if row not in self._rows or self._rows[row][0] != task_id:
+            self._rows[row] = (task_id, Replica(self._bundles[task_id]))
+        return self._rows[row][1]
+
+    def _publish_proprioception(self, row: int, replica: Replica) -> None:
+        self.observations["robot0_eef_pos"][row] = replica.sample.eef_pos
+        self.observations["robot0_eef_quat"][row] = replica.sample.eef_quat
+        self.observations["robot0_gripper_qpos"][row] = replica.sample.gripper_qpos
+
+    def _run(self, jobs: Sequence[Job]) -> list[Any]:
+        """Run jobs in the threads and return their results in order; the first error is raised."""
+        if self._pool is None:
+            raise RuntimeError("the engine is closed (a fatal error closes it too); make a new environment")
+        if os.getpid() != self._pid:
+            raise RuntimeError(
+                "the environment was made before this process was forked, and its threads are not here; "
+                "make it in the process that uses it"
+            )
+        try:
+            return self._pool.run(jobs)
+        except EnvironmentDiedError:  # a thread is lost, and with it the rows it held
+            self.close()
+            raise
+
+
+_OPEN: weakref.WeakSet[NativeEngine] = weakref.WeakSet()
+
+
+def _close_at_exit() -> None:
+    """Free OpenGL contexts at exit, while EGL is still up.
+
+    MuJoCo registers EGL's end when the first context is made. What is registered last runs first, so
+    this is registered anew at every reset.
+    """
+    atexit.unregister(_close_all)
+    atexit.register(_close_all)
+
+
+def _close_all() -> None:
+    for engine in list(_OPEN):
+        engine.close()

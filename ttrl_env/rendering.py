@@ -1,0 +1,113 @@
+"""Off-screen cameras: one OpenGL context a render thread, shared by all replicas of all tasks.
+
+A picture is drawn from a :class:`~ttrl_env.control_step.Sample`, the geometry of the moment at which
+LIBERO would have drawn it, so it need not be drawn unless somebody looks. Scene options and buffers
+are robosuite's, and the pixels LIBERO's.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ttrl_env import opengl
+
+opengl.choose_backend()  # must come before MuJoCo is imported
+
+import mujoco  # type: ignore[import-untyped]  # noqa: E402
+
+from ttrl_env.bundle import TaskBundle  # noqa: E402
+from ttrl_env.control_step import DRAWN, Sample  # noqa: E402
+
+_MAX_GEOMS = 1000
+"""Most geoms that a scene draws; robosuite's number."""
+
+_COLLISION_GEOMS, _VISUAL_GEOMS = 0, 1
+"""Groups of geoms; only the visual ones are drawn."""
+
+
+class RenderThread:
+    """The OpenGL context of one thread, and what it has uploaded of each task.
+
+    Every method must be called by the same thread: OpenGL contexts belong to threads. Not the main
+    one, where other libraries expect their own context to stay current.
+    """
+
+    def __init__(self, image_size: int) -> None:
+        """The context is made when the first picture is drawn."""
+        self._image_size = image_size
+        self._gl: Any = None
+        self._renderers: dict[TaskBundle, _TaskRenderer] = {}
+
+    def draw(self, bundle: TaskBundle, sample: Sample, camera: str, out: NDArray[np.uint8]) -> None:
+        """Draw a task's camera into ``out`` ``[image_size, image_size, 3]``, bottom row first."""
+        if self._gl is None:
+            self._gl = _gl_context(self._image_size)
+            self._gl.make_current()
+        if bundle not in self._renderers:
+            self._renderers[bundle] = _TaskRenderer(bundle, self._image_size)
+        self._renderers[bundle].draw(sample, camera, out)
+
+    def close(self) -> None:
+        """Free the context and everything uploaded; safe to call twice."""
+        for renderer in self._renderers.values():
+            renderer.close()
+        self._renderers.clear()
+        if self._gl is not None:
+            self._gl.free()
+            self._gl = None
+
+
+class _TaskRenderer:
+    """One task's meshes and textures in one OpenGL context, which must be current."""
+
+    def __init__(self, bundle: TaskBundle, image_size: int) -> None:
+        self._bundle = bundle
+        self._viewport = mujoco.MjrRect(0, 0, image_size, image_size)
+        self._scene = mujoco.MjvScene(bundle.model, maxgeom=_MAX_GEOMS)
+        self._option = mujoco.MjvOption()
+        self._option.geomgroup[_COLLISION_GEOMS] = 0
+        self._option.geomgroup[_VISUAL_GEOMS] = 1
+        self._perturbation = mujoco.MjvPerturb()
+        self._camera = mujoco.MjvCamera()
+        self._camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
+        self._data = mujoco.MjData(bundle.model)
+        with bundle.drawing:
+            buffer = bundle.model.vis.global_
+            buffer.offwidth = buffer.offheight = image_size  # clearing a larger one costs time
+            self._context = mujoco.MjrContext(bundle.model, mujoco.mjtFontScale.mjFONTSCALE_150)
+        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
+
+    def draw(self, sample: Sample, camera: str, out: NDArray[np.uint8]) -> None:
+        model, data = self._bundle.model, self._data
+        for name in DRAWN:
+            getattr(data, name)[:] = getattr(sample, name)
+        self._camera.fixedcamid = model.camera(camera).id
+        with self._bundle.drawing:  # a burner's colour is part of the model, and the model is shared
+            model.site_rgba[self._bundle.arrays.burners.sites, 3] = sample.burner_alpha
+            mujoco.mjv_updateScene(
+                model,
+                data,
+                self._option,
+                self._perturbation,
+                self._camera,
+                mujoco.mjtCatBit.mjCAT_ALL,
+                self._scene,
+            )
+        mujoco.mjr_render(self._viewport, self._scene, self._context)
+        mujoco.mjr_readPixels(out, None, self._viewport, self._context)
+
+    def close(self) -> None:
+        self._context.free()
+
+
+def _gl_context(size: int) -> Any:
+    """An off-screen context of the backend in force, also where MuJoCo was imported before it was chosen."""
+    opengl.require_gl()
+    backend = opengl.choose_backend()
+    if backend in ("egl", "osmesa"):
+        return importlib.import_module(f"mujoco.{backend}").GLContext(size, size)
+    return mujoco.GLContext(size, size)
