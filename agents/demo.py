@@ -50,7 +50,6 @@ MAX_STEPS = 48
 NUM_GROUPS = 4
 """Groups a rollout: one group's eight episodes alone make an update too noisy (docs/findings)."""
 
-ENGINE = "native"
 VIDEO_STATE = 45
 """A held-out initial state."""
 
@@ -130,7 +129,6 @@ def _configuration(output: Path, iterations: int, n_samples: int, seed: int) -> 
             f"env.max_steps={MAX_STEPS}",
             f"env.n_samples={n_samples}",
             f"env.num_groups={NUM_GROUPS}",
-            f"env.engine={ENGINE}",
             f"policy.path='{output / WARM_START}'",
             f"output_dir='{output}'",
             "resume=auto",
@@ -151,7 +149,7 @@ def _warm_start(folder: Path, seed: int, display: Display) -> TinyVLA:
         return load_policy(folder)
     with display.bar("recording demonstrations", NUM_DEMONSTRATIONS) as progress:
         demonstrations = record_demonstrations(
-            SUITE, TASK_ID, num_episodes=NUM_DEMONSTRATIONS, seed=seed, engine=ENGINE, progress=progress
+            SUITE, TASK_ID, num_episodes=NUM_DEMONSTRATIONS, seed=seed, progress=progress
         )
     torch.manual_seed(seed)
     policy = TinyVLA(TinyVLAConfig())
@@ -176,7 +174,6 @@ def _episodes(policies: list[TinyVLA]) -> list[NDArray[np.uint8]]:
         max_steps=MAX_STEPS,
         init_states="all",
         autoreset_mode="disabled",
-        engine=ENGINE,
     )
     try:
         return record_episodes(env, policies, VIDEO_STATE)
