@@ -21,10 +21,10 @@ class EnvConfig:
     """Horizon in policy steps (SimpleVLA-RL: actor_rollout_ref.model.max_steps); null: the suite's."""
     image_size: int = 128
     """Height and width of the rendered images, pixels."""
-    engine: str = "upstream"
-    """Simulation engine: "upstream" runs unmodified LIBERO environments in worker processes."""
+    engine: str = "native"
+    """"native": replicas in threads, bit for bit LIBERO's. "upstream": LIBERO itself in worker processes."""
     num_workers: int | None = None
-    """Worker processes; null: one a core."""
+    """Threads (native) or worker processes (upstream); null: one a core."""
     fixture_seed: int = 0
     """Seed of the fixtures' poses; 0 is the published protocol."""
 

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import torch
 import transformers
 from numpy.typing import NDArray
@@ -37,21 +36,25 @@ from ttrl_env.agents.progress import Display
 from ttrl_env.agents.train import train
 from ttrl_env.agents.videos import record_episodes, write_video
 from ttrl_env.errors import TTRLError
-from ttrl_env.temperatures import BASE_TEMPERATURE
+from ttrl_env.temperatures import BASE_TEMPERATURE, temperature_ladder
 from ttrl_env.vector_env import TTRLVectorEnv
 
 SUITE, TASK_ID = "libero_90", 0
 """Close the top drawer of the cabinet: the scripted expert needs 28 steps, so episodes are short."""
 
-NUM_DEMONSTRATIONS = 4
+NUM_DEMONSTRATIONS = 1
 CLONING_STEPS = 120
 """Enough to succeed now and then, too little to be good at it."""
 
-MAX_STEPS = 80
+MAX_STEPS = 48
+NUM_GROUPS = 4
+"""Groups a rollout: one group's eight episodes alone make an update too noisy (docs/findings)."""
+
 VIDEO_STATE = 45
 """A held-out initial state."""
 
-_BYTES_PER_REPLICA = 1.5e9
+WARM_START, WARM_START_DRAFT = "warm_start", ".warm_start_draft"
+"""Folders of the cloned policy: written under the second name, renamed when whole."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -59,12 +62,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m ttrl_env.agents.demo", description=__doc__)
     parser.add_argument("--output", type=Path, default=Path("runs/demo"), help="folder it writes to")
     parser.add_argument("--iterations", type=int, default=30, help="default %(default)s")
-    parser.add_argument("--n-samples", type=int, help="replicas (default: 8, or 4 if memory is short)")
+    parser.add_argument("--n-samples", type=int, default=8, help="replicas a group (default %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="default %(default)s")
     options = parser.parse_args(arguments)
     transformers.logging.disable_progress_bar()  # the terminal shows the demo's own
     try:
-        _run(options.output, options.iterations, options.n_samples or _replicas_that_fit(), options.seed)
+        _run(options.output, options.iterations, options.n_samples, options.seed)
     except TTRLError as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
@@ -81,14 +84,13 @@ def _run(output: Path, iterations: int, n_samples: int, seed: int) -> None:
     config = _configuration(output, iterations, n_samples, seed)
     task = tasks.get_task(SUITE, TASK_ID)
     display.say(f"Task: {task.instruction!r} ({SUITE} task {TASK_ID}), horizon {MAX_STEPS} steps of 50 ms")
+    display.say(f"1. Warm start: a TinyVLA imitates {NUM_DEMONSTRATIONS} demonstration of a scripted expert")
+    warm_start = _warm_start(output / WARM_START, seed, display)
+    ladder = temperature_ladder(n_samples, config.base_temperature, config.temperature_range)
     display.say(
-        f"1. Warm start: a scripted expert shows the task {NUM_DEMONSTRATIONS} times, a TinyVLA imitates it"
-    )
-    warm_start = _warm_start(output / "warm_start", seed, display)
-    display.say(
-        f"2. Test-time RL: {n_samples} replicas from one initial state, temperatures "
-        f"{config.base_temperature:g} to {config.base_temperature + config.temperature_range:g}, "
-        f"reward 1 / (1 + steps / {MAX_STEPS}) on success; building {n_samples} simulations first"
+        f"2. Test-time RL: {NUM_GROUPS} initial states a rollout, {n_samples} replicas of each at "
+        f"temperatures {ladder[0]:.2g} to {ladder[-1]:.2g}, "
+        f"reward 1 / (1 + steps / {MAX_STEPS}) on success"
     )
     checkpoint = train(config, display)
     if len(read_records(output, METRICS_FILE)) < iterations:
@@ -106,16 +108,13 @@ def _run(output: Path, iterations: int, n_samples: int, seed: int) -> None:
         display.say(f"{name + ':':<11} {path}")
 
 
-def _replicas_that_fit() -> int:
-    return 8 if psutil.virtual_memory().available > 9 * _BYTES_PER_REPLICA else 4
-
-
 def _start_afresh_if_complete(output: Path, display: Display) -> None:
     """Continue an unfinished demo in ``output``; replace a finished one."""
-    if (output / "report.json").is_file():
+    names = {path.name for path in output.iterdir()} if output.is_dir() else set()
+    if {"report.json", WARM_START} <= names:
         display.say(f"{output} holds a finished demo, which is replaced")
         shutil.rmtree(output)
-    elif output.exists() and any(output.iterdir()) and not (output / "warm_start").is_dir():
+    elif names - {WARM_START_DRAFT} and WARM_START not in names:
         raise TTRLError(f"--output: {output} holds something else than a demo; choose another folder")
 
 
@@ -129,14 +128,15 @@ def _configuration(output: Path, iterations: int, n_samples: int, seed: int) -> 
             f"env.task_ids=[{TASK_ID}]",
             f"env.max_steps={MAX_STEPS}",
             f"env.n_samples={n_samples}",
-            f"policy.path='{output / 'warm_start'}'",
+            f"env.num_groups={NUM_GROUPS}",
+            f"policy.path='{output / WARM_START}'",
             f"output_dir='{output}'",
             "resume=auto",
             f"iterations={iterations}",
             f"seed={seed}",
             f"eval.temperature={BASE_TEMPERATURE}",
             "eval.repeats=3",
-            "eval.every=15",
+            "eval.every=10",
             "checkpoint_every=1",
             "ppo.epochs=4",
         ],
@@ -159,7 +159,7 @@ def _warm_start(folder: Path, seed: int, display: Display) -> TinyVLA:
         f"   {demonstrations.num_steps} demonstrated steps; "
         f"token loss {losses[0]:.2f} -> {losses[-1]:.2f} nats"
     )
-    draft = folder.with_name(".warm_start_draft")
+    draft = folder.with_name(WARM_START_DRAFT)
     policy.save_pretrained(draft)
     draft.rename(folder)
     return policy

@@ -120,7 +120,7 @@ def record_demonstrations(
     seed: int = 0,
     max_steps: int = 150,
     num_workers: int = 2,
-    engine: EngineChoice = "upstream",
+    engine: EngineChoice = "native",
     expert: Expert | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Demonstrations:

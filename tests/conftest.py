@@ -1,13 +1,18 @@
-"""Shared by all tests: the import path of test helpers, OpenGL, and one real LIBERO for many tests."""
+"""Shared by all tests: import path, OpenGL, Triton's interpreter, and one real LIBERO for many tests."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
+
+if not torch.cuda.is_available():  # before any test, or a library it uses, imports Triton
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # helpers are imported as tests.<folder>.<module>
 

@@ -18,8 +18,8 @@ class LiberoEnv(gym.Env):
     """A LIBERO task with the observations, rewards and infos of :class:`ttrl_env.vector_env.TTRLVectorEnv`.
 
     The observation dictionary is shown in :mod:`ttrl_env.vector_env`; arrays have no row axis here,
-    and infos are plain values: ``success`` (also as ``is_success``), ``finish_step``, ``temperature``,
-    ``group``, ``task_id``, ``init_state_id``, ``episode_index`` and ``failure``.
+    and infos are plain values: ``success``, ``finish_step``, ``temperature``, ``group``, ``task_id``,
+    ``init_state_id``, ``episode_index`` and ``failure``.
 
     The simulation runs in a worker process of its own, so that neither its OpenGL context nor its use
     of NumPy's global random generator touches the caller's; ``num_workers=0`` keeps it in this process.
@@ -117,5 +117,4 @@ def _row(observations: dict[str, NDArray]) -> dict[str, NDArray]:
 def _info(infos: dict[str, Any]) -> dict[str, Any]:
     """Row 0's infos as plain Python values, without Gymnasium's ``_key`` masks."""
     row = {key: values[0] for key, values in infos.items() if not key.startswith("_")}
-    row["is_success"] = row["success"]  # the name from which Stable-Baselines3 logs a success rate
     return {key: value.item() if isinstance(value, np.generic) else value for key, value in row.items()}

@@ -18,6 +18,7 @@ import atexit
 import contextlib
 import gc
 import io
+import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -29,6 +30,8 @@ from ttrl_env.shared_arrays import PROPRIOCEPTION
 from ttrl_env.simulation import SETTLE_ACTION, EngineConfig, SimState
 
 opengl.choose_backend()  # must come before MuJoCo and robosuite are imported
+# robosuite recommends a private macro file at import; LIBERO needs none
+logging.getLogger("robosuite_logs").setLevel(logging.ERROR)
 
 import mujoco  # type: ignore[import-untyped]  # noqa: E402
 from libero.libero.envs import OffScreenRenderEnv  # noqa: E402

@@ -6,14 +6,16 @@ import argparse
 import os
 import platform
 from collections.abc import Callable, Sequence
+from typing import get_args
 
+import numpy as np
 import psutil
 from rich.console import Console
 
 from ttrl_env import opengl, tasks
 from ttrl_env.agents.checkpoints import installed_versions
 from ttrl_env.errors import TTRLError
-from ttrl_env.simulation import EngineConfig
+from ttrl_env.simulation import EngineConfig, EngineName
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -37,7 +39,7 @@ def _machine() -> str:
     fits = int(memory.available / 1.5e9)
     return (
         f"{platform.platform()}, Python {platform.python_version()}, {os.cpu_count()} cores, "
-        f"{memory.available / 1e9:.0f} GB of memory free (room for about {fits} upstream simulations)"
+        f"{memory.available / 1e9:.0f} GB of memory free (about {fits} simulations of engine=upstream)"
     )
 
 
@@ -66,21 +68,26 @@ def _assets() -> str:
 
 
 def _simulation() -> str:
-    """Build one real environment and look at an image."""
+    """Build a real environment with each engine and compare their images."""
     import time
 
     from ttrl_env.engines import make_engine
 
-    started = time.perf_counter()
-    engine = make_engine("upstream", EngineConfig(suite="libero_spatial", num_rows=1, image_size=128))
-    try:
-        engine.reset([0], [0], [0])
-        image = engine.observations["agentview_image"][0]
-    finally:
-        engine.close()
-    if image.std() < 1:
+    images, seconds = [], []
+    for name in get_args(EngineName):
+        started = time.perf_counter()
+        engine = make_engine(name, EngineConfig(suite="libero_spatial", num_rows=1, image_size=128))
+        try:
+            engine.reset([0], [0], [0])
+            images.append(engine.observations["agentview_image"][0].copy())
+        finally:
+            engine.close()
+        seconds.append(f"{name} {time.perf_counter() - started:.1f} s")
+    if images[0].std() < 1:
         raise RuntimeError("the rendered image is blank: the OpenGL driver does not work")
-    return f"one environment built, reset and rendered in {time.perf_counter() - started:.1f} s"
+    if not np.array_equal(*images):
+        raise RuntimeError("the engines' images differ: use engine=upstream and report it, please")
+    return f"both engines built, reset and rendered the same image ({', '.join(seconds)})"
 
 
 _CHECKS: dict[str, Callable[[], str]] = {

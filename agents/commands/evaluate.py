@@ -17,6 +17,7 @@ from ttrl_env.agents.configs import EnvConfig, EvaluateConfig
 from ttrl_env.agents.evaluation import Evaluation
 from ttrl_env.agents.progress import Display
 from ttrl_env.errors import ConfigError
+from ttrl_env.simulation import EngineName
 from ttrl_env.tasks import Split, get_task
 
 
@@ -66,6 +67,7 @@ def _evaluate(config: EvaluateConfig) -> Evaluation:
         image_size=config.env.image_size,
         init_states="all",
         autoreset_mode="disabled",
+        engine=cast(EngineName, config.env.engine),
         num_workers=config.env.num_workers,
         fixture_seed=config.env.fixture_seed,
     )

@@ -76,5 +76,5 @@ def test_doctor_finds_this_machine_healthy() -> None:
     command = [sys.executable, "-m", "ttrl_env.agents.cli", "doctor"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "simulation: one environment built, reset and rendered" in done.stdout
+    assert "simulation: both engines built, reset and rendered the same image" in done.stdout
     assert "FAILED" not in done.stdout

@@ -1,12 +1,10 @@
 """Runs each sampling test over every path: reference, CPU and Triton.
 
-Without a GPU, Triton's interpreter runs the kernels on CPU tensors; it has to be asked for before the kernels
-are imported.
+Without a GPU, Triton's interpreter runs the kernels on CPU tensors (``tests/conftest.py`` asks for it).
 """
 
 from __future__ import annotations
 
-import os
 import warnings
 
 import pytest
@@ -16,8 +14,6 @@ from ttrl_env.kernels import SampledTokens, sample_tokens
 from ttrl_env.kernels.sampling_reference import sample_tokens_reference
 
 HAS_GPU = torch.cuda.is_available()
-if not HAS_GPU:
-    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 
 @pytest.fixture(params=["reference", "cpu", "triton"])

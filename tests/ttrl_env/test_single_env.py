@@ -68,7 +68,6 @@ def test_infos_are_plain_values() -> None:
     _, info = env.reset(seed=0, options={"init_state_id": 17})
     assert info == {
         "success": False,
-        "is_success": False,
         "finish_step": 0,
         "init_state_id": 17,
         "episode_index": 0,
@@ -81,7 +80,7 @@ def test_infos_are_plain_values() -> None:
     _, reward, terminated, truncated, info = env.step(env.action_space.sample())
     assert (type(reward), type(terminated), type(truncated)) == (float, bool, bool)
     assert (reward, terminated, truncated) == (1 / (1 + 2 / 10), True, False)
-    assert info["success"] is info["is_success"] is True
+    assert info["success"] is True
     assert info["finish_step"] == 2
 
 
