@@ -260,7 +260,10 @@ engine.reset([0], [{TASK_ID}], [0])
 engine._rows[0][1]._data.qvel[:] = 1e11
 import numpy as np
 assert engine.step([0], np.zeros((1, 1, 7)), [1]).failure[0]
-print([name for name in ("robosuite", "torch", "libero.libero.envs") if name in sys.modules])
+print([name for name in ("robosuite", "torch", "triton", "libero.libero.envs") if name in sys.modules])
+import importlib.util
+if importlib.util.find_spec("triton"):
+    import triton._C.libtriton  # its LLVM and Mesa's do not get on in any order
 """
     with upstream_world(SUITE, TASK_ID):  # make sure that it is cached
         pass
