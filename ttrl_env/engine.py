@@ -10,7 +10,7 @@ from __future__ import annotations
 import atexit
 import os
 import weakref
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -31,6 +31,10 @@ from ttrl_env.threads import Job, ThreadPool  # noqa: E402
 
 REMEMBERED_STARTS = 64
 """How many settled initial states are kept, pictures included: a fraction of a megabyte each."""
+
+
+IDLE_TASKS = 2
+"""How many tasks are kept open although no row plays them: half a gigabyte each, a second to open."""
 
 
 class _Start(NamedTuple):
@@ -58,6 +62,7 @@ class NativeEngine:
         self.observations = shared_arrays.allocate(config)
         self._pid = os.getpid()
         self._bundles: dict[int, TaskBundle] = {}
+        self._homes: dict[int, list[int]] = {}
         self._rows: dict[int, tuple[int, Replica]] = {}
         self._starts: OrderedDict[tuple[int, bytes], _Start] = OrderedDict()
         num_threads = config.num_workers or os.cpu_count() or 1
@@ -69,15 +74,15 @@ class NativeEngine:
         starts: dict[tuple[int, int], list[int]] = {}
         for row, task_id, init_state_id in zip(rows, task_ids, init_state_ids, strict=True):
             starts.setdefault((task_id, init_state_id), []).append(row)
-        for task_id in sorted({task_id for task_id, _ in starts} - self._bundles.keys()):
-            task = tasks.get_task(self.config.suite, task_id)
-            self._bundles[task_id] = load_bundle(task, self.config.fixture_seed)
+        self._open_tasks(sorted({task_id for task_id, _ in starts}))
         self._run(
             [
                 partial(self._begin, rows=mine, task_id=task_id, init_state_id=init_state_id)
                 for (task_id, init_state_id), mine in starts.items()
-            ]
+            ],
+            [task_id for task_id, _ in starts],
         )
+        self._close_idle_tasks()
         _close_at_exit()
 
     def step(
@@ -88,7 +93,8 @@ class NativeEngine:
             [
                 partial(self._advance, row=row, actions=chunk[:limit])
                 for row, chunk, limit in zip(rows, actions, max_steps, strict=True)
-            ]
+            ],
+            [self._rows[row][0] for row in rows],
         )
         return ChunkResult(
             executed_steps=np.array([answer[0] for answer in answers], dtype=np.int64),
@@ -107,13 +113,39 @@ class NativeEngine:
             pool.close()
         self._rows.clear()
         self._bundles.clear()
+        self._homes.clear()
         self._starts.clear()
         _OPEN.discard(self)
+
+    def _open_tasks(self, task_ids: Sequence[int]) -> None:
+        """Load what rows are about to play, and give each task the threads that will draw it.
+
+        Every thread that draws a task holds its meshes and textures, half a gigabyte. So many tasks
+        are spread over the threads, and only few tasks are drawn by several.
+        """
+        new = [task_id for task_id in task_ids if task_id not in self._bundles]
+        num_threads = self._pool.num_threads if self._pool else 1
+        num_homes = -(-num_threads // max(len(task_ids), 1))
+        for task_id in new:
+            task = tasks.get_task(self.config.suite, task_id)
+            self._bundles[task_id] = load_bundle(task, self.config.fixture_seed)
+            load = Counter(home for homes in self._homes.values() for home in homes)
+            self._homes[task_id] = sorted(range(num_threads), key=lambda home: load[home])[:num_homes]
+
+    def _close_idle_tasks(self) -> None:
+        """Let go of the tasks that no row plays any more, but for the few last opened."""
+        played = {task_id for task_id, _ in self._rows.values()}
+        idle = [task_id for task_id in self._bundles if task_id not in played]
+        for task_id in idle[: max(len(idle) - IDLE_TASKS, 0)]:
+            del self._bundles[task_id], self._homes[task_id]
+            for key in [key for key in self._starts if key[0] == task_id]:
+                del self._starts[key]
 
     def _begin(self, thread: RenderThread, rows: Sequence[int], task_id: int, init_state_id: int) -> None:
         """Put rows of one task at one settled initial state."""
         init_state = tasks.init_states(self.config.suite, task_id)[init_state_id]
         key = (task_id, init_state.tobytes())
+        thread.keep_only(list(self._bundles.values()))
         start = self._starts.get(key)
         if start is None:
             start = self._settle(thread, self._replica(rows[0], task_id), init_state)
@@ -140,6 +172,7 @@ class NativeEngine:
     ) -> tuple[int, bool, str | None]:
         """Execute a chunk on a row and publish what it then sees; a diverged one sees nothing new."""
         replica = self._rows[row][1]
+        thread.keep_only(list(self._bundles.values()))
         executed, success, failure = replica.step(np.ascontiguousarray(actions))
         if failure is None:
             self._publish_proprioception(row, replica)
@@ -159,8 +192,8 @@ class NativeEngine:
         self.observations["robot0_eef_quat"][row] = replica.sample.eef_quat
         self.observations["robot0_gripper_qpos"][row] = replica.sample.gripper_qpos
 
-    def _run(self, jobs: Sequence[Job]) -> list[Any]:
-        """Run jobs in the threads and return their results in order; the first error is raised."""
+    def _run(self, jobs: Sequence[Job], task_ids: Sequence[int]) -> list[Any]:
+        """Run jobs in the threads of the tasks they are about; the first error is raised."""
         if self._pool is None:
             raise RuntimeError("the engine is closed (a fatal error closes it too); make a new environment")
         if os.getpid() != self._pid:
@@ -169,7 +202,7 @@ class NativeEngine:
                 "make it in the process that uses it"
             )
         try:
-            return self._pool.run(jobs)
+            return self._pool.run(jobs, [self._homes[task_id] for task_id in task_ids])
         except EnvironmentDiedError:  # a thread is lost, and with it the rows it held
             self.close()
             raise

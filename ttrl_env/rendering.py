@@ -8,6 +8,8 @@ are robosuite's, and the pixels LIBERO's.
 from __future__ import annotations
 
 import importlib
+import os
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -50,6 +52,11 @@ class RenderThread:
         if bundle not in self._renderers:
             self._renderers[bundle] = _TaskRenderer(bundle, self._image_size)
         self._renderers[bundle].draw(sample, camera, out)
+
+    def keep_only(self, bundles: Collection[TaskBundle]) -> None:
+        """Free what was uploaded of other tasks: hundreds of megabytes each."""
+        for bundle in [bundle for bundle in self._renderers if bundle not in bundles]:
+            self._renderers.pop(bundle).close()
 
     def close(self) -> None:
         """Free the context and everything uploaded; safe to call twice."""
@@ -104,8 +111,19 @@ class _TaskRenderer:
         self._context.free()
 
 
+_gl_process: int | None = None
+"""The process that made the first OpenGL context."""
+
+
 def _gl_context(size: int) -> Any:
     """An off-screen context of the backend in force, also where MuJoCo was imported before it was chosen."""
+    global _gl_process
+    if _gl_process not in (None, os.getpid()):
+        raise RuntimeError(
+            "this process was forked from one that had already drawn, and OpenGL does not survive that "
+            "(it would hang); start processes with the 'spawn' method, or fork before anything is drawn"
+        )
+    _gl_process = os.getpid()
     opengl.require_gl()
     backend = opengl.choose_backend()
     if backend in ("egl", "osmesa"):

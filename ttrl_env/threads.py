@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import queue
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import Any, NoReturn, TypeAlias
 
 from ttrl_env import libmujoco
@@ -19,89 +19,109 @@ Job: TypeAlias = Callable[[RenderThread], Any]
 
 
 class ThreadPool:
-    """Worker threads, each with an OpenGL context of its own, that share one queue of jobs."""
+    """Worker threads, each with an OpenGL context of its own."""
 
     def __init__(self, num_threads: int, image_size: int) -> None:
         """Start the threads."""
         libmujoco.on_fatal_error(_strand_this_thread)
-        self._jobs: queue.SimpleQueue[tuple[Job, Future] | None] = queue.SimpleQueue()
+        self.num_threads = num_threads
+        self._queued: list[_Entry] = []
+        self._changed = threading.Condition()
+        self._closing = False
         # Daemons, so that a forgotten environment does not keep the interpreter from exiting; they are
         # ended in order at exit all the same.
-        self._threads = [
-            _Worker(target=self._work, args=(image_size,), name=f"ttrl-env-{k}", daemon=True)
-            for k in range(num_threads)
-        ]
+        self._threads = [_Worker(self, index, image_size) for index in range(num_threads)]
         for thread in self._threads:
             thread.start()
 
-    def run(self, jobs: Sequence[Job]) -> list[Any]:
-        """Run jobs and return their results in order; waits for all, then raises the first error."""
-        futures: list[Future] = [Future() for _ in jobs]
-        for job, future in zip(jobs, futures, strict=True):
-            self._jobs.put((job, future))
-        if all(thread.stranded for thread in self._threads):
-            self._refuse_the_rest()
-        for error in [future.exception() for future in futures]:
+    def run(self, jobs: Sequence[Job], threads: Sequence[Collection[int]]) -> list[Any]:
+        """Run jobs and return their results in order; waits for all, then raises the first error.
+
+        Args:
+            jobs: what to do.
+            threads: for each job, the indices of the threads that may do it.
+        """
+        entries = [_Entry(job, allowed, Future()) for job, allowed in zip(jobs, threads, strict=True)]
+        with self._changed:
+            self._queued.extend(entries)
+            self._changed.notify_all()
+        for error in [entry.future.exception() for entry in entries]:
             if error is not None:
                 raise error
-        return [future.result() for future in futures]
+        return [entry.future.result() for entry in entries]
 
     def close(self) -> None:
         """End the threads, once they have done what they were asked."""
-        for _ in self._threads:
-            self._jobs.put(None)
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
         for thread in self._threads:
             if not thread.stranded:
                 thread.join()
 
-    def _work(self, image_size: int) -> None:
-        worker = _this_worker()
-        thread = RenderThread(image_size)
-        while (entry := self._jobs.get()) is not None:
-            job, worker.future = entry
-            worker.pool = self
+    def take(self, index: int) -> _Entry | None:
+        """The next job for a thread, or ``None`` when there will be none any more."""
+        with self._changed:
+            while True:
+                for entry in self._queued:
+                    if index in entry.threads:
+                        self._queued.remove(entry)
+                        return entry
+                if self._closing:
+                    return None
+                self._changed.wait()
+
+    def fail(self, error: BaseException) -> None:
+        """Answer every job that no thread has taken yet with an error."""
+        with self._changed:
+            for entry in self._queued:
+                entry.future.set_exception(error)
+            self._queued.clear()
+
+
+@dataclass(eq=False)
+class _Entry:
+    """A job in the queue."""
+
+    job: Job
+    threads: Collection[int]
+    future: Future
+
+
+class _Worker(threading.Thread):
+    """A thread of a pool."""
+
+    def __init__(self, pool: ThreadPool, index: int, image_size: int) -> None:
+        super().__init__(name=f"ttrl-env-{index}", daemon=True)
+        self.stranded = False
+        """Whether MuJoCo gave up inside it; it then never runs anything again."""
+        self._pool = pool
+        self._index = index
+        self._image_size = image_size
+        self._future: Future = Future()
+
+    def run(self) -> None:
+        drawing = RenderThread(self._image_size)
+        while (entry := self._pool.take(self._index)) is not None:
+            self._future = entry.future
             try:
-                result = job(thread)
-            except BaseException as error:  # noqa: BLE001  raised again by run()
-                worker.future.set_exception(error)
+                result = entry.job(drawing)
+            except BaseException as error:  # noqa: BLE001  raised again by ThreadPool.run()
+                self._future.set_exception(error)
             else:
-                worker.future.set_result(result)
-        thread.close()
+                self._future.set_result(result)
+            del entry  # an idle thread holds on to nothing
+        drawing.close()
 
-    def _refuse_the_rest(self) -> None:
-        """Fail every job that no thread is left to run."""
-        while True:
-            try:
-                entry = self._jobs.get_nowait()
-            except queue.Empty:
-                return
-            if entry is not None:
-                entry[1].set_exception(EnvironmentDiedError("no simulation thread is left"))
-
-    def _strand(self, worker: _Worker, message: str) -> None:
-        worker.stranded = True
+    def strand(self, message: str) -> None:
+        """Tell everybody who waits that MuJoCo has given up here."""
+        self.stranded = True
         error = EnvironmentDiedError(
             f"MuJoCo reported a fatal error, which would have ended the process: {message} "
             f"The environment cannot go on; make a new one."
         )
-        if all(thread.stranded for thread in self._threads):
-            self._refuse_the_rest()
-        worker.future.set_exception(error)
-
-
-class _Worker(threading.Thread):
-    """A thread of a pool, and what it is doing."""
-
-    pool: ThreadPool
-    future: Future
-    stranded = False
-    """Whether MuJoCo gave up inside it; it then never runs anything again."""
-
-
-def _this_worker() -> _Worker:
-    worker = threading.current_thread()
-    assert isinstance(worker, _Worker)
-    return worker
+        self._pool.fail(error)
+        self._future.set_exception(error)
 
 
 def _strand_this_thread(message: str) -> NoReturn:
@@ -116,6 +136,6 @@ def _strand_this_thread(message: str) -> NoReturn:
         sys.stderr.write(f"MuJoCo: {message}\n")
         sys.stderr.flush()
         os._exit(1)
-    worker.pool._strand(worker, message)
+    worker.strand(message)
     while True:
         threading.Event().wait()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 import os
 import shutil
 import subprocess
@@ -22,6 +23,7 @@ from tests.ttrl_env.reference import (
 )
 from tests.ttrl_env.stove import STOVE, SUCCESS_STEPS, SUITE, TASK_ID
 from ttrl_env import tasks
+from ttrl_env.bundle import load_bundle
 from ttrl_env.errors import EnvironmentDiedError
 from ttrl_env.vector_env import TTRLVectorEnv
 
@@ -186,6 +188,36 @@ def test_vector_env_gives_the_same_episodes_on_both_engines(stove_engine: Callab
 
 
 @pytest.mark.usefixtures("turning_stove")
+def test_tasks_share_the_threads_and_are_let_go_when_nobody_plays_them() -> None:
+    """Tasks that look alike: every task of the suite is the stove's."""
+    from ttrl_env import engine as engine_module
+
+    stove = load_bundle(tasks.get_task(SUITE, TASK_ID))
+    states = tasks.init_states(SUITE, TASK_ID)
+    with (
+        pytest.MonkeyPatch.context() as monkeypatch,
+        native_engine(SUITE, num_rows=4, num_workers=2, cameras=("agentview",)) as engine,
+    ):
+        monkeypatch.setattr(engine_module, "load_bundle", lambda task, seed: dataclasses.replace(stove))
+        monkeypatch.setattr(tasks, "init_states", lambda suite, task_id: states)
+        engine.reset(range(4), [0, 0, 1, 1], [0, 1, 0, 1])
+        assert sorted(map(tuple, engine._homes.values())) == [(0,), (1,)]
+        engine.step(range(4), np.zeros((4, 4, 7)), [4] * 4)
+        assert_same_state(engine.state(2), engine.state(0), "the same steps of another task")
+        images = engine.observations["agentview_image"]
+        np.testing.assert_array_equal(images[:2], images[2:])
+        first = images[0].copy()
+        for task_id in range(2, 6):
+            engine.reset(range(4), [task_id] * 4, [0, 1, 0, 1])
+            assert task_id in engine._bundles
+            assert len(engine._bundles) <= 1 + engine_module.IDLE_TASKS
+            assert set(engine._homes) == set(engine._bundles)
+            assert {key[0] for key in engine._starts} <= set(engine._bundles)
+        engine.step(range(4), np.zeros((4, 4, 7)), [4] * 4)
+        np.testing.assert_array_equal(images[0], first)
+
+
+@pytest.mark.usefixtures("turning_stove")
 def test_a_fatal_error_of_mujoco_becomes_an_exception() -> None:
     import mujoco
 
@@ -193,23 +225,29 @@ def test_a_fatal_error_of_mujoco_becomes_an_exception() -> None:
     with native_engine(SUITE, num_rows=2, num_workers=2, cameras=()) as engine:
         engine.reset([0, 1], [TASK_ID] * 2, [0, 1])
         with pytest.raises(EnvironmentDiedError, match=r"MuJoCo reported a fatal error.*: arena is full"):
-            engine._run([lambda thread: library.mju_error(b"arena is %s", b"full")])
+            engine._run([lambda thread: library.mju_error(b"arena is %s", b"full")] * 3, [TASK_ID] * 3)
         with pytest.raises(RuntimeError, match="the engine is closed"):
             engine.reset([0], [TASK_ID], [0])
 
 
 @pytest.mark.usefixtures("turning_stove")
-def test_an_engine_refuses_to_work_in_a_forked_process() -> None:
-    with native_engine(SUITE, cameras=()) as engine:
+def test_forked_processes_are_told_what_does_not_work_instead_of_hanging() -> None:
+    with native_engine(SUITE) as engine:
         engine.reset([0], [TASK_ID], [0])
-        child = os.fork()
-        if child == 0:
-            try:
-                engine.reset([0], [TASK_ID], [0])
-            except RuntimeError as error:
-                os._exit(0 if "forked" in str(error) else 1)
-            os._exit(2)
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+        def make_another() -> None:
+            with native_engine(SUITE) as another:
+                another.reset([0], [TASK_ID], [0])
+
+        for attempt in (lambda: engine.reset([0], [TASK_ID], [0]), make_another):
+            child = os.fork()
+            if child == 0:
+                try:
+                    attempt()
+                except RuntimeError as error:
+                    os._exit(0 if "forked" in str(error) else 1)
+                os._exit(2)
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def test_opening_a_cached_task_is_light_and_exits_quietly(cache: Path, tmp_path: Path) -> None:
