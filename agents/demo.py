@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo; returns the process's exit code."""
     parser = argparse.ArgumentParser(prog="python -m ttrl_env.agents.demo", description=__doc__)
     parser.add_argument("--output", type=Path, default=Path("runs/demo"), help="folder it writes to")
-    parser.add_argument("--iterations", type=int, default=30, help="default %(default)s")
+    parser.add_argument("--iterations", type=int, default=20, help="default %(default)s")
     parser.add_argument("--n-samples", type=int, default=8, help="replicas a group (default %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="default %(default)s")
     options = parser.parse_args(arguments)
