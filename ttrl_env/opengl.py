@@ -7,8 +7,11 @@ EGL is chosen: it runs on a GPU without a display and, through Mesa, on a CPU.
 from __future__ import annotations
 
 import ctypes.util
+import functools
+import importlib.util
 import os
 import sys
+from pathlib import Path
 
 from ttrl_env.errors import MissingDependencyError
 
@@ -43,6 +46,19 @@ def require_gl() -> None:
             f"MUJOCO_GL={backend} needs the shared libraries {', '.join('lib' + name for name in missing)}, "
             f"which are not installed. On Debian or Ubuntu: {line}"
         )
+
+
+@functools.cache
+def load_triton_first() -> None:
+    """Load Triton's library, if it is installed; to be called before the first OpenGL context is made.
+
+    Both Triton and Mesa bring an LLVM, and some of LLVM's symbols are unique to a process, whoever comes
+    first. Mesa works with Triton's; Triton, which torch imports when it likes, crashes with Mesa's.
+    """
+    triton = importlib.util.find_spec("triton")
+    for folder in (triton.submodule_search_locations or ()) if triton else ():
+        for library in Path(folder).glob("_C/libtriton*.so"):
+            ctypes.CDLL(str(library))
 
 
 if __name__ == "__main__":  # `make demo` and `make test` ask before they start

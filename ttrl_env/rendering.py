@@ -7,11 +7,9 @@ are robosuite's, and the pixels LIBERO's.
 
 from __future__ import annotations
 
-import ctypes
-import importlib.util
+import importlib
 import os
 from collections.abc import Collection
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -127,20 +125,8 @@ def _gl_context(size: int) -> Any:
         )
     _gl_process = os.getpid()
     opengl.require_gl()
-    _load_triton_first()
+    opengl.load_triton_first()
     backend = opengl.choose_backend()
     if backend in ("egl", "osmesa"):
         return importlib.import_module(f"mujoco.{backend}").GLContext(size, size)
     return mujoco.GLContext(size, size)
-
-
-def _load_triton_first() -> None:
-    """Load Triton's library, if it is installed, before OpenGL's.
-
-    Both Triton and Mesa bring an LLVM, and some of LLVM's symbols are unique to a process, whoever comes
-    first. Mesa works with Triton's; Triton, which torch imports when it likes, crashes with Mesa's.
-    """
-    triton = importlib.util.find_spec("triton")
-    for folder in (triton.submodule_search_locations or ()) if triton else ():
-        for library in Path(folder).glob("_C/libtriton*.so"):
-            ctypes.CDLL(str(library))

@@ -50,6 +50,7 @@ class UpstreamWorld:
         self.task = task
         self.config = config
         self.observation: dict[str, NDArray] = {}
+        opengl.load_triton_first()
         with _numpy_seeded(config.fixture_seed):
             self._env = _build(task, config)
         self._cameras = _CameraGate(self._env, config.cameras)
