@@ -20,6 +20,7 @@ from ttrl_env import opengl, tasks
 from ttrl_env.simulation import EngineConfig, SimulationEngine
 
 opengl.choose_backend()  # before any test imports MuJoCo
+opengl.load_triton_first()  # before any test draws, LIBERO itself included
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

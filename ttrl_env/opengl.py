@@ -53,8 +53,12 @@ def load_triton_first() -> None:
     """Load Triton's library, if it is installed; to be called before the first OpenGL context is made.
 
     Both Triton and Mesa bring an LLVM, and some of LLVM's symbols are unique to a process, whoever comes
-    first. Mesa works with Triton's; Triton, which torch imports when it likes, crashes with Mesa's.
+    first. Mesa works with Triton's; Triton, which torch imports when it likes, crashes with Mesa's. Where
+    somebody else has already drawn through Mesa it is too late, and nothing is loaded.
     """
+    maps = Path("/proc/self/maps")
+    if maps.exists() and any(name in maps.read_text() for name in ("libgallium", "libLLVM", "swrast_dri")):
+        return
     triton = importlib.util.find_spec("triton")
     for folder in (triton.submodule_search_locations or ()) if triton else ():
         for library in Path(folder).glob("_C/libtriton*.so"):
