@@ -66,6 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0, help="default %(default)s")
     options = parser.parse_args(arguments)
     transformers.logging.disable_progress_bar()  # the terminal shows the demo's own
+    torch.set_num_threads(1)  # steady on a busy machine (docs/findings/threads-of-small-networks.md)
     try:
         _run(options.output, options.iterations, options.n_samples, options.seed)
     except TTRLError as error:
