@@ -1,4 +1,4 @@
-"""The command line: ``ttrl train | eval | tasks | doctor``."""
+"""The command line: ``ttrl train | eval | tasks | doctor | cache``."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ _USAGE = f"""ttrl {__version__}: test-time reinforcement learning for VLA polici
   ttrl eval checkpoint=PATH ...    evaluate a checkpoint; `ttrl eval --help` lists every key
   ttrl tasks [SUITE]               list the suites, or the tasks of one
   ttrl doctor                      check this machine: GL, LIBERO, memory, GPU
+  ttrl cache [--clear]             the native engine's compiled tasks
 
 For example, test-time RL on one task of libero_spatial, eight replicas:
 
@@ -27,6 +28,7 @@ _COMMANDS = {
     "eval": "ttrl_env.agents.commands.evaluate",
     "tasks": "ttrl_env.agents.commands.tasks",
     "doctor": "ttrl_env.agents.commands.doctor",
+    "cache": "ttrl_env.agents.commands.cache",
 }
 
 

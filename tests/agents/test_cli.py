@@ -13,7 +13,7 @@ from ttrl_env.agents.configs import EvaluateConfig, TrainConfig
 def test_help_names_every_command(capsys) -> None:
     assert main(["--help"]) == 0
     output = capsys.readouterr().out
-    for command in ("train", "eval", "tasks", "doctor"):
+    for command in ("train", "eval", "tasks", "doctor", "cache"):
         assert f"ttrl {command}" in output
 
 
@@ -57,6 +57,17 @@ def test_tasks_are_listed_with_ids_and_instructions(capsys, monkeypatch) -> None
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 11
     assert any(line.startswith("7 ") and "turn on the stove" in line for line in lines)
+
+
+def test_the_cache_of_compiled_tasks_is_shown_and_cleared(capsys, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("TTRL_CACHE", str(tmp_path))
+    (tmp_path / "bundles" / "one").mkdir(parents=True)
+    (tmp_path / "bundles" / "one" / "model.mjb").write_bytes(b"0" * 100)
+    assert main(["cache"]) == 0
+    assert f"1 compiled tasks, 0.0 GB, in {tmp_path}" in capsys.readouterr().out
+    assert main(["cache", "--clear"]) == 0
+    assert "1 compiled tasks deleted" in capsys.readouterr().out
+    assert not any((tmp_path / "bundles").iterdir())
 
 
 def test_the_module_runs_like_the_command() -> None:
