@@ -20,7 +20,7 @@ _USAGE = f"""ttrl {__version__}: test-time reinforcement learning for VLA polici
 
 For example, test-time RL on one task of libero_spatial, eight replicas:
 
-  ttrl train test_time_rl=true env.suite=libero_spatial env.task_ids=[0] data.n_samples=8
+  ttrl train test_time_rl=true env.suite=libero_spatial 'env.task_ids=[0]' data.n_samples=8
 """
 
 _COMMANDS = {
