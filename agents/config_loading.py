@@ -165,7 +165,7 @@ def _canonical(override: str, known: dict[str, Any]) -> str:
             name for name in names if name.rpartition(".")[2] == key.rpartition(".")[2]
         ]
         hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
-        raise UnknownNameError(f"{override!r}: no such key {key!r}.{hint} `ttrl train --help` lists them.")
+        raise UnknownNameError(f"{override!r}: no such key {key!r}.{hint} --help lists them.")
     if key == "preset":
         check_choice("preset", value, preset_names())
     return f"{ALIASES.get(key, key)}={value}"
