@@ -96,7 +96,8 @@ class MetricsWriter:
         self._file = folder / METRICS_FILE
         self._evaluations = folder / EVALUATIONS_FILE
         _drop_later_records(self._file, completed)
-        _drop_later_records(self._evaluations, completed)
+        # a run without a whole iteration starts with its first evaluation again
+        _drop_later_records(self._evaluations, completed or -1)
         self._tensorboard = SummaryWriter(str(folder / "tensorboard"), purge_step=completed + 1)
         self._wandb = _start_wandb(wandb_project, config) if wandb_project else None
 

@@ -138,6 +138,25 @@ def test_a_dying_simulation_leaves_the_last_whole_iteration(tmp_path) -> None:
     assert torch.equal(_weights(resumed), _weights(_train(_config(tmp_path / "whole"))))
 
 
+def test_a_simulation_that_dies_in_the_first_iteration_costs_nothing(tmp_path) -> None:
+    class DyingEngine(ReachEngine):
+        resets = 0
+
+        def reset(self, rows, task_ids, init_state_ids) -> None:
+            DyingEngine.resets += 1
+            if DyingEngine.resets == 2:  # evaluation, then this
+                raise EnvironmentDiedError("killed while resetting row 0 to libero_spatial task 0")
+            super().reset(rows, task_ids, init_state_ids)
+
+    config = _config(tmp_path)
+    with pytest.raises(EnvironmentDiedError):
+        _train(config, DyingEngine)
+    resumed = _train(replace(config, resume="auto"))
+    assert torch.equal(_weights(resumed), _weights(_train(_config(tmp_path / "whole"))))
+    evaluations = read_records(config.output_dir, EVALUATIONS_FILE)
+    assert [record["iteration"] for record in evaluations] == [0, 4]
+
+
 def test_only_the_last_checkpoints_are_kept(tmp_path) -> None:
     config = _config(tmp_path, "checkpoint_every=1", "keep_checkpoints=2")
     _train(config)
