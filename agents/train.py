@@ -20,7 +20,7 @@ from ttrl_env.agents.metrics import MetricsWriter, memory_gigabytes, rollout_met
 from ttrl_env.agents.policies import TinyVLA, TinyVLAConfig, load_policy
 from ttrl_env.agents.ppo import PPOAgent
 from ttrl_env.agents.progress import Display
-from ttrl_env.agents.rollout import collect_rollout
+from ttrl_env.agents.rollout import Progress, collect_rollout
 from ttrl_env.agents.schedule import Assignment, Schedule
 from ttrl_env.engines import EngineChoice
 from ttrl_env.errors import CheckpointError, ConfigError, EnvironmentDiedError
@@ -139,7 +139,12 @@ class _Run:
 
 
 def run_evaluation(
-    env: TTRLVectorEnv, policy: TinyVLA, task_ids: Sequence[int], config: EvalConfig, seed: int
+    env: TTRLVectorEnv,
+    policy: TinyVLA,
+    task_ids: Sequence[int],
+    config: EvalConfig,
+    seed: int,
+    progress: Progress | None = None,
 ) -> Evaluation:
     """Evaluate as configured."""
     return evaluate(
@@ -151,6 +156,7 @@ def run_evaluation(
         temperature=config.temperature,
         repeats=config.repeats,
         seed=seed,
+        progress=progress,
     )
 
 

@@ -18,7 +18,7 @@ from ttrl_env.agents.evaluation import Evaluation
 from ttrl_env.agents.progress import Display
 from ttrl_env.errors import ConfigError
 from ttrl_env.simulation import EngineName
-from ttrl_env.tasks import Split, get_task
+from ttrl_env.tasks import get_task
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -48,9 +48,8 @@ def _evaluate(config: EvaluateConfig) -> Evaluation:
     import transformers
     from torch import nn
 
-    from ttrl_env.agents.evaluation import evaluate
     from ttrl_env.agents.policies import load_policy
-    from ttrl_env.agents.train import choose_device
+    from ttrl_env.agents.train import choose_device, run_evaluation
     from ttrl_env.vector_env import TTRLVectorEnv
 
     transformers.logging.disable_progress_bar()  # the terminal shows the evaluation's own
@@ -73,17 +72,7 @@ def _evaluate(config: EvaluateConfig) -> Evaluation:
     )
     try:
         with Display().bar("episodes", total=0) as progress:
-            return evaluate(
-                env,
-                policy,
-                config.env.task_ids,
-                init_states=cast(Split, config.eval.init_states),
-                episodes_per_task=config.eval.episodes_per_task,
-                temperature=config.eval.temperature,
-                repeats=config.eval.repeats,
-                seed=config.seed,
-                progress=progress,
-            )
+            return run_evaluation(env, policy, config.env.task_ids, config.eval, config.seed, progress)
     finally:
         env.close()
 
