@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ttrl_env.agents.action_tokenizer import encode_actions
@@ -39,15 +38,14 @@ def clone_behaviour(
     """
     inputs, tokens = _training_pairs(policy, demonstrations)
     parameters = list(policy.parameters())
-    device = parameters[0].device
     optimizer = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=steps, pct_start=0.1)
     rng = np.random.default_rng(seed)
     losses = []
     for step in range(steps):
         batch = torch.from_numpy(rng.choice(len(tokens), size=min(batch_size, len(tokens)), replace=False))
-        logits = policy.action_logits({key: tensor[batch] for key, tensor in inputs.items()})
-        loss = F.cross_entropy(logits.flatten(0, 1), tokens[batch].flatten().to(device))
+        chosen = {key: tensor[batch] for key, tensor in inputs.items()}
+        loss = -policy.evaluate(chosen, tokens[batch], torch.ones(len(batch))).logprobs.mean()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)

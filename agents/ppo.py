@@ -17,7 +17,6 @@ from ttrl_env.agents.configs import PPOConfig
 from ttrl_env.agents.losses import LossDiagnostics, clipped_policy_loss, token_weights
 from ttrl_env.agents.policies import TokenPolicy
 from ttrl_env.agents.rollout import Rollout
-from ttrl_env.kernels import token_logprobs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,13 +151,8 @@ class PPOAgent:
 
     def _logprobs(self, batch: _MicroBatch) -> tuple[Tensor, Tensor]:
         """Log-probabilities and entropies ``[M, K]`` at the temperatures the rows were sampled at."""
-        logits = self.policy.action_logits(batch.inputs)
-        shape = batch.tokens.shape
-        temperatures = batch.temperatures.repeat_interleave(shape[1]).to(logits.device)
-        logprobs, entropies = token_logprobs(
-            logits.flatten(0, 1), batch.tokens.flatten().to(logits.device), temperatures
-        )
-        return logprobs.view(shape), entropies.view(shape)
+        evaluation = self.policy.evaluate(batch.inputs, batch.tokens, batch.temperatures)
+        return evaluation.logprobs, evaluation.entropies
 
 
 class _MicroBatch:

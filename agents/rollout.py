@@ -18,7 +18,6 @@ from torch import Tensor
 
 from ttrl_env.agents.policies import PolicyInputs, TokenPolicy
 from ttrl_env.errors import TrainingDivergedError
-from ttrl_env.kernels import sample_tokens
 from ttrl_env.simulation import ACTION_DIM
 
 Progress = Callable[[int, int], None]
@@ -157,25 +156,20 @@ class _Recorder:
         inputs = self._policy.prepare(
             {key: array[rows] for key, array in observations.items()}, [instructions[row] for row in rows]
         )
-        logits = self._policy.action_logits(inputs)
-        sampled = sample_tokens(
-            logits.flatten(0, 1),
-            self._temperatures[rows].repeat_interleave(self._num_tokens).to(logits.device),
-            self._seeds[rows].flatten().to(logits.device),
-            step=len(self._chunks),
+        sampled = self._policy.sample(
+            inputs, self._temperatures[rows], self._seeds[rows], step=len(self._chunks)
         )
         if not bool(sampled.valid.all()):
             raise TrainingDivergedError(
                 "the policy's logits are NaN or infinite. Go on from an earlier checkpoint with a lower "
                 "ppo.learning_rate"
             )
-        shape = (len(rows), self._num_tokens)
         self._chunks.append(
             {
                 "inputs": inputs,
-                "tokens": sampled.tokens.view(shape).cpu(),
-                "logprobs": sampled.logprobs.view(shape).cpu(),
-                "entropies": sampled.entropies.view(shape).cpu(),
+                "tokens": sampled.tokens.cpu(),
+                "logprobs": sampled.logprobs.cpu(),
+                "entropies": sampled.entropies.cpu(),
                 "trajectory": torch.from_numpy(rows),
             }
         )

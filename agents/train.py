@@ -17,7 +17,7 @@ from ttrl_env.agents.configs import EvalConfig, PolicyConfig, TrainConfig
 from ttrl_env.agents.evaluation import Evaluation, evaluate
 from ttrl_env.agents.interrupts import StopRequest
 from ttrl_env.agents.metrics import MetricsWriter, memory_gigabytes, rollout_metrics, update_metrics
-from ttrl_env.agents.policies import TinyVLA, TinyVLAConfig, load_policy
+from ttrl_env.agents.policies import TinyVLA, TinyVLAConfig, TokenPolicy, load_policy
 from ttrl_env.agents.ppo import PPOAgent
 from ttrl_env.agents.progress import Display
 from ttrl_env.agents.rollout import Progress, collect_rollout
@@ -180,12 +180,11 @@ def make_policy(config: PolicyConfig, seed: int, checkpoint: Path | None = None)
     return policy
 
 
-def _check_image_size(policy: TinyVLA, image_size: int) -> None:
-    if image_size % policy.config.image_size:
-        raise ConfigError(
-            f"env.image_size: the policy averages images down to {policy.config.image_size} pixels and needs "
-            f"a multiple of that, got {image_size}"
-        )
+def _check_image_size(policy: TokenPolicy, image_size: int) -> None:
+    try:
+        policy.check_image_size(image_size)
+    except ValueError as error:
+        raise ConfigError(f"env.image_size: {error}") from error
 
 
 def choose_device(name: str) -> torch.device:

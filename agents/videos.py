@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from ttrl_env.agents.policies import TokenPolicy
-from ttrl_env.simulation import CONTROL_FREQ_HZ
+from ttrl_env.simulation import ACTION_DIM, CONTROL_FREQ_HZ
 from ttrl_env.vector_env import TTRLVectorEnv
 
 
@@ -65,4 +65,5 @@ def _greedy_chunk(
     policy: TokenPolicy, observations: dict[str, NDArray], row: int, instruction: str
 ) -> NDArray[np.float64]:
     inputs = policy.prepare({key: array[row : row + 1] for key, array in observations.items()}, [instruction])
-    return policy.decode(policy.action_logits(inputs).argmax(dim=-1))[0]
+    seeds = torch.zeros(1, policy.chunk_steps * ACTION_DIM, dtype=torch.int64)  # greedy: nothing is drawn
+    return policy.decode(policy.sample(inputs, torch.zeros(1), seeds).tokens)[0]

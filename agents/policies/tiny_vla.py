@@ -20,7 +20,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from ttrl_env.agents.action_tokenizer import NUM_ACTION_TOKENS, decode_tokens
-from ttrl_env.agents.policies.protocol import PolicyInputs
+from ttrl_env.agents.policies.protocol import PolicyInputs, TokenEvaluation
+from ttrl_env.agents.policies.token_grid import grid_logprobs, sample_grid
+from ttrl_env.kernels import SampledTokens
 from ttrl_env.simulation import ACTION_DIM
 
 
@@ -56,8 +58,9 @@ class TinyVLA(PreTrainedModel):
 
     def __init__(self, config: TinyVLAConfig) -> None:
         super().__init__(config)
-        self.chunk_steps = config.chunk_steps
         width = config.hidden_size
+        self.chunk_steps = config.chunk_steps
+        self.num_features = width
         # padding_idx 0 keeps absent words at zero: the sum over words ignores them
         self.words = nn.Embedding(config.word_buckets + 1, width, padding_idx=0)
         self.encoder = _FiLMEncoder(width)
@@ -80,12 +83,33 @@ class TinyVLA(PreTrainedModel):
         ids = [_word_ids(text, self.config.word_buckets, self.config.max_words) for text in instructions]
         return {"pixels": pixels, "word_ids": torch.tensor(ids, dtype=torch.int64)}
 
-    def action_logits(self, inputs: PolicyInputs) -> Tensor:
-        """See :meth:`ttrl_env.agents.policies.protocol.TokenPolicy.action_logits`."""
-        return self(inputs["pixels"], inputs["word_ids"])
+    def check_image_size(self, image_size: int) -> None:
+        """Images are averaged down, so their size is a multiple of ``config.image_size``."""
+        if image_size % self.config.image_size:
+            raise ValueError(
+                f"the policy averages images down to {self.config.image_size} pixels and needs a multiple "
+                f"of that, got {image_size}"
+            )
+
+    @torch.no_grad()
+    def sample(
+        self, inputs: PolicyInputs, temperatures: Tensor, seeds: Tensor, step: int = 0
+    ) -> SampledTokens:
+        """See :meth:`ttrl_env.agents.policies.protocol.TokenPolicy.sample`."""
+        return sample_grid(self(**inputs), temperatures, seeds, step)
+
+    def evaluate(self, inputs: PolicyInputs, tokens: Tensor, temperatures: Tensor) -> TokenEvaluation:
+        """See :meth:`ttrl_env.agents.policies.protocol.TokenPolicy.evaluate`."""
+        hidden = self.hidden_states(**inputs)
+        logprobs, entropies = grid_logprobs(self.head(hidden).float(), tokens, temperatures)
+        return TokenEvaluation(logprobs=logprobs, entropies=entropies, features=hidden.float().mean(dim=1))
 
     def forward(self, pixels: Tensor, word_ids: Tensor) -> Tensor:
-        """Logits ``[rows, chunk_steps * 7, 256]`` float32 of pixels ``[rows, 3, S, S]`` and word ids."""
+        """Logits ``[rows, chunk_steps * 7, 256]`` float32, time-major: the arguments of ``hidden_states``."""
+        return self.head(self.hidden_states(pixels, word_ids)).float()
+
+    def hidden_states(self, pixels: Tensor, word_ids: Tensor) -> Tensor:
+        """``[rows, chunk_steps * 7, hidden_size]`` of pixels ``[rows, 3, S, S]`` and word ids."""
         device = self.head.weight.device
         instruction = self.words(word_ids.to(device)).sum(dim=1)
         grid = self.encoder(pixels.to(device).float() / 127.5 - 1.0, instruction)
@@ -94,7 +118,7 @@ class TinyVLA(PreTrainedModel):
         queries = queries.expand(len(pixels), -1, -1)
         for layer in self.decoder:
             queries = layer(queries, memory)
-        return self.head(self.norm(queries)).float()
+        return self.norm(queries)
 
     def decode(self, tokens: Tensor) -> NDArray[np.float64]:
         """Actions ``[rows, chunk_steps, 7]``: bin centres, as the environment takes them."""

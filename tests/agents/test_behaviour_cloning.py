@@ -32,7 +32,7 @@ def test_a_policy_learns_which_action_belongs_to_which_image() -> None:
     assert losses[-1] < 0.1
     for episode in demonstrations.episodes:
         inputs = policy.prepare(episode.observations, [demonstrations.instruction] * len(episode))
-        actions = policy.decode(policy.action_logits(inputs).argmax(-1))
+        actions = policy.decode(policy(**inputs).argmax(-1))
         assert np.abs(actions - episode.actions[0]).max() <= 1 / 255 + 1e-6
 
 

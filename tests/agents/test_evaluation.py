@@ -18,8 +18,8 @@ class Forward:
     def prepare(self, observations, instructions):
         return self._policy.prepare(observations, instructions)
 
-    def action_logits(self, inputs):
-        return self._policy.action_logits(inputs)
+    def sample(self, inputs, temperatures, seeds, step=0):
+        return self._policy.sample(inputs, temperatures, seeds, step)
 
     def decode(self, tokens):
         actions = np.zeros((len(tokens), 8, 7))

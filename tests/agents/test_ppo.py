@@ -61,7 +61,7 @@ def test_success_of_a_row_makes_its_tokens_likelier(tiny_policy, rollout) -> Non
     agent = PPOAgent(tiny_policy, PPOConfig(learning_rate=1e-3))
     agent.update(rollout)
     with torch.no_grad():
-        logits = tiny_policy.action_logits(rollout.inputs)
+        logits = tiny_policy(**rollout.inputs)
     temperatures = rollout.temperatures[rollout.trajectory][:, None, None]
     after = torch.log_softmax(logits / temperatures, -1).gather(-1, rollout.tokens[..., None])[..., 0]
     change = torch.where(rollout.mask, after - rollout.logprobs, 0).sum(dim=1)

@@ -44,7 +44,7 @@ def test_logprobs_are_those_of_each_rows_own_temperature(reach_env, tiny_policy)
     rollout = collect_rollout(reach_env, tiny_policy, seed=0)
     assert np.allclose(rollout.temperatures.numpy(), np.linspace(0.6, 0.9, 8), atol=1e-6)
     with torch.no_grad():
-        logits = tiny_policy.action_logits(rollout.inputs)
+        logits = tiny_policy(**rollout.inputs)
     temperatures = rollout.temperatures[rollout.trajectory][:, None, None]
     expected = torch.log_softmax(logits / temperatures, dim=-1)
     expected = expected.gather(-1, rollout.tokens[..., None])[..., 0]

@@ -18,7 +18,7 @@ def _observations(rows: int, size: int = 32, seed: int = 0) -> dict[str, np.ndar
 
 def test_logits_cover_every_token_of_a_chunk(tiny_policy) -> None:
     inputs = tiny_policy.prepare(_observations(3), ["open the drawer"] * 3)
-    logits = tiny_policy.action_logits(inputs)
+    logits = tiny_policy(**inputs)
     assert logits.shape == (3, 8 * 7, 256)
     assert logits.dtype == torch.float32
 
@@ -26,11 +26,9 @@ def test_logits_cover_every_token_of_a_chunk(tiny_policy) -> None:
 def test_image_and_instruction_both_matter(tiny_policy) -> None:
     observations = _observations(1)
     with torch.no_grad():
-        logits = tiny_policy.action_logits(tiny_policy.prepare(observations, ["open the drawer"]))
-        other_text = tiny_policy.action_logits(tiny_policy.prepare(observations, ["close the drawer"]))
-        other_image = tiny_policy.action_logits(
-            tiny_policy.prepare(_observations(1, seed=1), ["open the drawer"])
-        )
+        logits = tiny_policy(**tiny_policy.prepare(observations, ["open the drawer"]))
+        other_text = tiny_policy(**tiny_policy.prepare(observations, ["close the drawer"]))
+        other_image = tiny_policy(**tiny_policy.prepare(_observations(1, seed=1), ["open the drawer"]))
     assert (logits - other_text).abs().max() > 1e-3
     assert (logits - other_image).abs().max() > 1e-3
 
@@ -47,16 +45,16 @@ def test_pixels_are_rotated_and_averaged_down(tiny_policy) -> None:
 def test_rows_do_not_affect_each_other(tiny_policy) -> None:
     inputs = tiny_policy.prepare(_observations(5), ["a", "b", "c", "d", "e"])
     with torch.no_grad():
-        together = tiny_policy.action_logits(inputs)
-        alone = tiny_policy.action_logits({key: tensor[2:3] for key, tensor in inputs.items()})
+        together = tiny_policy(**inputs)
+        alone = tiny_policy(**{key: tensor[2:3] for key, tensor in inputs.items()})
     assert torch.allclose(together[2:3], alone, atol=1e-5)
 
 
 def test_gradients_do_not_change_the_forward_pass(tiny_policy) -> None:
     inputs = tiny_policy.prepare(_observations(4), ["open the drawer"] * 4)
     with torch.no_grad():
-        without = tiny_policy.action_logits(inputs)
-    assert torch.equal(without, tiny_policy.action_logits(inputs))
+        without = tiny_policy(**inputs)
+    assert torch.equal(without, tiny_policy(**inputs))
 
 
 def test_a_saved_policy_comes_back_the_same(tiny_policy, tmp_path) -> None:
@@ -92,3 +90,34 @@ def test_unusable_observations_are_named(tiny_policy) -> None:
         tiny_policy.prepare({"robot0_eye_in_hand_image": np.zeros((1, 32, 32, 3), np.uint8)}, [""])
     with pytest.raises(ValueError, match="multiple"):
         tiny_policy.prepare(_observations(1, size=40), [""])
+
+
+def test_what_is_sampled_is_evaluated_alike_at_each_rows_temperature(tiny_policy) -> None:
+    inputs = tiny_policy.prepare(_observations(3), ["open the drawer"] * 3)
+    temperatures = torch.tensor([0.0, 0.6, 1.6])
+    seeds = torch.arange(3 * 56).view(3, 56)
+    sampled = tiny_policy.sample(inputs, temperatures, seeds, step=2)
+    assert sampled.tokens.shape == sampled.valid.shape == (3, 56)
+    assert torch.equal(sampled.tokens[0], tiny_policy(**inputs)[0].argmax(dim=-1))
+    evaluation = tiny_policy.evaluate(inputs, sampled.tokens, temperatures)
+    assert torch.allclose(evaluation.logprobs, sampled.logprobs, atol=1e-5)
+    assert torch.allclose(evaluation.entropies, sampled.entropies, atol=1e-5)
+    assert evaluation.features.shape == (3, tiny_policy.num_features)
+    expected = torch.log_softmax(tiny_policy(**inputs)[1:] / temperatures[1:, None, None], dim=-1)
+    expected = expected.gather(-1, sampled.tokens[1:, :, None])[..., 0]
+    assert torch.allclose(evaluation.logprobs[1:], expected, atol=1e-5)
+
+
+def test_logprobs_and_features_reach_the_weights(tiny_policy) -> None:
+    inputs = tiny_policy.prepare(_observations(2), ["open the drawer"] * 2)
+    tokens = torch.full((2, 56), 7)
+    for name in ("logprobs", "entropies", "features"):
+        tiny_policy.zero_grad()
+        getattr(tiny_policy.evaluate(inputs, tokens, torch.ones(2)), name).square().sum().backward()
+        assert tiny_policy.grid_position.grad.abs().sum() > 0
+
+
+def test_an_image_size_that_does_not_fit_is_refused(tiny_policy) -> None:
+    tiny_policy.check_image_size(48)
+    with pytest.raises(ValueError, match="down to 16 pixels and needs a multiple of that, got 40"):
+        tiny_policy.check_image_size(40)

@@ -1,0 +1,42 @@
+"""The kernels, which know rows of logits only, applied to the ``[rows, K]`` tokens of chunks."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ttrl_env.kernels import SampledTokens, sample_tokens, token_logprobs
+
+
+def sample_grid(logits: Tensor, temperatures: Tensor, seeds: Tensor, step: int) -> SampledTokens:
+    """Draw ``[rows, K]`` tokens from logits ``[rows, K, vocab]``, each row at its own temperature.
+
+    Args:
+        logits: on any device; the other tensors are taken there.
+        temperatures: ``[rows]`` float32.
+        seeds: ``[rows, K]`` int64.
+        step: where in their streams of random numbers the draw is made.
+    """
+    rows, count = logits.shape[:2]
+    drawn = sample_tokens(
+        logits.flatten(0, 1),
+        temperatures.repeat_interleave(count).to(logits.device),
+        seeds.flatten().to(logits.device),
+        step,
+    )
+    return SampledTokens(
+        tokens=drawn.tokens.view(rows, count),
+        logprobs=drawn.logprobs.view(rows, count),
+        entropies=drawn.entropies.view(rows, count),
+        valid=drawn.valid.view(rows, count),
+    )
+
+
+def grid_logprobs(logits: Tensor, tokens: Tensor, temperatures: Tensor) -> tuple[Tensor, Tensor]:
+    """Log-probabilities and entropies ``[rows, K]`` float32 of ``tokens`` ``[rows, K]``, differentiable."""
+    rows, count = logits.shape[:2]
+    logprobs, entropies = token_logprobs(
+        logits.flatten(0, 1),
+        tokens.flatten().to(logits.device),
+        temperatures.repeat_interleave(count).to(logits.device),
+    )
+    return logprobs.view(rows, count), entropies.view(rows, count)
