@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 
 from tests.agents.reach import make_reach_env
-from ttrl_env.agents.evaluation import evaluate, wilson_interval
+from ttrl_env.agents.episode_queue import EpisodeStart
+from ttrl_env.agents.evaluation import evaluate
+from ttrl_env.errors import TrainingDivergedError
 
 
 class Forward:
-    """Moves the point at full speed, or not at all where the image says so."""
+    """Moves the point at full speed, whatever the tokens."""
 
     chunk_steps = 8
 
@@ -27,30 +29,59 @@ class Forward:
         return actions
 
 
-def test_wilson_interval_by_hand() -> None:
-    # z = 1.959964: 8 of 10 gives (0.8 + z^2/20) / (1 + z^2/10) -+ ..., Wilson 1927
-    assert wilson_interval(8, 10) == pytest.approx((0.49016, 0.94332), abs=1e-4)
-    assert wilson_interval(0, 10) == pytest.approx((0.0, 0.27754), abs=1e-4)
-    assert wilson_interval(10, 10) == pytest.approx((0.72246, 1.0), abs=1e-4)
-    with pytest.raises(ValueError, match="trials"):
-        wilson_interval(0, 0)
+def make_rows(rows: int, **kwargs):
+    return make_reach_env(n_samples=1, num_groups=rows, init_states="all", test_time_rl=False, **kwargs)
 
 
 @pytest.mark.parametrize("rows", [3, 4, 16])
 def test_every_state_of_the_split_is_played_once_however_many_rows_there_are(tiny_policy, rows) -> None:
-    env = make_reach_env(n_samples=1, num_groups=rows, init_states="all", test_time_rl=False)
+    env = make_rows(rows)
     seen = []
     result = evaluate(env, Forward(tiny_policy), [0], progress=lambda done, total: seen.append((done, total)))
     assert [episode.init_state_id for episode in result.episodes] == list(range(40, 50))
     assert {episode.finish_step for episode in result.episodes} == {4}  # four full steps of 0.25
     assert (result.success_rate, result.steps_to_success) == (1.0, 4.0)
-    assert seen[-1] == (10, 10)
+    assert seen == [(done, 10) for done in range(1, 11)]
     assert sum(env.engine.stepped_rows) == 10
 
 
+def test_sampled_episodes_do_not_depend_on_the_number_of_rows(tiny_policy) -> None:
+    played = [
+        evaluate(make_rows(rows), tiny_policy, [0, 1], temperature=1.0, repeats=2, seed=3)
+        for rows in (1, 3, 40)
+    ]
+    assert len(played[0].episodes) == 40
+    assert len({episode.finish_step for episode in played[0].episodes}) > 2
+    assert played[0].episodes == played[1].episodes == played[2].episodes
+    other = evaluate(make_rows(3), tiny_policy, [0, 1], temperature=1.0, repeats=2, seed=4)
+    assert other.episodes != played[0].episodes
+
+
+def test_a_row_takes_the_next_episode_as_soon_as_its_own_ends(tiny_policy) -> None:
+    class Slow(Forward):
+        """Stands still in the episodes of task 1, which so last to the horizon."""
+
+        def prepare(self, observations, instructions):
+            self._still = [instruction == self.instruction for instruction in instructions]
+            return super().prepare(observations, instructions)
+
+        def decode(self, tokens):
+            actions = super().decode(tokens)
+            actions[self._still] = 0.0
+            return actions
+
+    env = make_rows(2)
+    policy = Slow(tiny_policy)
+    env.reset(options={"task_ids": [0, 1]})
+    policy.instruction = env.instructions[1]
+    result = evaluate(env, policy, [0, 1], episodes_per_task=4)
+    assert [e.success for e in result.episodes] == [True] * 4 + [False] * 4
+    assert sum(env.engine.stepped_rows) == 4 * 1 + 4 * 4  # chunks of 8 steps, horizon 32
+    assert len(env.engine.stepped_rows) == 10  # 20 chunks on two rows that are never idle
+
+
 def test_tasks_are_reported_apart(tiny_policy) -> None:
-    env = make_reach_env(n_samples=1, num_groups=2, init_states="all", test_time_rl=False)
-    result = evaluate(env, tiny_policy, [2, 5], episodes_per_task=3, init_states="all")
+    result = evaluate(make_rows(2), tiny_policy, [2, 5], episodes_per_task=3, init_states="all")
     report = result.report()
     assert [(e.task_id, e.init_state_id) for e in result.episodes] == [
         (t, s) for t in (2, 5) for s in range(3)
@@ -60,15 +91,32 @@ def test_tasks_are_reported_apart(tiny_policy) -> None:
     assert report["includes_training_states"]
 
 
-def test_repeats_draw_anew(tiny_policy) -> None:
-    env = make_reach_env(n_samples=1, num_groups=4, init_states="all", test_time_rl=False)
-    result = evaluate(env, tiny_policy, [0], episodes_per_task=2, repeats=10, temperature=1.0)
+def test_repeats_draw_anew_and_a_greedy_policy_has_none(tiny_policy) -> None:
+    result = evaluate(make_rows(4), tiny_policy, [0], episodes_per_task=2, repeats=10, temperature=1.0)
     assert [episode.init_state_id for episode in result.episodes] == [40, 41] * 10
     outcomes = {(episode.success, episode.finish_step) for episode in result.episodes}
     assert len(outcomes) > 2  # neither all alike nor alike for each state
+    assert len(evaluate(make_rows(4), tiny_policy, [0], episodes_per_task=2, repeats=10).episodes) == 2
+
+
+def test_finished_episodes_are_not_played_again(tiny_policy) -> None:
+    whole = evaluate(make_rows(2), tiny_policy, [0], temperature=1.0)
+    env, played = make_rows(2), []
+    resumed = evaluate(
+        env, tiny_policy, [0], temperature=1.0, finished=whole.episodes[3:7], on_episode=played.append
+    )
+    assert resumed == whole
+    assert sorted(episode.start for episode in played) == [
+        EpisodeStart(task_id=0, init_state_id=state) for state in (40, 41, 42, 47, 48, 49)
+    ]
 
 
 def test_no_success_has_no_steps_to_success(tiny_policy) -> None:
-    env = make_reach_env(n_samples=1, num_groups=5, max_steps=1, init_states="all", test_time_rl=False)
-    result = evaluate(env, Forward(tiny_policy), [0], episodes_per_task=5)
+    result = evaluate(make_rows(5, max_steps=1), Forward(tiny_policy), [0], episodes_per_task=5)
     assert (result.success_rate, result.steps_to_success) == (0.0, None)
+
+
+def test_a_policy_without_numbers_ends_the_evaluation(tiny_policy) -> None:
+    tiny_policy.head.weight.data.fill_(float("nan"))
+    with pytest.raises(TrainingDivergedError, match="NaN"):
+        evaluate(make_rows(2), tiny_policy, [0])
