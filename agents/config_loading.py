@@ -1,7 +1,7 @@
 """Composing a configuration from presets and the command line, with Hydra, and checking it.
 
-Keys known from SimpleVLA-RL are taken verbatim, with or without Hydra's ``+``: ``test_time_rl``,
-``base_temperature``, ``data.n_samples``, ``actor_rollout_ref.model.max_steps`` and so on.
+Keys known from SimpleVLA-RL are taken verbatim, with or without Hydra's ``+``, as far as there is a
+true counterpart: see :mod:`ttrl_env.agents.aliases`.
 """
 
 from __future__ import annotations
@@ -20,19 +20,22 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ttrl_env import tasks
 from ttrl_env.agents.advantages import AdvantageScale
-from ttrl_env.agents.configs import EnvConfig, EvalConfig, EvaluateConfig, PPOConfig, TrainConfig
+from ttrl_env.agents.alias_table import ALIASES
+from ttrl_env.agents.aliases import is_foreign, translate
+from ttrl_env.agents.configs import (
+    EnvConfig,
+    EpisodesConfig,
+    EvalConfig,
+    EvaluateConfig,
+    PPOConfig,
+    TrainConfig,
+)
 from ttrl_env.checks import check_choice, check_positive_int
 from ttrl_env.errors import ConfigError, UnknownNameError
 from ttrl_env.rewards import RewardName
 from ttrl_env.simulation import EngineName
 from ttrl_env.tasks import Split
 from ttrl_env.temperatures import temperature_ladder
-
-ALIASES = {
-    "data.n_samples": "env.n_samples",
-    "actor_rollout_ref.model.max_steps": "env.max_steps",
-}
-"""SimpleVLA-RL's names of keys that are grouped differently here."""
 
 Config = TypeVar("Config", TrainConfig, EvaluateConfig)
 
@@ -49,7 +52,8 @@ def load_config(schema: type[Config], overrides: Sequence[str] = ()) -> Config:
         ConfigError: a value of the wrong type or out of range.
     """
     known = dict(walk_fields(schema))
-    overrides = [_canonical(override, known) for override in overrides]
+    given = [_split(override, known) for override in overrides]
+    overrides = [f"{key}={value}" for key, value in translate(given, known.__contains__)]
     ConfigStore.instance().store(
         name=f"{_ROOTS[schema]}_schema", node=_writable(OmegaConf.structured(schema))
     )
@@ -94,10 +98,11 @@ def walk_fields(schema: type[Any], prefix: str = "") -> Iterator[tuple[str, data
 def check_config(config: TrainConfig | EvaluateConfig) -> None:
     """Raise before any work is done if a value cannot work."""
     _check_env(config.env)
-    _check_eval(config.eval)
+    _check_episodes(config.eval)
     if isinstance(config, EvaluateConfig):
-        check_positive_int("num_envs", config.num_envs)
+        _check_report(config)
     else:
+        _check_eval(config.eval)
         _check_train(config)
 
 
@@ -133,13 +138,29 @@ def _check_env(env: EnvConfig) -> None:
         check_positive_int("env.max_steps", env.max_steps)
 
 
-def _check_eval(evaluation: EvalConfig) -> None:
+def _check_episodes(evaluation: EpisodesConfig) -> None:
     check_choice("eval.init_states", evaluation.init_states, get_args(Split))
-    check_positive_int("eval.every", evaluation.every, minimum=0)
     check_positive_int("eval.episodes_per_task", evaluation.episodes_per_task, minimum=0)
     check_positive_int("eval.repeats", evaluation.repeats)
+
+
+def _check_eval(evaluation: EvalConfig) -> None:
+    check_positive_int("eval.every", evaluation.every, minimum=0)
     if evaluation.temperature < 0:
         raise ConfigError(f"eval.temperature: expected 0 (greedy) or more, got {evaluation.temperature}")
+
+
+def _check_report(config: EvaluateConfig) -> None:
+    check_positive_int("num_envs", config.num_envs)
+    check_positive_int("videos", config.videos, minimum=0)
+    temperatures = config.eval.temperatures
+    if not temperatures or min(temperatures) < 0 or len(set(temperatures)) < len(temperatures):
+        raise ConfigError(
+            f"eval.temperatures: expected different numbers of 0 (greedy) or more, e.g. [0,0.6], "
+            f"got {list(temperatures)}"
+        )
+    if config.output is not None and config.output.endswith((".json", ".md")):
+        raise ConfigError(f"output: expected a folder for report.json and report.md, got {config.output}")
 
 
 def _check_ppo(ppo: PPOConfig) -> None:
@@ -153,13 +174,13 @@ def _check_ppo(ppo: PPOConfig) -> None:
             raise ConfigError(f"ppo.{name}: expected a number above 0, got {getattr(ppo, name)}")
 
 
-def _canonical(override: str, known: dict[str, Any]) -> str:
-    """An override with our own key, without ``+``; an unknown key raises with the nearest one."""
+def _split(override: str, known: dict[str, Any]) -> tuple[str, str]:
+    """Key, without ``+``, and value of an override; an unknown key raises with the nearest one."""
     key, equals, value = override.partition("=")
     key = key.strip().lstrip("+~")
     if not equals:
         raise ConfigError(f"{override!r}: expected key=value, e.g. env.n_samples=8")
-    if key not in known and key not in ALIASES:
+    if key not in known and not is_foreign(key):
         names = [*known, *ALIASES]
         nearest = difflib.get_close_matches(key, names, n=1) or [
             name for name in names if name.rpartition(".")[2] == key.rpartition(".")[2]
@@ -168,7 +189,7 @@ def _canonical(override: str, known: dict[str, Any]) -> str:
         raise UnknownNameError(f"{override!r}: no such key {key!r}.{hint} --help lists them.")
     if key == "preset":
         check_choice("preset", value, preset_names())
-    return f"{ALIASES.get(key, key)}={value}"
+    return key, value
 
 
 def _writable(node: DictConfig) -> DictConfig:

@@ -84,19 +84,33 @@ class PPOConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvalConfig:
-    """Held-out evaluation."""
+class EpisodesConfig:
+    """Which episodes an evaluation plays."""
 
-    every: int = 10
-    """Iterations between evaluations; 0: only before and after training."""
     init_states: str = "held_out"
     """"held_out" (the last 10 of 50), "train" or "all" (the published 50-state protocol)."""
     episodes_per_task: int = 0
     """Initial states evaluated per task; 0: every one of the split."""
+    repeats: int = 1
+    """Episodes from each initial state when sampling; more than one narrows the interval."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalConfig(EpisodesConfig):
+    """Evaluation during training."""
+
+    every: int = 10
+    """Iterations between evaluations; 0: only before and after training."""
     temperature: float = 0.0
     """Sampling temperature; 0 is greedy."""
-    repeats: int = 1
-    """Episodes from each initial state; more than one narrows the interval when sampling."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportConfig(EpisodesConfig):
+    """Evaluation of checkpoints."""
+
+    temperatures: tuple[float, ...] = (0.0,)
+    """Sampling temperatures, one evaluation each; 0 is greedy. [0,0.6]: greedy and sampled in one go."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,17 +149,21 @@ class TrainConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateConfig:
-    """Evaluation of one checkpoint (`ttrl eval`)."""
+    """Evaluation of one checkpoint, or of two (`ttrl eval`)."""
 
     checkpoint: str | None = None
     """Run, training checkpoint or policy folder; env.* defaults to what a run was trained on."""
+    baseline: str | None = None
+    """Another one, evaluated on the same episodes: the report says how much better the checkpoint is."""
+    output: str | None = None
+    """Folder of the report, in which an interrupted evaluation goes on; null: only printed."""
+    videos: int = 1
+    """Successes and failures filmed for the report, of each temperature; 0: none."""
     num_envs: int = 4
-    """Simulations at once."""
+    """Simulations at once; changes the time taken, not the result."""
     seed: int = 0
     """Seed of the token sampling (unused when greedy)."""
-    output: str | None = None
-    """File the JSON report is written to; null: only printed."""
     device: str = "auto"
     """"auto" (a GPU if there is one), "cpu", "cuda" or "cuda:1"."""
     env: EnvConfig = field(default_factory=EnvConfig)
-    eval: EvalConfig = field(default_factory=EvalConfig)
+    eval: ReportConfig = field(default_factory=ReportConfig)

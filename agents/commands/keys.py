@@ -13,7 +13,9 @@ from rich.console import Console
 from rich.table import Table
 
 from ttrl_env.agents import configs
-from ttrl_env.agents.config_loading import ALIASES, walk_fields
+from ttrl_env.agents.alias_table import ALIASES
+from ttrl_env.agents.alias_treatments import Renamed
+from ttrl_env.agents.config_loading import walk_fields
 
 
 def print_keys(usage: str, schema: type[Any]) -> None:
@@ -24,9 +26,16 @@ def print_keys(usage: str, schema: type[Any]) -> None:
     for key, default, meaning in described_keys(schema):
         table.add_row(key, default, meaning)
     console.print(table, markup=False)
-    names = ", ".join(f"{theirs} = {ours}" for theirs, ours in ALIASES.items())
+    known = {key for key, _ in walk_fields(schema)}
+    names = ", ".join(
+        f"{theirs} = {treatment.ours}"
+        for theirs, treatment in ALIASES.items()
+        if isinstance(treatment, Renamed) and treatment.ours in known
+    )
     console.print(
-        f"\nSimpleVLA-RL's names work too, with or without +: {names}", markup=False, soft_wrap=True
+        f"\nSimpleVLA-RL's names work too, with or without + (docs/migration.md): {names}",
+        markup=False,
+        soft_wrap=True,
     )
 
 

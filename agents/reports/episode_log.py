@@ -1,0 +1,110 @@
+"""The finished episodes of an evaluation on disk, so that an interrupted one goes on."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TextIO
+
+from ttrl_env.agents.episode_queue import Episode
+from ttrl_env.errors import ConfigError
+
+COMMAND_FILE, EPISODES_FILE = "command.json", "episodes.jsonl"
+
+
+class EpisodeLog:
+    """One JSON line an episode, in a folder that belongs to one evaluation.
+
+    Args:
+        folder: made if it does not exist.
+        command: all that decides what the episodes are; the folder of another command is refused.
+
+    Raises:
+        ConfigError: the folder holds another evaluation, or something else.
+    """
+
+    def __init__(self, folder: str | Path, command: Mapping[str, Any]) -> None:
+        self.folder = Path(folder).expanduser()
+        command = json.loads(json.dumps(command))  # as it is read back
+        _claim(self.folder, command)
+        self._file = (self.folder / EPISODES_FILE).open("a", encoding="utf-8")
+        _lock(self._file, self.folder)
+        self._episodes = _read(self.folder / EPISODES_FILE)
+
+    def finished(self, checkpoint: str, temperature: float) -> list[Episode]:
+        """The episodes that are already there."""
+        return [episode for key, episode in self._episodes if key == (checkpoint, temperature)]
+
+    def add(self, checkpoint: str, temperature: float, episode: Episode) -> None:
+        """Keep an episode; it survives whatever ends this process."""
+        self._episodes.append(((checkpoint, temperature), episode))
+        line = {"checkpoint": checkpoint, "temperature": temperature, **asdict(episode)}
+        self._file.write(json.dumps(line) + "\n")
+        self._file.flush()
+
+    def __len__(self) -> int:
+        """How many episodes are kept."""
+        return len(self._episodes)
+
+    def __enter__(self) -> EpisodeLog:
+        """Nothing to do: the file is open."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def _claim(folder: Path, command: dict[str, Any]) -> None:
+    """Write the command into a new folder, or make sure that the folder's is the same."""
+    file = folder / COMMAND_FILE
+    if not file.is_file():
+        if folder.exists() and not folder.is_dir():
+            raise ConfigError(f"output: expected a folder, got the file {folder}")
+        if folder.is_dir() and any(folder.iterdir()):
+            raise ConfigError(
+                f"output: {folder} is not empty and holds no evaluation; choose a new folder for the report"
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        draft = file.with_suffix(".draft")
+        draft.write_text(json.dumps(command, indent=1) + "\n", encoding="utf-8")
+        os.replace(draft, file)
+        return
+    there = json.loads(file.read_text(encoding="utf-8"))
+    differing = [key for key in {**there, **command} if there.get(key) != command.get(key)]
+    if differing:
+        listed = "; ".join(f"{key}: there {there.get(key)}, now {command.get(key)}" for key in differing)
+        raise ConfigError(
+            f"output: {folder} holds another evaluation ({listed}). Repeat its command to go on with it, or "
+            f"choose another folder"
+        )
+
+
+def _lock(file: TextIO, folder: Path) -> None:
+    """Keep other processes out until the file is closed."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.close()
+        raise ConfigError(f"output: another process is writing to {folder}; choose another folder") from error
+
+
+def _read(file: Path) -> list[tuple[tuple[str, float], Episode]]:
+    """The whole lines of the file; half a line that a killed process left is cut off."""
+    text = file.read_bytes()
+    whole = text[: text.rfind(b"\n") + 1]
+    if len(whole) < len(text):
+        os.truncate(file, len(whole))
+    episodes = []
+    for line in whole.decode("utf-8").splitlines():
+        values = json.loads(line)
+        key = (values.pop("checkpoint"), values.pop("temperature"))
+        episodes.append((key, Episode(**values)))
+    return episodes

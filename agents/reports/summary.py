@@ -1,0 +1,107 @@
+"""The report as a plain dictionary: what ``report.json`` holds (``docs/guide.md`` explains every key)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ttrl_env.agents.checkpoints import installed_versions
+from ttrl_env.agents.evaluation import Evaluation
+from ttrl_env.agents.reports.comparison import Comparison, compare
+from ttrl_env.agents.reports.provenance import Provenance
+from ttrl_env.agents.reports.statements import statements
+from ttrl_env.tasks import get_task
+
+SCHEMA = "ttrl-env/evaluation/1"
+"""Changes when a key changes its meaning."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """A checkpoint and its evaluations."""
+
+    name: str
+    """``"checkpoint"`` or ``"baseline"``."""
+    policy: str
+    """The policy folder evaluated."""
+    provenance: Provenance | None
+    """What it was trained on; ``None`` if it does not say."""
+    evaluations: list[Evaluation]
+    """One a temperature."""
+
+
+def summarise(
+    subjects: Sequence[Subject], protocol: dict[str, Any], videos: Sequence[dict[str, Any]] = ()
+) -> dict[str, Any]:
+    """The whole report of one checkpoint, or of a baseline and a checkpoint (in this order)."""
+    comparisons = paired(subjects)
+    return {
+        "schema": SCHEMA,
+        "versions": installed_versions(),
+        "protocol": protocol,
+        "checkpoints": {subject.name: _checkpoint(subject) for subject in subjects},
+        "evaluations": [_evaluation(subject, each) for subject in subjects for each in subject.evaluations],
+        "comparisons": [_comparison(each, subjects[0].evaluations[0].suite) for each in comparisons],
+        "statements": statements(subjects, comparisons),
+        "videos": list(videos),
+    }
+
+
+def paired(subjects: Sequence[Subject]) -> list[Comparison]:
+    """Baseline and checkpoint compared at each temperature; empty for one subject."""
+    if len(subjects) < 2:
+        return []
+    before, after = subjects
+    return [compare(*pair) for pair in zip(before.evaluations, after.evaluations, strict=True)]
+
+
+def _checkpoint(subject: Subject) -> dict[str, Any]:
+    known = subject.provenance
+    trained_on = None if known is None else {**asdict(known), "task_ids": list(known.task_ids)}
+    return {"policy": subject.policy, "trained_on": trained_on}
+
+
+def _evaluation(subject: Subject, result: Evaluation) -> dict[str, Any]:
+    known = subject.provenance
+    drawn = {
+        e.start
+        for e in result.episodes
+        if known and known.drew_from(result.suite, e.task_id, e.init_state_id)
+    }
+    parts = {
+        "on_training_states": result.restricted(lambda episode: episode.start in drawn),
+        "on_other_states": result.restricted(lambda episode: episode.start not in drawn),
+    }
+    return {
+        "checkpoint": subject.name,
+        "temperature": result.temperature,
+        **result.totals(),
+        "num_diverged": sum(episode.failure is not None for episode in result.episodes),
+        **{
+            name: part.totals() if known is not None and part.episodes else None
+            for name, part in parts.items()
+        },
+        "tasks": [
+            {
+                "task_id": task_id,
+                "instruction": get_task(result.suite, task_id).instruction,
+                **result.of_task(task_id).totals(),
+            }
+            for task_id in result.task_ids
+        ],
+        "episodes": [asdict(episode) for episode in result.episodes],
+    }
+
+
+def _comparison(comparison: Comparison, suite: str) -> dict[str, Any]:
+    task_ids = sorted({before.task_id for before, _ in comparison.pairs})
+    by_task = {t: comparison.restricted(lambda episode, t=t: episode.task_id == t) for t in task_ids}
+    return {
+        "temperature": comparison.temperature,
+        **comparison.totals(),
+        "tasks": [
+            {"task_id": t, "instruction": get_task(suite, t).instruction, **part.totals()}
+            for t, part in by_task.items()
+        ],
+    }
