@@ -13,6 +13,9 @@ from ttrl_env.kernels import arguments
 LOGITS_AT_A_TIME = 2**24
 """Logits that exist at once: 64 MB. Fewer would read the head's weights too often."""
 
+CONVERTED_WEIGHTS = 2**22
+"""Weights that are converted to float32 at once where a product needs that: 16 MB."""
+
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
@@ -22,7 +25,13 @@ def head_logits(hidden: Tensor, weight: Tensor) -> Tensor:
         return hidden @ weight.t()
     if hidden.device.type == "cuda" and hasattr(torch.ops.aten.mm, "dtype"):
         return torch.mm(hidden, weight.t(), out_dtype=torch.float32)
-    return hidden.float() @ weight.t().float()
+    states = hidden.float()
+    logits = states.new_empty((hidden.shape[0], weight.shape[0]))
+    block = max(1, CONVERTED_WEIGHTS // weight.shape[1])
+    for start in range(0, weight.shape[0], block):
+        tokens = slice(start, start + block)
+        torch.mm(states, weight[tokens].float().t(), out=logits[:, tokens])
+    return logits
 
 
 def row_blocks(rows: int, width: int) -> Iterator[slice]:

@@ -15,6 +15,7 @@ from torch.library import custom_op, register_autograd
 from ttrl_env.kernels.logprobs import logprobs_backward, logprobs_forward
 from ttrl_env.kernels.logprobs_hidden import hidden_backward, hidden_forward
 from ttrl_env.kernels.sampling import SampledTokens, fill_samples
+from ttrl_env.kernels.sampling_hidden import fill_samples_from_hidden
 
 
 @custom_op(
@@ -32,11 +33,34 @@ def sample_tokens_operator(
     return out.tokens, out.logprobs, out.entropies, out.valid
 
 
+@custom_op(
+    "ttrl_env::sample_from_hidden",
+    mutates_args=(),
+    schema="(Tensor hidden, Tensor head_weight, Tensor temperatures, Tensor seeds, Tensor step,"
+    " Tensor? greedy, SymInt lo, SymInt hi) -> (Tensor, Tensor, Tensor, Tensor)",
+)
+def sample_from_hidden_operator(
+    hidden: Tensor,
+    head_weight: Tensor,
+    temperatures: Tensor,
+    seeds: Tensor,
+    step: Tensor,
+    greedy: Tensor | None,
+    lo: int,
+    hi: int,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """``sample_from_hidden`` with its arguments checked and its window spelled out."""
+    out = SampledTokens.empty(hidden.shape[0], hidden.device)
+    fill_samples_from_hidden(hidden, head_weight[lo:hi], temperatures, seeds, step, greedy, lo, out)
+    return out.tokens, out.logprobs, out.entropies, out.valid
+
+
 @sample_tokens_operator.register_fake
-def _(logits: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    rows = logits.shape[0]
+@sample_from_hidden_operator.register_fake
+def _empty_samples(like: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    rows = like.shape[0]
     dtypes = (torch.int64, torch.float32, torch.float32, torch.bool)
-    tokens, logprobs, entropies, valid = (logits.new_empty(rows, dtype=dtype) for dtype in dtypes)
+    tokens, logprobs, entropies, valid = (like.new_empty(rows, dtype=dtype) for dtype in dtypes)
     return tokens, logprobs, entropies, valid
 
 

@@ -34,6 +34,15 @@ class SampledTokens:
             valid=torch.empty(rows, dtype=torch.bool, device=device),
         )
 
+    def rows(self, rows: slice) -> SampledTokens:
+        """Views of some of the rows."""
+        return SampledTokens(
+            tokens=self.tokens[rows],
+            logprobs=self.logprobs[rows],
+            entropies=self.entropies[rows],
+            valid=self.valid[rows],
+        )
+
 
 def sample_tokens(
     logits: Tensor,
@@ -75,8 +84,9 @@ def sample_tokens(
     check_inputs(logits, temperatures, seeds, step, greedy, out)
     rows, vocab = logits.shape
     lo, hi = arguments.check_window(window, vocab)
-    if torch.compiler.is_compiling():
-        return _sample_as_operator(logits, temperatures, seeds, step, greedy, (lo, hi), out)
+    if torch.compiler.is_compiling():  # one opaque node of the graph
+        arrays = (logits.detach(), temperatures, seeds, step_tensor(step, logits.device), greedy)
+        return copy_samples(torch.ops.ttrl_env.sample_tokens(*arrays, lo, hi), out)
     if out is None:
         out = SampledTokens.empty(rows, logits.device)
     fill_samples(logits.detach()[:, lo:hi], temperatures.detach(), seeds, step, greedy, lo, out)
@@ -106,25 +116,20 @@ def fill_samples(
         sample_tokens_cpu(logits, temperatures, seeds, step, greedy, lo, out)
 
 
-def _sample_as_operator(
-    logits: Tensor,
-    temperatures: Tensor,
-    seeds: Tensor,
-    step: int | Tensor,
-    greedy: Tensor | None,
-    window: tuple[int, int],
-    out: SampledTokens | None,
-) -> SampledTokens:
-    """One opaque node of a graph that is being compiled."""
-    if not isinstance(step, Tensor):
-        step = torch.full((), step, dtype=torch.int64, device=logits.device)
-    drawn = torch.ops.ttrl_env.sample_tokens(logits.detach(), temperatures, seeds, step, greedy, *window)
+def step_tensor(step: int | Tensor, device: torch.device) -> Tensor:
+    """The step as the operators take it: 0-d int64 on ``device``."""
+    return step if isinstance(step, Tensor) else torch.full((), step, dtype=torch.int64, device=device)
+
+
+def copy_samples(drawn: tuple[Tensor, Tensor, Tensor, Tensor], out: SampledTokens | None) -> SampledTokens:
+    """What an operator returned as :class:`SampledTokens`, in ``out`` where there is one."""
+    tokens, logprobs, entropies, valid = drawn
     if out is None:
-        return SampledTokens(tokens=drawn[0], logprobs=drawn[1], entropies=drawn[2], valid=drawn[3])
-    out.tokens.copy_(drawn[0])
-    out.logprobs.copy_(drawn[1])
-    out.entropies.copy_(drawn[2])
-    out.valid.copy_(drawn[3])
+        return SampledTokens(tokens=tokens, logprobs=logprobs, entropies=entropies, valid=valid)
+    out.tokens.copy_(tokens)
+    out.logprobs.copy_(logprobs)
+    out.entropies.copy_(entropies)
+    out.valid.copy_(valid)
     return out
 
 

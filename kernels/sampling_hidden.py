@@ -1,11 +1,12 @@
-"""``sample_from_hidden``: sample from a language-model head without its logits over the whole vocabulary."""
+"""``sample_from_hidden``: sample from a language-model head whose logits are never all in memory."""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from ttrl_env.kernels.head import check_head, head_logits, row_blocks
-from ttrl_env.kernels.sampling import SampledTokens, check_inputs, sample_tokens
+from ttrl_env.kernels.sampling import SampledTokens, check_inputs, copy_samples, fill_samples, step_tensor
 
 
 def sample_from_hidden(
@@ -19,14 +20,16 @@ def sample_from_hidden(
     greedy: Tensor | None = None,
     out: SampledTokens | None = None,
 ) -> SampledTokens:
-    """``sample_tokens`` of ``hidden @ head_weight[lo:hi].T``, in float32, a block of rows at a time.
+    """``sample_tokens`` of ``hidden @ head_weight[lo:hi].T``, in float32.
 
     Only the head's rows in the window are multiplied: for the 256 action tokens of a vocabulary of 32,064
     that is 1/125 of the work. Logits are float32 even where hidden states and weights are bfloat16, so they
-    are not rounded before the softmax.
+    are not rounded before the softmax. On a GPU the product and the draw share their kernels and no logits
+    are written; a row's dimensions are summed in an order that does not depend on the other rows. On a CPU
+    at most 64 MB of logits exist at once.
 
     Args:
-        hidden: ``[rows, dim]`` float32, bfloat16 or float16.
+        hidden: ``[rows, dim]`` float32, bfloat16 or float16, any strides.
         head_weight: ``[vocab, dim]``, of the same dtype: ``lm_head.weight`` as it is.
         temperatures, seeds, step, window, greedy, out: as for ``sample_tokens``.
 
@@ -35,18 +38,43 @@ def sample_from_hidden(
     """
     lo, hi = check_head(hidden, head_weight, window)
     check_inputs(hidden, temperatures, seeds, step, greedy, out)
+    if torch.compiler.is_compiling():
+        count = step_tensor(step, hidden.device)
+        arrays = (hidden.detach(), head_weight.detach(), temperatures, seeds, count, greedy)
+        return copy_samples(torch.ops.ttrl_env.sample_from_hidden(*arrays, lo, hi), out)
     if out is None:
         out = SampledTokens.empty(hidden.shape[0], hidden.device)
     weight = head_weight.detach()[lo:hi]
-    for rows in row_blocks(hidden.shape[0], hi - lo):
-        logits = head_logits(hidden.detach()[rows], weight)
-        block = SampledTokens(
-            tokens=out.tokens[rows],
-            logprobs=out.logprobs[rows],
-            entropies=out.entropies[rows],
-            valid=out.valid[rows],
-        )
-        masked = None if greedy is None else greedy[rows]
-        sample_tokens(logits, temperatures[rows], seeds[rows], step, greedy=masked, out=block)
-    out.tokens.add_(lo)
+    fill_samples_from_hidden(hidden.detach(), weight, temperatures.detach(), seeds, step, greedy, lo, out)
     return out
+
+
+def fill_samples_from_hidden(
+    hidden: Tensor,
+    weight: Tensor,
+    temperatures: Tensor,
+    seeds: Tensor,
+    step: int | Tensor,
+    greedy: Tensor | None,
+    lo: int,
+    out: SampledTokens,
+) -> None:
+    """Fill ``out`` from ``hidden`` ``[rows, dim]`` and the head's rows from ``lo`` on, ``[width, dim]``."""
+    if hidden.shape[0] == 0:
+        return
+    if hidden.device.type == "cuda":
+        from ttrl_env.kernels.sampling_hidden_triton import launch_sample_from_hidden
+
+        with torch.cuda.device_of(hidden):
+            launch_sample_from_hidden(hidden, weight, temperatures, seeds, step, greedy, lo, out)
+        return
+    for rows in row_blocks(hidden.shape[0], weight.shape[0]):
+        fill_samples(
+            head_logits(hidden[rows], weight),
+            temperatures[rows],
+            seeds[rows],
+            step,
+            None if greedy is None else greedy[rows],
+            lo,
+            out.rows(rows),
+        )

@@ -18,6 +18,14 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from ttrl_env.kernels.draw_triton import (
+    exact_inverse_cumulative,
+    exact_weights,
+    inverse_cumulative,
+    row_temperature,
+    row_uniforms,
+    store_draw,
+)
 from ttrl_env.kernels.row_sums_triton import (
     SMALLEST_EXPONENT,
     exponent_scale,
@@ -38,11 +46,6 @@ TILE_CHUNKS = 4
 LARGEST_WIDTH = 2**20
 """A program keeps the weight of each chunk in registers; beyond this they would spill."""
 
-MARGIN = tl.constexpr(2.0**-19)
-"""Of the total weight: a draw nearer than this to a boundary is decided again in float64."""
-NEAR = tl.constexpr(2**13)
-"""More than there are chunks or tokens in one."""
-
 
 def launch_sample_tokens(
     logits: Tensor,
@@ -55,18 +58,14 @@ def launch_sample_tokens(
 ) -> None:
     """Fill ``out`` from ``logits`` ``[rows, width]``, already cut at ``lo``; at least one row."""
     rows, width = logits.shape
+    if width <= CHUNK:
+        launch_sample_sums(logits, temperatures, seeds, step, greedy, lo, out)
+        return
     if width > LARGEST_WIDTH:
         raise ValueError(f"logits: expected a window of at most {LARGEST_WIDTH} tokens on a GPU, got {width}")
-    if width <= CHUNK:
-        kernel, options = _sample_one_chunk, one_chunk_options(width)
-    else:
-        kernel, options = _sample_many_chunks, many_chunks_options(width)
-    kernel[(rows,)](
+    _sample_many_chunks[(rows,)](
         logits,
-        temperatures.contiguous(),
-        seeds.contiguous(),
-        step,
-        None if greedy is None else greedy.contiguous(),
+        *contiguous_rows(temperatures, seeds, step, greedy),
         out.tokens,
         out.logprobs,
         out.entropies,
@@ -76,14 +75,56 @@ def launch_sample_tokens(
         lo,
         width,
         STEP_IN_MEMORY=isinstance(step, Tensor),
-        **options,
+        **many_chunks_options(width),
     )
 
 
-def one_chunk_options(width: int) -> dict[str, Any]:
+def launch_sample_sums(
+    addends: Tensor,
+    temperatures: Tensor,
+    seeds: Tensor,
+    step: int | Tensor,
+    greedy: Tensor | None,
+    lo: int,
+    out: SampledTokens,
+) -> None:
+    """``launch_sample_tokens`` for one chunk, from logits or from ``[splits, rows, width]`` to add up."""
+    splits = addends.shape[0] if addends.ndim == 3 else 1
+    rows, width = addends.shape[-2:]
+    _sample_one_chunk[(rows,)](
+        addends,
+        *contiguous_rows(temperatures, seeds, step, greedy),
+        out.tokens,
+        out.logprobs,
+        out.entropies,
+        out.valid,
+        addends.stride(0) if addends.ndim == 3 else 0,
+        addends.stride(-2),
+        addends.stride(-1),
+        lo,
+        width,
+        STEP_IN_MEMORY=isinstance(step, Tensor),
+        **one_chunk_options(width, splits),
+    )
+
+
+def contiguous_rows(
+    temperatures: Tensor, seeds: Tensor, step: int | Tensor, greedy: Tensor | None
+) -> tuple[Tensor, Tensor, int | Tensor, Tensor | None]:
+    """The arguments as the kernels take them, which address rows without a stride."""
+    greedy = None if greedy is None else greedy.contiguous()
+    return temperatures.contiguous(), seeds.contiguous(), step, greedy
+
+
+def one_chunk_options(width: int, splits: int = 1) -> dict[str, Any]:
     """Compile-time arguments for a window of at most one chunk."""
     block = max(triton.next_power_of_2(width), 32)
-    return {"BLOCK": block, "num_warps": max(block // 256, 1), "enable_fp_fusion": True}
+    return {
+        "SPLITS": splits,
+        "BLOCK": block,
+        "num_warps": max(block // 256, 1),
+        "enable_fp_fusion": True,
+    }
 
 
 def many_chunks_options(width: int) -> dict[str, Any]:
@@ -110,19 +151,24 @@ def _sample_one_chunk(
     logprobs,
     entropies,
     valids,
+    logits_split_stride,
     logits_row_stride,
     logits_stride,
     lo,
     width,
     STEP_IN_MEMORY: tl.constexpr,
+    SPLITS: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
     row = tl.program_id(0).to(tl.int64)
-    temperature, is_greedy = _row_temperature(temperatures, greedy, row)
+    temperature, is_greedy = row_temperature(temperatures, greedy, row)
     scale = exponent_scale(temperature, is_greedy)
     offsets = tl.arange(0, BLOCK)
     inside = offsets < width
-    values = load_logits(logits + row * logits_row_stride, offsets, logits_stride, width)
+    row_logits = logits + row * logits_row_stride
+    values = load_logits(row_logits, offsets, logits_stride, width)
+    for split in tl.static_range(1, SPLITS):
+        values += load_logits(row_logits + split * logits_split_stride, offsets, logits_stride, width)
 
     maximum = tl.max(values, 0)
     exponents = (values - finite_or_zero(maximum)) * scale
@@ -135,12 +181,12 @@ def _sample_one_chunk(
         position = tl.min(tl.where(inside & (values == maximum), offsets, width - 1), 0)
     else:
         uniforms = row_uniforms(seeds + row, step, STEP_IN_MEMORY)
-        position, certain = _inverse_cumulative(weights, total, uniforms[1])
+        position, certain = inverse_cumulative(weights, total, uniforms[1])
         if certain == 0:
-            position = _exact_inverse_cumulative(_exact_weights(values, maximum, temperature), uniforms[1])
+            position = exact_inverse_cumulative(exact_weights(values, maximum, temperature), uniforms[1])
     chosen = tl.sum(tl.where(offsets == position, values, 0.0), 0)
     logprob, entropy = statistics(chosen, maximum, scale, total, weighted)
-    _store(row, tokens, logprobs, entropies, valids, lo, position, logprob, entropy, valid, is_greedy)
+    store_draw(row, tokens, logprobs, entropies, valids, lo, position, logprob, entropy, valid, is_greedy)
 
 
 @triton.jit(do_not_specialize=["step", "lo"])
@@ -164,7 +210,7 @@ def _sample_many_chunks(
     CHUNK: tl.constexpr,
 ):
     row = tl.program_id(0).to(tl.int64)
-    temperature, is_greedy = _row_temperature(temperatures, greedy, row)
+    temperature, is_greedy = row_temperature(temperatures, greedy, row)
     scale = exponent_scale(temperature, is_greedy)
     row_logits = logits + row * logits_row_stride
     tile_offsets = tl.arange(0, TILE_CHUNKS)[:, None] * CHUNK + tl.arange(0, CHUNK)[None, :]
@@ -213,32 +259,7 @@ def _sample_many_chunks(
         )
     chosen = tl.load(row_logits + position.to(tl.int64) * logits_stride).to(tl.float32)
     logprob, entropy = statistics(chosen, maximum, scale, total, weighted)
-    _store(row, tokens, logprobs, entropies, valids, lo, position, logprob, entropy, valid, is_greedy)
-
-
-@triton.jit
-def _row_temperature(temperatures, greedy, row):
-    temperature = tl.load(temperatures + row)
-    is_greedy = temperature == 0.0
-    if greedy is not None:
-        is_greedy = is_greedy | (tl.load(greedy + row) != 0)
-    return temperature, is_greedy
-
-
-@triton.jit
-def row_uniforms(seed_pointer, step, STEP_IN_MEMORY: tl.constexpr):
-    """Chunk and token uniform, float64 multiples of 2^-53 in [0, 1); see philox.py."""
-    seed = tl.load(seed_pointer)
-    count = tl.load(step).to(tl.int64) if STEP_IN_MEMORY else step.to(tl.int64)
-    zero = (count * 0).to(tl.uint32)
-    w0, w1, w2, w3 = tl.philox(seed, count.to(tl.uint32), (count >> 32).to(tl.uint32), zero, zero)
-    return _uniform(w0, w1), _uniform(w2, w3)
-
-
-@triton.jit
-def _uniform(high, low):
-    word = (high.to(tl.uint64) << 21) | (low.to(tl.uint64) >> 11)
-    return word.to(tl.int64).to(tl.float64) * 1.1102230246251565e-16
+    store_draw(row, tokens, logprobs, entropies, valids, lo, position, logprob, entropy, valid, is_greedy)
 
 
 @triton.jit
@@ -262,45 +283,16 @@ def _draw_from_chunks(
     CHUNK: tl.constexpr,
 ):
     chunk_ids = tl.arange(0, chunk_weights.shape[0])
-    chunk, certain = _inverse_cumulative(chunk_weights, total, uniforms[0])
+    chunk, certain = inverse_cumulative(chunk_weights, total, uniforms[0])
     if certain == 0:
         exact = _exact_chunk_weights(row_logits, stride, width, maximum, temperature, chunk_ids, CHUNK)
-        chunk = _exact_inverse_cumulative(exact, uniforms[0])
+        chunk = exact_inverse_cumulative(exact, uniforms[0])
     chunk_weight = tl.sum(tl.where(chunk_ids == chunk, chunk_weights, 0.0), 0)
     values = load_logits(row_logits, chunk * CHUNK + tl.arange(0, CHUNK), stride, width)
-    index, certain = _inverse_cumulative(tl.exp2((values - maximum) * scale), chunk_weight, uniforms[1])
+    index, certain = inverse_cumulative(tl.exp2((values - maximum) * scale), chunk_weight, uniforms[1])
     if certain == 0:
-        index = _exact_inverse_cumulative(_exact_weights(values, maximum, temperature), uniforms[1])
+        index = exact_inverse_cumulative(exact_weights(values, maximum, temperature), uniforms[1])
     return chunk * CHUNK + index
-
-
-@triton.jit
-def _inverse_cumulative(weights, total, uniform):
-    """First index whose cumulative weight exceeds ``uniform * total``, and whether float32 is sure of it.
-
-    It is, unless some cumulative weight is nearer to that than the margin. Only the running sum is float64:
-    in float32, a likely token would swallow the unlikely ones that come after it.
-    """
-    cumulative = tl.cumsum(weights.to(tl.float64), 0).to(tl.float32)
-    threshold = (uniform * total.to(tl.float64)).to(tl.float32)
-    below = tl.where(cumulative <= threshold, 1, 0)
-    near = tl.where(tl.abs(cumulative - threshold) <= MARGIN * total, NEAR, 0)
-    counts = tl.sum(below + near, 0)  # both in one reduction
-    return counts % NEAR, counts < NEAR
-
-
-@triton.jit
-def _exact_inverse_cumulative(weights, uniform):
-    """The same from float64 weights, and the last index with any weight where none exceeds it."""
-    cumulative = tl.cumsum(weights, 0)
-    total = tl.max(cumulative, 0)
-    reached = (cumulative <= uniform * total) & (cumulative < total)
-    return tl.sum(reached.to(tl.int32), 0)
-
-
-@triton.jit
-def _exact_weights(values, maximum, temperature):
-    return tl.exp((values.to(tl.float64) - maximum.to(tl.float64)) / temperature.to(tl.float64))
 
 
 @triton.jit
@@ -309,14 +301,6 @@ def _exact_chunk_weights(row_logits, stride, width, maximum, temperature, chunk_
     weights = tl.zeros(chunk_ids.shape, tl.float64)
     for start in range(0, width, CHUNK):
         values = load_logits(row_logits, start + tl.arange(0, CHUNK), stride, width)
-        weight = tl.sum(_exact_weights(values, maximum, temperature), 0)
+        weight = tl.sum(exact_weights(values, maximum, temperature), 0)
         weights = tl.where(chunk_ids == start // CHUNK, weight, weights)
     return weights
-
-
-@triton.jit
-def _store(row, tokens, logprobs, entropies, valids, lo, position, logprob, entropy, valid, is_greedy):
-    tl.store(tokens + row, lo + tl.where(valid, position, 0).to(tl.int64))
-    tl.store(logprobs + row, tl.where(valid, tl.where(is_greedy, 0.0, logprob), -float("inf")))
-    tl.store(entropies + row, tl.where(valid & (is_greedy == 0), entropy, 0.0))
-    tl.store(valids + row, valid)

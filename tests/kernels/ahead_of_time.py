@@ -13,13 +13,24 @@ import sys
 import tempfile
 from pathlib import Path
 
+import torch
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from ttrl_env.kernels import logprobs_triton, sampling_triton
+from ttrl_env.kernels import (
+    head_triton,
+    logprobs_triton,
+    sampling_hidden_triton,
+    sampling_triton,
+    sampling_wide_triton,
+)
 
 TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
+TO_COMPILER = ("num_warps", "num_stages", "maxnreg", "enable_fp_fusion")
+"""Options that are not arguments of the kernel."""
+INPUTS = ("logits", "grad_logits", "hidden", "weight")
+"""Arguments of the dtype that a kernel is compiled for."""
 POINTERS = {
     "temperatures": "*fp32",
     "seeds": "*i64",
@@ -30,59 +41,63 @@ POINTERS = {
     "kept": "*fp32",
     "grad_logprobs": "*fp32",
     "grad_entropies": "*fp32",
+    "partials": "*fp32",
+    "tile_sums": "*fp32",
+    "block_weights": "*fp32",
 }
+CONSTANTS = {"greedy": None, "STEP_IN_MEMORY": False, "UPCAST": False}
+TENSOR_CORE = re.compile(r"\b(HMMA|HGMMA|UTCHMMA|UTCQMMA)\b")
+"""mma.sync, wgmma and tcgen05 as machine code calls them."""
+DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
 
-def kernels_to_compile():
-    """``(name, kernel, compile-time options, logits a thread handles in the hot part)``."""
+def kernels_to_compile(dtype):
+    """``(name, kernel, compile-time options, logits a program handles, dtype)`` of all kernels."""
     large = sampling_triton.many_chunks_options(32064)
     small = sampling_triton.one_chunk_options(256)
+    split = sampling_triton.one_chunk_options(256, 8)
     forward = logprobs_triton.block_options(32064, logprobs_triton.FORWARD_BLOCK)
     backward = logprobs_triton.block_options(32064, logprobs_triton.BACKWARD_BLOCK)
+    window = sampling_hidden_triton.window_options(256, DTYPES[dtype])
+    partial = head_triton.partial_options(DTYPES[dtype])
+    tiles = sampling_wide_triton.tile_options(DTYPES[dtype])
+    draw = sampling_wide_triton.draw_options(32064, DTYPES[dtype])
+    per_tile = [options["TILE_ROWS"] * options["TILE_TOKENS"] for options in (window, partial, tiles)]
+    many, one = sampling_triton._sample_many_chunks, sampling_triton._sample_one_chunk
     return [
-        (
-            "sample_many_chunks",
-            sampling_triton._sample_many_chunks,
-            large,
-            large["TILE_CHUNKS"] * large["CHUNK"],
-        ),
-        ("sample_one_chunk", sampling_triton._sample_one_chunk, small, small["BLOCK"]),
-        ("logprobs_forward", logprobs_triton._forward, forward, forward["BLOCK"]),
-        ("logprobs_backward", logprobs_triton._backward, backward, backward["BLOCK"]),
+        ("sample_many_chunks", many, large, large["TILE_CHUNKS"] * large["CHUNK"], dtype),
+        ("sample_one_chunk", one, small, small["BLOCK"], dtype),
+        ("sample_eight_splits", one, split, split["BLOCK"], "fp32"),
+        ("logprobs_forward", logprobs_triton._forward, forward, forward["BLOCK"], dtype),
+        ("logprobs_backward", logprobs_triton._backward, backward, backward["BLOCK"], dtype),
+        ("sample_window", sampling_hidden_triton._sample_window, window, per_tile[0], dtype),
+        ("partial_logits", head_triton._partial_logits, partial, per_tile[1], dtype),
+        ("sum_tiles", sampling_wide_triton._sum_tiles, tiles, per_tile[2], dtype),
+        ("draw_in_tiles", sampling_wide_triton._draw_in_tiles, draw, draw["BLOCK"], dtype),
     ]
 
 
 def compile_kernel(kernel, dtype, architecture, options):
-    options = dict(options)
-    to_compiler = ("num_warps", "maxnreg", "enable_fp_fusion")
-    compile_options = {key: options.pop(key) for key in to_compiler if key in options}
+    """Compiled for contiguous rows of a multiple of 16 elements, as PyTorch would call it."""
+    compile_options = {key: value for key, value in options.items() if key in TO_COMPILER}
     signature, constants, attributes = {}, {}, {}
     for index, name in enumerate(kernel.arg_names):
-        key = (index,)
-        if name in ("logits", "grad_logits"):
+        is_constant = name in CONSTANTS or name in options
+        if name in INPUTS:
             signature[name] = f"*{dtype}"
-        elif name in POINTERS:
-            signature[name] = POINTERS[name]
-        elif name in options or name in ("greedy", "STEP_IN_MEMORY") or name.endswith("stride"):
+        elif is_constant or (name.endswith("_stride") and not name.endswith(("row_stride", "split_stride"))):
             signature[name] = "constexpr"
-            constants[key] = options.get(name, {"greedy": None, "STEP_IN_MEMORY": False}.get(name, 1))
+            constants[(index,)] = options.get(name, CONSTANTS.get(name, 1))
         else:
-            signature[name] = "i32"
-        if name.endswith("row_stride"):
-            del constants[key]
-            signature[name] = "i32"
-        if signature[name].startswith("*") or name in (
-            "width",
-            "logits_row_stride",
-            "grad_logits_row_stride",
-        ):
-            attributes[key] = [["tt.divisibility", 16]]
+            signature[name] = POINTERS.get(name, "i32")
+        if signature[name].startswith("*") or name in ("width", "dim") or name.endswith("row_stride"):
+            attributes[(index,)] = [["tt.divisibility", 16]]
     source = ASTSource(fn=kernel, signature=signature, constexprs=constants, attrs=attributes)
     return triton.compile(source, target=GPUTarget("cuda", architecture, 32), options=compile_options)
 
 
 def measure(compiled, elements, threads):
-    """Registers, stack bytes and instructions an element, of the hot loop or else of the whole kernel."""
+    """Registers, stack and shared bytes; instructions an element, of the hot loop or of the whole kernel."""
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(compiled.asm["cubin"])
         file.flush()
@@ -93,13 +108,16 @@ def measure(compiled, elements, threads):
     hot = max(loops, key=lambda span: count_exponentials(instructions[span]), default=slice(None))
     if count_exponentials(instructions[hot]) < elements // threads:
         hot = slice(None)
-    wide_loads = [text for text in instructions[hot] if re.search(r"\bLDG\.E\.(\w+\.)*128", text)]
+    wide_loads = [text for text in instructions if re.search(r"\b(LDG|LDGSTS)\.E\.(\w+\.)*128|UTMALDG", text)]
     return {
         "registers": int(fields["REG"]),
         "stack_bytes": int(fields["STACK"]) + int(fields["LOCAL"]),
+        "shared_bytes": compiled.metadata.shared,
+        "instructions": len(instructions),
         "instructions_per_element": len(instructions[hot]) * threads / elements,
         "is_loop": hot != slice(None),
         "loads_of_16_bytes": len(wide_loads),
+        "tensor_core_instructions": sum(bool(TENSOR_CORE.search(text)) for text in instructions),
     }
 
 
@@ -128,10 +146,10 @@ def run_tool(name, *arguments):
 
 
 def main(architectures):
-    for name, kernel, options, elements in kernels_to_compile():
-        for architecture in architectures:
-            for dtype in ("bf16", "fp32") if architecture == 90 else ("bf16",):
-                compiled = compile_kernel(kernel, dtype, architecture, options)
+    for architecture in architectures:
+        for dtype in ("bf16", "fp32") if architecture == 90 else ("bf16",):
+            for name, kernel, options, elements, input_dtype in kernels_to_compile(dtype):
+                compiled = compile_kernel(kernel, input_dtype, architecture, options)
                 numbers = measure(compiled, elements, 32 * options["num_warps"])
                 print(json.dumps({"kernel": name, "dtype": dtype, "sm": architecture, **numbers}), flush=True)
 

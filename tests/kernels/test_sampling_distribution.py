@@ -9,41 +9,18 @@ from __future__ import annotations
 import pytest
 import torch
 
+from tests.kernels.boundaries import bell, head_and_plateau, nearest_to_boundaries
+from tests.kernels.statistics import chi_squared_p_value, probabilities_of
 from ttrl_env.kernels import sample_tokens
-from ttrl_env.kernels.philox import row_uniforms
 from ttrl_env.kernels.sampling_reference import CHUNK
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
-
-
-def probabilities_of(logits, temperature):
-    return (logits.double() / temperature).softmax(0)
 
 
 def draw_many(logits, temperature, draws, step=0, first_seed=0):
     seeds = torch.arange(first_seed, first_seed + draws)
     temperatures = torch.full((draws,), temperature)
     return sample_tokens(logits.expand(draws, -1), temperatures, seeds, step).tokens
-
-
-def chi_squared_p_value(tokens, probabilities):
-    """Pearson's test, the rarest tokens pooled into bins of at least 5 expected draws."""
-    draws = tokens.numel()
-    counts = torch.bincount(tokens, minlength=probabilities.numel()).double()
-    order = probabilities.argsort(descending=True)
-    expected, counts = probabilities[order] * draws, counts[order]
-    # The bin of a token is how many fives its own and all rarer tokens' expectation holds.
-    mass_from_below = expected.flip(0).cumsum(0).flip(0)
-    pooled = expected < 5
-    bins = torch.where(pooled, -(mass_from_below / 5).floor() - 1, torch.arange(order.numel()).double())
-    _, bins = bins.unique(return_inverse=True)
-    expected = torch.zeros(int(bins.max()) + 1, dtype=torch.float64).index_add_(0, bins, expected)
-    counts = torch.zeros_like(expected).index_add_(0, bins, counts)
-    keep = expected >= 4
-    assert counts[~keep].sum() <= 30 + 3 * expected[~keep].sum(), "draws of next to impossible tokens"
-    statistic = ((counts[keep] - expected[keep]) ** 2 / expected[keep]).sum()
-    freedom = max(int(keep.sum()) - 1, 1)
-    return torch.special.gammaincc(torch.tensor(freedom / 2.0, dtype=torch.float64), statistic / 2).item()
 
 
 @pytest.mark.parametrize("vocab", [2, 63, 255, 256, 257, 3000])
@@ -92,35 +69,13 @@ def test_the_tail_keeps_its_mass(gap):
     assert abs(drawn - draws * tail) < 4 * (draws * tail) ** 0.5 + 1
 
 
-def bell(vocab):
-    return torch.randn(vocab, generator=torch.Generator().manual_seed(3)) * 2.0
-
-
-def head_and_plateau(vocab):
-    """Two likely tokens, all others so unlikely that a float32 sum forgets them beside those."""
-    logits = torch.full((vocab,), -16.0)
-    logits[[vocab // 3, vocab // 2]] = 0.0
-    return logits
-
-
 @pytest.mark.parametrize(("vocab", "rows"), [(256, 20), (CHUNK, 10), (CHUNK * 20, 10)])
 @pytest.mark.parametrize("make_logits", [bell, head_and_plateau])
 def test_draws_next_to_a_boundary_take_the_same_token_on_every_path(sample, make_logits, vocab, rows):
     """Of a million seeds, those whose uniform falls nearest to the border between two tokens or chunks."""
     logits = make_logits(vocab)
-    cumulative = logits.double().exp().cumsum(0) / logits.double().exp().sum()
-    seeds = torch.arange(1_000_000)
-    chunk_uniforms, token_uniforms = row_uniforms(seeds, 0)
-    if vocab > CHUNK:
-        borders, uniforms = cumulative[CHUNK - 1 :: CHUNK].contiguous(), chunk_uniforms
-    else:
-        borders, uniforms = cumulative, token_uniforms
-    right = torch.searchsorted(borders, uniforms, right=True).clamp(max=borders.numel() - 1)
-    distances = torch.minimum(borders[right] - uniforms, (uniforms - borders[(right - 1).clamp(min=0)]).abs())
-    nearest = distances.abs().topk(rows, largest=False).indices
-    assert distances[nearest].abs().max() < 2.0**-19, "no seed is near enough to test anything"
-    got = sample(logits.expand(rows, -1), torch.ones(rows), seeds[nearest])
-    picked = right[nearest]
+    seeds, picked = nearest_to_boundaries(logits, rows)
+    got = sample(logits.expand(rows, -1), torch.ones(rows), seeds)
     assert (got.tokens // CHUNK if vocab > CHUNK else got.tokens).tolist() == picked.tolist()
 
 
