@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ttrl_env import tasks
-from ttrl_env.agents.scripted_expert import Expert, make_expert
+from ttrl_env.agents.experts import Expert, make_expert
 from ttrl_env.checks import check_positive_int
 from ttrl_env.engines import EngineChoice
 from ttrl_env.init_state_stream import InitStateStream
@@ -131,7 +131,7 @@ def record_demonstrations(
 
     Args:
         suite: a LIBERO or LIBERO-PRO suite.
-        task_id: the task; it needs an expert (:func:`ttrl_env.agents.scripted_expert.make_expert`).
+        task_id: the task; it needs an expert (:func:`ttrl_env.agents.experts.make_expert`).
         num_episodes: successful episodes to record.
         image_size: height and width of images in pixels.
         cameras: as in :class:`~ttrl_env.vector_env.TTRLVectorEnv`.

@@ -75,7 +75,7 @@ class PointExpert:
         return np.array([*np.clip(-state.qpos / SPEED, -0.5, 0.5), 0.0, 0.0, 0.0, -0.25], dtype=np.float32)
 
 
-def record(engines=None, hopeless=frozenset(), **kwargs) -> Demonstrations:
+def record(engines=None, hopeless=frozenset(), suite="libero_spatial", task_id=3, **kwargs) -> Demonstrations:
     def engine(config):
         made = PointEngine(config, hopeless)
         if engines is not None:
@@ -83,7 +83,7 @@ def record(engines=None, hopeless=frozenset(), **kwargs) -> Demonstrations:
         return made
 
     settings = {"num_episodes": 6, "image_size": 8, "noise": 0.2, "engine": engine, "expert": PointExpert()}
-    return record_demonstrations("libero_spatial", 3, **{**settings, **kwargs})
+    return record_demonstrations(suite, task_id, **{**settings, **kwargs})
 
 
 def test_labels_are_clean_though_execution_is_noisy() -> None:
@@ -178,8 +178,8 @@ def test_progress_counts_recorded_episodes_and_the_engine_is_closed() -> None:
 
 def test_a_task_without_an_expert_is_refused_before_anything_is_built() -> None:
     engines: list[PointEngine] = []
-    with pytest.raises(UnknownNameError, match="no scripted expert for libero_spatial task 3"):
-        record(engines, expert=None)
+    with pytest.raises(UnknownNameError, match="no scripted expert for libero_10 task 0"):
+        record(engines, suite="libero_10", task_id=0, expert=None)
     assert engines == []
 
 

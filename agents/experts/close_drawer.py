@@ -1,56 +1,15 @@
-"""Scripted experts: tasks solved from the simulator's state, to give a policy its first demonstrations.
-
-An expert is a function of the present observation and state only. It keeps no plan and no clock, so
-it knows what to do wherever noise, or a half-trained policy, has taken the robot; that is what makes
-its actions usable as labels at every visited state (:mod:`ttrl_env.agents.demonstrations`).
-"""
+"""Pushing the top drawer of LIBERO's cabinets shut."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ttrl_env.errors import UnknownNameError
-from ttrl_env.simulation import ACTION_DIM, SimState
-from ttrl_env.tasks import Task
-
-METRES_PER_UNIT = 0.05
-"""How far LIBERO's controller aims for a translation action of 1."""
-
-RADIANS_PER_UNIT = 0.5
-"""How far it aims for a rotation action of 1."""
-
-OPEN_GRIPPER = -1.0
-
-
-class Expert(Protocol):
-    """Solves one kind of task."""
-
-    def act(self, observation: Mapping[str, NDArray], state: SimState) -> NDArray[np.float32]:
-        """What to do now.
-
-        Args:
-            observation: one row of the environment's observation (``robot0_eef_pos`` ``[3]`` and so on).
-            state: the same row's physical state.
-
-        Returns:
-            ``[7]`` float32 action, every entry in [-1, 1].
-        """
-
-
-def make_expert(task: Task) -> Expert:
-    """The expert that follows a task's instruction, or :class:`UnknownNameError` if there is none."""
-    if task.instruction not in EXPERTS:
-        known = ", ".join(repr(instruction) for instruction in EXPERTS)
-        raise UnknownNameError(
-            f"task: no scripted expert for {task.suite} task {task.task_id}, {task.instruction!r}. "
-            f"There is one for: {known}. Add another to ttrl_env.agents.scripted_expert.EXPERTS."
-        )
-    return EXPERTS[task.instruction]()
+from ttrl_env.agents.experts.motion import METRES_PER_UNIT, OPEN_GRIPPER, make_action
+from ttrl_env.simulation import SimState
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,21 +47,16 @@ class CloseTopDrawer:
     gain: float = 2.0
     """How many times the distance to its line it aims for: the controller pulls like a spring, less the
     closer it is, while pushing lifts the hand."""
-    tilt_tolerance: float = 0.06
-    """Radians off pointing straight down that are left alone: the robot starts 0.058 off."""
 
     def act(self, observation: Mapping[str, NDArray], state: SimState) -> NDArray[np.float32]:
-        """See :meth:`Expert.act`."""
+        """See :meth:`ttrl_env.agents.experts.Expert.act`."""
         drawer, cabinet, rotation = _drawer(state)
         lateral, inward, up = rotation.T @ (np.asarray(observation["robot0_eef_pos"], np.float64) - cabinet)
         joint = (rotation.T @ (drawer - cabinet))[1]
         finger = np.abs(observation["robot0_gripper_qpos"]).min()  # the one that pushes gives way
         gap = -inward - self.finger_thickness - finger - (self.panel_outward - joint)
         down = _rotation_to_straight_down(observation["robot0_eef_quat"])
-        action = np.full(ACTION_DIM, OPEN_GRIPPER)
-        action[:3] = _saturate(rotation @ self._move(lateral, gap, up) / METRES_PER_UNIT)
-        action[3:6] = _saturate(_soft_threshold(down, self.tilt_tolerance) / RADIANS_PER_UNIT)
-        return action.astype(np.float32)
+        return make_action(rotation @ self._move(lateral, gap, up), down, OPEN_GRIPPER)
 
     def _move(self, lateral: float, gap: float, up: float) -> NDArray[np.float64]:
         """The displacement to aim for in the cabinet's frame: lateral, inward, up.
@@ -122,10 +76,6 @@ class CloseTopDrawer:
         return np.array([self.gain * to_line[0], inward, self.gain * to_line[1]])
 
 
-EXPERTS: dict[str, Callable[[], Expert]] = {"close the top drawer of the cabinet": CloseTopDrawer}
-"""Experts by the instruction they follow (libero_90 tasks 0 and 28)."""
-
-
 def _drawer(state: SimState) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """World positions of the top drawer and of its cabinet, and the cabinet's rotation to the world."""
     suffix = "_cabinet_top"
@@ -136,17 +86,6 @@ def _drawer(state: SimState) -> tuple[NDArray[np.float64], NDArray[np.float64], 
     drawer = state.body_names.index(drawers[0])
     # Fixtures hang on the world body, so the frame of the parent is the world's.
     return state.body_xpos[drawer], state.body_xpos[cabinet], _rotation_matrix(state.body_quat[cabinet])
-
-
-def _saturate(action: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Scaled so that no entry exceeds 1 in magnitude; clipping would turn its direction."""
-    return action / max(1.0, float(np.abs(action).max()))
-
-
-def _soft_threshold(vector: NDArray[np.float64], threshold: float) -> NDArray[np.float64]:
-    """Shortened by ``threshold``, or zero if shorter: no dithering around a target, and no jump."""
-    length = float(np.linalg.norm(vector))
-    return vector * (max(length - threshold, 0.0) / max(length, 1e-12))
 
 
 def _rotation_matrix(quat: NDArray[np.float64]) -> NDArray[np.float64]:
