@@ -177,7 +177,7 @@ def _check_ppo(ppo: PPOConfig) -> None:
 def _split(override: str, known: dict[str, Any]) -> tuple[str, str]:
     """Key, without ``+``, and value of an override; an unknown key raises with the nearest one."""
     key, equals, value = override.partition("=")
-    key = key.strip().lstrip("+~")
+    key = key.strip().lstrip("+")
     if not equals:
         raise ConfigError(f"{override!r}: expected key=value, e.g. env.n_samples=8")
     if key not in known and not is_foreign(key):

@@ -31,7 +31,7 @@ def _totals(evaluations: Sequence[dict[str, Any]]) -> str:
     for each in evaluations:
         rows.append((each["checkpoint"], mode(each["temperature"]), "all", *_numbers(each)))
         for key, states in (("on_training_states", "trained on"), ("on_other_states", "not trained on")):
-            if each[key] is not None:
+            if each["on_training_states"] is not None and each[key] is not None:
                 rows.append((each["checkpoint"], mode(each["temperature"]), states, *_numbers(each[key])))
     return _table(
         (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ _COLOURS = ("tab:gray", "tab:blue", "tab:orange", "tab:green", "tab:red", "tab:p
 def draw(report: dict[str, Any], file: str | Path) -> None:
     """Write a PNG whose height grows with the number of tasks."""
     evaluations = report["evaluations"]
-    tasks = [f"{task['task_id']}  {_short(task['instruction'])}" for task in evaluations[0]["tasks"]]
+    tasks = [f"{task['task_id']}  {_lines(task['instruction'])}" for task in evaluations[0]["tasks"]]
     rows = ["all", *tasks] if len(tasks) > 1 else tasks
     height = 1.6 + 0.16 * len(rows) * (1 + len(evaluations))
     figure, (success, steps) = plt.subplots(
@@ -34,7 +35,7 @@ def draw(report: dict[str, Any], file: str | Path) -> None:
         _success(success, offsets, entries, _COLOURS[index % len(_COLOURS)], label)
         _steps(steps, offsets, entries, evaluation["episodes"], _COLOURS[index % len(_COLOURS)])
     success.set(xlabel="success rate, 95 % Wilson interval", xlim=(-0.02, 1.02), ylim=(len(rows) - 0.4, -0.6))
-    success.set_yticks(range(len(rows)), rows, fontsize=8)
+    success.set_yticks(range(len(rows)), rows, fontsize=7)
     steps.set(
         xlabel="policy steps to success: episodes and their mean", xlim=(0, report["protocol"]["max_steps"])
     )
@@ -77,8 +78,8 @@ def _offset(index: int, count: int) -> float:
     return 0.6 * ((index + 0.5) / count - 0.5)
 
 
-def _short(text: str, length: int = 44) -> str:
-    return text if len(text) <= length else text[: length - 1] + "…"
+def _lines(text: str, width: int = 48) -> str:
+    return "\n".join(textwrap.wrap(text, width, max_lines=2, placeholder=" …"))
 
 
 def _title(report: dict[str, Any]) -> str:

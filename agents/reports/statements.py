@@ -41,7 +41,8 @@ def percent(rate: float) -> str:
 
 def points(difference: float) -> str:
     """A difference of rates in percentage points, with its sign."""
-    return f"{100 * difference:+.0f}"
+    rounded = round(100 * difference)
+    return f"{rounded:+d}" if rounded else "0"
 
 
 def mode(temperature: float) -> str:

@@ -1,0 +1,109 @@
+"""Write the generated tables of the documentation: ``python docs/make_tables.py``.
+
+Each table stands between ``<!-- NAME -->`` and ``<!-- /NAME -->`` and is made from the code: the
+configuration's schemas, the presets and SimpleVLA-RL's keys. A test fails when a page is out of date.
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from ttrl_env.agents.alias_table import ALIASES, REFUSED_PREFIXES
+from ttrl_env.agents.alias_treatments import Refused, Renamed, Treatment
+from ttrl_env.agents.commands.keys import described_keys
+from ttrl_env.agents.config_loading import preset_names
+from ttrl_env.agents.configs import EvaluateConfig, TrainConfig
+
+DOCS = Path(__file__).parent
+
+
+def main() -> None:
+    """Bring every page up to date."""
+    for page in PAGES:
+        (DOCS / page).write_text(updated(page), encoding="utf-8")
+
+
+def updated(page: str) -> str:
+    """The text of a page with its tables made anew."""
+    text = (DOCS / page).read_text(encoding="utf-8")
+    for name, make in PAGES[page].items():
+        marked = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", flags=re.S)
+        text, count = marked.subn(lambda match, make=make: match[1] + make() + match[2], text)
+        if count != 1:
+            raise ValueError(f"{page}: expected one pair of <!-- {name} --> marks, found {count}")
+    return text
+
+
+def train_keys() -> str:
+    """Every key of ``ttrl train``."""
+    return _keys(TrainConfig)
+
+
+def evaluate_keys() -> str:
+    """Every key of ``ttrl eval``."""
+    return _keys(EvaluateConfig)
+
+
+def presets() -> str:
+    """Every preset field by field, from the comments of its file."""
+    folder = importlib.resources.files("ttrl_env.agents.presets") / "preset"
+    return "".join(_preset(name, (folder / f"{name}.yaml").read_text("utf-8")) for name in preset_names())
+
+
+def simplevla_keys() -> str:
+    """What becomes of SimpleVLA-RL's keys."""
+    rows = [(f"`{key}`", _becomes(treatment)) for key, treatment in ALIASES.items()]
+    rows += [(f"`{prefix}*`", f"refused: {reason}") for prefix, reason in REFUSED_PREFIXES.items()]
+    return _table(("SimpleVLA-RL", "here"), rows)
+
+
+PAGES: dict[str, dict[str, Callable[[], str]]] = {
+    "configuration.md": {"train keys": train_keys, "eval keys": evaluate_keys, "presets": presets},
+    "migration.md": {"keys": simplevla_keys},
+}
+"""The tables of each page, by the name of their marks."""
+
+
+def _keys(schema: type) -> str:
+    rows = [(f"`{key}`", f"`{default}`", meaning) for key, default, meaning in described_keys(schema)]
+    return _table(("key", "default", "meaning"), rows)
+
+
+def _preset(name: str, text: str) -> str:
+    """Head comment as a paragraph; ``key: value  # why`` lines as a table with dotted keys."""
+    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("# @package")]
+    head = [line.removeprefix("#").strip() for line in lines if line.startswith("#")]
+    rows, group = [], ""
+    for line in lines:
+        if line.startswith("#"):
+            continue
+        entry, _, why = line.partition("  # ")
+        key, _, value = entry.strip().partition(":")
+        if not value:
+            group = f"{key}."
+            continue
+        if not line.startswith(" "):
+            group = ""
+        rows.append((f"`{group}{key}`", f"`{value.strip()}`", why.strip()))
+    return f"### {name}\n{' '.join(head)}\n\n" + _table(("key", "value", "why"), rows) + "\n"
+
+
+def _becomes(treatment: Treatment) -> str:
+    if isinstance(treatment, Renamed):
+        return f"`{treatment.ours}`" + (f" ({treatment.note})" if treatment.note else "")
+    if isinstance(treatment, Refused):
+        return f"refused: {treatment.because}"
+    values = " or ".join(f"`{value}`" for value in treatment.values)
+    return f"only {values}: {treatment.because}"
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
+
+
+if __name__ == "__main__":
+    main()
