@@ -31,7 +31,9 @@ class TokenEvaluation:
     entropies: Tensor
     """``[rows, K]`` float32 entropies of the distributions, nats."""
     features: Tensor
-    """``[rows, num_features]`` float32 summary of the last hidden states, for a value head."""
+    """``[rows, num_features]`` float32 summary of the last hidden states, for a value head.
+
+    Of what the policy saw before it chose, never of the tokens: they are the features of a state."""
 
 
 class TokenPolicy(Protocol):

@@ -1,0 +1,68 @@
+"""From action tokens to LIBERO's actions and back, with one dataset's statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ttrl_env.agents.action_tokenizer import decode_tokens, encode_actions
+from ttrl_env.agents.policies.openvla.config import ActionStatistics
+from ttrl_env.errors import CheckpointError
+
+OFT_EPSILON = 1e-8
+"""OpenVLA-OFT widens the range by this when it un-normalises; OpenVLA does not."""
+
+
+class ActionCodec:
+    """Tokens are bins 0..255 counted from the start of the action window, as everywhere in this package."""
+
+    def __init__(self, statistics: ActionStatistics, epsilon: float) -> None:
+        self._statistics = statistics
+        self._range = statistics.high - statistics.low + epsilon
+
+    def decode(self, tokens: ArrayLike) -> NDArray[np.float64]:
+        """Environment actions ``[..., 7]`` of tokens ``[..., 7]``."""
+        return self.postprocess(decode_tokens(tokens))
+
+    def postprocess(self, normalised: ArrayLike) -> NDArray[np.float64]:
+        """Environment actions of normalised ones ``[..., 7]``.
+
+        Un-normalised where the mask says so; the gripper, 0 = close and 1 = open in the training data,
+        becomes robosuite's -1 = open and +1 = close.
+        """
+        normalised = np.asarray(normalised, dtype=np.float64)
+        scaled = 0.5 * (normalised + 1) * self._range + self._statistics.low
+        actions = np.where(self._statistics.mask, scaled, normalised)
+        actions[..., -1] = -np.sign(2 * actions[..., -1] - 1)
+        return actions
+
+    def encode(self, actions: ArrayLike) -> NDArray[np.int64]:
+        """Tokens ``[..., 7]`` of environment actions ``[..., 7]``, ``decode`` undone up to the bins."""
+        actions = np.array(actions, dtype=np.float64)
+        actions[..., -1] = (1 - np.sign(actions[..., -1])) / 2
+        normalised = 2 * (actions - self._statistics.low) / self._range - 1
+        return encode_actions(np.where(self._statistics.mask, normalised, actions))
+
+
+def choose_statistics(statistics: Mapping[str, ActionStatistics], key: str | None) -> str:
+    """The dataset whose statistics apply: ``key``, ``key`` + ``_no_noops``, or the only one there is.
+
+    Raises:
+        CheckpointError: no such dataset, or several and none named; the message lists them.
+    """
+    names = ", ".join(statistics)
+    if key is None:
+        if len(statistics) == 1:
+            return next(iter(statistics))
+        raise CheckpointError(
+            f"policy.unnorm_key: the checkpoint has action statistics of several datasets, name one: {names}"
+        )
+    for candidate in (key, f"{key}_no_noops"):
+        if candidate in statistics:
+            return candidate
+    raise CheckpointError(
+        f"policy.unnorm_key: no action statistics of {key!r} (nor {key}_no_noops) in the checkpoint. "
+        f"It has: {names}"
+    )

@@ -1,0 +1,137 @@
+"""Loading and saving OpenVLA checkpoint folders: full models and LoRA adapters."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
+
+from ttrl_env.agents.policies.loading import find_folder
+from ttrl_env.agents.policies.openvla import lora
+from ttrl_env.agents.policies.openvla.actions import choose_statistics
+from ttrl_env.agents.policies.openvla.config import OpenVLAConfig, read_config
+from ttrl_env.agents.policies.openvla.model import OpenVLAModel
+from ttrl_env.agents.policies.openvla.policy import ActionSpace, OpenVLAPolicy, Provenance
+from ttrl_env.agents.policies.openvla.prompt import PromptTokenizer
+from ttrl_env.agents.policies.openvla.weights import INDEX, read_weights, write_weights
+from ttrl_env.agents.policies.options import PolicyOptions
+from ttrl_env.errors import CheckpointError
+
+ACTION_SPACE_FILE = "ttrl_policy.json"
+"""Written beside the weights: the decoding, chunk and dataset that published files do not name."""
+
+_DTYPES = {"auto": None, "float32": torch.float32, "bfloat16": torch.bfloat16}
+
+_DEFAULT_CHUNKS = {"parallel": 8, "autoregressive": 1}
+
+_SIDE_FILES = (".json", ".model", ".txt", ".py")
+
+_LARGEST_SIDE_FILE = 32 * 2**20
+
+
+def load_openvla(folder: Path, options: PolicyOptions) -> OpenVLAPolicy:
+    """Load a full checkpoint, or a LoRA adapter and the base it names.
+
+    Raises:
+        CheckpointError: a file, key or tensor does not fit; all of them are named.
+    """
+    adapter = folder if (folder / lora.ADAPTER_CONFIG).is_file() else None
+    source = str(folder.resolve()) if adapter is None else lora.base_of(folder)
+    weights = find_folder(source)
+    if not weights.is_dir():
+        raise CheckpointError(
+            f"policy.path: the adapter in {folder} belongs to {source}, which is not there; put its new "
+            f"place into base_model_name_or_path of {lora.ADAPTER_CONFIG}"
+        )
+    config = read_config(folder)
+    action_space = _action_space(folder, config, options)
+    model = _build(config, weights, options)
+    applied = _adapters(model, adapter, options)
+    if options.gradient_checkpointing:
+        model.enable_gradient_checkpointing()
+    tokenizer = PromptTokenizer.from_folder(folder, config.bos_id, config.pad_id)
+    return OpenVLAPolicy(
+        config,
+        model,
+        tokenizer,
+        action_space,
+        Provenance(source=source, files=_side_files(folder)),
+        lora=applied,
+        autocast=options.autocast,
+    )
+
+
+def save_openvla(policy: OpenVLAPolicy, folder: Path, *, merge: bool) -> None:
+    """Write the adapter alone, or all weights, and every small file the policy came with."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in policy.provenance.files.items():
+        (folder / name).write_bytes(content)
+    (folder / ACTION_SPACE_FILE).write_text(json.dumps(asdict(policy.action_space), indent=1) + "\n")
+    if policy.lora is not None and not merge:
+        lora.write_lora(policy.model, policy.lora, folder, policy.provenance.source)
+    else:
+        write_weights(folder, lora.merged_state(policy.model))
+
+
+def _build(config: OpenVLAConfig, weights: Path, options: PolicyOptions) -> OpenVLAModel:
+    """The network with a checkpoint's tensors; never initialised first, so memory holds them once."""
+    with torch.device("meta"):
+        model = OpenVLAModel(config)
+    read_weights(weights, model, _DTYPES[options.dtype])
+    # not in the checkpoint, and float32 whatever the weights are
+    llama = model.language_model.model
+    llama.rotary_emb = LlamaRotaryEmbedding(model.language_model.config)
+    dtype = model.language_model.lm_head.weight.dtype
+    if options.autocast and dtype != torch.float32:
+        raise CheckpointError(
+            f"policy.autocast: expected float32 weights, the checkpoint's are {dtype}; "
+            f"set policy.dtype=float32"
+        )
+    return model
+
+
+def _adapters(model: OpenVLAModel, adapter: Path | None, options: PolicyOptions) -> Any:
+    if adapter is None:
+        if options.lora_rank == 0:
+            return None
+        return lora.add_lora(model, options.lora_rank, options.lora_alpha, options.seed)
+    config = lora.read_lora(model, adapter)
+    if options.lora_rank not in (0, config.r):
+        raise CheckpointError(
+            f"policy.lora_rank: the adapter in {adapter} has rank {config.r}, got {options.lora_rank}"
+        )
+    return config
+
+
+def _action_space(folder: Path, config: OpenVLAConfig, options: PolicyOptions) -> ActionSpace:
+    """What the options say, else what our own ``save_pretrained`` recorded, else what is unambiguous."""
+    file = folder / ACTION_SPACE_FILE
+    recorded = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    decoding = options.decoding or recorded.get("decoding")
+    if decoding is None:
+        raise CheckpointError(
+            f"policy.decoding: {folder} does not say how it decodes actions. Set policy.decoding=parallel "
+            f"for OpenVLA-OFT with discrete tokens, policy.decoding=autoregressive for the original OpenVLA"
+        )
+    default = recorded.get("chunk_steps") if decoding == recorded.get("decoding") else None
+    return ActionSpace(
+        decoding=decoding,
+        chunk_steps=options.chunk_steps or default or _DEFAULT_CHUNKS[decoding],
+        unnorm_key=choose_statistics(config.statistics, options.unnorm_key or recorded.get("unnorm_key")),
+    )
+
+
+def _side_files(folder: Path) -> dict[str, bytes]:
+    """Small files that travel with the weights. Code among them is copied for others, never run."""
+    written = (INDEX, ACTION_SPACE_FILE, lora.ADAPTER_CONFIG)
+    return {
+        file.name: file.read_bytes()
+        for file in sorted(folder.iterdir())
+        if file.suffix in _SIDE_FILES
+        and file.name not in written
+        and file.stat().st_size <= _LARGEST_SIDE_FILE
+    }

@@ -1,0 +1,205 @@
+"""What a checkpoint's JSON files say: configuration, action statistics and pixel normalisation.
+
+They are read strictly and as data: no ``AutoConfig``, which would follow ``auto_map`` into remote code.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ttrl_env.agents.policies.openvla.vision import KNOWN_BACKBONES, ViTShape
+from ttrl_env.errors import CheckpointError
+from ttrl_env.simulation import ACTION_DIM
+
+MODEL_TYPE = "openvla"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActionStatistics:
+    """How one dataset's actions were normalised. Arrays are ``[7]``."""
+
+    low: NDArray[np.float64]
+    """1 % quantile (``q01``), which became -1."""
+    high: NDArray[np.float64]
+    """99 % quantile (``q99``), which became +1."""
+    mask: NDArray[np.bool_]
+    """False where actions were left as they are: the gripper, in LIBERO."""
+    minimum: NDArray[np.float64] | None
+    """Smallest action, where the file has it (``min``)."""
+    maximum: NDArray[np.float64] | None
+    """Largest action, where the file has it (``max``)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenVLAConfig:
+    """A checkpoint's architecture and data conventions."""
+
+    text: dict[str, Any]
+    """Arguments of ``transformers.LlamaConfig``, exactly as published (the defaults matter: FP epsilon)."""
+    backbones: tuple[ViTShape, ViTShape]
+    """DINOv2 and SigLIP, in the order of the pixel channels."""
+    bos_id: int
+    """Token that starts every prompt."""
+    pad_id: int
+    """Token that pads prompts (never seen: it is masked)."""
+    image_size: int
+    """Height and width of the vision towers' input, pixels."""
+    vocab_size: int
+    """Vocabulary without its padding: action tokens are its last ``num_bins`` ids."""
+    num_bins: int
+    """Action tokens."""
+    pixel_means: tuple[tuple[float, ...], ...]
+    """Mean of each backbone's normalisation, three channels each."""
+    pixel_stds: tuple[tuple[float, ...], ...]
+    """Standard deviation of each backbone's normalisation."""
+    statistics: Mapping[str, ActionStatistics]
+    """Action statistics by dataset."""
+
+    @property
+    def window(self) -> tuple[int, int]:
+        """Half-open range of the action tokens in the vocabulary: (31744, 32000) as published."""
+        return self.vocab_size - self.num_bins, self.vocab_size
+
+
+def read_config(folder: Path) -> OpenVLAConfig:
+    """Parse a checkpoint folder's JSON files.
+
+    Raises:
+        CheckpointError: a file or key is missing, or says something this loader does not implement.
+    """
+    config = _Json(folder / "config.json")
+    _require(config, "model_type", MODEL_TYPE)
+    _require(config, "arch_specifier", "no-align+fused-gelu-mlp")
+    if not config.content.get("use_fused_vision_backbone", True):
+        raise config.error("use_fused_vision_backbone", "true: DINOv2 and SigLIP together", False)
+    sizes = config.get("image_sizes", list)
+    if len(sizes) != 2 or sizes[0] != sizes[1]:
+        raise config.error("image_sizes", "the same size twice", sizes)
+    text = config.get("text_config", dict)
+    padding = config.get("pad_to_multiple_of", int)
+    means, stds = _normalisation(_Json(folder / "preprocessor_config.json"))
+    return OpenVLAConfig(
+        text={key: value for key, value in text.items() if key not in ("model_type", "architectures")},
+        backbones=_backbones(config),
+        bos_id=text.get("bos_token_id", 1),
+        pad_id=config.get("pad_token_id", int),
+        image_size=sizes[0],
+        vocab_size=_vocab_size(config, text) - padding,
+        num_bins=config.get("n_action_bins", int),
+        pixel_means=means,
+        pixel_stds=stds,
+        statistics=_statistics(folder, config),
+    )
+
+
+class _Json:
+    """One JSON file whose errors name it."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        try:
+            self.content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise CheckpointError(
+                f"policy.path: {file.parent} has no {file.name}; a published OpenVLA folder does. "
+                f"Download the whole repository"
+            ) from None
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"policy.path: {file} cannot be read: {error}") from error
+        if not isinstance(self.content, dict):
+            raise CheckpointError(
+                f"policy.path: {file}: expected an object, got {type(self.content).__name__}"
+            )
+
+    def get(self, key: str, kind: type) -> Any:
+        value = self.content.get(key)
+        if not isinstance(value, kind):
+            raise self.error(key, f"a {kind.__name__}", value)
+        return value
+
+    def error(self, key: str, expected: str, got: Any) -> CheckpointError:
+        return CheckpointError(f"policy.path: {self.file}: {key}: expected {expected}, got {got!r}")
+
+
+def _require(config: _Json, key: str, value: Any) -> None:
+    if config.content.get(key) != value:
+        raise config.error(key, repr(value), config.content.get(key))
+
+
+def _vocab_size(config: _Json, text: dict[str, Any]) -> int:
+    size = text.get("vocab_size")
+    if not isinstance(size, int):
+        raise config.error("text_config.vocab_size", "an int (32064 as published)", size)
+    return size
+
+
+def _backbones(config: _Json) -> tuple[ViTShape, ViTShape]:
+    """Shapes of the two towers: from ``timm_model_args`` where the file has it, else by their timm ids."""
+    if "timm_model_args" in config.content:
+        shapes = config.get("timm_model_args", list)
+        try:
+            first, second = (ViTShape(**shape) for shape in shapes)
+        except (TypeError, ValueError) as error:
+            raise config.error("timm_model_args", f"two ViTShape objects ({error})", shapes) from error
+        return first, second
+    ids = config.get("timm_model_ids", list)
+    unknown = [name for name in ids if name not in KNOWN_BACKBONES]
+    if len(ids) != 2 or unknown:
+        raise config.error("timm_model_ids", f"two of {', '.join(KNOWN_BACKBONES)}", ids)
+    return KNOWN_BACKBONES[ids[0]], KNOWN_BACKBONES[ids[1]]
+
+
+def _normalisation(preprocessor: _Json) -> tuple[tuple[tuple[float, ...], ...], ...]:
+    """Means and standard deviations: ``tvf_normalize_params`` is what the published processor applies."""
+    params = preprocessor.get("tvf_normalize_params", list)
+    try:
+        means, stds = (tuple(tuple(map(float, each[key])) for each in params) for key in ("mean", "std"))
+    except (TypeError, KeyError, ValueError) as error:
+        raise preprocessor.error("tvf_normalize_params", "objects with mean and std", params) from error
+    if [len(each) for each in (*means, *stds)] != [3] * 4 or min(min(std) for std in stds) <= 0:
+        raise preprocessor.error(
+            "tvf_normalize_params", "two backbones of three channels, std above 0", params
+        )
+    return means, stds
+
+
+def _statistics(folder: Path, config: _Json) -> dict[str, ActionStatistics]:
+    """``dataset_statistics.json`` beside fine-tuned weights replaces ``config.json``'s ``norm_stats``."""
+    source, datasets = config, config.content.get("norm_stats")
+    if (folder / "dataset_statistics.json").is_file():
+        source = _Json(folder / "dataset_statistics.json")
+        datasets = source.content
+    if not isinstance(datasets, dict) or not datasets:
+        raise config.error(
+            "norm_stats", "action statistics here or in dataset_statistics.json beside it", datasets
+        )
+    return {key: _action_statistics(source, key, value) for key, value in datasets.items()}
+
+
+def _action_statistics(source: _Json, key: str, dataset: Any) -> ActionStatistics:
+    try:
+        action = dataset["action"]
+        arrays = {name: np.asarray(action[name], dtype=np.float64) for name in ("q01", "q99")}
+        extremes = {
+            name: np.asarray(action[name], dtype=np.float64) for name in ("min", "max") if name in action
+        }
+        mask = np.asarray(action.get("mask", [True] * ACTION_DIM), dtype=np.bool_)
+    except (TypeError, KeyError, ValueError) as error:
+        raise source.error(f"{key}.action", "q01, q99 and mask, lists of numbers", dataset) from error
+    for name, array in {**arrays, **extremes, "mask": mask}.items():
+        if array.shape != (ACTION_DIM,):
+            raise source.error(f"{key}.action.{name}", f"{ACTION_DIM} numbers", array.tolist())
+    return ActionStatistics(
+        low=arrays["q01"],
+        high=arrays["q99"],
+        mask=mask,
+        minimum=extremes.get("min"),
+        maximum=extremes.get("max"),
+    )

@@ -1,0 +1,169 @@
+"""The two ways OpenVLA models turn a prefix into action tokens.
+
+Sequence: ``BOS | patches | text, padded on its left | actions``. Padding is masked and has no rotary
+positions of its own, so it changes no result; every part keeps the same columns in all rows.
+"""
+
+from __future__ import annotations
+
+import abc
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ttrl_env.agents.policies.openvla.model import OpenVLAModel
+from ttrl_env.agents.policies.protocol import PolicyInputs
+from ttrl_env.kernels import SampledTokens, sample_from_hidden
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prefix:
+    """Everything before the action tokens."""
+
+    embeddings: Tensor
+    """``[rows, length, hidden]``."""
+    valid: Tensor
+    """``[rows, length]`` bool; False where padded."""
+
+    def extended(self, embeddings: Tensor) -> Prefix:
+        """This prefix followed by ``embeddings`` ``[rows, more, hidden]``."""
+        valid = self.valid.new_ones(embeddings.shape[:2])
+        return Prefix(
+            embeddings=torch.cat([self.embeddings, embeddings], dim=1),
+            valid=torch.cat([self.valid, valid], dim=1),
+        )
+
+    @property
+    def positions(self) -> Tensor:
+        """``[rows, length]`` rotary positions, contiguous over what is valid."""
+        return (self.valid.long().cumsum(dim=1) - 1).clamp(min=0)
+
+
+class Decoder(abc.ABC):
+    """What both have in common. Tokens are bins 0..255, counted from the start of the action window."""
+
+    def __init__(self, model: OpenVLAModel, num_tokens: int, window: tuple[int, int]) -> None:
+        self._model, self.num_tokens, self.window = model, num_tokens, window
+
+    def head(self) -> Tensor:
+        """The head's rows ``[256, hidden]`` of the action window; no other logits are computed."""
+        lo, hi = self.window
+        return self._model.language_model.lm_head.weight[lo:hi]
+
+    def prefix(self, visual: Tensor, inputs: PolicyInputs) -> Prefix:
+        """BOS, visual tokens ``[rows, patches, hidden]`` and text, cut to the batch's longest prompt."""
+        ids, lengths = inputs["prompt_ids"], inputs["prompt_lengths"]
+        columns = int(lengths.max()) - 1  # of text: the lengths count BOS
+        column = torch.arange(columns - 1, -1, -1)
+        text_valid = (column < (lengths - 1)[:, None]).to(visual.device)
+        used = torch.cat([ids[:, :1], ids[:, -columns:]], dim=1).to(visual.device)
+        words = self._model.embed_tokens(used)
+        return Prefix(
+            embeddings=torch.cat([words[:, :1], visual.to(words.dtype), words[:, 1:]], dim=1),
+            valid=torch.cat([text_valid.new_ones(len(ids), 1 + visual.shape[1]), text_valid], dim=1),
+        )
+
+    @abc.abstractmethod
+    def sample(self, prefix: Prefix, temperatures: Tensor, seeds: Tensor, step: int) -> SampledTokens:
+        """Draw ``[rows, K]`` tokens."""
+
+    @abc.abstractmethod
+    def hidden_states(self, prefix: Prefix, tokens: Tensor) -> Tensor:
+        """``[rows, K, hidden]``: the state that predicts each of ``tokens`` ``[rows, K]``."""
+
+    @abc.abstractmethod
+    def features(self, hidden: Tensor) -> Tensor:
+        """``[rows, hidden]`` summary of :meth:`hidden_states` that does not depend on the tokens."""
+
+
+class Parallel(Decoder):
+    """OpenVLA-OFT: all tokens of a chunk at once, every position looking at every other.
+
+    Action positions hold zero vectors, then a stop token follows. As in a causal model the state *before*
+    a position predicts its token, so the first comes from the end of the prompt.
+    """
+
+    def sample(self, prefix: Prefix, temperatures: Tensor, seeds: Tensor, step: int) -> SampledTokens:
+        """See :meth:`Decoder.sample`."""
+        hidden = self.hidden_states(prefix, seeds)
+        temperatures = temperatures.repeat_interleave(self.num_tokens)
+        drawn = _draw(hidden.flatten(0, 1), self.head(), temperatures, seeds.flatten(), step)
+        return _stack([drawn], seeds.shape)
+
+    def hidden_states(self, prefix: Prefix, tokens: Tensor) -> Tensor:
+        """See :meth:`Decoder.hidden_states`; the tokens' values play no part."""
+        sequence = self.sequence(prefix)
+        mask = sequence.valid[:, None, None, :]
+        hidden = self._model.hidden_states(sequence.embeddings, mask, sequence.positions)
+        return hidden[:, -self.num_tokens - 2 : -2]
+
+    def sequence(self, prefix: Prefix) -> Prefix:
+        """The prefix, zeros where actions go, and the stop token."""
+        rows, _, width = prefix.embeddings.shape
+        empty = prefix.embeddings.new_zeros(rows, self.num_tokens, width)
+        stop = torch.full((rows, 1), self._model.stop_id, device=prefix.valid.device)
+        return prefix.extended(torch.cat([empty, self._model.embed_tokens(stop).to(empty.dtype)], dim=1))
+
+    def features(self, hidden: Tensor) -> Tensor:
+        """The mean over the chunk."""
+        return hidden.mean(dim=1)
+
+
+class Autoregressive(Decoder):
+    """The original OpenVLA: one token after the other, causal, with a key-value cache when sampling."""
+
+    def sample(self, prefix: Prefix, temperatures: Tensor, seeds: Tensor, step: int) -> SampledTokens:
+        """See :meth:`Decoder.sample`."""
+        cache, head = self._model.new_cache(), self.head()
+        drawn: list[SampledTokens] = []
+        hidden = self._model.hidden_states(
+            prefix.embeddings, causal_mask(prefix.valid), prefix.positions, cache
+        )
+        while True:
+            index = len(drawn)
+            drawn.append(_draw(hidden[:, -1], head, temperatures, seeds[:, index], step))
+            if len(drawn) == self.num_tokens:
+                return _stack(drawn, seeds.shape)
+            prefix = prefix.extended(self._embed(drawn[-1].tokens[:, None]).to(prefix.embeddings.dtype))
+            hidden = self._model.hidden_states(
+                prefix.embeddings[:, -1:], prefix.valid[:, None, None, :], prefix.positions[:, -1:], cache
+            )
+
+    def hidden_states(self, prefix: Prefix, tokens: Tensor) -> Tensor:
+        """See :meth:`Decoder.hidden_states`: teacher forcing, all positions in one pass."""
+        sequence = prefix.extended(self._embed(tokens[:, :-1]).to(prefix.embeddings.dtype))
+        hidden = self._model.hidden_states(
+            sequence.embeddings, causal_mask(sequence.valid), sequence.positions
+        )
+        return hidden[:, -self.num_tokens :]
+
+    def features(self, hidden: Tensor) -> Tensor:
+        """The end of the prompt: later states have seen action tokens."""
+        return hidden[:, 0]
+
+    def _embed(self, tokens: Tensor) -> Tensor:
+        return self._model.embed_tokens(tokens + self.window[0])
+
+
+def causal_mask(valid: Tensor) -> Tensor:
+    """``[rows, 1, length, length]`` bool: a query sees valid keys up to its own position."""
+    length = valid.shape[1]
+    causal = torch.ones(length, length, dtype=torch.bool, device=valid.device).tril()
+    return causal & valid[:, None, None, :]
+
+
+def _draw(hidden: Tensor, head: Tensor, temperatures: Tensor, seeds: Tensor, step: int) -> SampledTokens:
+    """``[rows]`` draws, in the head's own precision: autocast would round the logits."""
+    with torch.autocast(hidden.device.type, enabled=False):
+        return sample_from_hidden(hidden.to(head.dtype), head, temperatures, seeds.contiguous(), step)
+
+
+def _stack(drawn: list[SampledTokens], shape: torch.Size) -> SampledTokens:
+    """Draws of successive columns, or one of the flattened grid, as ``[rows, K]`` fields."""
+    return SampledTokens(
+        tokens=torch.stack([each.tokens for each in drawn], dim=1).view(shape),
+        logprobs=torch.stack([each.logprobs for each in drawn], dim=1).view(shape),
+        entropies=torch.stack([each.entropies for each in drawn], dim=1).view(shape),
+        valid=torch.stack([each.valid for each in drawn], dim=1).view(shape),
+    )

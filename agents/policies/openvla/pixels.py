@@ -1,0 +1,93 @@
+"""From a rendered camera image to the vision towers' input, as OpenVLA was trained on LIBERO.
+
+Training data went through TensorFlow: JPEG, a Lanczos resize, random crops. At test time the crop is the
+central 90 % of the area. This module does the same on NumPy arrays, without TensorFlow; each step says
+which of TensorFlow's conventions it keeps.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+CROP_AREA = 0.9
+"""Share of the image's area that the centre crop keeps."""
+
+JPEG_QUALITY = 95
+"""TensorFlow's default, with 4:2:0 chroma subsampling."""
+
+_LANCZOS_RADIUS = 3
+
+
+def camera_size(image_size: int) -> int:
+    """Height and width of the camera image that training used: 256 for towers that take 224."""
+    return image_size * 256 // 224
+
+
+def prepare_images(images: NDArray[np.uint8], image_size: int) -> NDArray[np.uint8]:
+    """Pixels ``[rows, 3, S, S]`` uint8 of camera images ``[rows, H, H, 3]`` uint8 as LIBERO renders them."""
+    upright = images[
+        :, ::-1, ::-1
+    ]  # LIBERO's are upside down; VLAs are trained on them rotated by 180 degrees
+    compressed = np.stack([_jpeg_round_trip(image) for image in upright])
+    resized = _resample(compressed, _lanczos_matrix(compressed.shape[1], image_size))
+    # tf.round rounds halves to even, as NumPy does
+    resized = np.clip(np.rint(resized), 0, 255)
+    cropped = _resample(resized * np.float32(1 / 255), _crop_matrix(image_size))
+    # tf.image.convert_image_dtype back to uint8 scales by 255.5 and truncates
+    pixels = (np.clip(cropped, 0, 1) * np.float32(255.5)).astype(np.uint8)
+    return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
+
+
+def _jpeg_round_trip(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """What is left of an image after JPEG."""
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(image)).save(
+        buffer, "JPEG", quality=JPEG_QUALITY, subsampling="4:2:0"
+    )
+    return np.asarray(Image.open(buffer))
+
+
+def _resample(images: NDArray, matrix: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Apply ``matrix`` ``[out, in]`` to the rows and to the columns of ``[rows, in, in, 3]`` images."""
+    rows, size, _, channels = images.shape
+    out = len(matrix)
+    vertical = np.matmul(matrix, images.reshape(rows, size, -1).astype(np.float32))
+    vertical = vertical.reshape(rows * out, size, channels)
+    return np.matmul(matrix, vertical).reshape(rows, out, out, channels)
+
+
+@functools.cache
+def _lanczos_matrix(size: int, out: int) -> NDArray[np.float32]:
+    """``[out, size]`` weights of ``tf.image.resize(..., "lanczos3", antialias=True)``.
+
+    Half-pixel centres; when it shrinks, the kernel is stretched by the ratio; weights outside the image
+    are dropped and the rest normalised to one.
+    """
+    ratio = size / out
+    stretch = max(ratio, 1.0)
+    centres = (np.arange(out) + 0.5) * ratio
+    distance = (np.arange(size) + 0.5 - centres[:, None]) / stretch
+    weights = np.where(
+        np.abs(distance) <= _LANCZOS_RADIUS, np.sinc(distance) * np.sinc(distance / _LANCZOS_RADIUS), 0.0
+    )
+    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+@functools.cache
+def _crop_matrix(size: int) -> NDArray[np.float32]:
+    """``[size, size]`` weights of ``tf.image.crop_and_resize``, centred: bilinear, corners aligned."""
+    side = np.sqrt(CROP_AREA)
+    coordinates = (1 - side) / 2 * (size - 1) + np.arange(size) * side
+    lower = np.floor(coordinates).astype(np.int64)
+    upper = np.ceil(coordinates).astype(np.int64)
+    fraction = coordinates - lower
+    weights = np.zeros((size, size))
+    rows = np.arange(size)
+    np.add.at(weights, (rows, lower), 1 - fraction)
+    np.add.at(weights, (rows, upper), fraction)
+    return weights.astype(np.float32)

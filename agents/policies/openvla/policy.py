@@ -1,0 +1,184 @@
+"""``OpenVLAPolicy``: a checkpoint behind the protocol of token policies."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ttrl_env.agents.policies.openvla import pixels as pixel_path
+from ttrl_env.agents.policies.openvla.actions import OFT_EPSILON, ActionCodec
+from ttrl_env.agents.policies.openvla.config import OpenVLAConfig
+from ttrl_env.agents.policies.openvla.decoding import Autoregressive, Parallel
+from ttrl_env.agents.policies.openvla.model import OpenVLAModel
+from ttrl_env.agents.policies.openvla.prompt import PromptTokenizer
+from ttrl_env.agents.policies.options import Decoding
+from ttrl_env.agents.policies.protocol import PolicyInputs, TokenEvaluation
+from ttrl_env.kernels import SampledTokens, token_logprobs_from_hidden
+from ttrl_env.simulation import ACTION_DIM
+
+if TYPE_CHECKING:
+    from peft import LoraConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActionSpace:
+    """How a checkpoint was trained to act: what its files do not say."""
+
+    decoding: Decoding
+    chunk_steps: int
+    unnorm_key: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """Where a policy came from, and what its folder held beside the weights."""
+
+    source: str
+    """Folder or hub repository of the weights that adapters belong to."""
+    files: dict[str, bytes]
+    """Small files by name: config, statistics, tokenizer, preprocessor. Written back as they are."""
+
+
+class OpenVLAPolicy(nn.Module):
+    """Implements :class:`ttrl_env.agents.policies.protocol.TokenPolicy`.
+
+    Inputs of one row: ``pixels`` uint8 ``[3, S, S]`` after the published pixel path, ``prompt_ids`` int64
+    ``[96]`` padded between BOS and text, ``prompt_lengths`` int64.
+    """
+
+    camera = "agentview"
+
+    pixel_mean: Tensor
+    pixel_std: Tensor
+
+    def __init__(
+        self,
+        config: OpenVLAConfig,
+        model: OpenVLAModel,
+        tokenizer: PromptTokenizer,
+        action_space: ActionSpace,
+        provenance: Provenance,
+        *,
+        lora: LoraConfig | None = None,
+        autocast: bool = False,
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.model = model
+        self.tokenizer = tokenizer
+        self.action_space = action_space
+        self.provenance = provenance
+        self.lora = lora
+        self.autocast = autocast
+        self.chunk_steps = action_space.chunk_steps
+        self.num_features = model.hidden_size
+        parallel = action_space.decoding == "parallel"
+        decoder = Parallel if parallel else Autoregressive
+        self.decoder = decoder(model, self.chunk_steps * ACTION_DIM, config.window)
+        statistics = config.statistics[action_space.unnorm_key]
+        self.codec = ActionCodec(statistics, OFT_EPSILON if parallel else 0.0)
+        self.register_buffer("pixel_mean", torch.tensor(config.pixel_means).view(6, 1, 1), persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(config.pixel_stds).view(6, 1, 1), persistent=False)
+
+    def check_image_size(self, image_size: int) -> None:
+        """Only the size that training images had will do."""
+        expected = pixel_path.camera_size(self.config.image_size)
+        if image_size != expected:
+            raise ValueError(
+                f"OpenVLA's training images were rendered at {expected} x {expected} pixels; other sizes "
+                f"look different to it, got {image_size}"
+            )
+
+    def prepare(self, observations: dict[str, NDArray], instructions: Sequence[str]) -> PolicyInputs:
+        """See :meth:`ttrl_env.agents.policies.protocol.TokenPolicy.prepare`."""
+        key = f"{self.camera}_image"
+        if key not in observations:
+            raise ValueError(f"observations: OpenVLA needs {key!r}, got {sorted(observations)}")
+        images = observations[key]
+        self.check_image_size(images.shape[1])
+        ids, lengths = self.tokenizer(instructions)
+        pixels = torch.from_numpy(pixel_path.prepare_images(images, self.config.image_size))
+        return {"pixels": pixels, "prompt_ids": ids, "prompt_lengths": lengths}
+
+    @torch.no_grad()
+    def sample(
+        self, inputs: PolicyInputs, temperatures: Tensor, seeds: Tensor, step: int = 0
+    ) -> SampledTokens:
+        """See :meth:`ttrl_env.agents.policies.protocol.TokenPolicy.sample`."""
+        device = self.pixel_mean.device
+        with self._precision():
+            prefix = self.decoder.prefix(self._visual_tokens(inputs), inputs)
+            return self.decoder.sample(prefix, temperatures.to(device), seeds.to(device), step)
+
+    def evaluate(self, inputs: PolicyInputs, tokens: Tensor, temperatures: Tensor) -> TokenEvaluation:
+        """See :meth:`ttrl_env.agents.policies.protocol.TokenPolicy.evaluate`."""
+        with self._precision():
+            hidden = self.hidden_states(inputs, tokens)
+        rows, count = tokens.shape
+        head = self.decoder.head()
+        logprobs, entropies = token_logprobs_from_hidden(
+            hidden.flatten(0, 1).to(head.dtype),
+            head,
+            tokens.flatten().to(hidden.device),
+            temperatures.repeat_interleave(count).to(hidden.device),
+        )
+        return TokenEvaluation(
+            logprobs=logprobs.view(rows, count),
+            entropies=entropies.view(rows, count),
+            features=self.decoder.features(hidden).float(),
+        )
+
+    def hidden_states(self, inputs: PolicyInputs, tokens: Tensor) -> Tensor:
+        """Last hidden states ``[rows, K, hidden]`` that predict ``tokens`` ``[rows, K]``."""
+        prefix = self.decoder.prefix(self._visual_tokens(inputs), inputs)
+        return self.decoder.hidden_states(prefix, tokens.to(self.pixel_mean.device))
+
+    def decode(self, tokens: Tensor) -> NDArray[np.float64]:
+        """See :meth:`ttrl_env.agents.policies.protocol.TokenPolicy.decode`."""
+        shape = (len(tokens), self.chunk_steps, ACTION_DIM)
+        return self.codec.decode(tokens.cpu().numpy().reshape(shape))
+
+    def encode(self, actions: NDArray) -> Tensor:
+        """Tokens ``[rows, K]`` of environment actions ``[rows, chunk_steps, 7]``, for demonstrations."""
+        return torch.from_numpy(self.codec.encode(actions)).flatten(1)
+
+    @contextlib.contextmanager
+    def disable_adapter(self) -> Iterator[None]:
+        """The policy as it was before LoRA training: the frozen reference of a KL penalty."""
+        from ttrl_env.agents.policies.openvla.lora import adapters_disabled
+
+        if self.lora is None:
+            raise ValueError(
+                "disable_adapter: expected a policy with LoRA adapters (policy.lora_rank above 0)"
+            )
+        with adapters_disabled(self.model):
+            yield
+
+    def save_pretrained(self, save_directory: str | Path, *, merge: bool = False) -> None:
+        """Write a checkpoint that :func:`load_policy` loads back.
+
+        Args:
+            save_directory: an existing or new folder; files of the same names are overwritten.
+            merge: with LoRA, write the whole merged model instead of the adapter alone.
+        """
+        from ttrl_env.agents.policies.openvla.checkpoint import save_openvla
+
+        save_openvla(self, Path(save_directory), merge=merge)
+
+    def _visual_tokens(self, inputs: PolicyInputs) -> Tensor:
+        device, dtype = self.pixel_mean.device, self.decoder.head().dtype
+        pixels = inputs["pixels"].to(device).float().div_(255).repeat(1, 2, 1, 1)
+        return self.model.embed_pixels(((pixels - self.pixel_mean) / self.pixel_std).to(dtype))
+
+    def _precision(self) -> contextlib.AbstractContextManager[object]:
+        if not self.autocast:
+            return contextlib.nullcontext()
+        return torch.autocast(self.pixel_mean.device.type, torch.bfloat16)
