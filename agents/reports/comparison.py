@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,9 +54,10 @@ class Comparison:
         before, after = np.mean(steps, axis=0).tolist()
         return before, after
 
-    def restricted(self, keep: Callable[[Episode], bool]) -> Comparison:
-        """The comparison restricted to the pairs whose episode ``keep`` picks."""
-        return Comparison(temperature=self.temperature, pairs=[pair for pair in self.pairs if keep(pair[0])])
+    def of_task(self, task_id: int) -> Comparison:
+        """The comparison restricted to one task."""
+        pairs = [pair for pair in self.pairs if pair[0].task_id == task_id]
+        return Comparison(temperature=self.temperature, pairs=pairs)
 
     def totals(self) -> dict[str, Any]:
         """A plain dictionary for JSON."""

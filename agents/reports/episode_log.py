@@ -30,8 +30,7 @@ class EpisodeLog:
 
     def __init__(self, folder: str | Path, command: Mapping[str, Any]) -> None:
         self.folder = Path(folder).expanduser()
-        command = json.loads(json.dumps(command))  # as it is read back
-        _claim(self.folder, command)
+        _claim(self.folder, json.loads(json.dumps(command)))  # as it is read back
         self._file = (self.folder / EPISODES_FILE).open("a", encoding="utf-8")
         _lock(self._file, self.folder)
         self._episodes = _read(self.folder / EPISODES_FILE)

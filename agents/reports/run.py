@@ -85,7 +85,7 @@ class _Stage:
         if self._policy is None or self._folder != folder:
             self._policy = None
             self._policy, self._folder = load_policy(folder), folder
-            nn.Module.to(self._policy, choose_device(self._device))
+            cast(nn.Module, self._policy).to(choose_device(self._device))
         return self._policy
 
     def record(self, subject: Subject, temperature: float, episode: Episode, seed: int) -> NDArray:

@@ -96,12 +96,15 @@ def _evaluation(subject: Subject, result: Evaluation) -> dict[str, Any]:
 
 def _comparison(comparison: Comparison, suite: str) -> dict[str, Any]:
     task_ids = sorted({before.task_id for before, _ in comparison.pairs})
-    by_task = {t: comparison.restricted(lambda episode, t=t: episode.task_id == t) for t in task_ids}
     return {
         "temperature": comparison.temperature,
         **comparison.totals(),
         "tasks": [
-            {"task_id": t, "instruction": get_task(suite, t).instruction, **part.totals()}
-            for t, part in by_task.items()
+            {
+                "task_id": task_id,
+                "instruction": get_task(suite, task_id).instruction,
+                **comparison.of_task(task_id).totals(),
+            }
+            for task_id in task_ids
         ],
     }
