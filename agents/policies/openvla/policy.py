@@ -51,7 +51,7 @@ class OpenVLAPolicy(nn.Module):
     """Implements :class:`ttrl_env.agents.policies.protocol.TokenPolicy`.
 
     Inputs of one row: ``pixels`` uint8 ``[3, S, S]`` after the published pixel path, ``prompt_ids`` int64
-    ``[96]`` padded between BOS and text, ``prompt_lengths`` int64.
+    ``[192]`` padded between BOS and text, ``prompt_lengths`` int64.
     """
 
     camera = "agentview"

@@ -11,8 +11,10 @@ from torch import Tensor
 
 from ttrl_env.errors import CheckpointError
 
-MAX_PROMPT_TOKENS = 96
-"""Every prompt is padded to this length, so that inputs of different steps and tasks concatenate."""
+MAX_PROMPT_TOKENS = 192
+"""Every prompt is padded to this length, so that inputs of different steps and tasks concatenate.
+
+Padding costs nothing: the network sees the batch's longest prompt only."""
 
 _SPACE = "▁"
 

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import io
+import math
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ttrl_env.agents.policies.openvla.pixels import camera_size, prepare_images
+
+
+def _smooth(size: int) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 256, (size // 8, size // 8, 3), dtype=np.uint8)
+    return np.asarray(Image.fromarray(coarse).resize((size, size), Image.Resampling.BICUBIC))
+
+
+def _plain_pixels(image: np.ndarray, out: int) -> np.ndarray:
+    """The same path pixel by pixel, in float64 and loops, from the formulas alone."""
+    buffer = io.BytesIO()
+    Image.fromarray(np.rot90(image, 2)).save(buffer, "JPEG", quality=95, subsampling=2)
+    decoded = np.asarray(Image.open(buffer)).astype(np.float64)
+    resized = np.stack([_plain_lanczos(decoded[..., channel], out) for channel in range(3)], axis=-1)
+    resized = np.clip(np.round(resized), 0, 255) / 255
+    result = np.empty((3, out, out), dtype=np.int64)
+    side = math.sqrt(0.9)
+    for y in range(out):
+        for x in range(out):
+            v, u = ((1 - side) / 2 * (out - 1) + index * side for index in (y, x))
+            top, left = int(v), int(u)
+            dv, du = v - top, u - left
+            upper = resized[top, left] * (1 - du) + resized[top, left + 1] * du
+            lower = resized[top + 1, left] * (1 - du) + resized[top + 1, left + 1] * du
+            value = np.clip(upper * (1 - dv) + lower * dv, 0, 1)
+            result[:, y, x] = (value * 255.5).astype(np.int64)
+    return result
+
+
+def _plain_lanczos(channel: np.ndarray, out: int) -> np.ndarray:
+    def line(values: np.ndarray) -> np.ndarray:
+        ratio = len(values) / out
+        resized = []
+        for index in range(out):
+            centre, total, weighted = (index + 0.5) * ratio, 0.0, 0.0
+            for source in range(len(values)):
+                x = (source + 0.5 - centre) / ratio
+                if abs(x) < 3:
+                    kernel = 1.0 if x == 0 else 3 * math.sin(math.pi * x) * math.sin(math.pi * x / 3)
+                    kernel = kernel if x == 0 else kernel / (math.pi * x) ** 2
+                    total += kernel
+                    weighted += kernel * values[source]
+            resized.append(weighted / total)
+        return np.array(resized)
+
+    return np.apply_along_axis(line, 1, np.apply_along_axis(line, 0, channel))
+
+
+def test_pixels_equal_a_plain_implementation_up_to_one_grey_level_of_rounding() -> None:
+    image = _smooth(64)
+    fast = prepare_images(image[None], 56)[0].astype(np.int64)
+    plain = _plain_pixels(image, 56)
+    assert np.abs(fast - plain).max() <= 1
+    assert (fast != plain).mean() < 0.001
+
+
+def test_an_even_image_stays_even() -> None:
+    images = np.full((2, 256, 256, 3), 128, dtype=np.uint8)
+    assert set(np.unique(prepare_images(images, 224))) <= {127, 128, 129}
+
+
+def test_the_image_is_rotated_by_half_a_turn() -> None:
+    image = np.zeros((1, 256, 256, 3), dtype=np.uint8)
+    image[0, 140:, 140:, 0] = 255  # bottom right as LIBERO renders it: top left as the policy sees it
+    pixels = prepare_images(image, 224)[0, 0].astype(float)
+    assert pixels[:90, :90].mean() > 250
+    assert pixels[130:, :].mean() < 5
+    assert pixels[:, 130:].mean() < 5
+
+
+def test_the_crop_keeps_the_central_nine_tenths_of_the_area() -> None:
+    """A ramp from 0 to 250 over 224 columns comes back as its part from column 5.72 to column 217.28."""
+    ramp = np.broadcast_to(np.linspace(250, 0, 256)[None, :, None], (256, 256, 3)).astype(np.uint8)
+    row = prepare_images(ramp[None], 224)[0, 0, 112].astype(float)
+    lanczos_column = (np.array([5.72182, 217.27818]) + 0.5) * 256 / 224 - 0.5
+    assert row[[0, -1]] == pytest.approx(lanczos_column / 255 * 250, abs=2)
+
+
+def test_images_of_a_batch_do_not_affect_each_other() -> None:
+    images = np.stack([_smooth(32), _smooth(32)[::-1], np.zeros((32, 32, 3), np.uint8)])
+    together = prepare_images(images, 28)
+    assert all(
+        np.array_equal(together[row], prepare_images(images[row : row + 1], 28)[0]) for row in range(3)
+    )
+
+
+def test_training_images_had_256_pixels() -> None:
+    assert camera_size(224) == 256
