@@ -30,6 +30,15 @@ def draw_inputs():
     return make_inputs
 
 
+@pytest.fixture
+def poisoned_memory():
+    """PyTorch's uninitialised memory holds NaN, so that what is read before it is written shows."""
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    yield
+    torch.use_deterministic_algorithms(before)
+
+
 def make_inputs(rows, vocab, dtype=torch.float32, seed=0, scale=3.0):
     generator = torch.Generator().manual_seed(seed)
     logits = (torch.randn(rows, vocab, generator=generator) * scale).to(dtype)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ttrl_env.kernels import (
     head,
@@ -87,6 +88,46 @@ def test_rollout_and_training_agree_bit_for_bit():
     )
     assert logprobs.tolist() == drawn.logprobs.tolist()
     assert entropies.tolist() == drawn.entropies.tolist()
+
+
+@pytest.mark.usefixtures("several_blocks", "poisoned_memory")
+def test_results_do_not_come_from_uninitialised_memory():
+    assert torch.empty(1).isnan().all(), "the memory is not poisoned"
+    hidden, weight, temperatures, seeds = make_head(torch.bfloat16)
+    drawn = sample_from_hidden(hidden, weight, temperatures, seeds, window=WINDOW)
+    hidden.requires_grad_()
+    weight.requires_grad_()
+    outputs = token_logprobs_from_hidden(hidden, weight, drawn.tokens, temperatures, window=WINDOW)
+    grads = torch.autograd.grad(outputs, (hidden, weight), list(torch.ones(2, 9)))
+    assert all(tensor.isfinite().all() for tensor in (drawn.logprobs, drawn.entropies, *outputs, *grads))
+    assert drawn.valid.all()
+
+
+class LargestTensor(TorchDispatchMode):
+    """Notes the most elements that any result of an operation has."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        for tensor in result if isinstance(result, (tuple, list)) else [result]:
+            if isinstance(tensor, torch.Tensor):
+                self.elements = max(self.elements, tensor.numel())
+        return result
+
+
+@pytest.mark.usefixtures("several_blocks")
+def test_neither_logits_nor_their_gradient_exist_whole():
+    rows, dim, vocab = 400, 4, 256
+    hidden, weight, temperatures, seeds = make_head(rows=rows, dim=dim, vocab=vocab)
+    hidden.requires_grad_()
+    weight.requires_grad_()
+    with LargestTensor() as largest:
+        drawn = sample_from_hidden(hidden, weight, temperatures, seeds)
+        logprobs, entropies = token_logprobs_from_hidden(hidden, weight, drawn.tokens, temperatures)
+        (logprobs.sum() + entropies.sum()).backward()
+    assert largest.elements == rows * dim, "hidden states and their gradient are the largest tensors"
+    assert largest.elements >= head.LOGITS_AT_A_TIME
 
 
 def test_a_frozen_head_costs_no_gradient():

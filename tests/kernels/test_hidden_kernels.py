@@ -73,17 +73,8 @@ def assert_equals_reference(got, logits, temperatures, seeds, step=0, greedy=Non
     torch.testing.assert_close(got.entropies.double(), entropies, atol=3e-6, rtol=3e-6)
 
 
-@pytest.fixture
-def poisoned_scratch():
-    """PyTorch's uninitialised memory holds NaN, so that what is read before it is written shows."""
-    before = torch.are_deterministic_algorithms_enabled()
-    torch.use_deterministic_algorithms(True)
-    yield
-    torch.use_deterministic_algorithms(before)
-
-
 @pytest.mark.parametrize(("rows", "dim", "width"), SHAPES)
-@pytest.mark.usefixtures("poisoned_scratch")
+@pytest.mark.usefixtures("poisoned_memory")
 def test_every_shape_draws_the_token_of_the_reference(rows, dim, width):
     dtype = [torch.float32, torch.bfloat16, torch.float16][(rows + dim + width) % 3]
     hidden, weight, temperatures, seeds = make_integers(rows, dim, width, dtype)

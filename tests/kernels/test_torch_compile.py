@@ -92,6 +92,8 @@ def test_operators_keep_their_promises(draw_inputs):
     operators = torch.ops.ttrl_env
     sampling = (logits, temperatures, seeds, torch.tensor(1), None, 0, 64)
     torch.library.opcheck(operators.sample_tokens.default, sampling, test_utils=checks)
+    from_states = (logits, weight.detach(), temperatures, seeds, torch.tensor(1), None, 5, 40)
+    torch.library.opcheck(operators.sample_from_hidden.default, from_states, test_utils=checks)
     logits.requires_grad_()
     training = (logits, tokens, temperatures, 5, 40)
     torch.library.opcheck(operators.token_logprobs.default, training, test_utils=checks)
