@@ -1,4 +1,4 @@
-"""Demonstrations of a task, played by its scripted expert, and the training pairs they make.
+"""A few demonstrations of a task in memory, played through the environment by its scripted expert.
 
 While recording, Gaussian noise is added to the actions that are executed, and the stored labels are
 what the expert wanted before the noise (DART: Laskey et al., 2017). The images then cover the places
@@ -15,98 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ttrl_env import tasks
+from ttrl_env.agents.demonstrations.episodes import Demonstration, Demonstrations
+from ttrl_env.agents.demonstrations.playing import MOTION_DIM
 from ttrl_env.agents.experts import Expert, make_expert
 from ttrl_env.checks import check_positive_int
 from ttrl_env.engines import EngineChoice
 from ttrl_env.init_state_stream import InitStateStream
 from ttrl_env.simulation import ACTION_DIM, CameraName
-from ttrl_env.tasks import Task
 from ttrl_env.vector_env import TTRLVectorEnv
-
-MOTION_DIM = 6
-"""Action entries that get noise. The gripper does not: the controller reads its sign only."""
 
 MAX_ATTEMPTS_PER_EPISODE = 3
 """Recording gives up after this many attempts for each episode asked for."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Demonstration:
-    """One successful episode of ``T`` policy steps."""
-
-    observations: dict[str, NDArray]
-    """The environment's observation before each step, every array with first axis ``T``: images uint8
-    ``[T, H, W, 3]`` in the raw orientation (upside down) and the ``robot0_*`` keys in float32."""
-    actions: NDArray[np.float32]
-    """``[T, 7]`` what the expert wanted to do, without the noise."""
-    success: bool
-    """Whether the last step solved the task: true of every episode that is kept."""
-    init_state_id: int
-    """The initial state it started from, one of the train split."""
-
-    def __len__(self) -> int:
-        """``T``."""
-        return len(self.actions)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Chunks:
-    """``M`` training pairs for a policy that predicts ``chunk_steps`` actions from one observation."""
-
-    observations: dict[str, NDArray]
-    """As in :class:`Demonstration`, first axis ``M``."""
-    actions: NDArray[np.float32]
-    """``[M, chunk_steps, 7]`` the action of the observation's step and of those that follow."""
-    mask: NDArray[np.bool_]
-    """``[M, chunk_steps]`` false where the episode had ended and its last action is repeated."""
-    episode: NDArray[np.int64]
-    """``[M]`` which demonstration a pair comes from."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Demonstrations:
-    """Successful episodes of one task."""
-
-    task: Task
-    episodes: tuple[Demonstration, ...]
-    attempts: int
-    """How many episodes were played to get them."""
-    noise: float
-    """Standard deviation of the noise in the executed actions."""
-    seed: int
-
-    @property
-    def instruction(self) -> str:
-        """What a policy is told to do in every episode."""
-        return self.task.instruction
-
-    @property
-    def num_steps(self) -> int:
-        """Steps of all episodes together."""
-        return sum(len(episode) for episode in self.episodes)
-
-    def chunks(self, chunk_steps: int) -> Chunks:
-        """The training pair of every step of every episode, episode after episode.
-
-        Chunks that reach past an episode's end repeat its last action. Success ends an episode, so a
-        policy gets that far only if it lags behind the demonstration, and then carrying on is right,
-        where standing still could keep it from ever finishing.
-        """
-        steps = np.arange(check_positive_int("chunk_steps", chunk_steps))
-        actions, mask = [], []
-        for episode in self.episodes:
-            at = np.arange(len(episode))[:, None] + steps
-            actions.append(episode.actions[np.minimum(at, len(episode) - 1)])
-            mask.append(at < len(episode))
-        keys = self.episodes[0].observations
-        return Chunks(
-            observations={
-                key: np.concatenate([each.observations[key] for each in self.episodes]) for key in keys
-            },
-            actions=np.concatenate(actions),
-            mask=np.concatenate(mask),
-            episode=np.repeat(np.arange(len(self.episodes)), [len(each) for each in self.episodes]),
-        )
 
 
 def record_demonstrations(

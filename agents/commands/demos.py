@@ -1,0 +1,155 @@
+"""``ttrl demos``: demonstrations by scripted experts, as LIBERO's HDF5 files."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import get_args
+
+from rich.table import Table
+
+from ttrl_env import tasks
+from ttrl_env.agents.progress import Display
+from ttrl_env.checks import check_positive_int
+from ttrl_env.errors import ConfigError
+from ttrl_env.simulation import CameraName
+from ttrl_env.tasks import Task
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Record demonstrations of a suite's tasks, or measure how often their experts succeed."""
+    options = _parser().parse_args(arguments)
+    suite = tasks.get_suite(options.suite)
+    ids = range(suite.num_tasks) if options.tasks is None else options.tasks
+    chosen = [tasks.get_task(suite.name, tasks.check_task_id(suite.name, task, "--tasks")) for task in ids]
+    try:
+        check_positive_int("--episodes", options.episodes)
+        check_positive_int("--image-size", options.image_size)
+        check_positive_int("--max-steps", options.max_steps)
+        check_positive_int("--workers", options.workers)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    for name in ("noise", "shift"):
+        if not 0.0 <= getattr(options, name) < 1.0:
+            raise ConfigError(f"--{name}: expected a number from 0 to 1, got {getattr(options, name)}")
+    return _check(chosen, options) if options.check else _record(chosen, options)
+
+
+def _record(chosen: Sequence[Task], options: argparse.Namespace) -> int:
+    from ttrl_env.agents.demonstrations.dataset import RecordingSettings, record_dataset
+
+    settings = RecordingSettings(
+        image_size=options.image_size,
+        cameras=tuple(options.cameras),
+        noise=options.noise,
+        shift=options.shift,
+        max_steps=options.max_steps,
+        seed=options.seed,
+    )
+    display = Display()
+    for task in chosen:
+        started = time.perf_counter()
+        with display.bar(f"{task.suite} {task.task_id}", options.episodes) as progress:
+            path = record_dataset(
+                task,
+                options.output,
+                options.episodes,
+                settings,
+                num_workers=options.workers,
+                progress=progress,
+            )
+        seconds = time.perf_counter() - started
+        display.say(f"{path}  {path.stat().st_size / 1e6:.1f} MB, {seconds:.0f} s")
+    return 0
+
+
+def _check(chosen: Sequence[Task], options: argparse.Namespace) -> int:
+    from ttrl_env.agents.demonstrations.check import check_expert
+    from ttrl_env.errors import UnknownNameError
+
+    display = Display()
+    table = Table(
+        "task", "instruction", "solved", "of", "steps", "not solved from", title=f"noise {options.noise}"
+    )
+    reports = []
+    for task in chosen:
+        states = tasks.init_state_ids(task.suite, task.task_id, options.states)
+        try:
+            with display.bar(f"{task.suite} {task.task_id}", len(states)) as progress:
+                played = check_expert(
+                    task,
+                    states,
+                    noise=options.noise,
+                    seed=options.seed,
+                    num_workers=options.workers,
+                    progress=progress,
+                )
+        except UnknownNameError:
+            table.add_row(str(task.task_id), task.instruction, "no expert", "", "", "")
+            reports.append({"suite": task.suite, "task_id": task.task_id, "expert": False})
+            continue
+        steps = [episode.steps for episode in played if episode.success]
+        failed = [episode.init_state_id for episode in played if not episode.success]
+        mean = sum(steps) / len(steps) if steps else None
+        shown = "-" if mean is None else f"{mean:.0f}"
+        table.add_row(
+            str(task.task_id),
+            task.instruction,
+            str(len(steps)),
+            str(len(played)),
+            shown,
+            " ".join(map(str, failed)),
+        )
+        reports.append(
+            {
+                "suite": task.suite,
+                "task_id": task.task_id,
+                "expert": True,
+                "instruction": task.instruction,
+                "episodes": len(played),
+                "solved": len(steps),
+                "mean_steps": mean,
+                "failed_init_states": failed,
+            }
+        )
+    display.console.print(table)
+    if options.report is not None:
+        options.report.parent.mkdir(parents=True, exist_ok=True)
+        options.report.write_text(json.dumps(reports, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="ttrl demos", description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    add = parser.add_argument
+    add("suite", help="a LIBERO or LIBERO-PRO suite; `ttrl tasks` lists them")
+    add("--tasks", type=int, nargs="+", metavar="ID", help="tasks of the suite; default: all")
+    add("--episodes", type=int, default=50, help="successful episodes a task")
+    add("--output", type=Path, default=Path("demos"), help="folder; files are OUTPUT/SUITE/TASK_demo.hdf5")
+    add("--image-size", type=int, default=128, help="height and width of images, pixels")
+    add(
+        "--cameras",
+        nargs="+",
+        choices=get_args(CameraName),
+        default=list(get_args(CameraName)),
+        help="drawn at every step",
+    )
+    add("--noise", type=float, default=0.1, help="standard deviation added to the executed motion")
+    add("--shift", type=float, default=0.0, help="move objects by up to this many metres before an episode")
+    add("--max-steps", type=int, default=200, help="longer episodes are dropped")
+    add("--seed", type=int, default=0, help="seed of noise, shifts and the order of initial states")
+    add("--workers", type=int, default=2, help="threads")
+    add("--check", action="store_true", help="record nothing: how often do the experts succeed?")
+    add(
+        "--states",
+        choices=("train", "held_out", "all"),
+        default="all",
+        help="with --check: from which initial states",
+    )
+    add("--report", type=Path, help="with --check: also write a JSON report")
+    return parser

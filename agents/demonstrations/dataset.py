@@ -1,0 +1,224 @@
+"""Recording a task's demonstrations to a file, going on where an earlier attempt stopped.
+
+Attempt ``k`` is a function of the settings and ``k``: its initial state, shift and noise come from
+``(seed, k)``. Each is kept in a file of its own until there are enough, so an interruption, even a
+power cut, loses the attempts under way and no more. The finished file holds the first successful ones.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ttrl_env import opengl, tasks
+from ttrl_env.agents.demonstrations import hdf5
+from ttrl_env.agents.demonstrations.perturbation import settle
+from ttrl_env.agents.demonstrations.playing import play
+from ttrl_env.agents.experts import make_expert
+from ttrl_env.bundle import TaskBundle, load_bundle
+from ttrl_env.errors import ConfigError
+from ttrl_env.init_state_stream import InitStateStream
+from ttrl_env.rendering import RenderThread
+from ttrl_env.replica import Replica
+from ttrl_env.tasks import Task
+from ttrl_env.threads import ThreadPool
+
+SETTLE_STEPS = 10
+
+MAX_ATTEMPTS_PER_EPISODE = 3
+"""Recording gives up after this many attempts for each episode asked for."""
+
+Progress = Callable[[int, int], None]
+"""Told how many episodes there are and how many there will be."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordingSettings:
+    """What the episodes of a file depend on, besides its task."""
+
+    image_size: int = 128
+    """Height and width of images, pixels."""
+    cameras: tuple[str, ...] = ("agentview", "robot0_eye_in_hand")
+    """Cameras that are drawn at every step."""
+    noise: float = 0.1
+    """Standard deviation of what is added to the executed motion, in the action's unit."""
+    shift: float = 0.0
+    """Objects start up to this far from where the initial state has them, metres."""
+    max_steps: int = 200
+    """A longer episode is dropped."""
+    seed: int = 0
+    """Seed of noise, shifts and the order of the train split's initial states."""
+
+
+def dataset_file(folder: Path, task: Task) -> Path:
+    """A task's file, named as LIBERO names it."""
+    return folder / task.suite / f"{task.name}_demo.hdf5"
+
+
+def record_dataset(
+    task: Task,
+    folder: Path,
+    num_episodes: int,
+    settings: RecordingSettings,
+    *,
+    num_workers: int = 2,
+    progress: Progress | None = None,
+) -> Path:
+    """Make sure that a task's file holds ``num_episodes`` successful episodes; returns its path.
+
+    Raises:
+        UnknownNameError: the task has no expert.
+        ConfigError: the file was recorded with other settings.
+        RuntimeError: the expert failed too often.
+    """
+    path = dataset_file(folder, task)
+    if path.exists():
+        _check_settings(path, settings)
+        if hdf5.read_num_episodes(path) >= num_episodes:
+            return path
+    opengl.require_gl()
+    make_expert(task)  # before any work: is there one?
+    parts = _Parts(path, settings)
+    pool = ThreadPool(num_workers, settings.image_size)
+    with closing(pool):
+        _record_missing(pool, parts, task, num_episodes, settings, progress)
+    hdf5.assemble(path, task, _plain(settings), parts.successful()[:num_episodes])
+    parts.delete()
+    return path
+
+
+def _record_missing(
+    pool: ThreadPool,
+    parts: _Parts,
+    task: Task,
+    num_episodes: int,
+    settings: RecordingSettings,
+    progress: Progress | None,
+) -> None:
+    """Keep every worker playing attempts until the first ``num_episodes`` successful ones are known."""
+    bundle = load_bundle(task)
+    stream = InitStateStream(task.suite, task.task_id, "train", [settings.seed])
+    running: dict[Future, int] = {}
+    following = 0
+    while True:
+        done = len(parts.successful())
+        if progress is not None:
+            progress(min(done, num_episodes), num_episodes)
+        if done >= num_episodes and not running:
+            return
+        _give_up_if_hopeless(done, following - len(running), num_episodes, settings)
+        while len(running) < pool.num_threads and done + len(running) < num_episodes:
+            if not parts.has(following):
+                job = partial(
+                    _attempt, bundle, task, parts, settings, attempt=following, init_state=stream[following]
+                )
+                running[pool.start([job], [range(pool.num_threads)])[0]] = following
+            following += 1
+        for future in wait(running, return_when=FIRST_COMPLETED).done:
+            del running[future]
+            future.result()
+
+
+def _attempt(
+    bundle: TaskBundle,
+    task: Task,
+    parts: _Parts,
+    settings: RecordingSettings,
+    thread: RenderThread,
+    *,
+    attempt: int,
+    init_state: int,
+) -> None:
+    """Play one attempt and keep it, or the fact that it failed."""
+    rng = np.random.default_rng([settings.seed, attempt])
+    shipped = tasks.init_states(task.suite, task.task_id)[init_state]
+    replica, start = settle(bundle, shipped, SETTLE_STEPS, settings.shift, rng)
+
+    def draw(replica: Replica) -> dict[str, NDArray[np.uint8]]:
+        shape = (settings.image_size, settings.image_size, 3)
+        images = {camera: np.empty(shape, dtype=np.uint8) for camera in settings.cameras}
+        for camera, image in images.items():
+            thread.draw(bundle, replica.sample, camera, image)
+        return images
+
+    trajectory = play(
+        replica, make_expert(task), max_steps=settings.max_steps, noise=settings.noise, rng=rng, draw=draw
+    )
+    if trajectory.success:
+        attributes = {"attempt": attempt, "init_state_id": init_state, "init_state": start}
+        hdf5.write_episode(parts.file(attempt), trajectory, attributes)
+    else:
+        parts.fail(attempt)
+
+
+def _give_up_if_hopeless(done: int, finished: int, num_episodes: int, settings: RecordingSettings) -> None:
+    if done < num_episodes and finished >= MAX_ATTEMPTS_PER_EPISODE * num_episodes:
+        raise RuntimeError(
+            f"the expert solved {done} of {finished} attempts, each within max_steps={settings.max_steps}, "
+            f"and {num_episodes} episodes were asked for. Lower noise, which is {settings.noise:g}, or raise "
+            f"max_steps."
+        )
+
+
+class _Parts:
+    """The attempts of a file that is not finished: a folder with a file for each."""
+
+    def __init__(self, path: Path, settings: RecordingSettings) -> None:
+        """Open the folder, or make it of the episodes that ``path`` already holds."""
+        self._folder = path.with_suffix(".parts")
+        key = self._folder / "settings.hdf5"
+        if key.exists():
+            _check_settings(key, settings)
+        elif path.exists():
+            hdf5.split(path, self.file)
+        hdf5.write_settings(key, _plain(settings))
+
+    def file(self, attempt: int) -> Path:
+        """Where a successful attempt is kept."""
+        return self._folder / f"attempt_{attempt:06d}.hdf5"
+
+    def fail(self, attempt: int) -> None:
+        """Note that an attempt failed, so that it is not made again."""
+        self.file(attempt).with_suffix(".failed").touch()
+
+    def has(self, attempt: int) -> bool:
+        """Whether an attempt was made."""
+        return self.file(attempt).exists() or self.file(attempt).with_suffix(".failed").exists()
+
+    def successful(self) -> list[Path]:
+        """Successful attempts, in order."""
+        return sorted(self._folder.glob("attempt_*.hdf5"))
+
+    def delete(self) -> None:
+        """Forget the attempts: they are in the finished file."""
+        shutil.rmtree(self._folder)
+
+
+def _check_settings(path: Path, settings: RecordingSettings) -> None:
+    found, wanted = hdf5.read_settings(path), _plain(settings)
+    if found is None:
+        raise ConfigError(f"{path} was not recorded by `ttrl demos`; choose another folder (--output)")
+    different = [
+        f"{key}={found.get(key)!r} (asked for: {wanted[key]!r})"
+        for key in wanted
+        if found.get(key) != wanted[key]
+    ]
+    if different:
+        raise ConfigError(
+            f"{path} was recorded with {', '.join(different)}; use the same settings to add episodes, or "
+            f"another folder (--output)"
+        )
+
+
+def _plain(settings: RecordingSettings) -> dict[str, Any]:
+    """The settings as JSON has them."""
+    return {**asdict(settings), "cameras": list(settings.cameras)}
