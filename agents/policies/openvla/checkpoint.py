@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
+from peft import LoraConfig
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from ttrl_env.agents.policies.loading import find_folder
@@ -15,7 +15,12 @@ from ttrl_env.agents.policies.openvla import lora
 from ttrl_env.agents.policies.openvla.actions import choose_statistics
 from ttrl_env.agents.policies.openvla.config import OpenVLAConfig, read_config
 from ttrl_env.agents.policies.openvla.model import OpenVLAModel
-from ttrl_env.agents.policies.openvla.policy import ActionSpace, OpenVLAPolicy, Provenance
+from ttrl_env.agents.policies.openvla.policy import (
+    ActionSpace,
+    AdaptedOpenVLAPolicy,
+    OpenVLAPolicy,
+    Provenance,
+)
 from ttrl_env.agents.policies.openvla.prompt import PromptTokenizer
 from ttrl_env.agents.policies.openvla.weights import INDEX, read_weights, write_weights
 from ttrl_env.agents.policies.options import PolicyOptions
@@ -50,31 +55,40 @@ def load_openvla(folder: Path, options: PolicyOptions) -> OpenVLAPolicy:
     config = read_config(folder)
     action_space = _action_space(folder, config, options)
     model = _build(config, weights, options)
-    applied = _adapters(model, adapter, options)
+    adapters = _adapters(model, adapter, options)
     if options.gradient_checkpointing:
         model.enable_gradient_checkpointing()
-    tokenizer = PromptTokenizer.from_folder(folder, config.bos_id, config.pad_id)
-    return OpenVLAPolicy(
+    policy = (OpenVLAPolicy if adapters is None else AdaptedOpenVLAPolicy)(
         config,
         model,
-        tokenizer,
+        PromptTokenizer.from_folder(folder, config.bos_id, config.pad_id),
         action_space,
         Provenance(source=source, files=_side_files(folder)),
-        lora=applied,
         autocast=options.autocast,
     )
+    if isinstance(policy, AdaptedOpenVLAPolicy):
+        assert adapters is not None
+        policy.lora = adapters
+    return policy
 
 
-def save_openvla(policy: OpenVLAPolicy, folder: Path, *, merge: bool) -> None:
-    """Write the adapter alone, or all weights, and every small file the policy came with."""
+def save_openvla(policy: OpenVLAPolicy, folder: Path) -> None:
+    """Write all weights, adapters merged, and every small file the policy came with."""
+    _write_side_files(policy, folder)
+    write_weights(folder, lora.merged_state(policy.model))
+
+
+def save_adapter(policy: AdaptedOpenVLAPolicy, folder: Path) -> None:
+    """Write the adapter alone, the place of its base, and every small file the policy came with."""
+    _write_side_files(policy, folder)
+    lora.write_lora(policy.model, policy.lora, folder, policy.provenance.source)
+
+
+def _write_side_files(policy: OpenVLAPolicy, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in policy.provenance.files.items():
         (folder / name).write_bytes(content)
     (folder / ACTION_SPACE_FILE).write_text(json.dumps(asdict(policy.action_space), indent=1) + "\n")
-    if policy.lora is not None and not merge:
-        lora.write_lora(policy.model, policy.lora, folder, policy.provenance.source)
-    else:
-        write_weights(folder, lora.merged_state(policy.model))
 
 
 def _build(config: OpenVLAConfig, weights: Path, options: PolicyOptions) -> OpenVLAModel:
@@ -94,7 +108,7 @@ def _build(config: OpenVLAConfig, weights: Path, options: PolicyOptions) -> Open
     return model
 
 
-def _adapters(model: OpenVLAModel, adapter: Path | None, options: PolicyOptions) -> Any:
+def _adapters(model: OpenVLAModel, adapter: Path | None, options: PolicyOptions) -> LoraConfig | None:
     if adapter is None:
         if options.lora_rank == 0:
             return None

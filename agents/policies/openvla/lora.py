@@ -51,6 +51,15 @@ def read_lora(model: OpenVLAModel, folder: Path) -> LoraConfig:
     if config.lora_dropout:
         config.lora_dropout = 0.0  # the same inputs must give the same distribution in rollout and update
     _inject(model, config)
+    others = [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, LoraLayer) and not isinstance(module, LoraLinear)
+    ]
+    if others:
+        raise CheckpointError(
+            f"policy.path: the adapter in {folder} changes {', '.join(others)}; expected linear layers only"
+        )
     state = {key.removeprefix(_PREFIX): tensor for key, tensor in tensors.items()}
     expected = get_peft_model_state_dict(model)
     _check_adapter(folder, expected, state)

@@ -88,7 +88,10 @@ class OpenVLAModel(nn.Module):
         self.gradient_checkpointing = True
         self.vision_backbone.featurizer.gradient_checkpointing = True
         self.vision_backbone.fused_featurizer.gradient_checkpointing = True
-        self.language_model.gradient_checkpointing_enable({"use_reentrant": False})
+        llama = self.language_model
+        newer = hasattr(llama, "activation_checkpointing_enable")  # the older name warns where both exist
+        enable = llama.activation_checkpointing_enable if newer else llama.gradient_checkpointing_enable
+        enable({"use_reentrant": False})
 
 
 class _Projector(nn.Module):

@@ -33,14 +33,19 @@ def prepare_images(images: NDArray[np.uint8], image_size: int) -> NDArray[np.uin
     upright = images[
         :, ::-1, ::-1
     ]  # LIBERO's are upside down; VLAs are trained on them rotated by 180 degrees
-    compressed = np.stack([_jpeg_round_trip(image) for image in upright])
-    resized = _resample(compressed, _lanczos_matrix(compressed.shape[1], image_size))
+    planes = np.empty((len(images), 3, *images.shape[1:3]), dtype=np.float32)
+    for plane, image in zip(planes, upright, strict=True):
+        plane[:] = _jpeg_round_trip(image).transpose(2, 0, 1)
+    resized = _resample(planes, _lanczos_matrix(images.shape[1], image_size))
     # tf.round rounds halves to even, as NumPy does
-    resized = np.clip(np.rint(resized), 0, 255)
-    cropped = _resample(resized * np.float32(1 / 255), _crop_matrix(image_size))
+    np.rint(resized, out=resized)
+    np.clip(resized, 0, 255, out=resized)
+    resized *= np.float32(1 / 255)
+    cropped = _resample(resized, _crop_matrix(image_size))
     # tf.image.convert_image_dtype back to uint8 scales by 255.5 and truncates
-    pixels = (np.clip(cropped, 0, 1) * np.float32(255.5)).astype(np.uint8)
-    return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
+    np.clip(cropped, 0, 1, out=cropped)
+    cropped *= np.float32(255.5)
+    return cropped.astype(np.uint8)
 
 
 def _jpeg_round_trip(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -52,13 +57,9 @@ def _jpeg_round_trip(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(Image.open(buffer))
 
 
-def _resample(images: NDArray, matrix: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Apply ``matrix`` ``[out, in]`` to the rows and to the columns of ``[rows, in, in, 3]`` images."""
-    rows, size, _, channels = images.shape
-    out = len(matrix)
-    vertical = np.matmul(matrix, images.reshape(rows, size, -1).astype(np.float32))
-    vertical = vertical.reshape(rows * out, size, channels)
-    return np.matmul(matrix, vertical).reshape(rows, out, out, channels)
+def _resample(planes: NDArray[np.float32], matrix: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Apply ``matrix`` ``[out, in]`` to the rows and to the columns of planes ``[..., in, in]``."""
+    return np.matmul(np.matmul(matrix, planes), matrix.T)
 
 
 @functools.cache

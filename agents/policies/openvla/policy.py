@@ -67,7 +67,6 @@ class OpenVLAPolicy(nn.Module):
         action_space: ActionSpace,
         provenance: Provenance,
         *,
-        lora: LoraConfig | None = None,
         autocast: bool = False,
     ) -> None:
         super().__init__()
@@ -76,7 +75,6 @@ class OpenVLAPolicy(nn.Module):
         self.tokenizer = tokenizer
         self.action_space = action_space
         self.provenance = provenance
-        self.lora = lora
         self.autocast = autocast
         self.chunk_steps = action_space.chunk_steps
         self.num_features = model.hidden_size
@@ -150,28 +148,11 @@ class OpenVLAPolicy(nn.Module):
         """Tokens ``[rows, K]`` of environment actions ``[rows, chunk_steps, 7]``, for demonstrations."""
         return torch.from_numpy(self.codec.encode(actions)).flatten(1)
 
-    @contextlib.contextmanager
-    def disable_adapter(self) -> Iterator[None]:
-        """The policy as it was before LoRA training: the frozen reference of a KL penalty."""
-        from ttrl_env.agents.policies.openvla.lora import adapters_disabled
-
-        if self.lora is None:
-            raise ValueError(
-                "disable_adapter: expected a policy with LoRA adapters (policy.lora_rank above 0)"
-            )
-        with adapters_disabled(self.model):
-            yield
-
-    def save_pretrained(self, save_directory: str | Path, *, merge: bool = False) -> None:
-        """Write a checkpoint that :func:`load_policy` loads back.
-
-        Args:
-            save_directory: an existing or new folder; files of the same names are overwritten.
-            merge: with LoRA, write the whole merged model instead of the adapter alone.
-        """
+    def save_pretrained(self, save_directory: str | Path) -> None:
+        """Write a checkpoint in the published layout; files of the same names are overwritten."""
         from ttrl_env.agents.policies.openvla.checkpoint import save_openvla
 
-        save_openvla(self, Path(save_directory), merge=merge)
+        save_openvla(self, Path(save_directory))
 
     def _visual_tokens(self, inputs: PolicyInputs) -> Tensor:
         device, dtype = self.pixel_mean.device, self.decoder.head().dtype
@@ -182,3 +163,27 @@ class OpenVLAPolicy(nn.Module):
         if not self.autocast:
             return contextlib.nullcontext()
         return torch.autocast(self.pixel_mean.device.type, torch.bfloat16)
+
+
+class AdaptedOpenVLAPolicy(OpenVLAPolicy):
+    """One whose LoRA adapters train while the checkpoint's own weights stay as they are."""
+
+    lora: LoraConfig
+    """Rank, scale and place of the adapters."""
+
+    @contextlib.contextmanager
+    def disable_adapter(self) -> Iterator[None]:
+        """The policy as it was before LoRA training: the frozen reference of a KL penalty."""
+        from ttrl_env.agents.policies.openvla.lora import adapters_disabled
+
+        with adapters_disabled(self.model):
+            yield
+
+    def save_pretrained(self, save_directory: str | Path, *, merge: bool = False) -> None:
+        """Write the adapter and where its base is, or with ``merge`` the whole model with it added."""
+        from ttrl_env.agents.policies.openvla.checkpoint import save_adapter, save_openvla
+
+        if merge:
+            save_openvla(self, Path(save_directory))
+        else:
+            save_adapter(self, Path(save_directory))
