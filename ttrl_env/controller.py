@@ -13,81 +13,17 @@ matter and are kept.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
 from ttrl_env.libmujoco import call_jac_site
+from ttrl_env.records import ArmState
 
 ARM_DOF = 7
 
 _NULL_SPACE_STIFFNESS = 10
 _QUATERNION_EPS = np.finfo(float).eps * 4.0
-
-
-class ArmConstants(NamedTuple):
-    """What the controller knows of the robot and never changes."""
-
-    eef_site: np.int32
-    """Id of the site between the fingertips that is controlled."""
-    qpos: NDArray[np.int64]
-    """``[7]`` addresses of the arm's joints in qpos."""
-    dofs: NDArray[np.int64]
-    """``[7]`` addresses of the arm's joints in qvel."""
-    actuators: NDArray[np.int64]
-    """``[7]`` ids of the joints' motors."""
-    torque_limits: NDArray[np.float64]
-    """``[2, 7]`` lowest and highest motor torques, Nm."""
-    inertia_index: NDArray[np.int64]
-    """``[7, 7]`` where each element of the arm's inertia matrix is in MuJoCo's sparse ``M``; -1: zero."""
-    initial_qpos: NDArray[np.float64]
-    """``[7]`` the posture that the null-space spring pulls to, rad."""
-    stiffness: NDArray[np.float64]
-    """``[6]`` task-space stiffness."""
-    damping: NDArray[np.float64]
-    """``[6]`` task-space damping."""
-    action_scale: NDArray[np.float64]
-    """``[6]`` metres and radians that a full action asks for."""
-    gripper_actuators: NDArray[np.int64]
-    """``[2]`` ids of the fingers' actuators."""
-    gripper_bias: NDArray[np.float64]
-    """``[2]`` centre of the fingers' control range."""
-    gripper_weight: NDArray[np.float64]
-    """``[2]`` half width of the fingers' control range."""
-    gripper_speed: float
-    """How far the gripper command moves each substep; its range is -1 to 1."""
-
-
-class ArmState(NamedTuple):
-    """What one replica's controller remembers. Arrays, written in place.
-
-    Jacobians and inertia are transposed (``[7, 6]``): robosuite's are stored by columns.
-    """
-
-    eef_pos: NDArray[np.float64]
-    """``[3]`` end-effector position when it was last measured, metres, world frame."""
-    eef_mat: NDArray[np.float64]
-    """``[3, 3]`` its orientation."""
-    eef_velocity: NDArray[np.float64]
-    """``[6]`` its linear and angular velocity."""
-    joint_pos: NDArray[np.float64]
-    """``[7]`` rad."""
-    joint_vel: NDArray[np.float64]
-    """``[7]`` rad/s."""
-    jacobian: NDArray[np.float64]
-    """``[7, 6]`` transposed Jacobian of the end effector."""
-    inertia: NDArray[np.float64]
-    """``[7, 7]`` transposed inertia matrix of the arm."""
-    goal_pos: NDArray[np.float64]
-    """``[3]`` where the end effector is to go."""
-    goal_mat: NDArray[np.float64]
-    """``[3, 3]`` how it is to be oriented; kept while actions ask for no rotation."""
-    gripper: NDArray[np.float64]
-    """``[2]`` the fingers' integrated command."""
-    stale: NDArray[np.bool_]
-    """``[1]`` whether the measurements are to be taken anew; LIBERO starts an episode without."""
 
 
 def make_arm_state() -> ArmState:

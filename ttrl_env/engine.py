@@ -3,6 +3,9 @@
 Rows of the same task share one compiled model; each has its own simulation state. Worker threads
 execute whole chunks of actions without Python's lock and draw only the images that are returned.
 Resetting restores arrays: an initial state is settled and drawn once, however many rows start from it.
+
+Importing this module is light. What simulates (Numba, SciPy) is imported by the first reset, while
+threads are already reading and uploading the task.
 """
 
 from __future__ import annotations
@@ -12,8 +15,9 @@ import os
 import weakref
 from collections import Counter, OrderedDict
 from collections.abc import Sequence
+from concurrent.futures import Future
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,10 +28,13 @@ from ttrl_env.simulation import ChunkResult, EngineConfig, SimState
 
 opengl.choose_backend()  # must come before MuJoCo is imported
 
-from ttrl_env.bundle import TaskBundle, load_bundle  # noqa: E402
+from ttrl_env.bundle import TaskBundle, bundle_folder, find_bundle, load_bundle  # noqa: E402
 from ttrl_env.rendering import RenderThread  # noqa: E402
-from ttrl_env.replica import Replica, Snapshot  # noqa: E402
-from ttrl_env.threads import Job, ThreadPool  # noqa: E402
+from ttrl_env.threads import Job, ThreadPool, wait_for  # noqa: E402
+
+if TYPE_CHECKING:
+    from ttrl_env.replica import Replica, Snapshot
+    from ttrl_env.settled import SettledStates
 
 REMEMBERED_STARTS = 64
 """How many settled initial states are kept, pictures included: a fraction of a megabyte each."""
@@ -62,6 +69,7 @@ class NativeEngine:
         self.observations = shared_arrays.allocate(config)
         self._pid = os.getpid()
         self._bundles: dict[int, TaskBundle] = {}
+        self._settled: dict[int, SettledStates] = {}
         self._homes: dict[int, list[int]] = {}
         self._rows: dict[int, tuple[int, Replica]] = {}
         self._starts: OrderedDict[tuple[int, bytes], _Start] = OrderedDict()
@@ -113,6 +121,7 @@ class NativeEngine:
             pool.close()
         self._rows.clear()
         self._bundles.clear()
+        self._settled.clear()
         self._homes.clear()
         self._starts.clear()
         _OPEN.discard(self)
@@ -127,17 +136,32 @@ class NativeEngine:
         num_threads = self._pool.num_threads if self._pool else 1
         num_homes = -(-num_threads // max(len(task_ids), 1))
         for task_id in new:
-            task = tasks.get_task(self.config.suite, task_id)
-            self._bundles[task_id] = load_bundle(task, self.config.fixture_seed)
             load = Counter(home for homes in self._homes.values() for home in homes)
             self._homes[task_id] = sorted(range(num_threads), key=lambda home: load[home])[:num_homes]
+        opening = self._start([partial(self._open, task_id=task_id) for task_id in new], new)
+        from ttrl_env.settled import load_settled  # takes as long as the threads need for a task
+
+        seed = self.config.fixture_seed
+        for task_id, cached in zip(new, self._wait_for(opening), strict=True):
+            task = tasks.get_task(self.config.suite, task_id)
+            # Compiled here: robosuite makes OpenGL contexts of its own in the thread that it is called in.
+            self._bundles[task_id] = bundle = cached or load_bundle(task, seed)
+            states = tasks.init_states(self.config.suite, task_id)
+            self._settled[task_id] = load_settled(bundle_folder(task, seed), bundle, states)
+
+    def _open(self, thread: RenderThread, task_id: int) -> TaskBundle | None:
+        """A task's bundle if it has been compiled before, uploaded to be drawn by this thread."""
+        bundle = find_bundle(tasks.get_task(self.config.suite, task_id), self.config.fixture_seed)
+        if bundle is not None and self.config.cameras:
+            thread.upload(bundle)
+        return bundle
 
     def _close_idle_tasks(self) -> None:
         """Let go of the tasks that no row plays any more, but for the few last opened."""
         played = {task_id for task_id, _ in self._rows.values()}
         idle = [task_id for task_id in self._bundles if task_id not in played]
         for task_id in idle[: max(len(idle) - IDLE_TASKS, 0)]:
-            del self._bundles[task_id], self._homes[task_id]
+            del self._bundles[task_id], self._homes[task_id], self._settled[task_id]
             for key in [key for key in self._starts if key[0] == task_id]:
                 del self._starts[key]
 
@@ -148,7 +172,7 @@ class NativeEngine:
         thread.keep_only(list(self._bundles.values()))
         start = self._starts.get(key)
         if start is None:
-            start = self._settle(thread, self._replica(rows[0], task_id), init_state)
+            start = self._settle(thread, rows[0], task_id, init_state)
             self._starts[key] = start
             while len(self._starts) > REMEMBERED_STARTS:
                 self._starts.popitem(last=False)
@@ -159,8 +183,18 @@ class NativeEngine:
             for name, image in start.images.items():
                 self.observations[name][row] = image
 
-    def _settle(self, thread: RenderThread, replica: Replica, init_state: NDArray[np.float64]) -> _Start:
-        replica.reset(init_state, self.config.settle_steps)
+    def _settle(
+        self, thread: RenderThread, row: int, task_id: int, init_state: NDArray[np.float64]
+    ) -> _Start:
+        """Settle an initial state with a row's simulation and draw what is seen then."""
+        from ttrl_env.settled import SETTLE_STEPS
+
+        replica = self._replica(row, task_id)
+        kept = self._settled[task_id].find(init_state)
+        if kept is not None and self.config.settle_steps == SETTLE_STEPS:
+            replica.restore(kept)
+        else:
+            replica.reset(init_state, self.config.settle_steps)
         size = self.config.image_size
         images = {f"{camera}_image": np.empty((size, size, 3), np.uint8) for camera in self.config.cameras}
         for camera in self.config.cameras:
@@ -183,6 +217,8 @@ class NativeEngine:
 
     def _replica(self, row: int, task_id: int) -> Replica:
         """The row's simulation, made anew if it last played another task."""
+        from ttrl_env.replica import Replica
+
         if row not in self._rows or self._rows[row][0] != task_id:
             self._rows[row] = (task_id, Replica(self._bundles[task_id]))
         return self._rows[row][1]
@@ -194,6 +230,9 @@ class NativeEngine:
 
     def _run(self, jobs: Sequence[Job], task_ids: Sequence[int]) -> list[Any]:
         """Run jobs in the threads of the tasks they are about; the first error is raised."""
+        return self._wait_for(self._start(jobs, task_ids))
+
+    def _start(self, jobs: Sequence[Job], task_ids: Sequence[int]) -> list[Future]:
         if self._pool is None:
             raise RuntimeError("the engine is closed (a fatal error closes it too); make a new environment")
         if os.getpid() != self._pid:
@@ -201,8 +240,11 @@ class NativeEngine:
                 "the environment was made before this process was forked, and its threads are not here; "
                 "make it in the process that uses it"
             )
+        return self._pool.start(jobs, [self._homes[task_id] for task_id in task_ids])
+
+    def _wait_for(self, futures: Sequence[Future]) -> list[Any]:
         try:
-            return self._pool.run(jobs, [self._homes[task_id] for task_id in task_ids])
+            return wait_for(futures)
         except EnvironmentDiedError:  # a thread is lost, and with it the rows it held
             self.close()
             raise

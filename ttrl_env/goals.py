@@ -14,13 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
 from ttrl_env.libmujoco import load_address, load_int
+from ttrl_env.records import Goal
 
 FALSE, TRUE, ON_OBJECT, ON_SITE, IN_SITE, UP, ANY_JOINT, ALL_JOINTS = range(8)
 """Kinds of compiled predicates."""
@@ -29,29 +29,6 @@ BELOW, UP_TO, ABOVE, FROM = range(4)
 """How a joint's position is compared with its threshold: <, <=, >, >=."""
 
 NONE = -1
-
-
-class Goal(NamedTuple):
-    """A conjunction of ``n`` predicates; what a predicate does not use is :data:`NONE` or zero."""
-
-    kind: NDArray[np.int64]
-    """``[n]`` one of the kinds above."""
-    body: NDArray[np.int64]
-    """``[n]`` root body of the object that is to be somewhere."""
-    other: NDArray[np.int64]
-    """``[n]`` root body of the object it is to be on, or the site it is to be on or in."""
-    size: NDArray[np.float64]
-    """``[n, 3]`` half sizes of that site, metres."""
-    touching: NDArray[np.bool_]
-    """``[n]`` whether contact between the two is asked for as well."""
-    geoms: NDArray[np.bool_]
-    """``[n, 2, ngeom]`` which geoms belong to the first and to the second of the two."""
-    joints: NDArray[np.int64]
-    """``[n, most]`` qpos addresses of the joints compared, padded with :data:`NONE`."""
-    comparison: NDArray[np.int64]
-    """``[n]`` :data:`BELOW`, :data:`UP_TO`, :data:`ABOVE` or :data:`FROM`."""
-    threshold: NDArray[np.float64]
-    """``[n]`` metres or radians."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,12 +1,13 @@
 """Off-screen cameras: one OpenGL context a render thread, shared by all replicas of all tasks.
 
-A picture is drawn from a :class:`~ttrl_env.control_step.Sample`, the geometry of the moment at which
+A picture is drawn from a :class:`~ttrl_env.records.Sample`, the geometry of the moment at which
 LIBERO would have drawn it, so it need not be drawn unless somebody looks. Scene options and buffers
 are robosuite's, and the pixels LIBERO's.
 """
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import os
 from collections.abc import Collection
@@ -21,8 +22,9 @@ opengl.choose_backend()  # must come before MuJoCo is imported
 
 import mujoco  # type: ignore[import-untyped]  # noqa: E402
 
+from ttrl_env import mujoco_c  # noqa: E402
 from ttrl_env.bundle import TaskBundle  # noqa: E402
-from ttrl_env.control_step import DRAWN, Sample  # noqa: E402
+from ttrl_env.records import DRAWN, Sample  # noqa: E402
 
 _MAX_GEOMS = 1000
 """Most geoms that a scene draws; robosuite's number."""
@@ -46,12 +48,20 @@ class RenderThread:
 
     def draw(self, bundle: TaskBundle, sample: Sample, camera: str, out: NDArray[np.uint8]) -> None:
         """Draw a task's camera into ``out`` ``[image_size, image_size, 3]``, bottom row first."""
+        self.upload(bundle)
+        self._renderers[bundle].draw(sample, camera, out)
+
+    def upload(self, bundle: TaskBundle) -> None:
+        """Bring a task's meshes and textures into this thread's context, unless they are there."""
+        self.open()
+        if bundle not in self._renderers:
+            self._renderers[bundle] = _TaskRenderer(bundle, self._image_size)
+
+    def open(self) -> None:
+        """Make the context, unless it is made."""
         if self._gl is None:
             self._gl = _gl_context(self._image_size)
             self._gl.make_current()
-        if bundle not in self._renderers:
-            self._renderers[bundle] = _TaskRenderer(bundle, self._image_size)
-        self._renderers[bundle].draw(sample, camera, out)
 
     def keep_only(self, bundles: Collection[TaskBundle]) -> None:
         """Free what was uploaded of other tasks: hundreds of megabytes each."""
@@ -69,46 +79,62 @@ class RenderThread:
 
 
 class _TaskRenderer:
-    """One task's meshes and textures in one OpenGL context, which must be current."""
+    """One task's meshes and textures in one OpenGL context, which must be current.
+
+    MuJoCo is called through ctypes: its bindings would keep Python's lock for the second of uploading.
+    """
 
     def __init__(self, bundle: TaskBundle, image_size: int) -> None:
+        mj = mujoco_c.functions()
         self._bundle = bundle
-        self._viewport = mujoco.MjrRect(0, 0, image_size, image_size)
-        self._scene = mujoco.MjvScene(bundle.model, maxgeom=_MAX_GEOMS)
-        self._option = mujoco.MjvOption()
+        self._viewport = mujoco_c.Rect(0, 0, image_size, image_size)
+        self._option, self._camera = mujoco_c.Option(), mujoco_c.Camera()
+        self._perturbation, self._scene, self._context = (mujoco_c.opaque() for _ in range(3))
+        mj.mjv_defaultOption(_address(self._option))
         self._option.geomgroup[_COLLISION_GEOMS] = 0
         self._option.geomgroup[_VISUAL_GEOMS] = 1
-        self._perturbation = mujoco.MjvPerturb()
-        self._camera = mujoco.MjvCamera()
-        self._camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
+        mj.mjv_defaultPerturb(_address(self._perturbation))
+        mj.mjv_defaultCamera(_address(self._camera))
+        self._camera.type = int(mujoco.mjtCamera.mjCAMERA_FIXED)
         self._data = mujoco.MjData(bundle.model)
+        mj.mjv_defaultScene(_address(self._scene))
+        mj.mjv_makeScene(bundle.model._address, _address(self._scene), _MAX_GEOMS)
+        mj.mjr_defaultContext(_address(self._context))
         with bundle.drawing:
             buffer = bundle.model.vis.global_
             buffer.offwidth = buffer.offheight = image_size  # clearing a larger one costs time
-            self._context = mujoco.MjrContext(bundle.model, mujoco.mjtFontScale.mjFONTSCALE_150)
-        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
+            scale = int(mujoco.mjtFontScale.mjFONTSCALE_150)
+            mj.mjr_makeContext(bundle.model._address, _address(self._context), scale)
+        mj.mjr_setBuffer(int(mujoco.mjtFramebuffer.mjFB_OFFSCREEN), _address(self._context))
 
     def draw(self, sample: Sample, camera: str, out: NDArray[np.uint8]) -> None:
-        model, data = self._bundle.model, self._data
+        mj, model, data = mujoco_c.functions(), self._bundle.model, self._data
         for name in DRAWN:
             getattr(data, name)[:] = getattr(sample, name)
         self._camera.fixedcamid = model.camera(camera).id
         with self._bundle.drawing:  # a burner's colour is part of the model, and the model is shared
             model.site_rgba[self._bundle.arrays.burners.sites, 3] = sample.burner_alpha
-            mujoco.mjv_updateScene(
-                model,
-                data,
-                self._option,
-                self._perturbation,
-                self._camera,
-                mujoco.mjtCatBit.mjCAT_ALL,
-                self._scene,
+            mj.mjv_updateScene(
+                model._address,
+                data._address,
+                _address(self._option),
+                _address(self._perturbation),
+                _address(self._camera),
+                int(mujoco.mjtCatBit.mjCAT_ALL),
+                _address(self._scene),
             )
-        mujoco.mjr_render(self._viewport, self._scene, self._context)
-        mujoco.mjr_readPixels(out, None, self._viewport, self._context)
+        mj.mjr_render(self._viewport, _address(self._scene), _address(self._context))
+        if not (out.flags.c_contiguous and out.dtype == np.uint8):
+            raise ValueError("out: expected a contiguous uint8 array")
+        mj.mjr_readPixels(out.ctypes.data, None, self._viewport, _address(self._context))
 
     def close(self) -> None:
-        self._context.free()
+        mujoco_c.functions().mjv_freeScene(_address(self._scene))
+        mujoco_c.functions().mjr_freeContext(_address(self._context))
+
+
+def _address(structure: Any) -> int:
+    return ctypes.addressof(structure)
 
 
 _gl_process: int | None = None

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from ttrl_env import control_step, libmujoco
 from ttrl_env.bundle import TaskBundle
-from ttrl_env.control_step import DIVERGED, SUCCESS, Memory, Sample, Views
+from ttrl_env.control_step import DIVERGED, SUCCESS
 from ttrl_env.controller import make_arm_state
+from ttrl_env.records import DRAWN, Memory, Sample, Views
 from ttrl_env.simulation import SETTLE_ACTION, SimState
 
 _STATE = mujoco.mjtState.mjSTATE_INTEGRATION
@@ -48,7 +49,7 @@ class Replica:
             executed=np.zeros(1, dtype=np.int64),
             jacobians=np.zeros((2, 3, bundle.model.nv)),
         )
-        drawn = {name: np.zeros_like(getattr(self._views, name)) for name in control_step.DRAWN}
+        drawn = {name: np.zeros_like(getattr(self._views, name)) for name in DRAWN}
         self.sample = Sample(
             eef_pos=np.zeros(3),
             eef_quat=np.zeros(4),
@@ -130,7 +131,6 @@ class Replica:
         return control_step.run_chunk(
             self.bundle.arrays,
             libmujoco.library(),
-            libmujoco.contact_layout(),
             self._views,
             self._memory,
             self.sample,
@@ -154,7 +154,7 @@ def _views(model: mujoco.MjModel, data: mujoco.MjData) -> Views:
         bias=data.qfrc_bias,
         inertia=data.M,
         warnings=data.warning.number,
-        **{name: getattr(data, name) for name in ("xpos", "xquat", *control_step.DRAWN)},
+        **{name: getattr(data, name) for name in ("xpos", "xquat", *DRAWN)},
     )
 
 

@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeAlias
 
-from ttrl_env import libmujoco
+from ttrl_env import mujoco_c
 from ttrl_env.errors import EnvironmentDiedError
 from ttrl_env.rendering import RenderThread
 
@@ -23,7 +23,7 @@ class ThreadPool:
 
     def __init__(self, num_threads: int, image_size: int) -> None:
         """Start the threads."""
-        libmujoco.on_fatal_error(_strand_this_thread)
+        mujoco_c.on_fatal_error(_strand_this_thread)
         self.num_threads = num_threads
         self._queued: list[_Entry] = []
         self._changed = threading.Condition()
@@ -41,14 +41,15 @@ class ThreadPool:
             jobs: what to do.
             threads: for each job, the indices of the threads that may do it.
         """
+        return wait_for(self.start(jobs, threads))
+
+    def start(self, jobs: Sequence[Job], threads: Sequence[Collection[int]]) -> list[Future]:
+        """Have jobs run, as :meth:`run` does, and return without waiting; see :func:`wait_for`."""
         entries = [_Entry(job, allowed, Future()) for job, allowed in zip(jobs, threads, strict=True)]
         with self._changed:
             self._queued.extend(entries)
             self._changed.notify_all()
-        for error in [entry.future.exception() for entry in entries]:
-            if error is not None:
-                raise error
-        return [entry.future.result() for entry in entries]
+        return [entry.future for entry in entries]
 
     def close(self) -> None:
         """End the threads, once they have done what they were asked."""
@@ -77,6 +78,14 @@ class ThreadPool:
             for entry in self._queued:
                 entry.future.set_exception(error)
             self._queued.clear()
+
+
+def wait_for(futures: Sequence[Future]) -> list[Any]:
+    """The results of jobs; waits for all, then raises the first error."""
+    for error in [future.exception() for future in futures]:
+        if error is not None:
+            raise error
+    return [future.result() for future in futures]
 
 
 @dataclass(eq=False)

@@ -21,16 +21,17 @@ def upstream_world(suite: str, task_id: int, **settings: Any) -> Iterator[Any]:
 
     Compiling it anew would build LIBERO's environment a second time, which takes most of a test.
     """
-    from ttrl_env import bundle
+    from ttrl_env.bundle import bundle_folder
     from ttrl_env.bundle_compiler import read_bundle
+    from ttrl_env.bundle_files import write_bundle
     from ttrl_env.upstream_world import UpstreamWorld
 
     task = tasks.get_task(suite, task_id)
     world = UpstreamWorld(task, config_of(suite, **settings))
-    place = bundle.cache_folder() / "bundles" / bundle.bundle_key(task, world.config.fixture_seed)
+    place = bundle_folder(task, world.config.fixture_seed)
     if not place.exists():
         world._restore()
-        bundle.write_bundle(place, read_bundle(world._env.env))
+        write_bundle(place, read_bundle(world._env.env))
     yield world
     world.close()
 

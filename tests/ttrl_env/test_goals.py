@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.ttrl_env.reference import upstream_world
-from ttrl_env import goals, libmujoco
+from ttrl_env import goals
+from ttrl_env.contact_layout import contact_layout
 from ttrl_env.goals import ABOVE, BELOW, FROM, UP_TO, compare, compile_goal, goal_holds, joint_condition
 
 METHODS: dict[int, Callable[[float], Callable[[float], bool]]] = {
@@ -148,4 +149,4 @@ def holds(env: Any, goal: goals.Goal) -> bool:
     from ttrl_env.replica import _views
 
     views = _views(env.sim.model._model, env.sim.data._data)
-    return bool(goal_holds(goal, views, libmujoco.contact_layout()))
+    return bool(goal_holds(goal, views, contact_layout()))
