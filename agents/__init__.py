@@ -15,12 +15,13 @@ if TYPE_CHECKING:
     from ttrl_env.agents.evaluation import evaluate
     from ttrl_env.agents.policies import TinyVLA, TinyVLAConfig, TokenPolicy, load_policy
     from ttrl_env.agents.ppo import PPOAgent
-    from ttrl_env.agents.rollout import Rollout, collect_rollout
+    from ttrl_env.agents.rollout import collect_rollout
+    from ttrl_env.agents.trajectories import Rollout
 
 _HOMES = {
     "PPOAgent": "ppo",
     "PPOConfig": "configs",
-    "Rollout": "rollout",
+    "Rollout": "trajectories",
     "TinyVLA": "policies",
     "TinyVLAConfig": "policies",
     "TokenPolicy": "policies",

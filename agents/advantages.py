@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-AdvantageScale: TypeAlias = Literal["std", "none"]
-"""``std``: GRPO's division by the group's standard deviation; ``none``: Dr.GRPO, which leaves it out."""
+from ttrl_env.agents.choices import GroupEstimator
 
 _EPSILON = 1e-6
 """SimpleVLA-RL's: keeps a group of almost equal rewards from being blown up without bound."""
 
 
 def group_advantage(
-    rewards: ArrayLike, groups: ArrayLike, scale: AdvantageScale = "std"
+    rewards: ArrayLike, groups: ArrayLike, estimator: GroupEstimator = "grpo"
 ) -> NDArray[np.float64]:
-    """``A_i = (r_i - mean(r_g)) / (std(r_g) + 1e-6)`` over the group ``g`` of ``i``: ``[B]`` float64.
+    """Advantages ``[B]`` float64 of trajectories within their groups.
 
-    ``std`` is the unbiased one. A group without reward variance has advantage exactly 0 and carries
-    no gradient. GRPO: Shao et al. 2024 (arXiv 2402.03300); ``scale="none"``: Liu et al. 2025
-    (arXiv 2503.20783).
+    With ``m`` the mean, ``s`` the unbiased standard deviation and ``N`` the size of the group:
+
+    - ``grpo``: ``(r_i - m) / (s + 1e-6)`` (Shao et al. 2024, arXiv 2402.03300);
+    - ``drgrpo``: ``r_i - m``, which does not favour groups of little spread (Liu et al. 2025,
+      arXiv 2503.20783);
+    - ``rloo``: ``r_i`` less the mean of the *other* members, ``N / (N - 1) (r_i - m)``, an unbiased
+      baseline (Ahmadian et al. 2024, arXiv 2402.14740).
+
+    A group without reward spread, one of a single trajectory among them, has advantage exactly 0.
 
     Args:
         rewards: ``[B]`` one reward a trajectory.
         groups: ``[B]`` the trajectory's group.
-        scale: whether to divide by the group's standard deviation.
+        estimator: one of the three.
     """
     rewards, groups = np.asarray(rewards, dtype=np.float64), np.asarray(groups)
     if rewards.ndim != 1 or rewards.shape != groups.shape:
@@ -36,9 +39,25 @@ def group_advantage(
     advantages = np.zeros_like(rewards)
     for group in np.unique(groups):
         members = groups == group
-        spread = np.ptp(rewards[members])
-        if spread == 0:
+        within = rewards[members]
+        if np.ptp(within) == 0:
             continue
-        centred = rewards[members] - rewards[members].mean()
-        advantages[members] = centred / (rewards[members].std(ddof=1) + _EPSILON if scale == "std" else 1.0)
+        advantages[members] = (within - within.mean()) * _scale(within, estimator)
     return advantages
+
+
+def groups_with_spread(rewards: ArrayLike, groups: ArrayLike) -> NDArray[np.int64]:
+    """The groups whose trajectories do not all have the same reward: those that carry a gradient."""
+    rewards, groups = np.asarray(rewards), np.asarray(groups)
+    return np.array(
+        [group for group in np.unique(groups) if np.ptp(rewards[groups == group]) != 0], dtype=np.int64
+    )
+
+
+def _scale(rewards: NDArray[np.float64], estimator: GroupEstimator) -> float:
+    """What the deviations from a group's mean are multiplied by."""
+    if estimator == "grpo":
+        return 1.0 / float(rewards.std(ddof=1) + _EPSILON)
+    if estimator == "rloo":
+        return len(rewards) / (len(rewards) - 1)
+    return 1.0

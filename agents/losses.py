@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -10,34 +11,32 @@ from torch import Tensor
 
 @dataclass(frozen=True, kw_only=True)
 class LossDiagnostics:
-    """What to look at when a PPO update misbehaves; weighted means over the tokens of one loss."""
+    """What to look at when a PPO update misbehaves; means over what the loss averages over."""
 
+    weight: float
+    """Share of the loss's average that this part of a minibatch stands for."""
+    loss: float
+    """The policy loss, entropy bonus and KL penalty included."""
     ratio: float
     """Mean of ``pi_new / pi_old``; 1 before the first step of an update."""
     ratio_max: float
     """Largest ratio."""
     clip_fraction: float
-    """Share of tokens whose ratio was clipped."""
+    """Share of ratios outside the clipping range: the sum of the next two."""
+    clip_fraction_low: float
+    """Share of ratios below ``1 - clip_low``."""
+    clip_fraction_high: float
+    """Share of ratios above ``1 + clip_high``."""
+    dual_clip_fraction: float
+    """Share whose loss the dual clip bounds; 0 without it."""
     approx_kl: float
-    """``E[(ratio - 1) - log ratio]``, Schulman's low-variance estimate of KL(old || new), nats a token."""
+    """``E[(ratio - 1) - log ratio]``, Schulman's low-variance estimate of KL(old || new), nats."""
+    reference_kl: float
+    """The same estimate of KL(new || reference), nats a token; 0 without a reference."""
     entropy: float
     """Mean entropy of the token distributions at their rows' temperatures, nats."""
-
-
-def token_weights(mask: Tensor, trajectory: Tensor, num_trajectories: int) -> Tensor:
-    """Weights that average over a trajectory's tokens first and then over trajectories.
-
-    ``w = mask / (num_trajectories * tokens of the trajectory)``: long and short trajectories count
-    the same (SimpleVLA-RL's reduction). They sum to 1 over a batch that holds every trajectory whole.
-
-    Args:
-        mask: ``[M, K]`` bool, tokens that were executed.
-        trajectory: ``[M]`` int64, the trajectory of each chunk.
-        num_trajectories: how many trajectories the loss is averaged over.
-    """
-    counts = torch.zeros(int(trajectory.max()) + 1, dtype=torch.float32, device=mask.device)
-    counts.index_add_(0, trajectory, mask.sum(dim=1, dtype=torch.float32))
-    return mask / (counts[trajectory][:, None] * num_trajectories)
+    value_loss: float = 0.0
+    """Half the mean squared error of the value head; 0 without one."""
 
 
 def clipped_policy_loss(
@@ -49,42 +48,115 @@ def clipped_policy_loss(
     *,
     clip_low: float,
     clip_high: float,
-    entropy_coef: float,
+    clip_ratio_c: float | None = None,
+    entropy_coef: float = 0.0,
+    chunk_weights: Tensor | None = None,
+    reference_logprobs: Tensor | None = None,
+    kl_coef: float = 0.0,
 ) -> tuple[Tensor, LossDiagnostics]:
-    """PPO's clipped surrogate over tokens (Schulman et al. 2017), with DAPO's separate upper clip.
+    """PPO's clipped surrogate (Schulman et al. 2017), with DAPO's separate upper clip.
 
-    ``L = -sum_t w_t [ min(r_t A_t, clip(r_t, 1 - clip_low, 1 + clip_high) A_t) + c H_t ]`` with
-    ``r_t = exp(logprobs_t - old_logprobs_t)``, both log-probabilities at the row's own temperature.
+    ``L = -sum_t w_t [ min(r_t A_t, clip(r_t, 1 - clip_low, 1 + clip_high) A_t) + c H_t - k K_t ]``
+    with ``r_t = exp(logprobs_t - old_logprobs_t)``, all log-probabilities at the row's own temperature.
+
+    - Dual clip (Ye et al. 2020): where ``A_t < 0`` the surrogate is at least ``clip_ratio_c A_t``, which
+      bounds the loss of a token that has become far likelier than it was.
+    - Chunk level: ``r`` is one a chunk, of the joint probability of its executed tokens, so the sum of
+      their log-ratios. It moves faster than a token's: expect more clipping at the same clip range.
+    - ``K_t = exp(d_t) - 1 - d_t`` with ``d_t = reference_logprobs_t - logprobs_t`` (Schulman's "k3"):
+      unbiased for KL(policy || reference) and never negative.
 
     Args:
         logprobs: ``[M, K]`` under the current policy.
         old_logprobs: ``[M, K]`` under the policy before the update.
         entropies: ``[M, K]`` of the current policy.
-        advantages: ``[M]`` of each chunk's trajectory.
-        weights: ``[M, K]`` from :func:`token_weights`; 0 where a token was not executed.
+        advantages: ``[M]`` of each chunk.
+        weights: ``[M, K]`` from :func:`~ttrl_env.agents.reductions.token_weights`. Where they are 0 the
+            other arrays are not read, whatever they hold.
         clip_low: how far the ratio may fall below 1.
         clip_high: how far it may rise above.
-        entropy_coef: weight of the entropy bonus.
+        clip_ratio_c: the dual clip's bound, above 1; ``None`` leaves it out.
+        entropy_coef: weight ``c`` of the entropy bonus.
+        chunk_weights: ``[M]`` from :func:`~ttrl_env.agents.reductions.chunk_weights` for one ratio a
+            chunk; ``None`` for one a token.
+        reference_logprobs: ``[M, K]`` under a frozen reference policy.
+        kl_coef: weight ``k`` of the penalty.
 
     Returns:
         The scalar loss and its diagnostics.
     """
-    log_ratio = logprobs - old_logprobs
+    executed = weights > 0
+    log_ratio = _where(executed, logprobs - old_logprobs)
+    ratio_weights, advantages = weights, advantages[:, None]
+    if chunk_weights is not None:
+        log_ratio, ratio_weights = log_ratio.sum(dim=1, keepdim=True), chunk_weights[:, None]
     ratio = log_ratio.exp()
-    clipped = ratio.clamp(1.0 - clip_low, 1.0 + clip_high)
-    gain = torch.minimum(ratio * advantages[:, None], clipped * advantages[:, None])
-    loss = -(weights * (gain + entropy_coef * entropies)).sum()
+    gain = torch.minimum(ratio * advantages, ratio.clamp(1.0 - clip_low, 1.0 + clip_high) * advantages)
+    surrogate = gain
+    if clip_ratio_c is not None:
+        surrogate = torch.where(advantages < 0, torch.maximum(gain, clip_ratio_c * advantages), gain)
+    loss = -(ratio_weights * surrogate).sum()
+    entropies, reference_kl = _where(executed, entropies), torch.zeros_like(weights)
+    if entropy_coef:  # else nothing flows back through the entropies, which saves that pass
+        loss = loss - entropy_coef * (weights * entropies).sum()
+    if reference_logprobs is not None:
+        difference = _where(executed, reference_logprobs - logprobs)
+        reference_kl = difference.exp() - 1 - difference
+        loss = loss + kl_coef * (weights * reference_kl).sum()
     with torch.no_grad():
-        total = weights.sum()
-
-        def mean(values: Tensor) -> float:
-            return float((weights * values).sum() / total)
-
-        diagnostics = LossDiagnostics(
-            ratio=mean(ratio),
-            ratio_max=float(ratio[weights > 0].max()),
-            clip_fraction=mean((ratio != clipped).float()),
-            approx_kl=mean(ratio - 1 - log_ratio),
-            entropy=mean(entropies),
-        )
+        below, above = ratio < 1.0 - clip_low, ratio > 1.0 + clip_high
+        of_ratio = {
+            "ratio": ratio,
+            "clip_fraction": below | above,
+            "clip_fraction_low": below,
+            "clip_fraction_high": above,
+            "dual_clip_fraction": surrogate > gain,
+            "approx_kl": ratio - 1 - log_ratio,
+        }
+        of_token = {"reference_kl": reference_kl, "entropy": entropies}
+        diagnostics = _diagnose(loss, ratio, ratio_weights, of_ratio, weights, of_token)
     return loss, diagnostics
+
+
+def merge_diagnostics(parts: Sequence[LossDiagnostics]) -> LossDiagnostics:
+    """The diagnostics of a minibatch from those of its micro-batches.
+
+    Raises:
+        ValueError: there are no parts.
+    """
+    if not parts:
+        raise ValueError("parts: expected the diagnostics of at least one micro-batch")
+    total = sum(part.weight for part in parts)
+    mean = {
+        field.name: sum(part.weight * getattr(part, field.name) for part in parts) / (total or 1.0)
+        for field in fields(LossDiagnostics)
+    }
+    sums = {"weight": total, "loss": sum(part.loss for part in parts)}  # a loss is a weighted sum already
+    return LossDiagnostics(**{**mean, **sums, "ratio_max": max(part.ratio_max for part in parts)})
+
+
+def _where(executed: Tensor, values: Tensor) -> Tensor:
+    """``values``, 0 where a token was not executed: 0 times an infinity would be NaN."""
+    return torch.where(executed, values, 0.0)
+
+
+def _diagnose(
+    loss: Tensor,
+    ratio: Tensor,
+    ratio_weights: Tensor,
+    of_ratio: dict[str, Tensor],
+    weights: Tensor,
+    of_token: dict[str, Tensor],
+) -> LossDiagnostics:
+    """Weighted means, fetched from the device in one transfer."""
+    smallest = torch.finfo(torch.float32).tiny  # a part in which nothing was executed has means of 0
+    total, token_total = (each.sum().clamp(min=smallest) for each in (ratio_weights, weights))
+    names = ["weight", "loss", "ratio_max", *of_ratio, *of_token]
+    values = [
+        total,
+        loss,
+        torch.where(ratio_weights > 0, ratio, 0.0).max(),
+        *((ratio_weights * value).sum() / total for value in of_ratio.values()),
+        *((weights * value).sum() / token_total for value in of_token.values()),
+    ]
+    return LossDiagnostics(**dict(zip(names, torch.stack(values).tolist(), strict=True)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -14,8 +15,9 @@ import numpy as np
 import psutil
 from torch.utils.tensorboard import SummaryWriter
 
-from ttrl_env.agents.ppo import UpdateReport
-from ttrl_env.agents.rollout import Rollout
+from ttrl_env.agents.group_selection import GroupSelection
+from ttrl_env.agents.trajectories import Rollout
+from ttrl_env.agents.update_report import UpdateReport
 from ttrl_env.errors import MissingDependencyError
 
 METRICS_FILE = "metrics.jsonl"
@@ -51,6 +53,17 @@ def rollout_metrics(rollout: Rollout) -> dict[str, Any]:
     }
 
 
+def selection_metrics(groups: GroupSelection) -> dict[str, Any]:
+    """How many groups were played and how many of them the update learns from."""
+    return {
+        "rollout/draws": groups.draws,
+        "rollout/groups_played": groups.num_played,
+        "rollout/groups_kept": groups.num_kept,
+        "rollout/groups_filtered": groups.filtered,
+        "rollout/groups_without_spread": groups.without_spread,
+    }
+
+
 def update_metrics(report: UpdateReport) -> dict[str, Any]:
     """The update's diagnostics, before its first step and at its last."""
     named = {"first": report.first, "last": report.last}
@@ -59,14 +72,21 @@ def update_metrics(report: UpdateReport) -> dict[str, Any]:
         for when, values in named.items()
         if values is not None
         for name, value in asdict(values).items()
+        if name != "weight"
     }
+    advantages = {} if report.advantages is None else asdict(report.advantages)
     return {
         **diagnostics,
+        **{f"update/advantage_{name}": value for name, value in advantages.items()},
+        "update/explained_variance": report.explained_variance,
         "update/logprob_difference": report.logprob_difference,
+        "update/logprob_difference_mean": report.logprob_difference_mean,
         "update/grad_norm": report.grad_norm,
         "update/steps": report.steps,
         "update/skipped_steps": report.skipped_steps,
         "update/dropped_groups": report.dropped_groups,
+        "update/chunks": report.chunks,
+        "update/micro_batch_chunks": report.micro_batch_chunks,
         "seconds/update": report.seconds,
     }
 
@@ -104,7 +124,7 @@ class MetricsWriter:
     def write(self, iteration: int, metrics: Mapping[str, Any]) -> None:
         """Record the metrics of an iteration (counted from 1); lists go to the JSON lines only."""
         with self._file.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"iteration": iteration, **metrics}) + "\n")
+            file.write(json.dumps({"iteration": iteration, **_numbers(metrics)}, allow_nan=False) + "\n")
         scalars = {key: value for key, value in metrics.items() if isinstance(value, (int, float))}
         for key, value in scalars.items():
             self._tensorboard.add_scalar(key, value, iteration)
@@ -140,6 +160,14 @@ def read_records(output_dir: str | Path, name: str) -> list[dict[str, Any]]:
     """The records of a run's :data:`METRICS_FILE` or :data:`EVALUATIONS_FILE`, in order."""
     text = (Path(output_dir) / name).read_text(encoding="utf-8")
     return [json.loads(line) for line in text.splitlines()]
+
+
+def _numbers(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Metrics with ``None`` for NaN and infinities, which JSON does not have."""
+    return {
+        key: None if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in metrics.items()
+    }
 
 
 def _drop_later_records(file: Path, completed: int) -> None:

@@ -4,171 +4,285 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from ttrl_env.agents.advantages import AdvantageScale, group_advantage
+from ttrl_env.agents.advantages import group_advantage, groups_with_spread
+from ttrl_env.agents.choices import GroupEstimator
 from ttrl_env.agents.configs import PPOConfig
-from ttrl_env.agents.losses import LossDiagnostics, clipped_policy_loss, token_weights
-from ttrl_env.agents.policies import TokenPolicy
-from ttrl_env.agents.rollout import Rollout
-
-
-@dataclass(frozen=True, kw_only=True)
-class UpdateReport:
-    """What one update did."""
-
-    first: LossDiagnostics | None
-    """Diagnostics before the first optimiser step (ratio 1, KL 0); ``None`` if nothing was to learn."""
-    last: LossDiagnostics | None
-    """Diagnostics at the last optimiser step."""
-    logprob_difference: float
-    """Largest |rollout - update| log-probability difference before the first step, nats."""
-    grad_norm: float
-    """Largest gradient norm before clipping."""
-    steps: int
-    """Optimiser steps taken."""
-    skipped_steps: int
-    """Optimiser steps left out because loss or gradient was not finite."""
-    dropped_groups: int
-    """Groups without reward variance: no gradient, so not computed."""
-    seconds: float
-    """Wall time."""
+from ttrl_env.agents.losses import LossDiagnostics, clipped_policy_loss, merge_diagnostics
+from ttrl_env.agents.micro_batch_size import fitting_chunks
+from ttrl_env.agents.minibatches import MicroBatch, assign_targets, make_minibatches
+from ttrl_env.agents.policies import TokenEvaluation, TokenPolicy
+from ttrl_env.agents.policies.reference import FrozenReference
+from ttrl_env.agents.trajectories import Rollout
+from ttrl_env.agents.update_report import AdvantageStatistics, UpdateReport
+from ttrl_env.agents.value_head import ValueHead, value_loss
+from ttrl_env.agents.value_targets import value_targets
+from ttrl_env.errors import TrainingDivergedError
 
 
 class PPOAgent:
-    """Owns the optimiser of a policy.
+    """Owns the optimiser of a policy, and its value head if the advantage asks for one.
 
-    Old log-probabilities are computed once before the first step, on the same micro-batches as the
-    update and at the temperature each row was sampled at, so that the ratio of the first step is
-    exactly 1; the rollout's own log-probabilities serve to report the difference.
+    The ratio of the first step is exactly 1: old log-probabilities are those of the policy before that
+    step on the very micro-batches of the update, at the temperature each row was sampled at. The
+    minibatch that is learnt from first gives its own in its first forward pass; the others are
+    evaluated beforehand. The rollout's log-probabilities serve to report the difference.
     """
 
-    def __init__(self, policy: TokenPolicy, config: PPOConfig) -> None:
+    def __init__(
+        self, policy: TokenPolicy, config: PPOConfig, reference: FrozenReference | None = None
+    ) -> None:
+        """``reference`` is what ``config.kl_coef`` pulls towards; it must be given if that is not 0."""
+        if (reference is None) != (config.kl_coef == 0):
+            raise ValueError(
+                f"reference: expected one exactly if kl_coef is not 0, got kl_coef={config.kl_coef} and "
+                f"{'none' if reference is None else 'one'} (see frozen_reference)"
+            )
         self.policy = policy
         self.config = config
-        self.optimizer = torch.optim.AdamW(
-            policy.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
-        )
+        self.reference = reference
+        self.trained = [parameter for parameter in policy.parameters() if parameter.requires_grad]
+        self.value_head = self._make_value_head() if config.advantage == "gae" else None
+        groups: list[dict[str, Any]] = [{"params": self.trained}]
+        if self.value_head is not None:
+            groups.append({"params": list(self.value_head.parameters()), "lr": config.value_learning_rate})
+        self.optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=config.weight_decay)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(
             self.optimizer, lambda step: min(1.0, (step + 1) / (config.warmup_steps + 1))
         )
+        self._skipped_in_a_row = 0
+        self._micro_batch_chunks: int | None = None if config.memory_gigabytes else config.micro_batch_chunks
+
+    @property
+    def reference_fingerprint(self) -> str | None:
+        """Which policy the reference is, if it is a copy; ``None`` without one or with adapters."""
+        return None if self.reference is None else self.reference.fingerprint
+
+    @property
+    def device(self) -> torch.device:
+        """Where the policy is."""
+        return self.trained[0].device
 
     def state_dict(self) -> dict[str, Any]:
         """What continuing exactly needs, apart from the policy's weights."""
-        return {"optimizer": self.optimizer.state_dict(), "schedule": self.schedule.state_dict()}
+        state: dict[str, Any] = {
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "skipped_in_a_row": self._skipped_in_a_row,
+        }
+        if self.value_head is not None:
+            state["value_head"] = self.value_head.state_dict()
+        return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from :meth:`state_dict`."""
+        if ("value_head" in state) != (self.value_head is not None):
+            raise ValueError(
+                f"ppo.advantage={self.config.advantage!r} "
+                f"{'needs a value head and the state has none' if self.value_head else 'has no value head'}"
+            )
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
+        self._skipped_in_a_row = state["skipped_in_a_row"]
+        if self.value_head is not None:
+            self.value_head.load_state_dict(state["value_head"])
 
     def update(self, rollout: Rollout, seed: int | list[int] = 0) -> UpdateReport:
-        """Train on every trajectory of a rollout, each with its own reward; ``seed`` shuffles minibatches."""
+        """Train on every trajectory of a rollout, each with its own reward; ``seed`` shuffles minibatches.
+
+        Raises:
+            TrainingDivergedError: ``config.max_skipped_steps`` steps in a row, of this update and the
+                ones before, had a loss or gradient that was not finite.
+        """
         started = time.perf_counter()
-        scale = cast(AdvantageScale, self.config.advantage_scale)
-        advantages = group_advantage(rollout.rewards, rollout.groups, scale)
         rng = np.random.default_rng(seed)
-        minibatches = self._minibatches(rollout, advantages, rng)
-        difference = self._compute_old_logprobs(minibatches)
-        diagnostics: list[LossDiagnostics] = []
-        norms: list[float] = []
-        skipped = 0
-        for _ in range(self.config.epochs):
-            for index in rng.permutation(len(minibatches)):
-                step_diagnostics, norm = self._step(minibatches[index])
-                diagnostics.extend(step_diagnostics)
-                norms.append(norm)
-                skipped += not math.isfinite(norm)
-        varied = {group for group, advantage in zip(rollout.groups, advantages, strict=True) if advantage}
+        learning = self._trajectories_to_learn_from(rollout)
+        size = self._fit_micro_batches(rollout) if len(learning) else 0
+        minibatches = make_minibatches(rollout, learning, self.config, size, rng)
+        orders = [rng.permutation(len(minibatches)) for _ in range(self.config.epochs)]
+        targets = self._prepare(rollout, minibatches, orders[0], size)
+        steps = [self._step(minibatches[index]) for order in orders for index in order]
+        norms = [norm for _, norm in steps if math.isfinite(norm)]
         return UpdateReport(
-            first=diagnostics[0] if diagnostics else None,
-            last=diagnostics[-1] if diagnostics else None,
-            logprob_difference=difference,
+            first=steps[0][0] if steps else None,
+            last=steps[-1][0] if steps else None,
+            **targets,
+            **_logprob_differences(_flat(minibatches)),
             grad_norm=max(norms, default=0.0),
-            steps=len(norms) - skipped,
-            skipped_steps=skipped,
-            dropped_groups=len(set(rollout.groups.tolist())) - len(varied),
+            steps=len(norms),
+            skipped_steps=len(steps) - len(norms),
+            dropped_groups=len(np.unique(rollout.groups)) - len(np.unique(rollout.groups[learning])),
+            chunks=sum(len(batch.chunks) for batch in _flat(minibatches)),
+            micro_batch_chunks=size,
             seconds=time.perf_counter() - started,
         )
 
-    def _minibatches(
-        self, rollout: Rollout, advantages: np.ndarray, rng: np.random.Generator
-    ) -> list[list[_MicroBatch]]:
-        """Trajectories with an advantage in random minibatches, their chunks in micro-batches."""
-        learning = rng.permutation(np.flatnonzero(advantages))
-        size = self.config.minibatch_trajectories or max(len(learning), 1)
-        minibatches = []
-        for start in range(0, len(learning), size):
-            members = torch.from_numpy(learning[start : start + size])
-            chunks = torch.isin(rollout.trajectory, members).nonzero()[:, 0]
-            weights = token_weights(rollout.mask[chunks], rollout.trajectory[chunks], len(members))
-            micro_batches = zip(
-                chunks.split(self.config.micro_batch_chunks),
-                weights.split(self.config.micro_batch_chunks),
-                strict=True,
+    def _make_value_head(self) -> ValueHead:
+        head = ValueHead(self.policy.num_features, self.config.value_hidden_size)
+        return head.to(next(self.policy.parameters()).device)
+
+    def _trajectories_to_learn_from(self, rollout: Rollout) -> NDArray[np.int64]:
+        """All of them with a value head; else those of groups whose rewards differ."""
+        if self.value_head is not None:
+            return np.flatnonzero(np.isin(np.arange(rollout.num_trajectories), rollout.trajectory))
+        return np.flatnonzero(np.isin(rollout.groups, groups_with_spread(rollout.rewards, rollout.groups)))
+
+    def _fit_micro_batches(self, rollout: Rollout) -> int:
+        """Chunks a micro-batch, measured once if there is a budget."""
+        if self._micro_batch_chunks is None:
+            assert self.config.memory_gigabytes is not None
+
+            def loss_of(chunks: int) -> Tensor:
+                chosen = torch.zeros(chunks, dtype=torch.int64)
+                inputs = {key: tensor[chosen] for key, tensor in rollout.inputs.items()}
+                evaluation = self.policy.evaluate(inputs, rollout.tokens[chosen], torch.ones(chunks))
+                return evaluation.logprobs.sum() + evaluation.entropies.sum() + evaluation.features.sum()
+
+            self._micro_batch_chunks = fitting_chunks(
+                loss_of,
+                self.device,
+                gigabytes=self.config.memory_gigabytes,
+                limit=self.config.micro_batch_chunks,
             )
-            minibatches.append([_MicroBatch(rollout, advantages, *parts) for parts in micro_batches])
-        return minibatches
+            self.optimizer.zero_grad(set_to_none=True)
+        return self._micro_batch_chunks
+
+    def _prepare(
+        self,
+        rollout: Rollout,
+        minibatches: Sequence[Sequence[MicroBatch]],
+        order: NDArray[np.int64],
+        size: int,
+    ) -> dict[str, Any]:
+        """Evaluate what has to be known before the first step; returns the report's part about targets."""
+        if not minibatches:
+            return {"advantages": None, "explained_variance": None}
+        late = set(order[1:].tolist()) if self.value_head is None else set(order.tolist())
+        self._evaluate_before(_flat([minibatches[index] for index in sorted(late)]))
+        if self.reference is not None:
+            for batch in _flat(minibatches):
+                arguments = (batch.inputs, batch.tokens, batch.temperatures)
+                batch.reference_logprobs = self.reference.logprobs(*arguments)
+        if self.value_head is None:
+            estimator = cast(GroupEstimator, self.config.advantage)
+            per_trajectory = group_advantage(rollout.rewards, rollout.groups, estimator)
+            advantages = per_trajectory[rollout.trajectory.numpy()]
+            explained, returns = None, None
+        else:
+            advantages, returns, explained = value_targets(
+                rollout, _flat(minibatches), self.policy, self.value_head, self.config, rows_at_once=size
+            )
+        assign_targets(minibatches, advantages, returns)
+        chunks = torch.cat([batch.chunks for batch in _flat(minibatches)]).numpy()
+        return {
+            "advantages": AdvantageStatistics.of(advantages[chunks]),
+            "explained_variance": explained,
+        }
 
     @torch.no_grad()
-    def _compute_old_logprobs(self, minibatches: list[list[_MicroBatch]]) -> float:
-        difference = 0.0
-        for batch in _flat(minibatches):
-            batch.old_logprobs, _ = self._logprobs(batch)
-            error = (batch.old_logprobs.cpu() - batch.rollout_logprobs).abs()
-            difference = max(difference, float(error[batch.weights > 0].max()))
-        return difference
+    def _evaluate_before(self, batches: Iterable[MicroBatch]) -> None:
+        for batch in batches:
+            evaluation = self._evaluate(batch)
+            batch.old_logprobs = evaluation.logprobs
+            if self.value_head is not None:
+                batch.old_values = self.value_head(evaluation.features)
 
-    def _step(self, minibatch: list[_MicroBatch]) -> tuple[list[LossDiagnostics], float]:
-        """One optimiser step; skipped, and the norm not finite, when the gradient is not."""
+    def _step(self, minibatch: Sequence[MicroBatch]) -> tuple[LossDiagnostics, float]:
+        """One optimiser step and the gradient norm; skipped, and NaN, where anything is not finite."""
         self.optimizer.zero_grad(set_to_none=True)
-        diagnostics = []
+        parts = []
         for batch in minibatch:
-            logprobs, entropies = self._logprobs(batch)
-            loss, report = clipped_policy_loss(
-                logprobs,
-                batch.old_logprobs,
-                entropies,
-                batch.advantages.to(logprobs.device),
-                batch.weights.to(logprobs.device),
-                clip_low=self.config.clip_low,
-                clip_high=self.config.clip_high,
-                entropy_coef=self.config.entropy_coef,
-            )
+            loss, part = self._loss(batch)
             loss.backward()
-            diagnostics.append(report)
-        norm = float(torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.config.max_grad_norm))
-        if math.isfinite(norm):
-            self.optimizer.step()
-            self.schedule.step()
+            parts.append(part)
+        diagnostics = merge_diagnostics(parts)
+        clip = torch.nn.utils.clip_grad_norm_
+        norm = float(clip(self.trained, self.config.max_grad_norm))
+        finite = math.isfinite(norm) and math.isfinite(diagnostics.loss)
+        if self.value_head is not None:
+            value_norm = float(clip(self.value_head.parameters(), self.config.max_grad_norm))
+            finite = finite and math.isfinite(value_norm)
+        if not finite:
+            self._skip_step()
+            return diagnostics, math.nan
+        self._skipped_in_a_row = 0
+        self.optimizer.step()
+        self.schedule.step()
         return diagnostics, norm
 
-    def _logprobs(self, batch: _MicroBatch) -> tuple[Tensor, Tensor]:
-        """Log-probabilities and entropies ``[M, K]`` at the temperatures the rows were sampled at."""
-        evaluation = self.policy.evaluate(batch.inputs, batch.tokens, batch.temperatures)
-        return evaluation.logprobs, evaluation.entropies
+    def _skip_step(self) -> None:
+        """Leave weights and optimiser as they are; raise where that has happened too often in a row."""
+        self.optimizer.zero_grad(set_to_none=True)
+        self._skipped_in_a_row += 1
+        if self._skipped_in_a_row >= self.config.max_skipped_steps:
+            raise TrainingDivergedError(
+                f"{self._skipped_in_a_row} optimiser steps in a row had a loss or gradient that is not "
+                f"finite and were skipped (ppo.max_skipped_steps={self.config.max_skipped_steps}). Go on "
+                f"from an earlier checkpoint with a lower ppo.learning_rate"
+            )
+
+    def _loss(self, batch: MicroBatch) -> tuple[Tensor, LossDiagnostics]:
+        """The micro-batch's part of the minibatch's loss."""
+        config, evaluation = self.config, self._evaluate(batch)
+        device = evaluation.logprobs.device
+        if batch.old_logprobs is None:  # nothing has changed yet: this is the policy before the update
+            batch.old_logprobs = evaluation.logprobs.detach()
+        assert batch.advantages is not None
+        loss, diagnostics = clipped_policy_loss(
+            evaluation.logprobs,
+            batch.old_logprobs,
+            evaluation.entropies,
+            batch.advantages.to(device),
+            batch.token_weights.to(device),
+            clip_low=config.clip_low,
+            clip_high=config.clip_high,
+            clip_ratio_c=config.clip_ratio_c,
+            entropy_coef=config.entropy_coef,
+            chunk_weights=batch.chunk_weights.to(device) if config.ratio_level == "chunk" else None,
+            reference_logprobs=batch.reference_logprobs,
+            kl_coef=config.kl_coef,
+        )
+        if self.value_head is None:
+            return loss, diagnostics
+        error = self._value_loss(batch, evaluation.features)
+        weight = float(batch.chunk_weights.sum()) or 1.0
+        diagnostics = replace(diagnostics, value_loss=float(error.detach()) / weight)
+        return loss + config.value_coef * error, diagnostics
+
+    def _value_loss(self, batch: MicroBatch, features: Tensor) -> Tensor:
+        assert self.value_head is not None
+        assert batch.returns is not None
+        assert batch.old_values is not None
+        features = features if self.config.value_backpropagates else features.detach()
+        weights = batch.chunk_weights.to(features.device)
+        returns = batch.returns.to(features.device)
+        return value_loss(
+            self.value_head(features), returns, batch.old_values, weights, self.config.value_clip
+        )
+
+    def _evaluate(self, batch: MicroBatch) -> TokenEvaluation:
+        return self.policy.evaluate(batch.inputs, batch.tokens, batch.temperatures)
 
 
-class _MicroBatch:
-    """The chunks of one forward and backward pass."""
-
-    def __init__(self, rollout: Rollout, advantages: np.ndarray, chunks: Tensor, weights: Tensor) -> None:
-        trajectory = rollout.trajectory[chunks]
-        self.inputs = {key: tensor[chunks] for key, tensor in rollout.inputs.items()}
-        self.tokens = rollout.tokens[chunks]
-        self.rollout_logprobs = rollout.logprobs[chunks]
-        self.temperatures = rollout.temperatures[trajectory]
-        self.advantages = torch.from_numpy(advantages).float()[trajectory]
-        self.weights = weights
-        self.old_logprobs: Tensor
+def _logprob_differences(batches: Iterable[MicroBatch]) -> dict[str, Any]:
+    """Largest and mean |rollout - update| log-probability difference of executed tokens."""
+    errors = [
+        (batch.old_logprobs.cpu() - batch.rollout_logprobs).abs()[batch.token_weights > 0]
+        for batch in batches
+        if batch.old_logprobs is not None
+    ]
+    joined = torch.cat([torch.zeros(0), *errors])
+    largest, mean = (float(joined.max()), float(joined.mean())) if len(joined) else (0.0, 0.0)
+    return {"logprob_difference": largest, "logprob_difference_mean": mean}
 
 
-def _flat(minibatches: list[list[_MicroBatch]]) -> Iterator[_MicroBatch]:
-    for minibatch in minibatches:
-        yield from minibatch
+def _flat(minibatches: Iterable[Sequence[MicroBatch]]) -> list[MicroBatch]:
+    return [batch for minibatch in minibatches for batch in minibatch]

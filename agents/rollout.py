@@ -8,68 +8,27 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from ttrl_env.agents.policies import PolicyInputs, TokenPolicy
+from ttrl_env.agents.trajectories import Rollout
 from ttrl_env.errors import TrainingDivergedError
+from ttrl_env.kernels import SampledTokens
 from ttrl_env.simulation import ACTION_DIM
 
 Progress = Callable[[int, int], None]
 """Called with finished and total rows while a rollout runs."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Rollout:
-    """``B`` trajectories (one a row) and their ``M`` executed chunks, in the order they were played."""
-
-    inputs: PolicyInputs
-    """The policy's inputs of every chunk, first axis ``M``."""
-    tokens: Tensor
-    """``[M, K]`` int64 sampled action tokens, ``K = chunk_steps * 7``."""
-    logprobs: Tensor
-    """``[M, K]`` float32 log-probabilities under the policy that sampled, at the row's temperature."""
-    entropies: Tensor
-    """``[M, K]`` float32 entropies of the distributions sampled from."""
-    mask: Tensor
-    """``[M, K]`` bool: tokens whose policy step was executed (a chunk stops at success)."""
-    trajectory: Tensor
-    """``[M]`` int64 which trajectory a chunk belongs to."""
-    temperatures: Tensor
-    """``[B]`` float32 sampling temperatures."""
-    groups: NDArray[np.int64]
-    """``[B]`` which group (task and initial state) a trajectory belongs to."""
-    rewards: NDArray[np.float64]
-    """``[B]`` reward of the whole trajectory."""
-    success: NDArray[np.bool_]
-    """``[B]`` whether the task was solved; never derived from the reward."""
-    finish_steps: NDArray[np.int64]
-    """``[B]`` executed policy steps."""
-    task_ids: NDArray[np.int64]
-    """``[B]`` tasks played."""
-    init_state_ids: NDArray[np.int64]
-    """``[B]`` initial states started from."""
-    simulation_seconds: float
-    """Wall time spent in the environment."""
-    policy_seconds: float
-    """Wall time spent in the policy, sampling included."""
-
-    @property
-    def num_trajectories(self) -> int:
-        """``B``."""
-        return len(self.rewards)
-
-
 class GroupedVectorEnv(Protocol):
     """What a rollout needs of an environment: :class:`ttrl_env.vector_env.TTRLVectorEnv` has it.
 
     The autoreset mode must be DISABLED, and ``infos`` must hold ``success``, ``finish_step``,
-    ``task_id`` and ``init_state_id``.
+    ``task_id`` and ``init_state_id``, and may hold ``failure`` (why a row's simulation diverged).
     """
 
     num_envs: int
@@ -96,6 +55,8 @@ def collect_rollout(
     options: dict[str, Any] | None = None,
     seed: int | Sequence[int],
     temperatures: NDArray[np.float32] | None = None,
+    rows_at_once: int = 0,
+    keep_final_inputs: bool = False,
     progress: Progress | None = None,
 ) -> Rollout:
     """Reset ``env`` and play every row to its end (with ``options["reset_mask"]``, the rows it resets).
@@ -106,9 +67,11 @@ def collect_rollout(
         options: passed to ``env.reset``: which tasks and initial states to play.
         seed: seed of the token sampling; the same seed replays the same tokens.
         temperatures: ``[num_envs]`` sampling temperatures instead of the environment's; 0 is greedy.
+        rows_at_once: rows in one forward pass of the policy, which bounds its memory; 0: all.
+        keep_final_inputs: keep what the policy sees after the horizon, to bootstrap values from.
         progress: called after each step.
     """
-    recorder = _Recorder(env, policy, temperatures, seed)
+    recorder = _Recorder(env, policy, temperatures, seed, rows_at_once)
     started = time.perf_counter()
     observations, infos = env.reset(options=options)
     recorder.simulation_seconds += time.perf_counter() - started
@@ -119,7 +82,9 @@ def collect_rollout(
         started = time.perf_counter()
         observations, rewards, terminations, truncations, infos = env.step(actions)
         recorder.simulation_seconds += time.perf_counter() - started
-        recorder.observe(active, rewards, infos)
+        recorder.observe(active, rewards, terminations, truncations, infos)
+        if keep_final_inputs:
+            recorder.keep_final_inputs(observations, active, infos)
         active = active[~(terminations | truncations)[active]]
         if progress is not None:
             progress(env.num_envs - active.size, env.num_envs)
@@ -135,6 +100,7 @@ class _Recorder:
         policy: TokenPolicy,
         temperatures: NDArray[np.float32] | None,
         seed: int | Sequence[int],
+        rows_at_once: int,
     ) -> None:
         self._env, self._policy = env, policy
         self._num_tokens = policy.chunk_steps * ACTION_DIM
@@ -143,8 +109,12 @@ class _Recorder:
         rng = np.random.default_rng(seed)
         # one stream a row and token; the chunk's index is the kernel's step
         self._seeds = torch.from_numpy(rng.integers(2**63, size=(env.num_envs, self._num_tokens)))
+        self._rows_at_once = rows_at_once or env.num_envs
         self._chunks: list[dict[str, Any]] = []
+        self._ends: list[tuple[PolicyInputs, NDArray[np.int64]]] = []
         self._rewards = np.zeros(env.num_envs)
+        self._terminations = np.zeros(env.num_envs, dtype=np.bool_)
+        self._truncations = np.zeros(env.num_envs, dtype=np.bool_)
         self._finish_steps = np.zeros(env.num_envs, dtype=np.int64)
         self.simulation_seconds = 0.0
         self._policy_seconds = 0.0
@@ -152,10 +122,78 @@ class _Recorder:
     def act(self, observations: dict[str, NDArray], rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """Sample a chunk for ``rows``; returns actions of all rows, zero where finished."""
         started = time.perf_counter()
-        instructions = self._env.instructions
-        inputs = self._policy.prepare(
-            {key: array[rows] for key, array in observations.items()}, [instructions[row] for row in rows]
+        parts = [
+            self._sample(observations, rows[first : first + self._rows_at_once])
+            for first in range(0, len(rows), self._rows_at_once)
+        ]
+        chunk = {
+            name: torch.cat([getattr(sampled, name).cpu() for _, sampled in parts])
+            for name in ("tokens", "logprobs", "entropies")
+        }
+        inputs = _join_inputs([inputs for inputs, _ in parts])
+        self._chunks.append({**chunk, "inputs": inputs, "trajectory": torch.from_numpy(rows)})
+        actions = np.zeros((self._env.num_envs, self._policy.chunk_steps, ACTION_DIM))
+        actions[rows] = self._policy.decode(chunk["tokens"])
+        self._policy_seconds += time.perf_counter() - started
+        return actions if self._policy.chunk_steps > 1 else actions[:, 0]
+
+    def observe(
+        self,
+        rows: NDArray[np.int64],
+        rewards: NDArray[np.float64],
+        terminations: NDArray[np.bool_],
+        truncations: NDArray[np.bool_],
+        infos: dict[str, Any],
+    ) -> None:
+        """Note what ``rows`` earned, whether they ended, and how many of the chunk's steps they executed."""
+        finish_steps = np.asarray(infos["finish_step"])
+        executed = torch.from_numpy(finish_steps[rows] - self._finish_steps[rows])
+        step_of_token = torch.arange(self._num_tokens) // ACTION_DIM
+        self._chunks[-1]["mask"] = step_of_token < executed[:, None]
+        self._chunks[-1]["chunk_rewards"] = torch.from_numpy(np.asarray(rewards, dtype=np.float64)[rows])
+        self._finish_steps[rows] = finish_steps[rows]
+        self._rewards[rows] += rewards[rows]
+        self._terminations[rows], self._truncations[rows] = terminations[rows], truncations[rows]
+
+    def keep_final_inputs(
+        self, observations: dict[str, NDArray], rows: NDArray[np.int64], infos: dict[str, Any]
+    ) -> None:
+        """Keep what the policy would see next in those of ``rows`` that the horizon has cut off."""
+        failure = infos.get("failure", np.full(self._env.num_envs, None))
+        cut_off = rows[self._truncations[rows] & np.array([failure[row] is None for row in rows], dtype=bool)]
+        if cut_off.size:
+            self._ends.append((self._prepare(observations, cut_off), cut_off))
+
+    def rollout(self, infos: dict[str, Any]) -> Rollout:
+        """Everything played, concatenated."""
+        chunks = self._chunks
+        joined = {
+            key: torch.cat([chunk[key] for chunk in chunks])
+            for key in ("tokens", "logprobs", "entropies", "mask", "chunk_rewards", "trajectory")
+        }
+        ends = np.concatenate([np.empty(0, dtype=np.int64), *(rows for _, rows in self._ends)])
+        return Rollout(
+            inputs=_join_inputs([chunk["inputs"] for chunk in chunks]),
+            **joined,
+            final_inputs=_join_inputs([inputs for inputs, _ in self._ends]),
+            final_trajectory=torch.from_numpy(ends),
+            temperatures=self._temperatures,
+            groups=self._env.groups.copy(),
+            rewards=self._rewards,
+            success=np.asarray(infos["success"]).copy(),
+            terminations=self._terminations,
+            truncations=self._truncations,
+            finish_steps=self._finish_steps,
+            task_ids=np.asarray(infos["task_id"]).copy(),
+            init_state_ids=np.asarray(infos["init_state_id"]).copy(),
+            simulation_seconds=self.simulation_seconds,
+            policy_seconds=self._policy_seconds,
         )
+
+    def _sample(
+        self, observations: dict[str, NDArray], rows: NDArray[np.int64]
+    ) -> tuple[PolicyInputs, SampledTokens]:
+        inputs = self._prepare(observations, rows)
         sampled = self._policy.sample(
             inputs, self._temperatures[rows], self._seeds[rows], step=len(self._chunks)
         )
@@ -164,47 +202,15 @@ class _Recorder:
                 "the policy's logits are NaN or infinite. Go on from an earlier checkpoint with a lower "
                 "ppo.learning_rate"
             )
-        self._chunks.append(
-            {
-                "inputs": inputs,
-                "tokens": sampled.tokens.cpu(),
-                "logprobs": sampled.logprobs.cpu(),
-                "entropies": sampled.entropies.cpu(),
-                "trajectory": torch.from_numpy(rows),
-            }
-        )
-        actions = np.zeros((self._env.num_envs, self._policy.chunk_steps, ACTION_DIM))
-        actions[rows] = self._policy.decode(self._chunks[-1]["tokens"])
-        self._policy_seconds += time.perf_counter() - started
-        return actions if self._policy.chunk_steps > 1 else actions[:, 0]
+        return inputs, sampled
 
-    def observe(self, rows: NDArray[np.int64], rewards: NDArray[np.float64], infos: dict[str, Any]) -> None:
-        """Note what ``rows`` earned and how many of the chunk's steps they executed."""
-        finish_steps = np.asarray(infos["finish_step"])
-        executed = torch.from_numpy(finish_steps[rows] - self._finish_steps[rows])
-        step_of_token = torch.arange(self._num_tokens) // ACTION_DIM
-        self._chunks[-1]["mask"] = step_of_token < executed[:, None]
-        self._finish_steps[rows] = finish_steps[rows]
-        self._rewards[rows] += rewards[rows]
-
-    def rollout(self, infos: dict[str, Any]) -> Rollout:
-        """Everything played, concatenated."""
-        chunks = self._chunks
-        joined = {
-            key: torch.cat([chunk[key] for chunk in chunks])
-            for key in ("tokens", "logprobs", "entropies", "mask", "trajectory")
-        }
-        inputs = {key: torch.cat([chunk["inputs"][key] for chunk in chunks]) for key in chunks[0]["inputs"]}
-        return Rollout(
-            inputs=inputs,
-            **joined,
-            temperatures=self._temperatures,
-            groups=self._env.groups.copy(),
-            rewards=self._rewards,
-            success=np.asarray(infos["success"]).copy(),
-            finish_steps=self._finish_steps,
-            task_ids=np.asarray(infos["task_id"]).copy(),
-            init_state_ids=np.asarray(infos["init_state_id"]).copy(),
-            simulation_seconds=self.simulation_seconds,
-            policy_seconds=self._policy_seconds,
+    def _prepare(self, observations: dict[str, NDArray], rows: NDArray[np.int64]) -> PolicyInputs:
+        instructions = self._env.instructions
+        return self._policy.prepare(
+            {key: array[rows] for key, array in observations.items()}, [instructions[row] for row in rows]
         )
+
+
+def _join_inputs(parts: Sequence[PolicyInputs]) -> PolicyInputs:
+    """The rows of several inputs one after the other; nothing for none."""
+    return {key: torch.cat([part[key] for part in parts]) for key in parts[0]} if parts else {}

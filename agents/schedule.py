@@ -1,4 +1,4 @@
-"""Which task and initial state each group of each rollout plays, from the seed and the iteration alone."""
+"""Which task and initial state each group plays, from the seed and its number alone."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ class Assignment:
 class Schedule:
     """Deals tasks in turn, and to each task its training states in a seeded order.
 
-    Every training state of a task is played once before any is played again. An iteration's
-    assignment follows from the seed and its number, so that a resumed run goes on exactly.
+    Every training state of a task is played once before any is played again. What the ``k``-th group
+    of a run plays follows from the seed and ``k``, so that a run which knows how many groups it has
+    dealt goes on exactly.
     """
 
     def __init__(self, config: TrainConfig) -> None:
@@ -33,9 +34,8 @@ class Schedule:
             for task_id in self._task_ids
         }
 
-    def __getitem__(self, iteration: int) -> Assignment:
-        """The assignment of an iteration, counted from 0."""
-        first = iteration * self._num_groups
+    def deal(self, first: int) -> Assignment:
+        """The assignment of one rollout, of which ``first`` groups have been dealt before."""
         dealt = range(first, first + self._num_groups)
         task_ids = [self._task_ids[k % len(self._task_ids)] for k in dealt]
         states = [

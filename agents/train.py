@@ -6,26 +6,36 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, cast
-
-import torch
-from gymnasium.vector import AutoresetMode
-from torch import nn
+from typing import cast
 
 from ttrl_env.agents import checkpoints
-from ttrl_env.agents.configs import EvalConfig, PolicyConfig, TrainConfig
+from ttrl_env.agents.building import (
+    make_policy,
+    make_reference,
+    make_train_env,
+    policy_options,
+    share_engine,
+)
+from ttrl_env.agents.config_checks import check_config
+from ttrl_env.agents.configs import EvalConfig, TrainConfig
 from ttrl_env.agents.evaluation import Evaluation, evaluate
+from ttrl_env.agents.group_selection import GroupSelection, draw_groups
 from ttrl_env.agents.interrupts import StopRequest
-from ttrl_env.agents.metrics import MetricsWriter, memory_gigabytes, rollout_metrics, update_metrics
-from ttrl_env.agents.policies import TinyVLA, TinyVLAConfig, TokenPolicy, load_policy
+from ttrl_env.agents.metrics import (
+    MetricsWriter,
+    memory_gigabytes,
+    rollout_metrics,
+    selection_metrics,
+    update_metrics,
+)
+from ttrl_env.agents.policies import TokenPolicy
 from ttrl_env.agents.ppo import PPOAgent
 from ttrl_env.agents.progress import Display
 from ttrl_env.agents.rollout import Progress, collect_rollout
-from ttrl_env.agents.schedule import Assignment, Schedule
+from ttrl_env.agents.schedule import Schedule
+from ttrl_env.agents.trajectories import Rollout
 from ttrl_env.engines import EngineChoice
-from ttrl_env.errors import CheckpointError, ConfigError, EnvironmentDiedError
-from ttrl_env.rewards import RewardName
-from ttrl_env.simulation import CameraName, EngineConfig, EngineName, SimulationEngine
+from ttrl_env.errors import CheckpointError, ConfigError, EnvironmentDiedError, TrainingDivergedError
 from ttrl_env.tasks import Split
 from ttrl_env.vector_env import TTRLVectorEnv
 
@@ -46,9 +56,13 @@ def train(config: TrainConfig, display: Display | None = None, engine: EngineCho
     simulation that dies, whose error is raised again after the checkpoint of the last whole iteration.
 
     Raises:
-        ConfigError: the configuration cannot work (checked before anything is built).
+        ConfigError: the configuration cannot work (checked before anything is built or loaded).
+        CheckpointError: a policy or checkpoint cannot be read, or a checkpoint not be written.
         EnvironmentDiedError: a simulation process died.
+        TrainingDivergedError: the policy's outputs, loss or gradients are no longer numbers. Earlier
+            checkpoints stay as they are, and the message names the last one.
     """
+    _check(config)
     display = display or Display()
     run = _Run(config, display, engine)
     try:
@@ -64,15 +78,19 @@ class _Run:
         self.config = config
         self.display = display
         checkpoint = _checkpoint_to_resume(config)
-        self.completed = checkpoints.read_state(checkpoint).iteration if checkpoint else 0
+        state = checkpoints.read_state(checkpoint) if checkpoint else None
+        self.completed = state.iteration if state else 0
+        self.groups_dealt = state.groups_dealt if state else 0
         self.policy = make_policy(config.policy, config.seed, checkpoint)
         _check_image_size(self.policy, config.env.image_size)
-        self.agent = PPOAgent(self.policy, config.ppo)
+        reference = make_reference(config, self.policy, started=checkpoint is not None)
+        self.agent = PPOAgent(self.policy, config.ppo, reference)
         if checkpoint is not None:
             checkpoints.restore_agent(checkpoint, self.agent)
             display.say(f"Resuming after iteration {self.completed} from {checkpoint}")
         self.schedule = Schedule(config)
-        self.env = make_train_env(config, self.schedule[self.completed], self.policy.chunk_steps, engine)
+        first = self.schedule.deal(self.groups_dealt)
+        self.env = make_train_env(config, first, self.policy.chunk_steps, engine)
         self.evaluation_env = share_engine(self.env)
 
     def loop(self) -> Path:
@@ -85,22 +103,16 @@ class _Run:
             config=asdict(config),
         )
         with writer, StopRequest() as stop, self.display.training(config.iterations, self.completed):
-            if self.completed == 0:
-                self._evaluate(writer)
-            while self.completed < config.iterations and not stop.requested:
-                try:
-                    metrics = self._iterate()
-                except EnvironmentDiedError:
-                    self.save()
-                    raise
-                self.completed += 1
-                writer.write(self.completed, metrics)
-                self.display.iteration(self.completed, metrics)
-                last = self.completed == config.iterations
-                if last or (config.eval.every and self.completed % config.eval.every == 0):
+            try:
+                if self.completed == 0:
                     self._evaluate(writer)
-                if self.completed % config.checkpoint_every == 0:
-                    self.save()
+                while self.completed < config.iterations and not stop.requested:
+                    self._iterate(writer)
+            except EnvironmentDiedError:
+                self.save()
+                raise
+            except TrainingDivergedError as error:
+                raise TrainingDivergedError(self._last_good(str(error))) from error
         checkpoint = self.save()
         if self.completed < config.iterations:
             self.display.say(f"Stopped after iteration {self.completed}. Continue with resume={checkpoint}")
@@ -108,27 +120,61 @@ class _Run:
 
     def save(self) -> Path:
         """Write a checkpoint of the iterations completed."""
-        return checkpoints.save_checkpoint(self.policy, self.agent, self.config, self.completed)
+        state = checkpoints.TrainingState(
+            iteration=self.completed,
+            groups_dealt=self.groups_dealt,
+            reference=self.agent.reference_fingerprint,
+            config=asdict(self.config),
+            versions=checkpoints.installed_versions(),
+        )
+        return checkpoints.save_checkpoint(
+            self.config.output_dir, self.policy, self.agent, state, keep=self.config.keep_checkpoints
+        )
 
     def close(self) -> None:
         """Free the simulations."""
         self.env.close()
 
-    def _iterate(self) -> dict[str, Any]:
-        assignment = self.schedule[self.completed]
-        rollout = collect_rollout(
-            self.env,
-            self.policy,
-            options={"task_ids": assignment.task_ids, "init_state_ids": assignment.init_state_ids},
-            seed=[self.config.seed, self.completed],
-            progress=self.display.rollout,
-        )
-        report = self.agent.update(rollout, seed=[self.config.seed, self.completed])
-        return {
-            **rollout_metrics(rollout),
+    def _iterate(self, writer: MetricsWriter) -> None:
+        """Roll out, update and record; evaluate and save when it is time."""
+        config, seed = self.config, [self.config.seed, self.completed]
+        groups = self._draw_groups(seed)
+        report = self.agent.update(groups.kept, seed=seed)
+        metrics = {
+            **rollout_metrics(groups.played),
+            **selection_metrics(groups),
             **update_metrics(report),
             "memory_gigabytes": memory_gigabytes(),
         }
+        self.groups_dealt += groups.draws * config.env.num_groups
+        self.completed += 1
+        writer.write(self.completed, metrics)
+        self.display.iteration(self.completed, metrics)
+        if groups.shortfall is not None:
+            self.display.say(f"iteration {self.completed:4d}  {groups.shortfall}")
+        last = self.completed == config.iterations
+        if last or (config.eval.every and self.completed % config.eval.every == 0):
+            self._evaluate(writer)
+        if self.completed % config.checkpoint_every == 0:
+            self.save()
+
+    def _draw_groups(self, seed: list[int]) -> GroupSelection:
+        config = self.config
+
+        def play(draw: int) -> Rollout:
+            assignment = self.schedule.deal(self.groups_dealt + draw * config.env.num_groups)
+            return collect_rollout(
+                self.env,
+                self.policy,
+                options={"task_ids": assignment.task_ids, "init_state_ids": assignment.init_state_ids},
+                seed=[*seed, draw] if draw else seed,
+                rows_at_once=config.rollout.rows_at_once,
+                keep_final_inputs=config.ppo.advantage == "gae" and config.ppo.bootstrap_truncated,
+                progress=self.display.rollout,
+            )
+
+        needs_spread = config.ppo.advantage != "gae"
+        return draw_groups(play, config.rollout, config.env.num_groups, needs_spread=needs_spread)
 
     def _evaluate(self, writer: MetricsWriter) -> None:
         result = run_evaluation(
@@ -137,10 +183,20 @@ class _Run:
         self.display.evaluation(self.completed, result)
         writer.write_evaluation(self.completed, result.report())
 
+    def _last_good(self, reason: str) -> str:
+        """``reason`` and where to go on from."""
+        saved = checkpoints.list_checkpoints(self.config.output_dir)
+        where = (
+            f"The last good checkpoint is {saved[-1]}: continue with resume={saved[-1]}"
+            if saved
+            else "No checkpoint had been written yet: start again"
+        )
+        return f"iteration {self.completed + 1}: {reason}. {where}"
+
 
 def run_evaluation(
     env: TTRLVectorEnv,
-    policy: TinyVLA,
+    policy: TokenPolicy,
     task_ids: Sequence[int],
     config: EvalConfig,
     seed: int,
@@ -160,24 +216,12 @@ def run_evaluation(
     )
 
 
-def make_policy(config: PolicyConfig, seed: int, checkpoint: Path | None = None) -> TinyVLA:
-    """The policy of a checkpoint, the one in ``config.path``, or a new TinyVLA drawn from ``seed``."""
-    if checkpoint is not None:
-        policy = load_policy(checkpoint / "policy")
-    elif config.path is not None:
-        policy = load_policy(checkpoints.find_policy(config.path))
-    else:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            policy = TinyVLA(
-                TinyVLAConfig(
-                    image_size=config.image_size,
-                    chunk_steps=config.chunk_steps,
-                    hidden_size=config.hidden_size,
-                )
-            )
-    nn.Module.to(policy, choose_device(config.device))
-    return policy
+def _check(config: TrainConfig) -> None:
+    try:
+        check_config(config)
+        policy_options(config.policy, config.seed)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(str(error)) from error
 
 
 def _check_image_size(policy: TokenPolicy, image_size: int) -> None:
@@ -185,62 +229,6 @@ def _check_image_size(policy: TokenPolicy, image_size: int) -> None:
         policy.check_image_size(image_size)
     except ValueError as error:
         raise ConfigError(f"env.image_size: {error}") from error
-
-
-def choose_device(name: str) -> torch.device:
-    """``"auto"`` is a GPU if there is one; an unusable name raises :class:`ConfigError`."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError(f"policy.device: {name!r} cannot be used here: {error}") from error
-    return device
-
-
-def make_train_env(
-    config: TrainConfig, first: Assignment, chunk_steps: int, engine: EngineChoice | None = None
-) -> TTRLVectorEnv:
-    """The environment of a training run: groups of replicas, finished rows left alone."""
-    env = config.env
-    return TTRLVectorEnv(
-        env.suite,
-        first.task_ids,
-        env.n_samples,
-        base_temperature=config.base_temperature,
-        temperature_range=config.temperature_range,
-        test_time_rl=config.test_time_rl,
-        test_time_rl_reward=cast(RewardName, config.test_time_rl_reward),
-        max_steps=env.max_steps,
-        chunk_steps=chunk_steps,
-        image_size=env.image_size,
-        autoreset_mode=AutoresetMode.DISABLED,
-        engine=engine or cast(EngineName, env.engine),
-        num_workers=env.num_workers,
-        fixture_seed=env.fixture_seed,
-    )
-
-
-def share_engine(env: TTRLVectorEnv, chunk_steps: int | None = None) -> TTRLVectorEnv:
-    """A view on the simulations of ``env`` in which every row is a group of its own, with binary rewards."""
-
-    def engine(config: EngineConfig) -> SimulationEngine:
-        return env.engine
-
-    return TTRLVectorEnv(
-        env.suite.name,
-        env.task_ids.tolist(),
-        1,
-        test_time_rl=False,
-        max_steps=env.max_steps,
-        chunk_steps=env.chunk_steps if chunk_steps is None else chunk_steps,
-        image_size=env.engine.config.image_size,
-        cameras=cast("tuple[CameraName, ...]", env.engine.config.cameras),
-        init_states="all",
-        autoreset_mode=AutoresetMode.DISABLED,
-        engine=engine,
-    )
 
 
 def _checkpoint_to_resume(config: TrainConfig) -> Path | None:

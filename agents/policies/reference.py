@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,37 +15,52 @@ from ttrl_env.agents.policies.protocol import PolicyInputs, TokenPolicy
 class FrozenReference:
     """Log-probabilities under a policy that no longer changes."""
 
-    def __init__(self, policy: TokenPolicy, unchanged: Any = nullcontext) -> None:
-        """``unchanged()`` is a context in which ``policy`` is what it was at the start."""
+    def __init__(self, policy: TokenPolicy) -> None:
+        """``policy`` is kept, and its parameters are frozen."""
         self.policy = policy
-        self._unchanged = unchanged
+        self.fingerprint: str | None = fingerprint(policy)
+        for parameter in policy.parameters():
+            parameter.requires_grad_(False)
 
     @torch.no_grad()
     def logprobs(self, inputs: PolicyInputs, tokens: Tensor, temperatures: Tensor) -> Tensor:
         """``[rows, K]`` float32; arguments as for ``TokenPolicy.evaluate``."""
-        context: AbstractContextManager[Any] = self._unchanged()
-        with context:
-            return self.policy.evaluate(inputs, tokens, temperatures).logprobs
+        return self.policy.evaluate(inputs, tokens, temperatures).logprobs
+
+
+class AdapterlessReference(FrozenReference):
+    """A policy whose adapters are switched off for the moment: the base model they were added to."""
+
+    def __init__(self, policy: TokenPolicy) -> None:
+        self.policy = policy
+        self.fingerprint = None
+
+    def logprobs(self, inputs: PolicyInputs, tokens: Tensor, temperatures: Tensor) -> Tensor:
+        """See :meth:`FrozenReference.logprobs`."""
+        with cast(Any, self.policy).disable_adapter():
+            return super().logprobs(inputs, tokens, temperatures)
 
 
 def frozen_reference(policy: TokenPolicy) -> FrozenReference:
     """``policy`` as it is now, whatever becomes of it.
 
-    A policy with adapters (one that has ``disable_adapter()``, as ``peft`` models do) is its own
-    reference with the adapters off, at no cost in memory; it must not be trained in any other part.
-    Any other policy is copied.
+    A policy that trains adapters only (it has ``disable_adapter()``, as ``peft`` models do, and its
+    other weights are frozen) is its own reference with the adapters off, at no cost in memory. Any
+    other policy is copied.
     """
-    disable_adapter = getattr(policy, "disable_adapter", None)
-    if disable_adapter is not None:
-        return FrozenReference(policy, disable_adapter)
-    frozen = copy.deepcopy(policy)
-    for parameter in frozen.parameters():
-        parameter.requires_grad_(False)
-    return FrozenReference(frozen)
+    if uses_adapters(policy):
+        return AdapterlessReference(policy)
+    return FrozenReference(copy.deepcopy(policy))
+
+
+def uses_adapters(policy: TokenPolicy) -> bool:
+    """Whether adapters alone are trained, and can be switched off."""
+    frozen = any(not parameter.requires_grad for parameter in policy.parameters())
+    return frozen and hasattr(policy, "disable_adapter")
 
 
 def fingerprint(policy: TokenPolicy) -> str:
-    """SHA-256 over names, shapes and bytes of a policy's weights: the same for the same policy only."""
+    """SHA-256 over names, types, shapes and bytes of a policy's weights."""
     assert isinstance(policy, nn.Module)
     digest = hashlib.sha256()
     for name, tensor in sorted(policy.state_dict().items()):

@@ -14,6 +14,7 @@ from typing import Any, cast
 from numpy.typing import NDArray
 from torch import nn
 
+from ttrl_env.agents.building import choose_device, share_engine
 from ttrl_env.agents.checkpoints import find_policy
 from ttrl_env.agents.configs import EvaluateConfig
 from ttrl_env.agents.episode_queue import Episode
@@ -26,7 +27,6 @@ from ttrl_env.agents.reports.picture import draw
 from ttrl_env.agents.reports.provenance import provenance
 from ttrl_env.agents.reports.summary import Subject, summarise
 from ttrl_env.agents.reports.videos import write_videos
-from ttrl_env.agents.train import choose_device, share_engine
 from ttrl_env.agents.videos import record_episodes
 from ttrl_env.engines import EngineChoice
 from ttrl_env.errors import ConfigError

@@ -15,7 +15,7 @@ def test_advantage_is_the_deviation_from_the_group_in_unbiased_standard_deviatio
 
 
 def test_without_scaling_it_is_the_deviation() -> None:
-    assert group_advantage([1.0, 0.0, 5.0], [0, 0, 0], scale="none") == pytest.approx([-1.0, -2.0, 3.0])
+    assert group_advantage([1.0, 0.0, 5.0], [0, 0, 0], estimator="drgrpo") == pytest.approx([-1.0, -2.0, 3.0])
 
 
 def test_a_group_without_reward_variance_has_no_advantage() -> None:

@@ -60,7 +60,7 @@ def test_configurations_are_frozen_and_survive_a_round_trip() -> None:
         ("env.suite=libero_spatal", "libero_spatial"),
         ("test_time_rl_reward=eficiency", "efficiency"),
         ("eval.init_states=heldout", "held_out"),
-        ("ppo.advantage_scale=sdt", "std"),
+        ("ppo.advantage=grop", "grpo"),
         ("env.engine=upstraem", "upstream"),
     ],
 )
@@ -74,7 +74,7 @@ def test_a_misspelt_name_is_told_its_nearest(override: str, nearest: str) -> Non
     [
         ("env.n_samples=many", r"env\.n_samples=many.*Integer"),
         ("env.n_samples", "expected key=value"),
-        ("env.n_samples=1", r"env\.n_samples: expected an integer of at least 2, got 1"),
+        ("env.n_samples=1", r"ppo\.advantage=grpo compares .* at least 2 of them, got 1"),
         ("env.num_groups=0", r"env\.num_groups"),
         ("env.max_steps=0", r"env\.max_steps: expected an integer of at least 1, got 0"),
         ("env.task_ids=[]", r"env\.task_ids: expected at least one"),

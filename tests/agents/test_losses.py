@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from ttrl_env.agents.losses import clipped_policy_loss, token_weights
+from ttrl_env.agents.losses import clipped_policy_loss
+from ttrl_env.agents.reductions import token_weights
 
 CLIP = {"clip_low": 0.2, "clip_high": 0.28, "entropy_coef": 0.0}
 

@@ -1,0 +1,138 @@
+"""Making the policy, its reference and the environments that a configuration describes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import cast
+
+import torch
+from gymnasium.vector import AutoresetMode
+from torch import nn
+
+from ttrl_env.agents import checkpoints
+from ttrl_env.agents.configs import PolicyConfig, TrainConfig
+from ttrl_env.agents.policies import PolicyOptions, TinyVLA, TinyVLAConfig, TokenPolicy, load_policy
+from ttrl_env.agents.policies.loading import is_repo_id
+from ttrl_env.agents.policies.options import Decoding, PolicyKind, WeightType
+from ttrl_env.agents.policies.reference import FrozenReference, frozen_reference, uses_adapters
+from ttrl_env.agents.schedule import Assignment
+from ttrl_env.engines import EngineChoice
+from ttrl_env.errors import ConfigError
+from ttrl_env.rewards import RewardName
+from ttrl_env.simulation import CameraName, EngineConfig, EngineName, SimulationEngine
+from ttrl_env.vector_env import TTRLVectorEnv
+
+NEW_POLICY_CHUNK_STEPS = 8
+"""Actions a chunk of a new TinyVLA, as OpenVLA-OFT has."""
+
+
+def make_policy(config: PolicyConfig, seed: int, checkpoint: Path | None = None) -> TokenPolicy:
+    """The policy of a checkpoint, the one in ``config.path``, or a new TinyVLA drawn from ``seed``."""
+    device = choose_device(config.device)
+    if checkpoint is not None:
+        policy = load_policy(checkpoint / "policy", policy_options(config, seed))
+    elif config.path is not None:
+        path = config.path if is_repo_id(config.path) else checkpoints.find_policy(config.path)
+        policy = load_policy(path, policy_options(config, seed))
+    else:
+        policy = _new_policy(config, seed)
+    assert isinstance(policy, nn.Module)
+    nn.Module.to(policy, device)
+    return policy
+
+
+def policy_options(config: PolicyConfig, seed: int) -> PolicyOptions:
+    """How a checkpoint is loaded, as configured."""
+    return PolicyOptions(
+        kind=cast(PolicyKind, config.kind),
+        decoding=cast("Decoding | None", config.decoding),
+        chunk_steps=config.chunk_steps,
+        unnorm_key=config.unnorm_key,
+        lora_rank=config.lora_rank,
+        lora_alpha=config.lora_alpha,
+        gradient_checkpointing=config.gradient_checkpointing,
+        dtype=cast(WeightType, config.dtype),
+        autocast=config.autocast,
+        seed=seed,
+    )
+
+
+def make_reference(config: TrainConfig, policy: TokenPolicy, *, started: bool) -> FrozenReference | None:
+    """The policy the run started from, where ``ppo.kl_coef`` asks for one.
+
+    With LoRA it is ``policy`` with the adapters off. Otherwise it is a copy of ``policy``, or, where
+    the run has ``started`` before and ``policy`` has changed since, the first policy made anew.
+    """
+    if config.ppo.kl_coef == 0:
+        return None
+    if started and not uses_adapters(policy):
+        return FrozenReference(make_policy(config.policy, config.seed))
+    return frozen_reference(policy)
+
+
+def choose_device(name: str) -> torch.device:
+    """``"auto"`` is a GPU if there is one; an unusable name raises :class:`ConfigError`."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"policy.device: {name!r} cannot be used here: {error}") from error
+    return device
+
+
+def make_train_env(
+    config: TrainConfig, first: Assignment, chunk_steps: int, engine: EngineChoice | None = None
+) -> TTRLVectorEnv:
+    """The environment of a training run: groups of replicas, finished rows left alone."""
+    env = config.env
+    return TTRLVectorEnv(
+        env.suite,
+        first.task_ids,
+        env.n_samples,
+        base_temperature=config.base_temperature,
+        temperature_range=config.temperature_range,
+        test_time_rl=config.test_time_rl,
+        test_time_rl_reward=cast(RewardName, config.test_time_rl_reward),
+        max_steps=env.max_steps,
+        chunk_steps=chunk_steps,
+        image_size=env.image_size,
+        autoreset_mode=AutoresetMode.DISABLED,
+        engine=engine or cast(EngineName, env.engine),
+        num_workers=env.num_workers,
+        fixture_seed=env.fixture_seed,
+    )
+
+
+def share_engine(env: TTRLVectorEnv, chunk_steps: int | None = None) -> TTRLVectorEnv:
+    """A view on the simulations of ``env`` in which every row is a group of its own, with binary rewards."""
+
+    def engine(config: EngineConfig) -> SimulationEngine:
+        return env.engine
+
+    return TTRLVectorEnv(
+        env.suite.name,
+        env.task_ids.tolist(),
+        1,
+        test_time_rl=False,
+        max_steps=env.max_steps,
+        chunk_steps=env.chunk_steps if chunk_steps is None else chunk_steps,
+        image_size=env.engine.config.image_size,
+        cameras=cast("tuple[CameraName, ...]", env.engine.config.cameras),
+        init_states="all",
+        autoreset_mode=AutoresetMode.DISABLED,
+        engine=engine,
+    )
+
+
+def _new_policy(config: PolicyConfig, seed: int) -> TinyVLA:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return TinyVLA(
+            TinyVLAConfig(
+                image_size=config.image_size,
+                chunk_steps=config.chunk_steps or NEW_POLICY_CHUNK_STEPS,
+                hidden_size=config.hidden_size,
+            )
+        )

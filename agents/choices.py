@@ -1,0 +1,19 @@
+"""The named choices of the algorithm. Nothing is imported here, so that configurations load fast."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+GroupEstimator: TypeAlias = Literal["grpo", "drgrpo", "rloo"]
+"""How a trajectory is compared with its group: :func:`ttrl_env.agents.advantages.group_advantage`."""
+
+AdvantageName: TypeAlias = Literal["grpo", "drgrpo", "rloo", "gae"]
+"""``ppo.advantage``: a group estimator, or :func:`ttrl_env.agents.gae.gae_over_chunks`."""
+
+Reduction: TypeAlias = Literal["trajectory-mean", "token-mean"]
+"""``ppo.loss_reduction``. ``trajectory-mean``: tokens within a trajectory, then trajectories, so that long
+and short ones count the same (SimpleVLA-RL). ``token-mean``: all tokens alike, so that a trajectory counts
+by its length (DAPO, RLinf)."""
+
+RatioLevel: TypeAlias = Literal["token", "chunk"]
+"""``ppo.ratio_level``: a probability ratio for each token, or one for a chunk's tokens together."""

@@ -1,0 +1,44 @@
+"""How a loss is averaged over tokens, chunks and trajectories: as weights that sum to 1."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ttrl_env.agents.choices import Reduction
+
+
+def token_weights(
+    mask: Tensor, trajectory: Tensor, num_trajectories: int, reduction: Reduction = "trajectory-mean"
+) -> Tensor:
+    """Weights ``[M, K]`` float32 of the tokens of whole trajectories; 0 where a token was not executed.
+
+    ``mask / (num_trajectories * tokens of the trajectory)`` or ``mask / tokens``. They sum to 1 if
+    every trajectory executed something; one that executed nothing has no weight.
+
+    Args:
+        mask: ``[M, K]`` bool, tokens that were executed.
+        trajectory: ``[M]`` int64, the trajectory of each chunk.
+        num_trajectories: how many trajectories the loss is averaged over.
+        reduction: see :data:`ttrl_env.agents.choices.Reduction`.
+    """
+    if reduction == "token-mean":
+        return mask / mask.sum().clamp(min=1)
+    counts = torch.zeros(_length(trajectory), dtype=torch.float32, device=mask.device)
+    counts.index_add_(0, trajectory, mask.sum(dim=1, dtype=torch.float32))
+    return mask / (counts.clamp(min=1)[trajectory][:, None] * num_trajectories)
+
+
+def chunk_weights(
+    mask: Tensor, trajectory: Tensor, num_trajectories: int, reduction: Reduction = "trajectory-mean"
+) -> Tensor:
+    """Weights ``[M]`` float32 of chunks, every executed chunk of a trajectory alike.
+
+    For what there is one of in a chunk: its probability ratio, the value before it. Arguments as for
+    :func:`token_weights`; "token-mean" counts all chunks alike.
+    """
+    return token_weights(mask.any(dim=1, keepdim=True), trajectory, num_trajectories, reduction)[:, 0]
+
+
+def _length(trajectory: Tensor) -> int:
+    return int(trajectory.max()) + 1 if len(trajectory) else 0
