@@ -23,7 +23,12 @@ from ttrl_env.agents.action_tokenizer import NUM_ACTION_TOKENS, decode_tokens
 from ttrl_env.agents.policies.protocol import PolicyInputs, TokenEvaluation
 from ttrl_env.agents.policies.token_grid import grid_logprobs, sample_grid
 from ttrl_env.kernels import SampledTokens
-from ttrl_env.simulation import ACTION_DIM
+from ttrl_env.simulation import ACTION_DIM, CameraName
+
+_WRIST: CameraName = "robot0_eye_in_hand"
+
+_PROPRIOCEPTION_SCALE = (5.0, 5.0, 5.0, 1.0, 1.0, 1.0, 1.0, 25.0, 25.0)
+"""Metres of the workspace, of the unit quaternion and of the fingers' travel, brought to order 1."""
 
 
 class TinyVLAConfig(PreTrainedConfig):
@@ -31,7 +36,7 @@ class TinyVLAConfig(PreTrainedConfig):
 
     model_type = "tiny_vla"
 
-    camera: str = "agentview"
+    camera: CameraName = "agentview"
     """Whose image the policy sees (observation key ``<camera>_image``)."""
     image_size: int = 64
     """Height and width the image is averaged down to; a multiple of 16."""
@@ -47,6 +52,10 @@ class TinyVLAConfig(PreTrainedConfig):
     """Words of the instruction are hashed into this many embeddings."""
     max_words: int = 24
     """Words of the instruction that are read; further ones are ignored."""
+    wrist_camera: bool = False
+    """Whether the policy also sees the wrist camera's image, through an encoder of its own."""
+    proprioception: bool = False
+    """Whether it also knows the end effector's pose and the positions of the fingers."""
 
 
 class TinyVLA(PreTrainedModel):
@@ -70,18 +79,43 @@ class TinyVLA(PreTrainedModel):
         self.decoder = nn.ModuleList(_DecoderLayer(width, config.num_heads) for _ in range(config.num_layers))
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, NUM_ACTION_TOKENS)
+        if config.wrist_camera:
+            self.wrist_encoder = _FiLMEncoder(width)
+            self.wrist_position = nn.Parameter(torch.zeros((config.image_size // 16) ** 2, width))
+        if config.proprioception:
+            self.body = nn.Sequential(
+                nn.Linear(len(_PROPRIOCEPTION_SCALE), width), nn.GELU(), nn.Linear(width, width)
+            )
         self.post_init()
 
+    @property
+    def cameras(self) -> tuple[CameraName, ...]:
+        """Whose images :meth:`prepare` needs."""
+        return (self.config.camera, *((_WRIST,) if self.config.wrist_camera else ()))
+
     def prepare(self, observations: dict[str, NDArray], instructions: Sequence[str]) -> PolicyInputs:
-        """``pixels`` uint8 ``[rows, 3, S, S]`` and ``word_ids`` int64 ``[rows, max_words]``."""
-        key = f"{self.config.camera}_image"
+        """``pixels`` uint8 ``[rows, 3, S, S]`` and ``word_ids`` int64 ``[rows, max_words]``.
+
+        If configured, also ``wrist_pixels``, like ``pixels``, and ``proprioception`` float32 ``[rows, 9]``.
+        """
+        ids = [_word_ids(text, self.config.word_buckets, self.config.max_words) for text in instructions]
+        inputs = {
+            "pixels": self._pixels(observations, self.config.camera),
+            "word_ids": torch.tensor(ids, dtype=torch.int64),
+        }
+        if self.config.wrist_camera:
+            inputs["wrist_pixels"] = self._pixels(observations, _WRIST)
+        if self.config.proprioception:
+            inputs["proprioception"] = _proprioception(observations)
+        return inputs
+
+    def _pixels(self, observations: dict[str, NDArray], camera: str) -> Tensor:
+        key = f"{camera}_image"
         if key not in observations:
             raise ValueError(f"observations: TinyVLA needs {key!r}, got {sorted(observations)}")
         # LIBERO's images are upside down and VLAs are trained on them rotated by 180 degrees.
         upright = np.ascontiguousarray(observations[key][:, ::-1, ::-1].transpose(0, 3, 1, 2))
-        pixels = _shrink(torch.from_numpy(upright), self.config.image_size)
-        ids = [_word_ids(text, self.config.word_buckets, self.config.max_words) for text in instructions]
-        return {"pixels": pixels, "word_ids": torch.tensor(ids, dtype=torch.int64)}
+        return _shrink(torch.from_numpy(upright), self.config.image_size)
 
     def check_image_size(self, image_size: int) -> None:
         """Images are averaged down, so their size is a multiple of ``config.image_size``."""
@@ -104,21 +138,33 @@ class TinyVLA(PreTrainedModel):
         logprobs, entropies = grid_logprobs(self.head(hidden).float(), tokens, temperatures)
         return TokenEvaluation(logprobs=logprobs, entropies=entropies, features=hidden.float().mean(dim=1))
 
-    def forward(self, pixels: Tensor, word_ids: Tensor) -> Tensor:
+    def forward(self, **inputs: Tensor) -> Tensor:
         """Logits ``[rows, chunk_steps * 7, 256]`` float32, time-major: the arguments of ``hidden_states``."""
-        return self.head(self.hidden_states(pixels, word_ids)).float()
+        return self.head(self.hidden_states(**inputs)).float()
 
-    def hidden_states(self, pixels: Tensor, word_ids: Tensor) -> Tensor:
-        """``[rows, chunk_steps * 7, hidden_size]`` of pixels ``[rows, 3, S, S]`` and word ids."""
+    def hidden_states(
+        self,
+        pixels: Tensor,
+        word_ids: Tensor,
+        wrist_pixels: Tensor | None = None,
+        proprioception: Tensor | None = None,
+    ) -> Tensor:
+        """``[rows, chunk_steps * 7, hidden_size]`` of what :meth:`prepare` returns."""
         device = self.head.weight.device
         instruction = self.words(word_ids.to(device)).sum(dim=1)
-        grid = self.encoder(pixels.to(device).float() / 127.5 - 1.0, instruction)
-        memory = torch.cat([grid + self.grid_position, instruction[:, None]], dim=1)
+        memory = [self._see(self.encoder, pixels, instruction) + self.grid_position, instruction[:, None]]
+        if wrist_pixels is not None:
+            memory.append(self._see(self.wrist_encoder, wrist_pixels, instruction) + self.wrist_position)
+        if proprioception is not None:
+            memory.append(self.body(proprioception.to(device))[:, None])
         queries = (self.step_query + self.dim_query).reshape(1, -1, self.config.hidden_size)
         queries = queries.expand(len(pixels), -1, -1)
         for layer in self.decoder:
-            queries = layer(queries, memory)
+            queries = layer(queries, torch.cat(memory, dim=1))
         return self.norm(queries)
+
+    def _see(self, encoder: nn.Module, pixels: Tensor, instruction: Tensor) -> Tensor:
+        return encoder(pixels.to(instruction.device).float() / 127.5 - 1.0, instruction)
 
     def decode(self, tokens: Tensor) -> NDArray[np.float64]:
         """Actions ``[rows, chunk_steps, 7]``: bin centres, as the environment takes them."""
@@ -141,6 +187,8 @@ class TinyVLA(PreTrainedModel):
             nn.init.normal_(self.head.weight, std=0.02)  # a new policy is close to uniform
             for parameter in (self.grid_position, self.step_query, self.dim_query):
                 nn.init.normal_(parameter, std=0.5)
+            if self.config.wrist_camera:
+                nn.init.normal_(self.wrist_position, std=0.5)
 
 
 class _FiLMEncoder(nn.Module):
@@ -205,6 +253,18 @@ class _Attention(nn.Module):
 
     def _split(self, tokens: Tensor) -> Tensor:
         return tokens.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+
+
+def _proprioception(observations: dict[str, NDArray]) -> Tensor:
+    """``[rows, 9]`` float32 end effector position and quaternion and finger positions, each of order 1."""
+    keys = ("robot0_eef_pos", "robot0_eef_quat", "robot0_gripper_qpos")
+    missing = [key for key in keys if key not in observations]
+    if missing:
+        raise ValueError(f"observations: TinyVLA needs {missing}, got {sorted(observations)}")
+    pos, quat, fingers = (np.asarray(observations[key], dtype=np.float64) for key in keys)
+    quat = quat * np.where(quat[:, :1] < 0.0, -1.0, 1.0)  # a quaternion and its opposite are one orientation
+    joined = np.concatenate([pos, quat, fingers], axis=1) * _PROPRIOCEPTION_SCALE
+    return torch.from_numpy(joined.astype(np.float32))
 
 
 def _shrink(images: Tensor, size: int) -> Tensor:
