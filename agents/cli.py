@@ -15,6 +15,7 @@ _USAGE = f"""ttrl {__version__}: test-time reinforcement learning for VLA polici
   ttrl train [key=value ...]       train a policy; `ttrl train --help` lists every key
   ttrl eval checkpoint=PATH ...    evaluate a checkpoint; `ttrl eval --help` lists every key
   ttrl demos SUITE ...             scripted demonstrations as HDF5; `ttrl demos --help` lists the options
+  ttrl pretrain data=[PATH] ...    behaviour cloning from HDF5 files; `ttrl pretrain --help` lists every key
   ttrl tasks [SUITE]               list the suites, or the tasks of one
   ttrl doctor                      check this machine: GL, LIBERO, memory, GPU
   ttrl cache [--clear]             the native engine's compiled tasks
@@ -28,6 +29,7 @@ _COMMANDS = {
     "train": "ttrl_env.agents.commands.train",
     "eval": "ttrl_env.agents.commands.evaluate",
     "demos": "ttrl_env.agents.commands.demos",
+    "pretrain": "ttrl_env.agents.commands.pretrain",
     "tasks": "ttrl_env.agents.commands.tasks",
     "doctor": "ttrl_env.agents.commands.doctor",
     "cache": "ttrl_env.agents.commands.cache",

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import ast
 import inspect
+import sys
 import textwrap
 from dataclasses import asdict
+from types import ModuleType
 from typing import Any
 
 from omegaconf import OmegaConf
 from rich.console import Console
 from rich.table import Table
 
-from ttrl_env.agents import configs
 from ttrl_env.agents.alias_table import ALIASES
 from ttrl_env.agents.alias_treatments import Renamed
 from ttrl_env.agents.config_loading import walk_fields
@@ -32,6 +33,8 @@ def print_keys(usage: str, schema: type[Any]) -> None:
         for theirs, treatment in ALIASES.items()
         if isinstance(treatment, Renamed) and treatment.ours in known
     )
+    if not names:
+        return
     console.print(
         f"\nSimpleVLA-RL's names work too, with or without + (docs/migration.md): {names}",
         markup=False,
@@ -46,7 +49,7 @@ def print_config(config: Any) -> None:
 
 def described_keys(schema: type[Any]) -> list[tuple[str, str, str]]:
     """Key, default and docstring of every field of a schema."""
-    meanings = _field_docstrings()
+    meanings = _field_docstrings(sys.modules[schema.__module__])
     rows = []
     for key, field in walk_fields(schema):
         default = field.default if not isinstance(field.default, tuple) else list(field.default)
@@ -63,10 +66,10 @@ def _meaning(meanings: dict[tuple[str, str], str], schema: type[Any], key: str) 
     return meanings[owner.__name__, name]
 
 
-def _field_docstrings() -> dict[tuple[str, str], str]:
-    """The string literal below each field of each schema, by class and field name."""
+def _field_docstrings(module: ModuleType) -> dict[tuple[str, str], str]:
+    """The string literal below each field of each schema of a module, by class and field name."""
     found = {}
-    tree = ast.parse(textwrap.dedent(inspect.getsource(configs)))
+    tree = ast.parse(textwrap.dedent(inspect.getsource(module)))
     for node in tree.body:
         if not isinstance(node, ast.ClassDef):
             continue

@@ -1,0 +1,33 @@
+"""``ttrl pretrain``: a TinyVLA by behaviour cloning of demonstrations in HDF5 files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ttrl_env.agents.commands.keys import print_config, print_keys
+from ttrl_env.agents.pretraining_config import PretrainConfig, load_pretrain_config
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Pretrain as configured by ``key=value`` arguments."""
+    if {"-h", "--help"} & set(arguments):
+        print_keys("ttrl pretrain data=[FILE_OR_FOLDER,...] [--cfg] [key=value ...]", PretrainConfig)
+        return 0
+    overrides = [argument for argument in arguments if argument != "--cfg"]
+    config = load_pretrain_config(overrides)
+    if len(overrides) < len(arguments):
+        print_config(config)
+        return 0
+    import transformers
+
+    from ttrl_env.agents.pretraining import POLICY, pretrain
+    from ttrl_env.agents.progress import Display
+
+    transformers.logging.disable_progress_bar()  # the terminal shows the run's own
+    display = Display()
+    with display.bar("behaviour cloning", config.steps) as progress:
+        state = pretrain(config, say=display.say, progress=progress)
+    early = ", stopped early" if state.stopped_early else ""
+    display.say(f"Policy: {Path(config.output_dir) / POLICY} ({state.step} steps{early})")
+    return 0

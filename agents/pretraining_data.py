@@ -1,0 +1,102 @@
+"""Demonstrations as a policy's own inputs and tokens, in memory, split by episode."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ttrl_env.agents.action_tokenizer import encode_actions
+from ttrl_env.agents.demonstrations.reading import Pairing, RecordedEpisode, find_files, read_episodes
+from ttrl_env.agents.policies import PolicyInputs, TinyVLA
+from ttrl_env.agents.pretraining_config import PretrainConfig
+from ttrl_env.errors import ConfigError
+
+
+class Pairs:
+    """``M`` training pairs: an observation and the chunk of action tokens that follows it."""
+
+    def __init__(self, inputs: PolicyInputs, tokens: Tensor) -> None:
+        """``inputs`` with first axis ``M``; ``tokens`` ``[M, chunk_steps * 7]`` int64."""
+        self.inputs = inputs
+        self.tokens = tokens
+
+    def __len__(self) -> int:
+        """``M``."""
+        return len(self.tokens)
+
+    def __getitem__(self, rows: Tensor) -> tuple[PolicyInputs, Tensor]:
+        """The pairs of some rows."""
+        return {key: tensor[rows] for key, tensor in self.inputs.items()}, self.tokens[rows]
+
+
+def load_pairs(config: PretrainConfig, policy: TinyVLA, say: Callable[[str], None]) -> tuple[Pairs, Pairs]:
+    """Pairs to train on and pairs of the episodes kept out, which may be none.
+
+    Images are brought to the policy's own size episode by episode, so memory holds no larger ones.
+    """
+    train, validation = [], []
+    instructions = set()
+    for path in find_files(config.data):
+        episodes = [
+            episode_pairs(policy, episode)
+            for episode in read_episodes(
+                path, policy.cameras, cast(Pairing, config.pairing), config.max_episodes
+            )
+            if instructions.add(episode.instruction) is None
+        ]
+        kept_out = _kept_out(len(episodes), config)
+        train += [pairs for index, pairs in enumerate(episodes) if index not in kept_out]
+        validation += [pairs for index, pairs in enumerate(episodes) if index in kept_out]
+    if not train:
+        raise ConfigError("data: no episode is left to train on; lower validation_fraction")
+    joined = join(train), join(validation, like=train[0])
+    say(
+        f"{len(train)} episodes ({len(joined[0])} steps) of {len(instructions)} instructions to train on, "
+        f"{len(validation)} ({len(joined[1])}) to validate"
+    )
+    return joined
+
+
+def episode_pairs(policy: TinyVLA, episode: RecordedEpisode) -> Pairs:
+    """One pair a step; a chunk that reaches past the end repeats the last action."""
+    _check_images(policy, episode)
+    inputs = policy.prepare(episode.observations, [episode.instruction] * len(episode.actions))
+    return Pairs(
+        inputs, torch.from_numpy(encode_actions(chunks(episode.actions, policy.chunk_steps))).flatten(1)
+    )
+
+
+def chunks(actions: NDArray[np.float32], chunk_steps: int) -> NDArray[np.float32]:
+    """``[T, chunk_steps, 7]`` of ``[T, 7]``: each step's action and those after it."""
+    at = np.arange(len(actions))[:, None] + np.arange(chunk_steps)
+    return actions[np.minimum(at, len(actions) - 1)]
+
+
+def join(parts: Sequence[Pairs], like: Pairs | None = None) -> Pairs:
+    """All pairs in one; of no parts, no pairs with the inputs of ``like``."""
+    if not parts:
+        assert like is not None
+        return Pairs({key: tensor[:0] for key, tensor in like.inputs.items()}, like.tokens[:0])
+    inputs = {key: torch.cat([part.inputs[key] for part in parts]) for key in parts[0].inputs}
+    return Pairs(inputs, torch.cat([part.tokens for part in parts]))
+
+
+def _kept_out(num_episodes: int, config: PretrainConfig) -> set[int]:
+    """Which episodes of a file are for validation: a fixed draw, at least one if any are wanted."""
+    if config.validation_fraction == 0.0 or num_episodes < 2:
+        return set()
+    number = max(round(config.validation_fraction * num_episodes), 1)
+    return set(np.random.default_rng(config.seed).permutation(num_episodes)[:number].tolist())
+
+
+def _check_images(policy: TinyVLA, episode: RecordedEpisode) -> None:
+    for camera in policy.cameras:
+        try:
+            policy.check_image_size(episode.observations[f"{camera}_image"].shape[1])
+        except ValueError as error:
+            raise ConfigError(f"policy.image_size: {error}") from error
