@@ -57,9 +57,14 @@ def _check_policy(policy: PolicyConfig, env_image_size: int) -> None:
     """A new TinyVLA in full; what is loaded is checked by its loader."""
     if policy.chunk_steps is not None:
         check_positive_int("policy.chunk_steps", policy.chunk_steps)
+    check_choice("policy.kind", policy.kind, ("auto", "tiny_vla", "openvla"))
     if policy.path is not None:
         return
-    check_choice("policy.kind", policy.kind, ("auto", "tiny_vla"))
+    if policy.kind == "openvla":
+        raise ConfigError(
+            "policy.path: policy.kind=openvla needs a checkpoint to start from, a folder or a hub "
+            "repository, e.g. policy.path=Haozhan72/Openvla-oft-SFT-libero10-traj1"
+        )
     for name in ("decoding", "unnorm_key", "lora_rank", "gradient_checkpointing", "autocast"):
         if getattr(policy, name) != getattr(PolicyConfig(), name):
             raise ConfigError(
