@@ -7,6 +7,21 @@ Keys that are the same in both (``test_time_rl``, ``base_temperature``, ``temper
 from __future__ import annotations
 
 from ttrl_env.agents.alias_treatments import Refused, Renamed, Stated, Treatment, at_least_one, one_of
+from ttrl_env.tasks import get_suite
+
+
+def _whole_suite(suite: str) -> dict[str, str]:
+    return {"env.task_ids": f"[{','.join(str(task_id) for task_id in range(get_suite(suite).num_tasks))}]"}
+
+
+def _refill(filtered: str) -> dict[str, str]:
+    """Their filter draws until the batch is full, and its bounds are 0 and 1 if they are not given."""
+    return {
+        "rollout.redraw": filtered,
+        "rollout.accuracy_lower_bound": "0.0",
+        "rollout.accuracy_upper_bound": "1.0",
+    }
+
 
 _ONE_PROCESS = "one process on one device holds the policy and all simulations"
 
@@ -30,7 +45,7 @@ ALIASES: dict[str, Treatment] = {
     "enable_test_time_rl": Refused("test_time_rl=true is what turns it on, there as here"),
     # data
     "data.task_suite_name": Renamed(
-        "env.suite", note="with every task of the suite, unless env.task_ids is given"
+        "env.suite", note="with every task of the suite, unless env.task_ids is given", implies=_whole_suite
     ),
     "data.num_trials_per_task": Refused(
         "training draws from the first 40 of a task's 50 initial states, so that 10 are left to evaluate on"
@@ -38,6 +53,14 @@ ALIASES: dict[str, Treatment] = {
     "data.n_samples": Renamed("env.n_samples"),
     "data.train_batch_size": Renamed("env.num_groups", note="both count groups, n_samples trajectories each"),
     "data.val_batch_size": Refused("an evaluation plays every initial state it is asked for and drops none"),
+    "data.filter_accuracy": Renamed(
+        "rollout.filter_accuracy",
+        note="with `rollout.redraw`: their filter draws until the batch is full. Here at most "
+        "`rollout.max_draws` times, and then learns from the groups there are; there the epoch ends",
+        implies=_refill,
+    ),
+    "data.accuracy_lower_bound": Renamed("rollout.accuracy_lower_bound", note="inclusive in both"),
+    "data.accuracy_upper_bound": Renamed("rollout.accuracy_upper_bound", note="inclusive in both"),
     "data.oversample_factor": Stated((1,), "as many groups are drawn as are asked for"),
     "data.filter_truncated": Stated(
         (False,), "a trajectory cut off by the horizon is a failure like any other"
@@ -47,7 +70,16 @@ ALIASES: dict[str, Treatment] = {
     "data.max_response_length": Refused("an episode's length is env.max_steps, in policy steps"),
     # model
     "actor_rollout_ref.model.path": Renamed("policy.path"),
-    "actor_rollout_ref.model.vla": Refused("a checkpoint's own config.json says which policy it is"),
+    "actor_rollout_ref.model.vla": Renamed(
+        "policy.decoding",
+        one_of({"openvla-oft": "parallel", "openvla": "autoregressive"}, "expected openvla-oft or openvla"),
+        "openvla-oft is `parallel`, openvla is `autoregressive`",
+    ),
+    "actor_rollout_ref.model.action_chunks_len": Renamed("policy.chunk_steps"),
+    "actor_rollout_ref.model.enable_gradient_checkpointing": Renamed("policy.gradient_checkpointing"),
+    "actor_rollout_ref.model.lora_rank": Renamed("policy.lora_rank"),
+    "actor_rollout_ref.model.lora_alpha": Renamed("policy.lora_alpha"),
+    "actor_rollout_ref.model.target_modules": Stated(("all-linear",), "adapters sit on every linear layer"),
     "actor_rollout_ref.model.action_token_len": Stated((7,), "an action has 7 dimensions, one token each"),
     "actor_rollout_ref.model.max_steps": Renamed("env.max_steps"),
     "actor_rollout_ref.model.resume": Stated((False,), "resume=auto or resume=CHECKPOINT continues a run"),
@@ -90,10 +122,28 @@ ALIASES: dict[str, Treatment] = {
     ),
     "actor_rollout_ref.rollout.task_suite_name": Renamed("env.suite"),
     "actor_rollout_ref.rollout.pretrained_checkpoint": Renamed("policy.path"),
+    "actor_rollout_ref.rollout.unnorm_key": Renamed(
+        "policy.unnorm_key", note="both fall back from a key to the same with `_no_noops`"
+    ),
+    "actor_rollout_ref.rollout.model_family": Stated(
+        ("openvla",), "a checkpoint's config.json says what it is"
+    ),
+    "actor_rollout_ref.rollout.center_crop": Stated(
+        (True,), "OpenVLA's images are cropped as in its training"
+    ),
     "actor_rollout_ref.rollout.num_steps_wait": Stated((10,), "the settle steps of LIBERO's protocol"),
     "actor_rollout_ref.rollout.num_images_in_input": Stated((1,), "policies see one camera"),
     "actor_rollout_ref.rollout.use_proprio": Stated((False,), "policies see images and the instruction"),
     # algorithm
+    "algorithm.adv_estimator": Renamed(
+        "ppo.advantage",
+        one_of(
+            {"grpo": "grpo"},
+            "only grpo is the same in both; their other estimators whiten over the whole batch or need a "
+            "critic of 7B. ppo.advantage=drgrpo, rloo and gae are ours",
+        ),
+        "only `grpo`",
+    ),
     "algorithm.adv_params.verifier_gamma": Stated((1,), "a trajectory has one reward, at its end"),
     "algorithm.adv_params.reward_model_gamma": Stated((1,), "there is no reward model"),
     "algorithm.kl_ctrl.kl_coef": Stated((0,), "no KL penalty enters the reward"),

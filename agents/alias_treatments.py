@@ -19,6 +19,8 @@ class Renamed:
     """Their value in our units; raises ``ValueError`` with the reason where there is none."""
     note: str = ""
     """What the documentation adds."""
+    implies: Callable[[str], dict[str, str]] | None = None
+    """What our keys must be for the same meaning, unless the command sets them itself."""
 
     def converted(self, key: str, value: str) -> str:
         """Their value in ours."""

@@ -20,9 +20,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
 from ttrl_env.agents.alias_table import ALIASES, REFUSED_PREFIXES
-from ttrl_env.agents.alias_treatments import Refused, Stated
+from ttrl_env.agents.alias_treatments import Refused, Renamed, Stated
 from ttrl_env.errors import ConfigError
-from ttrl_env.tasks import get_suite
 
 _TYPING_ERROR = 0.95
 """Keys of one of their groups that are this close to one of the table are taken for a slip."""
@@ -74,7 +73,7 @@ def translate(settings: Sequence[tuple[str, str]], known: Callable[[str], bool])
     problems += _conflicts(translated)
     if problems:
         raise ConfigError("\n  ".join(["SimpleVLA-RL's keys that cannot be taken over:", *problems]))
-    return [*_whole_suite(translated), *((each.ours, each.value) for each in translated)]
+    return [*_implied(translated).items(), *((each.ours, each.value) for each in translated)]
 
 
 def _counterparts(key: str, value: str) -> list[tuple[str, str]]:
@@ -108,13 +107,14 @@ def _conflicts(settings: Sequence[_Setting]) -> list[str]:
     return problems
 
 
-def _whole_suite(settings: Sequence[_Setting]) -> list[tuple[str, str]]:
-    """``data.task_suite_name`` means every task of the suite, unless tasks are chosen as well."""
-    suites = [each.value for each in settings if each.given_as == "data.task_suite_name"]
-    if not suites or any(each.ours == "env.task_ids" for each in settings):
-        return []
-    tasks = ",".join(str(task_id) for task_id in range(get_suite(suites[0]).num_tasks))
-    return [("env.task_ids", f"[{tasks}]")]
+def _implied(settings: Sequence[_Setting]) -> dict[str, str]:
+    """What the foreign keys mean beside what they name, where the command says nothing else."""
+    implied: dict[str, str] = {}
+    for each in settings:
+        treatment = ALIASES.get(each.given_as)
+        if isinstance(treatment, Renamed) and treatment.implies is not None:
+            implied.update(treatment.implies(each.value))
+    return {key: value for key, value in implied.items() if key not in {each.ours for each in settings}}
 
 
 def _parsed(value: str) -> Any:

@@ -25,6 +25,16 @@ EXAMPLES = {
     "data.train_batch_size": ("64", 64),
     "actor_rollout_ref.model.path": ("'runs/sft'", "runs/sft"),
     "actor_rollout_ref.model.max_steps": ("512", 512),
+    "actor_rollout_ref.model.vla": ("openvla-oft", "parallel"),
+    "actor_rollout_ref.model.action_chunks_len": ("4", 4),
+    "actor_rollout_ref.model.enable_gradient_checkpointing": ("True", True),
+    "actor_rollout_ref.model.lora_rank": ("32", 32),
+    "actor_rollout_ref.model.lora_alpha": ("16", 16.0),
+    "actor_rollout_ref.rollout.unnorm_key": ("libero_10", "libero_10"),
+    "data.filter_accuracy": ("True", True),
+    "data.accuracy_lower_bound": ("0.2", 0.2),
+    "data.accuracy_upper_bound": ("0.8", 0.8),
+    "algorithm.adv_estimator": ("grpo", "grpo"),
     "actor_rollout_ref.actor.optim.lr": ("5e-6", 5e-6),
     "actor_rollout_ref.actor.optim.lr_warmup_steps_ratio": ("0.", 0),
     "actor_rollout_ref.actor.ppo_mini_batch_size": ("128", 128),
@@ -117,6 +127,8 @@ def test_all_refused_keys_are_listed_at_once() -> None:
         ("trainer.test_freq=-1", "eval.every=0 leaves it at that"),
         ("trainer.save_freq=-1", "always saves its last iteration"),
         ("trainer.save_freq=often", "expected an integer"),
+        ("algorithm.adv_estimator=gae", "only grpo is the same in both"),
+        ("actor_rollout_ref.model.vla=pi0", "expected openvla-oft or openvla"),
         ("ttrl_reward_mode=dense", "expected efficiency or binary"),
         ("actor_rollout_ref.actor.optim.lr_warmup_steps_ratio=0.1", "set ppo.warmup_steps"),
         ("data.task_suite_name=robotwin_all", "no such name 'robotwin_all'"),
@@ -132,6 +144,16 @@ def test_their_suite_means_all_its_tasks_unless_some_are_chosen() -> None:
     assert list(whole.env.task_ids) == list(range(90))
     chosen = load_config(TrainConfig, ["data.task_suite_name=libero_90", "env.task_ids=[7]"])
     assert list(chosen.env.task_ids) == [7]
+
+
+def test_their_filter_redraws_and_has_their_bounds_unless_others_are_given() -> None:
+    alone = load_config(TrainConfig, ["data.filter_accuracy=True"]).rollout
+    assert (alone.filter_accuracy, alone.redraw) == (True, True)
+    assert (alone.accuracy_lower_bound, alone.accuracy_upper_bound) == (0.0, 1.0)
+    bounded = ["data.filter_accuracy=True", "data.accuracy_lower_bound=0.1", "rollout.redraw=false"]
+    bounded_rollout = load_config(TrainConfig, bounded).rollout
+    assert (bounded_rollout.redraw, bounded_rollout.accuracy_lower_bound) == (False, 0.1)
+    assert not load_config(TrainConfig, ["data.filter_accuracy=False"]).rollout.redraw
 
 
 def test_two_names_of_one_key_must_agree() -> None:

@@ -1,0 +1,82 @@
+"""The documentation: tables up to date, commands valid, Python that runs, links that lead somewhere."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ttrl_env.agents.cli import main
+from ttrl_env.agents.config_loading import load_config
+from ttrl_env.agents.configs import EvaluateConfig, TrainConfig
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def _tables():
+    spec = importlib.util.spec_from_file_location("make_tables", ROOT / "docs/make_tables.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _commands() -> list[str]:
+    """Every ``ttrl`` command of the bash blocks, continued lines joined, comments dropped."""
+    found = []
+    for page in PAGES:
+        for block in re.findall(r"^```bash\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.M | re.S):
+            lines = block.replace("\\\n", " ").splitlines()
+            found += [line for line in lines if line.startswith("ttrl ")]
+    return sorted(set(found))
+
+
+@pytest.mark.parametrize("page", ["configuration.md", "migration.md"])
+def test_generated_tables_are_up_to_date(page) -> None:
+    current = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    assert current == _tables().updated(page), "run: python docs/make_tables.py"
+
+
+@pytest.mark.parametrize("command", _commands())
+def test_a_command_of_the_documentation_is_valid(command, capsys) -> None:
+    _, name, *arguments = shlex.split(command, comments=True)
+    schemas = {"train": TrainConfig, "eval": EvaluateConfig}
+    if name in schemas:
+        load_config(schemas[name], [argument for argument in arguments if argument != "--cfg"])
+    else:
+        with pytest.raises(SystemExit) as stopped:
+            main([name, *arguments, "--help"])
+        assert stopped.value.code == 0
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page) -> None:
+    text = page.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)#\s]*)(?:#[^)]*)?\)", text):
+        if target and not target.startswith(("http://", "https://")):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+    for target, anchor in re.findall(r"\]\(([^)#\s]*)#([^)]*)\)", text):
+        linked = page if not target else page.parent / target
+        headings = re.findall(r"^#+ (.*)$", linked.read_text(encoding="utf-8"), flags=re.M)
+        anchors = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+        assert anchor in anchors, f"{page.name}: {target}#{anchor}"
+
+
+@pytest.mark.libero
+def test_the_quickstarts_policy_runs_as_printed(tmp_path) -> None:
+    text = (ROOT / "docs/quickstart.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```python\n(.*?)^```", text, flags=re.M | re.S)
+    done = subprocess.run(
+        [sys.executable, "-c", block], cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    success, difference = done.stdout.rsplit(" ", 1)
+    assert success == "[False False False False]"
+    assert float(difference) < 1e-5
