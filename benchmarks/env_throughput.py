@@ -1,18 +1,19 @@
 """What the native engine gains over unmodified LIBERO: ``python -m benchmarks.env_throughput``.
 
-Every figure is a ratio of two sides measured in this one run, in turns, so that whatever else the
-machine does falls on both. Prints a Markdown table; each line says what is compared.
+Every ratio has two sides measured in this one run, in turns, so that whatever else the machine does
+falls on both. Prints a Markdown table and writes ``benchmarks/results/env_throughput.json``. With
+``--growth`` it measures instead how cost grows with the number of replicas, image size, cameras, chunk
+length and number of tasks, and draws ``docs/images/engine-growth.png``.
 
 The vectorised baseline is gymnasium's AsyncVectorEnv over LIBERO environments as they come (two
-cameras drawn at every step); it needs 1 to 2 GB for each environment.
+cameras drawn at every step), and the same with ``agentview`` alone; it needs 1 to 2 GB for each
+environment.
 """
 
 from __future__ import annotations
 
 import argparse
 import gc
-import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -29,6 +30,9 @@ opengl.choose_backend()
 
 import mujoco  # type: ignore[import-untyped]  # noqa: E402
 
+from benchmarks import env_growth  # noqa: E402
+from benchmarks.libero_env import LiberoEnv, settled_control_env  # noqa: E402
+from benchmarks.report import Table, machine, save  # noqa: E402
 from ttrl_env.bundle import load_bundle  # noqa: E402
 from ttrl_env.engine import NativeEngine  # noqa: E402
 from ttrl_env.replica import Replica  # noqa: E402
@@ -37,30 +41,45 @@ from ttrl_env.vector_env import TTRLVectorEnv  # noqa: E402
 
 CHUNK = 8
 IMAGE_SIZE = 256
+CAMERAS = {"two cameras": ("agentview", "robot0_eye_in_hand"), "agentview alone": ("agentview",)}
 
 
 def main() -> None:
-    """Run the parts asked for and print one table."""
+    """Run the parts asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--suite", default="libero_spatial")
     parser.add_argument("--task", type=int, default=0)
     parser.add_argument("--rounds", type=int, default=12, help="chunks timed on each side")
     parser.add_argument("--replicas", type=int, default=8, help="rows of the native environment")
     parser.add_argument("--baseline-envs", type=int, nargs="*", default=[4], help="AsyncVectorEnv sizes")
+    parser.add_argument("--growth", action="store_true", help="how cost grows, instead of the table")
     arguments = parser.parse_args()
+    if arguments.growth:
+        env_growth.main(arguments.suite, arguments.task, arguments.rounds)
+        return
     task = tasks.get_task(arguments.suite, arguments.task)
-    load_bundle(task)  # compiled before anything is timed
-    print(f"{_machine()}\n{task.suite} task {task.task_id}, chunks of {CHUNK}, {IMAGE_SIZE}x{IMAGE_SIZE}\n")
-    print("| what | native | compared with | ratio |\n|---|---|---|---|", flush=True)
-    opening(task)
-    control_steps(task, arguments.rounds)
-    threads(task, arguments.rounds)
-    resets(task, arguments.rounds)
+    prepare(task)
+    print(f"{machine()}\n{task.suite} task {task.task_id}, chunks of {CHUNK}, {IMAGE_SIZE}x{IMAGE_SIZE}\n")
+    table = Table()
+    opening(table, task)
+    control_steps(table, task, arguments.rounds)
+    threads(table, task, arguments.rounds)
+    resets(table, task, arguments.rounds)
     for num_envs in arguments.baseline_envs:
-        vla_workload(task, arguments.replicas, num_envs, arguments.rounds)
+        for cameras in CAMERAS:
+            vla_workload(table, task, arguments.replicas, num_envs, cameras, arguments.rounds)
+    path = save("env_throughput", {"suite": task.suite, "task_id": task.task_id, "rows": table.rows})
+    print(f"\n{path}")
 
 
-def opening(task: tasks.Task) -> None:
+def prepare(task: tasks.Task) -> None:
+    """Have the task compiled and its initial states settled before anything is timed."""
+    engine = NativeEngine(EngineConfig(suite=task.suite, num_rows=1, cameras=()))
+    engine.reset([0], [task.task_id], [0])
+    engine.close()
+
+
+def opening(table: Table, task: tasks.Task) -> None:
     """A new process, from import to the first observation of a cached task."""
     script = (
         "import time; start = time.perf_counter();"
@@ -70,43 +89,63 @@ def opening(task: tasks.Task) -> None:
     )
     seconds = [
         float(subprocess.run([sys.executable, "-c", script], capture_output=True, check=True).stdout)
-        for _ in range(3)
+        for _ in range(5)
     ]
-    _row("open a cached task to its first observation", f"{statistics.median(seconds):.2f} s", "", "")
+    table.add("open a cached task to its first observation", f"{statistics.median(seconds):.2f} s")
 
 
-def control_steps(task: tasks.Task, rounds: int) -> None:
-    """One thread, no rendering: native, LIBERO's ControlEnv, and bare ``mj_step`` on the same states."""
+def control_steps(table: Table, task: tasks.Task, rounds: int) -> None:
+    """One thread, no rendering: chunks on the native engine and LIBERO, and bare ``mj_step``.
+
+    ``mj_step`` has LIBERO's model as it is and no controller: 25 substeps from each of the states that
+    the native engine passes through.
+    """
     init_state = tasks.init_states(task.suite, task.task_id)[0]
-    replica = Replica(load_bundle(task))
-    replica.reset(init_state, 10)
-    env = _control_env(task, init_state)
-    bare = mujoco.MjData(replica.bundle.model)
+    native, scout = (Replica(load_bundle(task)) for _ in range(2))
+    for replica in (native, scout):
+        replica.reset(init_state, 10)
+    env = settled_control_env(task, init_state)
+    bare = _BareSteps(native)
     rng = np.random.default_rng(0)
-
     sides: dict[str, list[float]] = {"native": [], "libero": [], "bare": []}
-    for action in rng.uniform(-1, 1, (CHUNK * rounds, 7)):
-        mujoco.mj_copyData(bare, replica.bundle.model, replica._data)
-        sides["native"].append(_seconds(replica.step, action[None]))
-        sides["bare"].append(_seconds(mujoco.mj_step, replica.bundle.model, bare, 25))
-        sides["libero"].append(_seconds(env.step, action))
-    native, libero, bare_ = (statistics.median(sides[name]) for name in ("native", "libero", "bare"))
-    _row(
-        "control steps, one thread, no rendering",
-        _rate(native),
-        f"ControlEnv {_rate(libero)}",
-        libero / native,
-    )
-    _row(
-        "the same, of what bare `mj_step` allows",
-        _rate(native),
-        f"25 x mj_step {_rate(bare_)}",
-        bare_ / native,
+    for _ in range(rounds):
+        chunk = rng.uniform(-1, 1, (CHUNK, 7))
+        states = []
+        for action in chunk:
+            states.append(scout.snapshot().integration_state)
+            scout.step(action[None])
+        sides["native"].append(_seconds(native.step, chunk) / CHUNK)
+        sides["bare"].append(bare.seconds(states) / CHUNK)
+        sides["libero"].append(_seconds(lambda chunk=chunk: [env.step(action) for action in chunk]) / CHUNK)
+    ours, libero, bare_ = (statistics.median(sides[name]) for name in ("native", "libero", "bare"))
+    what = "control steps, one thread, no rendering"
+    table.add(what, _rate(ours), f"ControlEnv {_rate(libero)}", libero / ours)
+    table.add(
+        "the same, of what bare `mj_step` allows", _rate(ours), f"25 x mj_step {_rate(bare_)}", bare_ / ours
     )
     env.close()
 
 
-def threads(task: tasks.Task, rounds: int) -> None:
+class _BareSteps:
+    """``mj_step`` on LIBERO's model: the bundle's with the sensors that the engine leaves out."""
+
+    def __init__(self, replica: Replica) -> None:
+        self._model = replica.bundle.model
+        self._data = mujoco.MjData(self._model)
+
+    def seconds(self, states: list[np.ndarray]) -> float:
+        """Of 25 substeps from each state; restoring the states is not counted."""
+        sensors = int(mujoco.mjtDisableBit.mjDSBL_SENSOR)
+        total = 0.0
+        self._model.opt.disableflags &= ~sensors
+        for state in states:
+            mujoco.mj_setState(self._model, self._data, state, mujoco.mjtState.mjSTATE_INTEGRATION)
+            total += _seconds(mujoco.mj_step, self._model, self._data, 25)
+        self._model.opt.disableflags |= sensors
+        return total
+
+
+def threads(table: Table, task: tasks.Task, rounds: int) -> None:
     """Eight rows without cameras on two threads and on one."""
     engines = []
     for num_workers in (1, 2):
@@ -120,26 +159,31 @@ def threads(task: tasks.Task, rounds: int) -> None:
         for engine, side in zip(engines, sides, strict=True):
             side.append(_seconds(engine.step, range(8), actions, [CHUNK] * 8))
     one, two = (statistics.median(side) / (8 * CHUNK) for side in sides)
-    _row("eight rows, two threads, no rendering", _rate(two), f"one thread {_rate(one)}", one / two)
+    table.add("eight rows, two threads, no rendering", _rate(two), f"one thread {_rate(one)}", one / two)
     for engine in engines:
         engine.close()
 
 
-def resets(task: tasks.Task, rounds: int) -> None:
-    """Resetting a row: to a state seen before, and to a new one (ten settle steps)."""
-    config = EngineConfig(suite=task.suite, num_rows=1, cameras=(), num_workers=1)
-    engine = NativeEngine(config)
+def resets(table: Table, task: tasks.Task, rounds: int) -> None:
+    """Resetting a row without image: to a state seen before, to a shipped one, and settling one anew."""
+    engine = NativeEngine(EngineConfig(suite=task.suite, num_rows=1, cameras=(), num_workers=1))
     engine.reset([0], [task.task_id], [0])
-    new = [_seconds(engine.reset, [0], [task.task_id], [state]) for state in range(1, 1 + rounds)]
-    seen = [_seconds(engine.reset, [0], [task.task_id], [state]) for state in range(1, 1 + rounds)]
-    _row("reset to a state seen before", f"{1e3 * statistics.median(seen):.1f} ms", "", "")
-    _row("reset to a new state, settled", f"{1e3 * statistics.median(new):.1f} ms", "", "")
+    states = range(1, 1 + rounds)
+    new = [_seconds(engine.reset, [0], [task.task_id], [state]) for state in states]
+    seen = [_seconds(engine.reset, [0], [task.task_id], [state]) for state in states]
+    replica, init_states = Replica(load_bundle(task)), tasks.init_states(task.suite, task.task_id)
+    settled = [_seconds(replica.reset, init_states[state], 10) for state in states]
+    table.add("reset to a state seen before", f"{1e3 * statistics.median(seen):.1f} ms")
+    table.add("reset to any other shipped state", f"{1e3 * statistics.median(new):.1f} ms")
+    table.add("settle a state that is not shipped", f"{1e3 * statistics.median(settled):.1f} ms")
     engine.close()
 
 
-def vla_workload(task: tasks.Task, replicas: int, num_envs: int, rounds: int) -> None:
-    """Chunks of a VLA policy, an image each, against AsyncVectorEnv drawing two cameras every step."""
-    before = _resident()
+def vla_workload(
+    table: Table, task: tasks.Task, replicas: int, num_envs: int, cameras: str, rounds: int
+) -> None:
+    """Chunks of a VLA policy, an image each, against AsyncVectorEnv drawing its cameras every step."""
+    before = _own_bytes(psutil.Process())
     native = TTRLVectorEnv(
         task.suite,
         (task.task_id,),
@@ -151,8 +195,8 @@ def vla_workload(task: tasks.Task, replicas: int, num_envs: int, rounds: int) ->
     )
     native.reset(seed=0)
     native.step(np.zeros((replicas, CHUNK, 7), np.float32))  # every thread has uploaded the scene then
-    native_bytes = _resident() - before
-    baseline, libero_bytes = _async_libero(task, num_envs)
+    native_bytes = _own_bytes(psutil.Process()) - before
+    baseline, libero_bytes = _async_libero(task, num_envs, CAMERAS[cameras])
     rng = np.random.default_rng(0)
     native_times, libero_times = [], []
     for k in range(rounds):
@@ -161,49 +205,27 @@ def vla_workload(task: tasks.Task, replicas: int, num_envs: int, rounds: int) ->
         actions = rng.uniform(-1, 1, (replicas, CHUNK, 7)).astype(np.float32)
         native_times.append(_seconds(native.step, actions) / (replicas * CHUNK))
         if k % 3 == 0:  # slow, and steady
-            libero_times.append(
-                _seconds(baseline.step, rng.uniform(-1, 1, (num_envs, 7)).astype(np.float32)) / num_envs
-            )
+            actions = rng.uniform(-1, 1, (num_envs, 7)).astype(np.float32)
+            libero_times.append(_seconds(baseline.step, actions) / num_envs)
     ours, theirs = statistics.median(native_times), statistics.median(libero_times)
-    _row(
-        f"VLA workload, {replicas} rows, env-steps",
-        _rate(ours),
-        f"AsyncVectorEnv of {num_envs}, two cameras {_rate(theirs)}",
-        theirs / ours,
-    )
-    per_env = libero_bytes / num_envs
-    _row(
-        f"resident memory, {replicas} rows",
-        f"{native_bytes / 1e9:.2f} GB",
-        f"{replicas} LIBERO environments {per_env * replicas / 1e9:.2f} GB",
-        native_bytes / (per_env * replicas),
+    other = f"AsyncVectorEnv of {num_envs}, {cameras} {_rate(theirs)}"
+    table.add(f"VLA workload, {replicas} rows, env-steps", _rate(ours), other, theirs / ours)
+    expected = libero_bytes / num_envs * replicas
+    other = f"{replicas} LIBERO environments, {cameras} {expected / 1e9:.2f} GB"
+    table.add(
+        f"resident memory, {replicas} rows", f"{native_bytes / 1e9:.2f} GB", other, native_bytes / expected
     )
     baseline.close()
     native.close()
     gc.collect()
 
 
-def _control_env(task: tasks.Task, init_state: np.ndarray) -> Any:
-    """LIBERO's environment without cameras."""
-    from libero.libero.envs.env_wrapper import ControlEnv
-
-    env = ControlEnv(bddl_file_name=str(task.bddl_file), use_camera_obs=False, has_offscreen_renderer=False)
-    env.seed(0)
-    env.reset()
-    env.set_init_state(init_state)
-    for _ in range(10):
-        env.step([0.0] * 6 + [-1.0])
-    return env
-
-
-def _async_libero(task: tasks.Task, num_envs: int) -> tuple[Any, float]:
+def _async_libero(task: tasks.Task, num_envs: int, cameras: tuple[str, ...]) -> tuple[Any, float]:
     """AsyncVectorEnv of LIBERO environments as they come, reset, and the memory its processes hold."""
     from gymnasium.vector import AsyncVectorEnv
 
-    from benchmarks.libero_env import LiberoEnv
-
     def make() -> Any:
-        return LiberoEnv(str(task.bddl_file), IMAGE_SIZE)
+        return LiberoEnv(str(task.bddl_file), IMAGE_SIZE, cameras)
 
     envs = AsyncVectorEnv([make] * num_envs, context="spawn", shared_memory=True)
     envs.reset(seed=0)
@@ -216,10 +238,6 @@ def _own_bytes(process: psutil.Process) -> float:
     return float(process.memory_full_info().pss)
 
 
-def _resident() -> float:
-    return _own_bytes(psutil.Process())
-
-
 def _seconds(call: Callable[..., Any], *arguments: Any) -> float:
     start = time.perf_counter()
     call(*arguments)
@@ -228,17 +246,6 @@ def _seconds(call: Callable[..., Any], *arguments: Any) -> float:
 
 def _rate(seconds: float) -> str:
     return f"{1 / seconds:.1f}/s"
-
-
-def _row(what: str, native: str, other: str, ratio: float | str) -> None:
-    shown = ratio if isinstance(ratio, str) else f"{ratio:.2f}"
-    print(f"| {what} | {native} | {other} | {shown} |", flush=True)
-
-
-def _machine() -> str:
-    versions = ", ".join(f"{module.__name__} {module.__version__}" for module in (mujoco, np))
-    cores = os.cpu_count()
-    return f"{platform.machine()}, {cores} cores, MUJOCO_GL={os.environ.get('MUJOCO_GL')}, {versions}"
 
 
 if __name__ == "__main__":

@@ -1,30 +1,36 @@
-"""An unmodified LIBERO environment behind Gymnasium's interface: what the benchmark compares with."""
+"""Unmodified LIBERO environments, as people run them today: what the benchmark compares with."""
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
+from ttrl_env.simulation import SETTLE_ACTION
+from ttrl_env.tasks import Task
+
 
 class LiberoEnv(gym.Env):
-    """LIBERO's default environment: both cameras, drawn at every step."""
+    """LIBERO's OffScreenRenderEnv behind Gymnasium's interface: its cameras, drawn at every step."""
 
-    def __init__(self, bddl_file: str, image_size: int) -> None:
+    def __init__(self, bddl_file: str, image_size: int, cameras: tuple[str, ...]) -> None:
         """Build it, which takes seconds."""
         from ttrl_env import opengl
 
         opengl.choose_backend()
+        quieten_robosuite()
         from libero.libero.envs import OffScreenRenderEnv
 
         self._env = OffScreenRenderEnv(
-            bddl_file_name=bddl_file, camera_heights=image_size, camera_widths=image_size
+            bddl_file_name=bddl_file,
+            camera_names=list(cameras),
+            camera_heights=image_size,
+            camera_widths=image_size,
         )
         image = gym.spaces.Box(0, 255, (image_size, image_size, 3), np.uint8)
-        self.observation_space = gym.spaces.Dict(
-            {"agentview_image": image, "robot0_eye_in_hand_image": image}
-        )
+        self.observation_space = gym.spaces.Dict({f"{camera}_image": image for camera in cameras})
         self.action_space = gym.spaces.Box(-1.0, 1.0, (7,), np.float32)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict]:
@@ -44,3 +50,22 @@ class LiberoEnv(gym.Env):
 
     def _select(self, observation: dict[str, Any]) -> dict[str, Any]:
         return {key: observation[key] for key in self.observation_space.spaces}
+
+
+def settled_control_env(task: Task, init_state: np.ndarray) -> Any:
+    """LIBERO's ControlEnv without cameras, at a settled initial state."""
+    quieten_robosuite()
+    from libero.libero.envs.env_wrapper import ControlEnv
+
+    env = ControlEnv(bddl_file_name=str(task.bddl_file), use_camera_obs=False, has_offscreen_renderer=False)
+    env.seed(0)
+    env.reset()
+    env.set_init_state(init_state)
+    for _ in range(10):
+        env.step(list(SETTLE_ACTION))
+    return env
+
+
+def quieten_robosuite() -> None:
+    """Keep robosuite's advice on a private macro file out of the benchmark's table."""
+    logging.getLogger("robosuite_logs").setLevel(logging.ERROR)

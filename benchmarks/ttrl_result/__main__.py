@@ -1,0 +1,93 @@
+"""Run the experiment, or go on with it: every arm from every seed, one after the other.
+
+Finished runs are kept, interrupted ones go on where they stopped, and the table and picture are made
+again from all results that are there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+from benchmarks.ttrl_result.arms import ARMS
+from benchmarks.ttrl_result.families import FAMILIES
+from benchmarks.ttrl_result.picture import draw
+from benchmarks.ttrl_result.run import RESULT_FILE, run
+from benchmarks.ttrl_result.table import markdown
+from ttrl_env.agents.progress import Display
+from ttrl_env.errors import TTRLError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run what the command line asks for; returns the process's exit code."""
+    options = _parser().parse_args(arguments)
+    torch.set_num_threads(1)  # steady on a busy machine (docs/findings/threads-of-small-networks.md)
+    transformers.logging.disable_progress_bar()
+    display = Display()
+    try:
+        # seed by seed, so that an unfinished experiment has every arm
+        for seed in options.seeds:
+            for family in options.families:
+                for arm in options.arms:
+                    folder = options.runs / family / f"{arm}_seed{seed}"
+                    display.say(f"{family}, {ARMS[arm].title}, seed {seed}: {folder}")
+                    iterations = options.iterations or FAMILIES[family].iterations
+                    run(FAMILIES[family], ARMS[arm], seed, folder, iterations, display)
+                    report(options.runs, options.results)
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on where it stopped", file=sys.stderr)
+        return 130
+    except TTRLError as error:
+        print(f"ttrl_result: {error}", file=sys.stderr)
+        return 1
+    display.say((options.results / "table.md").read_text(encoding="utf-8"))
+    return 0
+
+
+def report(runs: Path, results: Path) -> None:
+    """Write every finished run of ``runs`` as JSON lines, a table and a picture a family."""
+    finished = [_read(file) for file in sorted(runs.glob(f"*/*/{RESULT_FILE}"))]
+    results.mkdir(parents=True, exist_ok=True)
+    _write(results / "results.jsonl", "".join(json.dumps(result) + "\n" for result in finished))
+    _write(results / "table.md", markdown(finished))
+    for family in sorted({result["family"] for result in finished}):
+        draw(finished, family, results / f"{family}.png")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.ttrl_result", description=__doc__)
+    parser.add_argument("--families", nargs="+", choices=FAMILIES, default=list(FAMILIES), help="tasks")
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS), help="ways of adapting")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="default 0 1 2")
+    parser.add_argument("--iterations", type=int, help="updates a run; default: the family's")
+    parser.add_argument("--runs", type=Path, default=Path("runs/ttrl_result"), help="default %(default)s")
+    parser.add_argument(
+        "--results",
+        type=Path,
+        default=Path("benchmarks/results/ttrl_result"),
+        help="where results, table and pictures go; default %(default)s",
+    )
+    return parser
+
+
+def _read(file: Path) -> dict[str, Any]:
+    result: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return result
+
+
+def _write(file: Path, text: str) -> None:
+    draft = file.with_name(f".{file.name}")
+    draft.write_text(text, encoding="utf-8")
+    os.replace(draft, file)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

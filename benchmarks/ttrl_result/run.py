@@ -1,0 +1,106 @@
+"""One run of the experiment: train an arm from a seed, then evaluate it beside the policy it started from."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.ttrl_result.arms import Arm
+from benchmarks.ttrl_result.families import Family
+from ttrl_env.agents.checkpoints import installed_versions
+from ttrl_env.agents.config_loading import load_config
+from ttrl_env.agents.configs import EvaluateConfig, TrainConfig
+from ttrl_env.agents.metrics import METRICS_FILE, read_records
+from ttrl_env.agents.progress import Display
+from ttrl_env.agents.reports.run import evaluate_checkpoints
+from ttrl_env.agents.train import train
+from ttrl_env.temperatures import BASE_TEMPERATURE
+
+RESULT_FILE = "result.json"
+"""Written last: a run that has it is done."""
+
+REPEATS = 6
+"""Sampled episodes from each held-out state."""
+
+
+def run(
+    family: Family, arm: Arm, seed: int, folder: Path, iterations: int, display: Display
+) -> dict[str, Any]:
+    """The result of a run, from ``folder`` if it is there; an interrupted run goes on where it stopped."""
+    result_file = folder / RESULT_FILE
+    if result_file.is_file():
+        return json.loads(result_file.read_text(encoding="utf-8"))
+    warm_start = family.warm_start(folder.parent / "warm_start")
+    started = time.perf_counter()
+    config = load_config(TrainConfig, _training(family, arm, seed, folder, warm_start, iterations))
+    checkpoint = train(config, display)
+    records = read_records(folder, METRICS_FILE)
+    if len(records) < iterations:
+        raise KeyboardInterrupt  # Ctrl-C ends training with a checkpoint and no error
+    report = evaluate_checkpoints(
+        load_config(EvaluateConfig, _evaluation(family, folder, warm_start)), display
+    )
+    result = {
+        "family": family.name,
+        "arm": arm.name,
+        "seed": seed,
+        "iterations": iterations,
+        "episodes": sum(len(record["rollout/success"]) for record in records),
+        "training_seconds": sum(
+            record[f"seconds/{part}"] for record in records for part in ("simulation", "policy", "update")
+        ),
+        "wall_seconds_of_this_sitting": time.perf_counter() - started,
+        "checkpoint": checkpoint.name,
+        "overrides": [*family.training, *arm.overrides],
+        "versions": installed_versions(),
+        "protocol": report["protocol"],
+        "evaluations": report["evaluations"],
+        "comparisons": report["comparisons"],
+        "training_success": [record["rollout/success_rate"] for record in records],
+        "training_steps_to_success": [record["rollout/steps_to_success"] for record in records],
+    }
+    draft = result_file.with_suffix(".draft")
+    draft.write_text(json.dumps(result) + "\n", encoding="utf-8")
+    os.replace(draft, result_file)
+    return result
+
+
+def _training(
+    family: Family, arm: Arm, seed: int, folder: Path, warm_start: Path, iterations: int
+) -> list[str]:
+    return [
+        "preset=tiny-cpu",
+        *_tasks(family),
+        *family.training,
+        *arm.overrides,
+        f"iterations={iterations}",
+        f"seed={seed}",
+        f"policy.path='{warm_start}'",
+        f"output_dir='{folder}'",
+        "resume=auto",
+        "checkpoint_every=5",
+        "eval.every=0",
+        "eval.episodes_per_task=1",  # the report below evaluates on all of them
+    ]
+
+
+def _evaluation(family: Family, folder: Path, warm_start: Path) -> list[str]:
+    return [
+        f"checkpoint='{folder}'",
+        f"baseline='{warm_start}'",
+        f"output='{folder / 'report'}'",
+        *_tasks(family),
+        f"eval.temperatures=[0,{BASE_TEMPERATURE}]",
+        f"eval.repeats={REPEATS}",
+    ]
+
+
+def _tasks(family: Family) -> list[str]:
+    return [
+        f"env.suite={family.suite}",
+        f"env.task_ids=[{','.join(map(str, family.task_ids))}]",
+        f"env.max_steps={family.max_steps}",
+    ]

@@ -1,0 +1,60 @@
+"""The experiment's results as a table: all seeds of an arm together, and each seed alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import fmean
+from typing import Any
+
+from benchmarks.ttrl_result.arms import ARMS
+from benchmarks.ttrl_result.families import FAMILIES
+from ttrl_env.agents.intervals import wilson_interval
+
+
+def markdown(results: Sequence[dict[str, Any]]) -> str:
+    """One section a family: before, then every arm that has results, in the order of ``ARMS``."""
+    return "\n".join(
+        _section(family, [result for result in results if result["family"] == family])
+        for family in FAMILIES
+        if any(result["family"] == family for result in results)
+    )
+
+
+def sampled(result: dict[str, Any], checkpoint: str) -> dict[str, Any]:
+    """The sampled evaluation of ``"baseline"`` or ``"checkpoint"``."""
+    found = [e for e in result["evaluations"] if e["checkpoint"] == checkpoint and e["temperature"] > 0]
+    return found[0]
+
+
+def _section(family: str, results: Sequence[dict[str, Any]]) -> str:
+    lines = [
+        f"### {FAMILIES[family].title}",
+        "",
+        "| | success on held-out states | each seed | steps to success | episodes | training time |",
+        "|---|---|---|---|---|---|",
+        # every arm and seed starts from the same policy and is compared on the same episodes
+        _row("no adaptation", [sampled(results[0], "baseline")], "0", "0"),
+    ]
+    for name, arm in ARMS.items():
+        runs = sorted((result for result in results if result["arm"] == name), key=lambda each: each["seed"])
+        if runs:
+            lines.append(
+                _row(
+                    arm.title,
+                    [sampled(each, "checkpoint") for each in runs],
+                    str(runs[0]["episodes"]),
+                    f"{fmean(each['training_seconds'] for each in runs) / 60:.0f} min",
+                )
+            )
+    return "\n".join([*lines, ""])
+
+
+def _row(title: str, evaluations: Sequence[dict[str, Any]], episodes: str, minutes: str) -> str:
+    trials = sum(each["num_episodes"] for each in evaluations)
+    successes = sum(each["num_successes"] for each in evaluations)
+    low, high = wilson_interval(successes, trials)
+    rates = ", ".join(f"{each['success_rate']:.0%}" for each in evaluations)
+    steps = [each["steps_to_success"] for each in evaluations if each["steps_to_success"] is not None]
+    mean_steps = f"{fmean(steps):.0f}" if steps else "-"
+    rate = f"{successes / trials:.0%} [{low:.0%}, {high:.0%}]"
+    return f"| {title} | {rate} | {rates} | {mean_steps} | {episodes} | {minutes} |"
