@@ -1,11 +1,11 @@
-"""``ttrl doctor``: does everything that training needs work on this machine?"""
+"""``ttrl doctor``: does this machine, or this policy checkpoint, do what training needs?"""
 
 from __future__ import annotations
 
 import argparse
 import os
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import get_args
 
 import numpy as np
@@ -14,16 +14,52 @@ from rich.console import Console
 
 from ttrl_env import opengl, tasks
 from ttrl_env.agents.checkpoints import installed_versions
-from ttrl_env.errors import TTRLError
+from ttrl_env.errors import ConfigError, TTRLError
 from ttrl_env.simulation import EngineConfig, EngineName
 
 
 def run(arguments: Sequence[str]) -> int:
     """Print one line a check; returns 1 if any of them failed."""
-    argparse.ArgumentParser(prog="ttrl doctor", description=__doc__).parse_args(arguments)
+    parser = argparse.ArgumentParser(
+        prog="ttrl doctor",
+        description="Does everything that training needs work on this machine? With CHECKPOINT: is this "
+        "policy what it seems, and does it fit the run that the keys describe?",
+    )
+    parser.add_argument(
+        "checkpoint", nargs="?", help="policy folder, training checkpoint, run or hub repository"
+    )
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="as for ttrl train")
+    options = parser.parse_args(arguments)
+    if options.checkpoint is None:
+        return _report(_CHECKS.items())
+    if "=" in options.checkpoint and not os.path.exists(options.checkpoint):
+        raise ConfigError(f"{options.checkpoint!r}: expected the checkpoint first, then key=value")
+    return _report(_policy_checks(options.checkpoint, options.overrides))
+
+
+def _policy_checks(checkpoint: str, overrides: Sequence[str]) -> Iterator[tuple[str, Callable[[], str]]]:
+    import transformers
+
+    from ttrl_env.agents.config_loading import load_config
+    from ttrl_env.agents.configs import TrainConfig
+    from ttrl_env.agents.policy_checkup import examine
+
+    transformers.logging.disable_progress_bar()
+    config = load_config(TrainConfig, [*overrides, f"policy.path={_quoted(checkpoint)}"])
+    yield "accelerator", _accelerator
+    yield from examine(config, frozenset(override.partition("=")[0].lstrip("+") for override in overrides))
+
+
+def _quoted(path: str) -> str:
+    """A path as a string of Hydra's grammar, whatever characters it has."""
+    escaped = path.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def _report(checks: Iterable[tuple[str, Callable[[], str]]]) -> int:
     console = Console(highlight=False, soft_wrap=True)
     failed = 0
-    for name, check in _CHECKS.items():
+    for name, check in checks:
         try:
             outcome, colour, text = "ok", "green", check()
         except (TTRLError, OSError, RuntimeError) as error:

@@ -19,7 +19,7 @@ OPENVLA = "openvla"
 
 _REPO_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w.-]+)?")
 
-_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.py", "*.pt")
+_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.py", "action_head--*")
 
 
 def load_policy(path: str | Path, options: PolicyOptions | None = None) -> TinyVLA | OpenVLAPolicy:

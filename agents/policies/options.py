@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from ttrl_env.checks import check_choice, check_positive_int
+from ttrl_env.errors import ConfigError
 
 PolicyKind = Literal["auto", "tiny_vla", "openvla"]
 Decoding = Literal["parallel", "autoregressive"]
@@ -48,6 +49,8 @@ class PolicyOptions:
             check_positive_int("policy.chunk_steps", self.chunk_steps)
         check_positive_int("policy.lora_rank", self.lora_rank, minimum=0)
         if not self.lora_alpha > 0:
-            raise ValueError(f"policy.lora_alpha: expected a number above 0, got {self.lora_alpha}")
+            raise ConfigError(f"policy.lora_alpha: expected a number above 0, got {self.lora_alpha}")
         if self.autocast and self.dtype == "bfloat16":
-            raise ValueError("policy.autocast: expected with float32 weights only, got policy.dtype=bfloat16")
+            raise ConfigError(
+                "policy.autocast: expected with float32 weights only, got policy.dtype=bfloat16"
+            )

@@ -131,10 +131,13 @@ def _action_space(folder: Path, config: OpenVLAConfig, options: PolicyOptions) -
             f"policy.decoding: {folder} does not say how it decodes actions. Set policy.decoding=parallel "
             f"for OpenVLA-OFT with discrete tokens, policy.decoding=autoregressive for the original OpenVLA"
         )
-    default = recorded.get("chunk_steps") if decoding == recorded.get("decoding") else None
+    for key in ("decoding", "chunk_steps"):
+        asked = getattr(options, key)
+        if asked is not None and recorded.get(key, asked) != asked:
+            raise CheckpointError(f"policy.{key}: {folder} was trained with {recorded[key]!r}, got {asked!r}")
     return ActionSpace(
         decoding=decoding,
-        chunk_steps=options.chunk_steps or default or _DEFAULT_CHUNKS[decoding],
+        chunk_steps=options.chunk_steps or recorded.get("chunk_steps") or _DEFAULT_CHUNKS[decoding],
         unnorm_key=choose_statistics(config.statistics, options.unnorm_key or recorded.get("unnorm_key")),
     )
 

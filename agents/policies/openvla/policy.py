@@ -113,7 +113,7 @@ class OpenVLAPolicy(nn.Module):
         """See :meth:`ttrl_env.agents.policies.protocol.TokenPolicy.sample`."""
         device = self.pixel_mean.device
         with self._precision():
-            prefix = self.decoder.prefix(self._visual_tokens(inputs), inputs)
+            prefix = self.decoder.prefix(self.visual_tokens(inputs), inputs)
             return self.decoder.sample(prefix, temperatures.to(device), seeds.to(device), step)
 
     def evaluate(self, inputs: PolicyInputs, tokens: Tensor, temperatures: Tensor) -> TokenEvaluation:
@@ -136,7 +136,7 @@ class OpenVLAPolicy(nn.Module):
 
     def hidden_states(self, inputs: PolicyInputs, tokens: Tensor) -> Tensor:
         """Last hidden states ``[rows, K, hidden]`` that predict ``tokens`` ``[rows, K]``."""
-        prefix = self.decoder.prefix(self._visual_tokens(inputs), inputs)
+        prefix = self.decoder.prefix(self.visual_tokens(inputs), inputs)
         return self.decoder.hidden_states(prefix, tokens.to(self.pixel_mean.device))
 
     def decode(self, tokens: Tensor) -> NDArray[np.float64]:
@@ -154,7 +154,8 @@ class OpenVLAPolicy(nn.Module):
 
         save_openvla(self, Path(save_directory))
 
-    def _visual_tokens(self, inputs: PolicyInputs) -> Tensor:
+    def visual_tokens(self, inputs: PolicyInputs) -> Tensor:
+        """``[rows, patches, hidden]``: pixels normalised for each tower, seen and projected."""
         device, dtype = self.pixel_mean.device, self.decoder.head().dtype
         pixels = inputs["pixels"].to(device).float().div_(255).repeat(1, 2, 1, 1)
         return self.model.embed_pixels(((pixels - self.pixel_mean) / self.pixel_std).to(dtype))

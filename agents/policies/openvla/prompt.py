@@ -42,6 +42,11 @@ class PromptTokenizer:
             )
         return cls(Tokenizer.from_file(str(file)), bos_id, pad_id)
 
+    @property
+    def vocab_size(self) -> int:
+        """Ids of the vocabulary, tokens added to it (such as padding) left out."""
+        return self._tokenizer.get_vocab_size(with_added_tokens=False)
+
     def token_ids(self, instruction: str) -> list[int]:
         """Ids of one prompt, BOS and the final space token included (29871 in Llama's vocabulary)."""
         prompt = f"In: What action should the robot take to {instruction.lower()}?\nOut:"

@@ -127,7 +127,7 @@ def test_parallel_attention_is_bidirectional(checkpoint, attention) -> None:
     """Change the last token of a sequence; with stock Llama's causal mask the first would not notice."""
     policy = load(checkpoint, "parallel")
     policy.decoder._model = model = _model(checkpoint, attention)
-    prefix = policy.decoder.prefix(policy._visual_tokens(_inputs(policy)), _inputs(policy))
+    prefix = policy.decoder.prefix(policy.visual_tokens(_inputs(policy)), _inputs(policy))
     sequence = policy.decoder.sequence(prefix)
     changed = sequence.embeddings.clone()
     changed[:, -1] += 1.0
@@ -167,7 +167,7 @@ def test_parallel_states_end_before_the_last_placeholder(parallel) -> None:
     """Token i is predicted by the state before position i; the first by the end of the prompt."""
     inputs = _row(_inputs(parallel), 0)
     with torch.no_grad():
-        prefix = parallel.decoder.prefix(parallel._visual_tokens(inputs), inputs)
+        prefix = parallel.decoder.prefix(parallel.visual_tokens(inputs), inputs)
         sequence = parallel.decoder.sequence(prefix)
         length = prefix.embeddings.shape[1]
         assert sequence.embeddings.shape[1] == length + 56 + 1
@@ -183,7 +183,7 @@ def test_parallel_states_end_before_the_last_placeholder(parallel) -> None:
 
 def test_the_sequence_is_bos_patches_text_with_contiguous_positions(parallel) -> None:
     inputs = _inputs(parallel)
-    prefix = parallel.decoder.prefix(parallel._visual_tokens(inputs), inputs)
+    prefix = parallel.decoder.prefix(parallel.visual_tokens(inputs), inputs)
     patches = 4
     longest = int(inputs["prompt_lengths"].max())
     assert prefix.embeddings.shape[1] == patches + longest
@@ -210,7 +210,7 @@ def test_channels_are_normalised_for_dino_then_siglip(parallel) -> None:
         lambda _, args: seen.append(args[0])
     )
     pixels = torch.full((1, 3, 28, 28), 255, dtype=torch.uint8)
-    parallel._visual_tokens({"pixels": pixels})
+    parallel.visual_tokens({"pixels": pixels})
     dino = [(1 - 0.484375) / 0.228515625, (1 - 0.455078125) / 0.2236328125, (1 - 0.40625) / 0.224609375]
     assert seen[0][0, :, 0, 0].tolist() == pytest.approx(dino)
     assert seen[1][0, :, 0, 0].tolist() == [1.0, 1.0, 1.0]
