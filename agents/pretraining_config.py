@@ -42,7 +42,7 @@ class PretrainConfig:
     data: tuple[str, ...] = ()
     """HDF5 files in LIBERO's layout, or folders that are searched for them."""
     pairing: str = "auto"
-    """Observation i comes "before" action i (our files), or "after" (published ones); "auto": as the file is."""
+    """Observation i comes "before" action i (ours) or "after" it (published files); "auto": ask the file."""
     max_episodes: int | None = None
     """Episodes used of each file; null: all."""
     output_dir: str = "runs/pretrain"

@@ -31,6 +31,10 @@ RIM_COST = 0.15
 COLLISION_COST = 0.01
 """What each point in the way adds, in metres of width."""
 
+EASY_REACH, REACH_COST = 0.65, 0.5
+"""Grasps further than this from the robot's base, metres, cost this much more for each metre: the arm
+stretches to its limit 0.75 away."""
+
 FINGER_SPAN, FINGER_WIDTH = (0.008, 0.070), 0.012
 """What the fingers sweep along their line as they close, to either side, and half their width across it."""
 
@@ -48,12 +52,17 @@ class Grasp(NamedTuple):
 
 
 def choose_grasp(
-    points: NDArray[np.float64], gripper: Gripper, others: NDArray[np.float64], num_directions: int = 24
+    points: NDArray[np.float64],
+    gripper: Gripper,
+    others: NDArray[np.float64],
+    base: NDArray[np.float64],
+    num_directions: int = 24,
 ) -> Grasp:
     """The easiest grasp of an object, given by its points ``[n, 3]``, among other things ``[m, 3]``.
 
-    Least turning and moving of the hand, a narrow hold, and nothing in the way of fingers and palm.
-    Directions are fixed in the world, so the choice stays the same on the way to it.
+    Least turning and moving of the hand, a narrow hold, nothing in the way of fingers and palm, and well
+    within reach of the robot's ``base`` ``[3]``. Directions are fixed in the world, so the choice stays
+    the same on the way to it.
     """
     best, least = None, np.inf
     reach = np.linalg.norm(others[:, :2] - points[:, :2].mean(axis=0), axis=1)
@@ -63,6 +72,7 @@ def choose_grasp(
         grasp, width = _grasp_along(points, direction)
         grasp = grasp._replace(yaw=gripper.yaw + turn)
         cost = width + 0.02 * abs(turn) + 0.05 * float(np.linalg.norm(grasp.pos - gripper.pos))
+        cost += REACH_COST * max(float(np.linalg.norm(grasp.pos[:2] - base[:2])) - EASY_REACH, 0.0)
         cost += COLLISION_COST * min(_in_the_way(others, grasp), 20)
         if cost < least - 1e-4:
             best, least = grasp, cost

@@ -57,7 +57,7 @@ class PickPlace:
     def _approach(
         self, gripper: Gripper, points: NDArray[np.float64], others: NDArray[np.float64]
     ) -> NDArray[np.float32]:
-        grasp = choose_grasp(points, gripper, others)
+        grasp = choose_grasp(points, gripper, others, self._scene.base)
         wanted = down_rotation(grasp.yaw)
         turn = turn_between(gripper.rotation, wanted)
         off = grasp.pos - gripper.pos

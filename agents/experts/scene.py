@@ -95,6 +95,11 @@ class Scene:
             speed=max(abs(velocity) for velocity in velocities),
         )
 
+    @property
+    def base(self) -> NDArray[np.float64]:
+        """``[3]`` where the robot stands, metres, world frame."""
+        return self.pose(self.body("robot0_base"))[0]
+
     def joint(self, name: str) -> float:
         """Position of a hinge or slide joint, radians or metres."""
         return self._joint(self.model.joint(name).id)[0]
