@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from gymnasium.vector import AutoresetMode
 from torch import nn
 
 from ttrl_env.agents import checkpoints
-from ttrl_env.agents.configs import PolicyConfig, TrainConfig
+from ttrl_env.agents.configs import LoadConfig, PolicyConfig, TrainConfig
 from ttrl_env.agents.policies import PolicyOptions, TinyVLA, TinyVLAConfig, TokenPolicy, load_policy
 from ttrl_env.agents.policies.loading import is_repo_id
 from ttrl_env.agents.policies.options import Decoding, PolicyKind, WeightType
@@ -42,19 +42,30 @@ def make_policy(config: PolicyConfig, seed: int, checkpoint: Path | None = None)
 
 
 def policy_options(config: PolicyConfig, seed: int) -> PolicyOptions:
-    """How a checkpoint is loaded, as configured."""
-    return PolicyOptions(
-        kind=cast(PolicyKind, config.kind),
-        decoding=cast("Decoding | None", config.decoding),
-        chunk_steps=config.chunk_steps,
-        unnorm_key=config.unnorm_key,
+    """How a checkpoint is loaded for training, as configured."""
+    return load_options(
+        config,
         lora_rank=config.lora_rank,
         lora_alpha=config.lora_alpha,
         gradient_checkpointing=config.gradient_checkpointing,
-        dtype=cast(WeightType, config.dtype),
         autocast=config.autocast,
         seed=seed,
     )
+
+
+def load_options(config: LoadConfig, **training: Any) -> PolicyOptions:
+    """How a checkpoint is loaded, as configured; ``training`` holds what only training needs."""
+    try:
+        return PolicyOptions(
+            kind=cast(PolicyKind, config.kind),
+            decoding=cast("Decoding | None", config.decoding),
+            chunk_steps=config.chunk_steps,
+            unnorm_key=config.unnorm_key,
+            dtype=cast(WeightType, config.dtype),
+            **training,
+        )
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
 def make_reference(config: TrainConfig, policy: TokenPolicy, *, started: bool) -> FrozenReference | None:

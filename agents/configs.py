@@ -40,35 +40,41 @@ class TrainEnvConfig(EnvConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PolicyConfig:
-    """Which policy is trained."""
+class LoadConfig:
+    """How a policy is loaded: what its own files may not say."""
 
-    path: str | None = None
-    """Folder or hub repository (owner/name) of the policy to start from; null: a new TinyVLA."""
     kind: str = "auto"
-    """Which policy path must hold: "tiny_vla", "openvla"; "auto": what its config.json says."""
-    image_size: int = 64
-    """A new TinyVLA's input size in pixels; env.image_size is a multiple of it."""
+    """Which policy it must be: "tiny_vla", "openvla"; "auto": what its config.json says."""
     chunk_steps: int | None = None
     """Actions a chunk; null: as recorded with the policy, else 8 (1 with autoregressive decoding)."""
-    hidden_size: int = 128
-    """A new TinyVLA's width."""
     decoding: str | None = None
     """OpenVLA: "parallel" (OpenVLA-OFT) or "autoregressive" (the original); null: as recorded."""
     unnorm_key: str | None = None
     """OpenVLA: data set whose statistics un-normalise actions; null: as recorded, or the only one."""
+    dtype: str = "auto"
+    """OpenVLA: type of the weights, "float32" or "bfloat16"; "auto": as stored. Logits are float32."""
+    device: str = "auto"
+    """"auto" (a GPU if there is one), "cpu", "cuda" or "cuda:1"."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyConfig(LoadConfig):
+    """Which policy is trained."""
+
+    path: str | None = None
+    """Folder or hub repository (owner/name) of the policy to start from; null: a new TinyVLA."""
+    image_size: int = 64
+    """A new TinyVLA's input size in pixels; env.image_size is a multiple of it."""
+    hidden_size: int = 128
+    """A new TinyVLA's width."""
     lora_rank: int = 0
     """OpenVLA: rank of LoRA adapters on every linear layer; 0: none, all weights are trained."""
     lora_alpha: float = 32.0
     """OpenVLA: LoRA's scale is lora_alpha / lora_rank."""
     gradient_checkpointing: bool = False
     """OpenVLA: recompute blocks in the backward pass; far less memory, a third more time."""
-    dtype: str = "auto"
-    """OpenVLA: type of the weights, "float32" or "bfloat16"; "auto": as stored. Logits are float32."""
     autocast: bool = False
     """OpenVLA: bfloat16 matrix products with float32 weights, for full fine-tuning."""
-    device: str = "auto"
-    """"auto" (a GPU if there is one), "cpu", "cuda" or "cuda:1"."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,7 +224,7 @@ class EvaluateConfig:
     """Evaluation of one checkpoint, or of two (`ttrl eval`)."""
 
     checkpoint: str | None = None
-    """Run, training checkpoint or policy folder; env.* defaults to what a run was trained on."""
+    """Run, training checkpoint, policy folder or hub repository; env.* defaults to what a run trained on."""
     baseline: str | None = None
     """Another one, evaluated on the same episodes: the report says how much better the checkpoint is."""
     output: str | None = None
@@ -229,7 +235,6 @@ class EvaluateConfig:
     """Simulations at once; changes the time taken, not the result."""
     seed: int = 0
     """Seed of the token sampling (unused when greedy)."""
-    device: str = "auto"
-    """"auto" (a GPU if there is one), "cpu", "cuda" or "cuda:1"."""
     env: EnvConfig = field(default_factory=EnvConfig)
+    policy: LoadConfig = field(default_factory=LoadConfig)
     eval: ReportConfig = field(default_factory=ReportConfig)

@@ -61,12 +61,12 @@ def _evaluate(config: EvaluateConfig) -> dict[str, Any]:
 
 def _trained_on(checkpoint: str) -> list[str]:
     """Overrides that set ``env`` to what a run was trained on; none for a bare policy folder."""
-    from ttrl_env.agents.checkpoints import find_policy, read_state
+    from ttrl_env.agents.reports.provenance import policy_folder, training_state
 
-    folder = find_policy(checkpoint).parent
-    if not (folder / "state.json").is_file():
+    state = training_state(policy_folder(checkpoint))
+    if state is None:
         return []
-    env = read_state(folder).config["env"]
+    env = state.config["env"]
     keys = [field.name for field in dataclasses.fields(EnvConfig) if field.name != "num_workers"]
     return [f"env.{key}={'null' if env[key] is None else env[key]}" for key in keys]
 

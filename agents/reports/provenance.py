@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ttrl_env import tasks
-from ttrl_env.agents.checkpoints import find_policy, read_state
+from ttrl_env.agents.checkpoints import TrainingState, find_policy, read_state
+from ttrl_env.agents.policies.loading import find_folder, is_repo_id
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,12 +28,22 @@ class Provenance:
         return init_state_id in tasks.init_state_ids(suite, task_id, "train")
 
 
-def provenance(checkpoint: str | Path) -> Provenance | None:
-    """What a run or training checkpoint was trained on; ``None`` for a bare policy folder."""
-    folder = find_policy(checkpoint).parent
-    if not (folder / "state.json").is_file():
+def policy_folder(checkpoint: str | Path) -> Path:
+    """The policy folder that a run, a training checkpoint, a policy folder or a hub repository means."""
+    return find_folder(checkpoint) if is_repo_id(checkpoint) else find_policy(checkpoint)
+
+
+def training_state(policy: Path) -> TrainingState | None:
+    """The state of the training checkpoint that a policy folder belongs to, if it does."""
+    folder = policy.parent
+    return read_state(folder) if (folder / "state.json").is_file() else None
+
+
+def provenance(policy: Path) -> Provenance | None:
+    """What the policy in a folder was trained on; ``None`` if it belongs to no training checkpoint."""
+    state = training_state(policy)
+    if state is None:
         return None
-    state = read_state(folder)
     env = state.config["env"]
     return Provenance(
         suite=env["suite"],

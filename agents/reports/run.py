@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
@@ -14,9 +13,8 @@ from typing import Any, cast
 from numpy.typing import NDArray
 from torch import nn
 
-from ttrl_env.agents.building import choose_device, share_engine
-from ttrl_env.agents.checkpoints import find_policy
-from ttrl_env.agents.configs import EvaluateConfig
+from ttrl_env.agents.building import choose_device, load_options, share_engine
+from ttrl_env.agents.configs import EvaluateConfig, LoadConfig
 from ttrl_env.agents.episode_queue import Episode
 from ttrl_env.agents.evaluation import Evaluation, evaluate
 from ttrl_env.agents.policies import TokenPolicy, load_policy
@@ -24,7 +22,7 @@ from ttrl_env.agents.progress import Display
 from ttrl_env.agents.reports.episode_log import EpisodeLog
 from ttrl_env.agents.reports.markdown import markdown
 from ttrl_env.agents.reports.picture import draw
-from ttrl_env.agents.reports.provenance import provenance
+from ttrl_env.agents.reports.provenance import policy_folder, provenance
 from ttrl_env.agents.reports.summary import Subject, summarise
 from ttrl_env.agents.reports.videos import write_videos
 from ttrl_env.agents.videos import record_episodes
@@ -51,7 +49,7 @@ def evaluate_checkpoints(
     command = {**protocol, **{name: _identity(folder) for name, folder in folders.items()}}
     with contextlib.ExitStack() as stack:
         log = None if config.output is None else stack.enter_context(EpisodeLog(config.output, command))
-        stage = stack.enter_context(_stage(config, engine))
+        stage = _Stage(stack.enter_context(contextlib.closing(_environment(config, engine))), config.policy)
         subjects = [
             Subject(
                 name=name,
@@ -74,9 +72,9 @@ def evaluate_checkpoints(
 class _Stage:
     """The simulations, and the one policy that is loaded."""
 
-    def __init__(self, env: TTRLVectorEnv, device: str) -> None:
+    def __init__(self, env: TTRLVectorEnv, loading: LoadConfig) -> None:
         self.env = env
-        self._device = device
+        self._loading = loading
         self._folder: Path | None = None
         self._policy: TokenPolicy | None = None
 
@@ -84,8 +82,8 @@ class _Stage:
         """The policy of a folder; another one that was loaded is let go first."""
         if self._policy is None or self._folder != folder:
             self._policy = None
-            self._policy, self._folder = load_policy(folder), folder
-            cast(nn.Module, self._policy).to(choose_device(self._device))
+            self._policy, self._folder = load_policy(folder, load_options(self._loading)), folder
+            cast(nn.Module, self._policy).to(choose_device(self._loading.device))
         return self._policy
 
     def record(self, subject: Subject, temperature: float, episode: Episode, seed: int) -> NDArray:
@@ -102,10 +100,9 @@ class _Stage:
         return frames[0]
 
 
-@contextlib.contextmanager
-def _stage(config: EvaluateConfig, engine: EngineChoice | None) -> Iterator[_Stage]:
+def _environment(config: EvaluateConfig, engine: EngineChoice | None) -> TTRLVectorEnv:
     """Simulations are built when the first episode begins, so that a finished report costs none."""
-    env = TTRLVectorEnv(
+    return TTRLVectorEnv(
         config.env.suite,
         [config.env.task_ids[row % len(config.env.task_ids)] for row in range(config.num_envs)],
         1,
@@ -118,10 +115,6 @@ def _stage(config: EvaluateConfig, engine: EngineChoice | None) -> Iterator[_Sta
         num_workers=config.env.num_workers,
         fixture_seed=config.env.fixture_seed,
     )
-    try:
-        yield _Stage(env, config.device)
-    finally:
-        env.close()
 
 
 def _evaluate(
@@ -176,7 +169,7 @@ def _write(report: dict[str, Any], folder: Path) -> None:
 def _policy_folders(config: EvaluateConfig) -> dict[str, Path]:
     """The policies to evaluate by name, the baseline first."""
     named = {"baseline": config.baseline, "checkpoint": config.checkpoint}
-    folders = {name: find_policy(path).resolve() for name, path in named.items() if path is not None}
+    folders = {name: policy_folder(path).resolve() for name, path in named.items() if path is not None}
     if len(folders) == 2 and folders["baseline"] == folders["checkpoint"]:
         raise ConfigError(
             f"baseline: expected another policy than checkpoint, both are {folders['baseline']}"
@@ -198,6 +191,10 @@ def _protocol(config: EvaluateConfig) -> dict[str, Any]:
         "image_size": config.env.image_size,
         "engine": config.env.engine,
         "fixture_seed": config.env.fixture_seed,
+        "chunk_steps": config.policy.chunk_steps,
+        "decoding": config.policy.decoding,
+        "unnorm_key": config.policy.unnorm_key,
+        "dtype": config.policy.dtype,
     }
 
 
