@@ -1,0 +1,225 @@
+"""Time and memory of OpenVLA-OFT 7B: ``python -m benchmarks.openvla_update``.
+
+Random weights of the published shapes in bfloat16, LoRA on every linear layer: neither time nor memory
+depends on what the weights say. For each batch: sampling a chunk a row, and an update (log-probabilities,
+backward pass, AdamW step) with and without recomputing activations. Prints each figure and writes all of
+them to ``benchmarks/results/openvla_update.json``. Needs a CUDA GPU with 40 GB; ``--tiny`` takes tiny shapes
+and runs anywhere, which tests the script and measures nothing worth keeping.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import json
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer, models
+from torch import Tensor
+
+from benchmarks.report import machine
+from ttrl_env.agents.policies.openvla.config import ActionStatistics, OpenVLAConfig
+from ttrl_env.agents.policies.openvla.lora import add_lora
+from ttrl_env.agents.policies.openvla.model import OpenVLAModel
+from ttrl_env.agents.policies.openvla.policy import (
+    ActionSpace,
+    AdaptedOpenVLAPolicy,
+    OpenVLAPolicy,
+    Provenance,
+)
+from ttrl_env.agents.policies.openvla.prompt import MAX_PROMPT_TOKENS, PromptTokenizer
+from ttrl_env.agents.policies.openvla.vision import KNOWN_BACKBONES, ViTShape
+
+PROMPT_TOKENS = 35
+"""A typical LIBERO instruction."""
+
+LORA_RANK = 32
+
+Figures = list[dict[str, Any]]
+
+
+def main() -> None:
+    """Measure every batch size asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--rows", type=int, nargs="*", default=[1, 8, 32], help="rows of one forward pass")
+    parser.add_argument("--rounds", type=int, default=10, help="timings of each")
+    parser.add_argument("--tiny", action="store_true", help="tiny shapes, on a CPU if there is no GPU")
+    parser.add_argument(
+        "--output", type=Path, default=Path(__file__).with_name("results") / "openvla_update.json"
+    )
+    arguments = parser.parse_args()
+    if not (torch.cuda.is_available() or arguments.tiny):
+        raise SystemExit(
+            "benchmarks.openvla_update needs a CUDA GPU with 40 GB; --tiny only tests the script"
+        )
+    if arguments.tiny:
+        torch.set_num_threads(1)  # networks this small lose more to thread barriers than they gain
+    report = describe(arguments)
+    print(json.dumps(report, indent=1))
+    report["figures"] = measure(arguments)
+    arguments.output.parent.mkdir(exist_ok=True)
+    arguments.output.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    print(arguments.output)
+
+
+def describe(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What is measured, where."""
+    packages = ("torch", "transformers", "peft", "triton")
+    on_gpu = torch.cuda.is_available()
+    return {
+        "shapes": "tiny" if arguments.tiny else "openvla-oft-7b",
+        "lora_rank": LORA_RANK,
+        "prompt_tokens": PROMPT_TOKENS,
+        "rounds": arguments.rounds,
+        "device": torch.cuda.get_device_name() if on_gpu else "cpu",
+        "machine": machine() | {package: importlib.metadata.version(package) for package in packages},
+    }
+
+
+def measure(arguments: argparse.Namespace) -> Figures:
+    """Every figure; the updates that recompute activations come last."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    policy = random_policy(tiny_config() if arguments.tiny else published_config(), device)
+    figures: Figures = []
+    for rows in arguments.rows:
+        measure_sampling(figures, policy, rows, arguments.rounds)
+    for rows in arguments.rows:
+        measure_update(figures, policy, rows, arguments.rounds)
+    policy.model.enable_gradient_checkpointing()
+    for rows in arguments.rows:
+        measure_update(figures, policy, rows, arguments.rounds)
+    return figures
+
+
+def measure_sampling(figures: Figures, policy: OpenVLAPolicy, rows: int, rounds: int) -> None:
+    """A chunk a row, from prepared inputs."""
+    inputs, temperatures = random_inputs(policy, rows), torch.linspace(0.6, 1.6, rows)
+    seeds = torch.arange(rows * policy.chunk_steps * 7).view(rows, -1)
+    what = {"what": "sample", "rows": rows}
+    add(figures, what, rounds, lambda: policy.sample(inputs, temperatures, seeds))
+
+
+def measure_update(figures: Figures, policy: OpenVLAPolicy, rows: int, rounds: int) -> None:
+    """One optimiser step on one micro-batch."""
+    inputs, temperatures = random_inputs(policy, rows), torch.linspace(0.6, 1.6, rows)
+    tokens = torch.randint(256, (rows, policy.chunk_steps * 7))
+    optimizer = torch.optim.AdamW([each for each in policy.parameters() if each.requires_grad], lr=1e-5)
+
+    def update() -> None:
+        policy.evaluate(inputs, tokens, temperatures).logprobs.mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    what = {"what": "update", "rows": rows, "recompute": policy.model.gradient_checkpointing}
+    add(figures, what, rounds, update)
+
+
+def add(figures: Figures, what: dict[str, Any], rounds: int, call: Callable[[], Any]) -> None:
+    """Median and spread of ``call``'s seconds, and the GPU's peak memory; out of memory is a result, too."""
+    try:
+        seconds, peak = timed(call, rounds)
+    except torch.cuda.OutOfMemoryError:
+        torch.cuda.empty_cache()
+        figures.append({**what, "out_of_memory": True})
+    else:
+        measured = {"median_s": statistics.median(seconds), "min_s": min(seconds), "max_s": max(seconds)}
+        figures.append({**what, **measured, "peak_gb": peak / 1e9 if peak else None})
+    print(figures[-1], flush=True)
+
+
+def timed(call: Callable[[], Any], rounds: int) -> tuple[list[float], int]:
+    """Seconds of each of ``rounds`` calls after a warm-up, and the peak of allocated GPU memory in bytes."""
+    on_gpu = torch.cuda.is_available()
+    call()
+    if on_gpu:
+        torch.cuda.reset_peak_memory_stats()
+    seconds = []
+    for _ in range(rounds):
+        if on_gpu:
+            torch.cuda.synchronize()
+        started = time.perf_counter()
+        call()
+        if on_gpu:
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - started)
+    return seconds, torch.cuda.max_memory_allocated() if on_gpu else 0
+
+
+def random_policy(config: OpenVLAConfig, device: torch.device) -> OpenVLAPolicy:
+    """A policy with adapters; weights are drawn where they stay."""
+    torch.manual_seed(0)
+    with device:
+        torch.set_default_dtype(torch.bfloat16)
+        model = OpenVLAModel(config)
+        torch.set_default_dtype(torch.float32)
+    lora = add_lora(model, LORA_RANK, 32.0, seed=0)
+    tokenizer = PromptTokenizer(Tokenizer(models.WordLevel({"▁": 0}, unk_token="▁")), 1, config.pad_id)
+    space = ActionSpace(decoding="parallel", chunk_steps=8, unnorm_key="random")
+    policy = AdaptedOpenVLAPolicy(config, model, tokenizer, space, Provenance(source="random", files={}))
+    policy.lora = lora
+    return policy.to(device)
+
+
+def random_inputs(policy: OpenVLAPolicy, rows: int) -> dict[str, Tensor]:
+    """Inputs as ``prepare`` makes them, of typical prompts."""
+    size = policy.config.image_size
+    ids = torch.randint(3, policy.config.window[0], (rows, MAX_PROMPT_TOKENS))
+    return {
+        "pixels": torch.randint(256, (rows, 3, size, size), dtype=torch.uint8),
+        "prompt_ids": ids,
+        "prompt_lengths": torch.full((rows,), PROMPT_TOKENS),
+    }
+
+
+def published_config() -> OpenVLAConfig:
+    """OpenVLA-OFT on LIBERO."""
+    dino, siglip = KNOWN_BACKBONES.values()
+    return make_config({"vocab_size": 32064, "pad_token_id": 32000}, (dino, siglip), 224, 32000)
+
+
+def tiny_config() -> OpenVLAConfig:
+    """The same structure, small enough for any machine."""
+    dino = ViTShape(
+        embed_dim=16, depth=3, num_heads=2, mlp_dim=32, class_token=True, reg_tokens=4, layer_scale=True
+    )
+    siglip = ViTShape(embed_dim=24, depth=3, num_heads=2, mlp_dim=40, attention_pool=True)
+    text = {
+        "vocab_size": 576,
+        "pad_token_id": 512,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+    }
+    return make_config(text, (dino, siglip), 28, 512)
+
+
+def make_config(
+    text: dict[str, Any], backbones: tuple[ViTShape, ViTShape], image_size: int, vocab_size: int
+) -> OpenVLAConfig:
+    """A configuration with even statistics."""
+    statistics_ = ActionStatistics(
+        low=-np.ones(7), high=np.ones(7), mask=np.array([True] * 6 + [False]), minimum=None, maximum=None
+    )
+    return OpenVLAConfig(
+        text=text,
+        backbones=backbones,
+        bos_id=1,
+        pad_id=vocab_size,
+        image_size=image_size,
+        vocab_size=vocab_size,
+        num_bins=256,
+        pixel_means=((0.5,) * 3,) * 2,
+        pixel_stds=((0.5,) * 3,) * 2,
+        statistics={"random": statistics_},
+    )
+
+
+if __name__ == "__main__":
+    main()
