@@ -11,11 +11,13 @@ from torch import nn
 
 from ttrl_env.agents import checkpoints
 from ttrl_env.agents.configs import LoadConfig, PolicyConfig, TrainConfig
+from ttrl_env.agents.distributed import ALONE, World
 from ttrl_env.agents.policies import PolicyOptions, TinyVLA, TinyVLAConfig, TokenPolicy, load_policy
 from ttrl_env.agents.policies.loading import is_repo_id
 from ttrl_env.agents.policies.options import Decoding, PolicyKind, WeightType
 from ttrl_env.agents.policies.reference import FrozenReference, frozen_reference, uses_adapters
 from ttrl_env.agents.schedule import Assignment
+from ttrl_env.agents.sharding import share_policy
 from ttrl_env.engines import EngineChoice
 from ttrl_env.errors import ConfigError
 from ttrl_env.rewards import RewardName
@@ -26,9 +28,30 @@ NEW_POLICY_CHUNK_STEPS = 8
 """Actions a chunk of a new TinyVLA, as OpenVLA-OFT has."""
 
 
-def make_policy(config: PolicyConfig, seed: int, checkpoint: Path | None = None) -> TokenPolicy:
-    """The policy of a checkpoint, the one in ``config.path``, or a new TinyVLA drawn from ``seed``."""
-    device = choose_device(config.device)
+def make_policies(
+    config: TrainConfig, checkpoint: Path | None, world: World = ALONE
+) -> tuple[TokenPolicy, FrozenReference | None]:
+    """The policy to train, as of ``checkpoint`` if there is one, and its reference if it has one.
+
+    Of several processes each loads both into main memory and keeps its slices on its device.
+    """
+    device = choose_device(config.policy.device) if world.alone else torch.device("cpu")
+    policy = make_policy(config.policy, config.seed, checkpoint, device)
+    reference = _make_reference(config, policy, device, started=checkpoint is not None)
+    models = [policy] if reference is None or reference.policy is policy else [policy, reference.policy]
+    for model in models:
+        share_policy(model, world, bfloat16=config.policy.autocast)
+    return policy, reference
+
+
+def make_policy(
+    config: PolicyConfig, seed: int, checkpoint: Path | None = None, device: torch.device | None = None
+) -> TokenPolicy:
+    """The policy of a checkpoint, the one in ``config.path``, or a new TinyVLA drawn from ``seed``.
+
+    ``device`` is where it is put, by default the configured one.
+    """
+    device = choose_device(config.device) if device is None else device
     if checkpoint is not None:
         policy = load_policy(checkpoint / "policy", policy_options(config, seed))
     elif config.path is not None:
@@ -68,7 +91,9 @@ def load_options(config: LoadConfig, **training: Any) -> PolicyOptions:
         raise ConfigError(str(error)) from error
 
 
-def make_reference(config: TrainConfig, policy: TokenPolicy, *, started: bool) -> FrozenReference | None:
+def _make_reference(
+    config: TrainConfig, policy: TokenPolicy, device: torch.device, *, started: bool
+) -> FrozenReference | None:
     """The policy the run started from, where ``ppo.kl_coef`` asks for one.
 
     With LoRA it is ``policy`` with the adapters off. Otherwise it is a copy of ``policy``, or, where
@@ -77,7 +102,7 @@ def make_reference(config: TrainConfig, policy: TokenPolicy, *, started: bool) -
     if config.ppo.kl_coef == 0:
         return None
     if started and not uses_adapters(policy):
-        return FrozenReference(make_policy(config.policy, config.seed))
+        return FrozenReference(make_policy(config.policy, config.seed, device=device))
     return frozen_reference(policy)
 
 
@@ -94,7 +119,11 @@ def choose_device(name: str) -> torch.device:
 
 
 def make_train_env(
-    config: TrainConfig, first: Assignment, chunk_steps: int, engine: EngineChoice | None = None
+    config: TrainConfig,
+    first: Assignment,
+    chunk_steps: int,
+    engine: EngineChoice | None = None,
+    num_workers: int | None = None,
 ) -> TTRLVectorEnv:
     """The environment of a training run: groups of replicas, finished rows left alone."""
     env = config.env
@@ -111,7 +140,7 @@ def make_train_env(
         image_size=env.image_size,
         autoreset_mode=AutoresetMode.DISABLED,
         engine=engine or cast(EngineName, env.engine),
-        num_workers=env.num_workers,
+        num_workers=env.num_workers or num_workers,
         fixture_seed=env.fixture_seed,
     )
 

@@ -20,9 +20,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
+from torch import Tensor
 
 from ttrl_env.agents.policies import TokenPolicy
 from ttrl_env.agents.ppo import PPOAgent
+from ttrl_env.agents.sharding import all_finite, whole, whole_weights
 from ttrl_env.errors import CheckpointError, TrainingDivergedError
 
 AGENT_FILE = "agent.pt"
@@ -54,6 +56,9 @@ def save_checkpoint(
 ) -> Path:
     """Write the checkpoint of ``state.iteration`` and delete all but the last ``keep`` ones.
 
+    Of several processes the first writes, whole tensors, and the others wait for it; any number of
+    processes can go on from there.
+
     Everything is written to a hidden folder that is renamed at the end, so that a killed process or a
     full disk leaves the earlier checkpoints as they were; what is left of an attempt is removed.
 
@@ -61,23 +66,17 @@ def save_checkpoint(
         TrainingDivergedError: a weight is NaN or infinite; nothing is written.
         CheckpointError: it cannot be written. The earlier checkpoints are untouched.
     """
-    folder = Path(output_dir) / "checkpoints"
-    target = folder / f"iteration_{state.iteration:06d}"
-    if target.is_dir():
+    world = agent.world
+    target = Path(output_dir) / "checkpoints" / f"iteration_{state.iteration:06d}"
+    if world.on_main(target.is_dir):
         return target
-    _check_finite(policy)
-    for leftover in folder.glob(f"{_DRAFT}*"):
-        shutil.rmtree(leftover)
-    draft = folder / f"{_DRAFT}{os.getpid()}"
-    try:
-        _write(draft, policy, agent, state)
-        draft.rename(target)
-        _flush(folder)
-    except (OSError, RuntimeError, SafetensorError) as error:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise CheckpointError(_not_written(target, error)) from error
-    for old in list_checkpoints(output_dir)[:-keep]:
-        shutil.rmtree(old)
+    if not all_finite(policy, world):
+        raise TrainingDivergedError(
+            "the policy's weights are NaN or infinite and are not saved. Go on from an earlier checkpoint "
+            "with a lower ppo.learning_rate"
+        )
+    content = _Content(policy, whole_weights(policy, world), whole(agent.state_dict(), world), state)
+    world.on_main(lambda: _replace(target, content, keep))
     return target
 
 
@@ -123,7 +122,9 @@ def restore_agent(checkpoint: Path, agent: PPOAgent) -> None:
     """
     file = checkpoint / AGENT_FILE
     try:
-        agent.load_state_dict(torch.load(file, weights_only=True))
+        # several processes map the file instead of reading it, as each takes but its slices
+        mapped = not agent.world.alone
+        agent.load_state_dict(torch.load(file, map_location="cpu", mmap=mapped, weights_only=True))
     except (OSError, KeyError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{file} does not fit this policy and configuration: {error}") from error
     started_from = read_state(checkpoint).reference
@@ -145,22 +146,42 @@ def installed_versions() -> dict[str, str]:
     return versions
 
 
-def _write(draft: Path, policy: TokenPolicy, agent: PPOAgent, state: TrainingState) -> None:
+@dataclass(frozen=True)
+class _Content:
+    """What a checkpoint is made of."""
+
+    policy: TokenPolicy
+    weights: dict[str, Tensor] | None
+    """The policy's, if it holds only slices of them itself."""
+    agent: dict[str, Any]
+    state: TrainingState
+
+
+def _replace(target: Path, content: _Content, keep: int) -> None:
+    """Write a checkpoint into a draft that becomes ``target``, then delete the oldest ones."""
+    folder = target.parent
+    for leftover in folder.glob(f"{_DRAFT}*"):
+        shutil.rmtree(leftover)
+    draft = folder / f"{_DRAFT}{os.getpid()}"
+    try:
+        _write(draft, content)
+        draft.rename(target)
+        _flush(folder)
+    except (OSError, RuntimeError, SafetensorError) as error:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise CheckpointError(_not_written(target, error)) from error
+    for old in list_checkpoints(folder.parent)[:-keep]:
+        shutil.rmtree(old)
+
+
+def _write(draft: Path, content: _Content) -> None:
     """Write every file of a checkpoint and wait until the disk has them."""
     draft.mkdir(parents=True)
-    policy.save_pretrained(draft / "policy")
-    torch.save(agent.state_dict(), draft / AGENT_FILE)
-    (draft / "state.json").write_text(json.dumps(asdict(state), indent=1), encoding="utf-8")
+    content.policy.save_pretrained(draft / "policy", state_dict=content.weights)
+    torch.save(content.agent, draft / AGENT_FILE)
+    (draft / "state.json").write_text(json.dumps(asdict(content.state), indent=1), encoding="utf-8")
     for file in draft.rglob("*"):
         _flush(file)
-
-
-def _check_finite(policy: TokenPolicy) -> None:
-    if not all(bool(torch.isfinite(parameter).all()) for parameter in policy.parameters()):
-        raise TrainingDivergedError(
-            "the policy's weights are NaN or infinite and are not saved. Go on from an earlier checkpoint "
-            "with a lower ppo.learning_rate"
-        )
 
 
 def _not_written(target: Path, error: Exception) -> str:

@@ -10,7 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ttrl_env.agents.distributed import ALONE, World
 from ttrl_env.agents.policies import TokenPolicy
+from ttrl_env.agents.spare_passes import blank_inputs, sample_spare
 from ttrl_env.errors import TrainingDivergedError
 from ttrl_env.simulation import ACTION_DIM
 from ttrl_env.vector_env import TTRLVectorEnv
@@ -54,6 +56,7 @@ def play_episodes(
     temperature: float,
     seed: int,
     on_episode: Callable[[Episode], None],
+    world: World = ALONE,
 ) -> None:
     """Play every episode of ``starts``, calling ``on_episode`` as each ends.
 
@@ -67,10 +70,14 @@ def play_episodes(
         temperature: sampling temperature.
         seed: seed of the token sampling.
         on_episode: receives the finished episodes, in the order they end.
+        world: the processes that play other episodes of the same evaluation at the same time.
     """
     queue = _Queue(env, policy, starts, temperature, seed)
     observations = queue.refill()
-    while queue.rows:
+    while world.any(bool(queue.rows)):
+        if not queue.rows:  # other processes still play, and their policy may need this one's slices
+            sample_spare(policy, blank_inputs(env, policy))
+            continue
         observations, _, terminations, truncations, infos = env.step(queue.act(observations))
         ended = [row for row in queue.rows if terminations[row] or truncations[row]]
         for row in ended:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ttrl_env import tasks
+from ttrl_env.agents.distributed import ALONE, World
 from ttrl_env.agents.episode_queue import Episode, EpisodeStart, play_episodes
 from ttrl_env.agents.intervals import wilson_interval
 from ttrl_env.agents.policies import TokenPolicy
@@ -93,6 +94,7 @@ def evaluate(
     finished: Iterable[Episode] = (),
     on_episode: Callable[[Episode], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
+    world: World = ALONE,
 ) -> Evaluation:
     """Play each task from each initial state of the split.
 
@@ -110,6 +112,8 @@ def evaluate(
         finished: episodes of this evaluation that an earlier, interrupted call has played.
         on_episode: called with each episode as it ends.
         progress: called with finished and total episodes.
+        world: the processes that share the episodes; each is called back about its own, and all
+            return the whole evaluation.
     """
     plan = plan_episodes(
         env.suite.name, task_ids, init_states, episodes_per_task, repeats if temperature > 0 else 1
@@ -123,8 +127,10 @@ def evaluate(
         if progress is not None:
             progress(len(episodes), len(plan))
 
-    remaining = [start for start in plan if start not in episodes]
-    play_episodes(env, policy, remaining, temperature=temperature, seed=seed, on_episode=record)
+    remaining = [start for start in plan if start not in episodes][world.rank :: world.size]
+    play_episodes(env, policy, remaining, temperature=temperature, seed=seed, on_episode=record, world=world)
+    for played in world.gather(episodes):
+        episodes.update(played)
     return Evaluation(
         suite=env.suite.name,
         init_states=init_states,

@@ -54,6 +54,12 @@ def gae_over_chunks(
     return advantages, advantages + values
 
 
-def normalised(advantages: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Shifted and scaled to mean 0 and standard deviation 1; a single one, or equal ones, become 0."""
-    return (advantages - advantages.mean()) / (advantages.std() + 1e-8)
+def normalised(
+    advantages: NDArray[np.float64], among: NDArray[np.float64] | None = None
+) -> NDArray[np.float64]:
+    """Shifted and scaled so that ``among``, by default themselves, have mean 0 and standard deviation 1.
+
+    A single one, or equal ones, become 0.
+    """
+    among = advantages if among is None else among
+    return (advantages - among.mean()) / (among.std() + 1e-8)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ttrl_env.agents.advantages import groups_with_spread
 from ttrl_env.agents.configs import RolloutConfig
-from ttrl_env.agents.trajectories import Rollout, join_rollouts, select_groups
+from ttrl_env.agents.distributed import ALONE, World
+from ttrl_env.agents.trajectories import Rollout, first_chunk, join_rollouts, select_groups
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,9 +19,13 @@ class GroupSelection:
     """The groups of one iteration."""
 
     kept: Rollout
-    """What the policy is updated on."""
+    """What the policy is updated on: the groups that this process has played, of all processes' groups."""
+    spare: Rollout
+    """One chunk, kept or not: see :meth:`ttrl_env.agents.ppo.PPOAgent.update`."""
     played: Rollout
-    """Every group that was played, without the policy's inputs: what statistics are about."""
+    """Every group that was played by any process, without the policy's inputs: what statistics are about."""
+    num_kept: int
+    """Groups that are kept, by all processes."""
     draws: int
     """Rollouts it took."""
     filtered: int
@@ -29,11 +34,6 @@ class GroupSelection:
     """Groups left out because all their rewards were equal (only looked at when redrawing)."""
     wanted: int
     """Groups that were asked for."""
-
-    @property
-    def num_kept(self) -> int:
-        """Groups that are kept."""
-        return len(np.unique(self.kept.groups))
 
     @property
     def num_played(self) -> int:
@@ -54,7 +54,12 @@ class GroupSelection:
 
 
 def draw_groups(
-    play: Callable[[int], Rollout], config: RolloutConfig, wanted: int, *, needs_spread: bool
+    play: Callable[[int], Rollout],
+    config: RolloutConfig,
+    wanted: int,
+    *,
+    needs_spread: bool,
+    world: World = ALONE,
 ) -> GroupSelection:
     """Play rollouts until ``wanted`` groups are kept, once or up to ``config.max_draws`` times.
 
@@ -67,30 +72,47 @@ def draw_groups(
         wanted: groups of a full batch.
         needs_spread: whether a group without reward spread is of no use (group advantages). It is
             left out here only when redrawing; otherwise the update does that itself.
+        world: the processes that play at the same time, each its part of the groups; ``wanted`` and
+            the order are about the groups of all.
     """
     kept: list[Rollout] = []
     played: list[Rollout] = []
     found = filtered = without_spread = 0
     while not played or (config.redraw and found < wanted and len(played) < config.max_draws):
         rollout = play(len(played))
-        played.append(rollout.without_inputs())
+        played.append(_of_all_processes(rollout.without_inputs(), world))
+        spare = first_chunk(rollout)
         groups = _within_bounds(rollout, config) if config.filter_accuracy else np.unique(rollout.groups)
         filtered += len(np.unique(rollout.groups)) - len(groups)
         if config.redraw and needs_spread:
             with_spread = np.intersect1d(groups, groups_with_spread(rollout.rewards, rollout.groups))
             without_spread += len(groups) - len(with_spread)
             groups = with_spread
-        groups = groups[: wanted - found]
-        found += len(groups)
+        candidates = world.gather(len(groups))
+        room = wanted - found - sum(candidates[: world.rank])
+        groups = groups[: max(room, 0)]
+        found = min(wanted, found + sum(candidates))
         whole = len(groups) == len(np.unique(rollout.groups))
         kept.append(rollout if whole else select_groups(rollout, groups))
     return GroupSelection(
         kept=join_rollouts(kept),
+        spare=spare,
         played=join_rollouts(played),
+        num_kept=found,
         draws=len(played),
-        filtered=filtered,
-        without_spread=without_spread,
+        filtered=world.total(filtered),
+        without_spread=world.total(without_spread),
         wanted=wanted,
+    )
+
+
+def _of_all_processes(rollout: Rollout, world: World) -> Rollout:
+    """What all processes played, by rank; its times are those of the process that took longest."""
+    rollouts = world.gather(rollout)
+    return replace(
+        join_rollouts(rollouts),
+        simulation_seconds=max(each.simulation_seconds for each in rollouts),
+        policy_seconds=max(each.policy_seconds for each in rollouts),
     )
 
 

@@ -156,6 +156,24 @@ class MetricsWriter:
             self._wandb.finish()
 
 
+class NoMetrics(MetricsWriter):
+    """Writes nothing: for the processes of a run beside the first."""
+
+    def __init__(self) -> None:
+        """Open no files."""
+
+    def write(self, iteration: int, metrics: Mapping[str, Any]) -> None:
+        """Write nothing."""
+
+    def write_evaluation(self, iteration: int, report: Mapping[str, Any]) -> None:
+        """Write nothing."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """There is nothing to close."""
+
+
 def read_records(output_dir: str | Path, name: str) -> list[dict[str, Any]]:
     """The records of a run's :data:`METRICS_FILE` or :data:`EVALUATIONS_FILE`, in order."""
     text = (Path(output_dir) / name).read_text(encoding="utf-8")

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ttrl_env.agents.configs import PPOConfig
+from ttrl_env.agents.distributed import ALONE, World
 from ttrl_env.agents.policies import PolicyInputs
 from ttrl_env.agents.reductions import Reduction, chunk_weights, token_weights
 from ttrl_env.agents.trajectories import Rollout
@@ -38,6 +39,8 @@ class MicroBatch:
     """``[m]`` of the value head before the update."""
     reference_logprobs: Tensor | None = None
     """``[m, K]`` under the frozen reference."""
+    spare: bool = False
+    """Counts for nothing: a pass made because other processes make one."""
 
     @property
     def inputs(self) -> PolicyInputs:
@@ -66,32 +69,34 @@ def make_minibatches(
     config: PPOConfig,
     micro_batch_chunks: int,
     rng: np.random.Generator,
+    spare: Rollout,
+    world: World = ALONE,
 ) -> list[list[MicroBatch]]:
     """``trajectories`` in random minibatches of whole trajectories, their chunks in micro-batches.
 
     Chunks that were never executed do not exist in a rollout, so there is no padding to leave out.
     The last minibatch may be smaller; a step averages over what its minibatch holds.
+
+    Several processes divide their trajectories into the minibatches that one process with all of them
+    would make. Each makes the micro-batches of its own, and as many spare ones, of the one chunk of
+    ``spare``, as it takes to have equally many in every process.
     """
-    size = config.minibatch_trajectories or max(len(trajectories), 1)
-    reduction = cast(Reduction, config.loss_reduction)
-    shuffled = rng.permutation(trajectories)
+    number, total = _number_over_all_processes(rollout.draws[trajectories], world)
+    size = config.minibatch_trajectories or max(total, 1)
+    shuffled = rng.permutation(total)
     minibatches = []
-    for start in range(0, len(shuffled), size):
-        members = torch.from_numpy(shuffled[start : start + size])
-        chunks = torch.isin(rollout.trajectory, members).nonzero()[:, 0]
-        mask, trajectory = rollout.mask[chunks], rollout.trajectory[chunks]
-        parts = zip(
-            chunks.split(micro_batch_chunks),
-            token_weights(mask, trajectory, len(members), reduction).split(micro_batch_chunks),
-            chunk_weights(mask, trajectory, len(members), reduction).split(micro_batch_chunks),
-            strict=True,
-        )
-        minibatches.append(
-            [
-                MicroBatch(rollout=rollout, chunks=part, token_weights=tokens, chunk_weights=weights)
-                for part, tokens, weights in parts
-            ]
-        )
+    for start in range(0, total, size):
+        members = shuffled[start : start + size]
+        own = torch.from_numpy(trajectories[np.isin(number, members)])
+        chunks = torch.isin(rollout.trajectory, own).nonzero()[:, 0]
+        weights = _weights(rollout, chunks, len(members), cast(Reduction, config.loss_reduction), world)
+        parts = zip(*(each.split(micro_batch_chunks) for each in (chunks, *weights)), strict=True)
+        batches = [
+            MicroBatch(rollout=rollout, chunks=part, token_weights=tokens, chunk_weights=chunk)
+            for part, tokens, chunk in parts
+            if len(part)
+        ]
+        minibatches.append([batch or _spare_batch(spare) for batch in world.in_step(batches)])
     return minibatches
 
 
@@ -103,6 +108,48 @@ def assign_targets(
     """Give every micro-batch its part of the advantages and returns, both ``[M]``, of all chunks."""
     for minibatch in minibatches:
         for batch in minibatch:
+            if batch.spare:
+                batch.advantages = batch.returns = batch.chunk_weights  # zeros
+                continue
             batch.advantages = torch.from_numpy(advantages).float()[batch.chunks]
             if returns is not None:
                 batch.returns = torch.from_numpy(returns).float()[batch.chunks]
+
+
+def _number_over_all_processes(draws: NDArray[np.int64], world: World) -> tuple[NDArray[np.int64], int]:
+    """The place of each trajectory among those of all processes, and how many these are together.
+
+    The order is the one in which a single process would have played them: a draw after the other, in
+    each the first process's groups first. ``draws`` is in ascending order.
+    """
+    of_process = world.gather(draws)
+    order = np.argsort(np.concatenate(of_process), kind="stable")
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    first = sum(len(each) for each in of_process[: world.rank])
+    return place[first : first + len(draws)], len(order)
+
+
+def _weights(
+    rollout: Rollout, chunks: Tensor, num_trajectories: int, reduction: Reduction, world: World
+) -> tuple[Tensor, Tensor]:
+    """Token and chunk weights of this process's ``chunks`` in a minibatch of all processes."""
+    mask, trajectory = rollout.mask[chunks], rollout.trajectory[chunks]
+    counts = world.gather((int(mask.sum()), int(mask.any(dim=1).sum())))
+    num_tokens, num_chunks = (sum(each) for each in zip(*counts, strict=True))
+    return (
+        token_weights(mask, trajectory, num_trajectories, reduction, num_tokens),
+        chunk_weights(mask, trajectory, num_trajectories, reduction, num_chunks),
+    )
+
+
+def _spare_batch(chunk: Rollout) -> MicroBatch:
+    """A micro-batch of one chunk that has no weight."""
+    no_weight = torch.zeros(1)
+    return MicroBatch(
+        rollout=chunk,
+        chunks=torch.zeros(1, dtype=torch.int64),
+        token_weights=torch.zeros(chunk.tokens.shape),
+        chunk_weights=no_weight,
+        spare=True,
+    )

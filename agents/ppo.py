@@ -16,13 +16,15 @@ from torch import Tensor
 from ttrl_env.agents.advantages import group_advantage, groups_with_spread
 from ttrl_env.agents.choices import GroupEstimator
 from ttrl_env.agents.configs import PPOConfig
+from ttrl_env.agents.distributed import ALONE, World
 from ttrl_env.agents.losses import LossDiagnostics, clipped_policy_loss, merge_diagnostics
 from ttrl_env.agents.micro_batch_size import fitting_chunks
 from ttrl_env.agents.minibatches import MicroBatch, assign_targets, make_minibatches
 from ttrl_env.agents.policies import TokenEvaluation, TokenPolicy
 from ttrl_env.agents.policies.reference import FrozenReference
-from ttrl_env.agents.trajectories import Rollout
-from ttrl_env.agents.update_report import AdvantageStatistics, UpdateReport
+from ttrl_env.agents.sharding import backward, clip_gradients, slice_like_parameters
+from ttrl_env.agents.trajectories import Rollout, first_chunk
+from ttrl_env.agents.update_report import AdvantageStatistics, UpdateReport, logprob_differences
 from ttrl_env.agents.value_head import ValueHead, value_loss
 from ttrl_env.agents.value_targets import value_targets
 from ttrl_env.errors import TrainingDivergedError
@@ -38,9 +40,20 @@ class PPOAgent:
     """
 
     def __init__(
-        self, policy: TokenPolicy, config: PPOConfig, reference: FrozenReference | None = None
+        self,
+        policy: TokenPolicy,
+        config: PPOConfig,
+        reference: FrozenReference | None = None,
+        world: World = ALONE,
     ) -> None:
-        """``reference`` is what ``config.kl_coef`` pulls towards; it must be given if that is not 0."""
+        """Make the optimiser.
+
+        Args:
+            policy: for several processes made ready by :func:`~ttrl_env.agents.sharding.share_policy`.
+            config: the algorithm.
+            reference: what ``config.kl_coef`` pulls towards; given exactly if that is not 0.
+            world: the processes that train together.
+        """
         if (reference is None) != (config.kl_coef == 0):
             raise ValueError(
                 f"reference: expected one exactly if kl_coef is not 0, got kl_coef={config.kl_coef} and "
@@ -49,6 +62,7 @@ class PPOAgent:
         self.policy = policy
         self.config = config
         self.reference = reference
+        self.world = world
         self.trained = [parameter for parameter in policy.parameters() if parameter.requires_grad]
         self.value_head = self._make_value_head() if config.advantage == "gae" else None
         groups: list[dict[str, Any]] = [{"params": self.trained}]
@@ -72,7 +86,7 @@ class PPOAgent:
         return self.trained[0].device
 
     def state_dict(self) -> dict[str, Any]:
-        """What continuing exactly needs, apart from the policy's weights."""
+        """What continuing exactly needs, apart from the policy's weights; moments are cut as these are."""
         state: dict[str, Any] = {
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
@@ -83,20 +97,31 @@ class PPOAgent:
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from :meth:`state_dict`."""
+        """Continue from :meth:`state_dict`, its tensors whole."""
         if ("value_head" in state) != (self.value_head is not None):
             raise ValueError(
                 f"ppo.advantage={self.config.advantage!r} "
                 f"{'needs a value head and the state has none' if self.value_head else 'has no value head'}"
             )
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.optimizer.load_state_dict(slice_like_parameters(state["optimizer"], self.optimizer))
         self.schedule.load_state_dict(state["schedule"])
         self._skipped_in_a_row = state["skipped_in_a_row"]
         if self.value_head is not None:
             self.value_head.load_state_dict(state["value_head"])
 
-    def update(self, rollout: Rollout, seed: int | list[int] = 0) -> UpdateReport:
-        """Train on every trajectory of a rollout, each with its own reward; ``seed`` shuffles minibatches.
+    def update(
+        self, rollout: Rollout, seed: int | list[int] = 0, spare: Rollout | None = None
+    ) -> UpdateReport:
+        """Train on every trajectory of a rollout, each with its own reward.
+
+        Several processes each give their own rollout and do what one would with all of them: steps,
+        report and errors are the same in every process.
+
+        Args:
+            rollout: whole groups.
+            seed: shuffles minibatches.
+            spare: one chunk to compute on while other processes have more to do; by default the
+                rollout's first. Needed if the rollout may be empty.
 
         Raises:
             TrainingDivergedError: ``config.max_skipped_steps`` steps in a row, of this update and the
@@ -104,23 +129,25 @@ class PPOAgent:
         """
         started = time.perf_counter()
         rng = np.random.default_rng(seed)
+        spare = first_chunk(rollout) if spare is None else spare
         learning = self._trajectories_to_learn_from(rollout)
-        size = self._fit_micro_batches(rollout) if len(learning) else 0
-        minibatches = make_minibatches(rollout, learning, self.config, size, rng)
+        size = self._fit_micro_batches(spare) if self.world.any(len(learning) > 0) else 0
+        minibatches = make_minibatches(rollout, learning, self.config, size, rng, spare, self.world)
         orders = [rng.permutation(len(minibatches)) for _ in range(self.config.epochs)]
-        targets = self._prepare(rollout, minibatches, orders[0], size)
+        targets = self._prepare(rollout, spare, minibatches, orders[0], size)
         steps = [self._step(minibatches[index]) for order in orders for index in order]
         norms = [norm for _, norm in steps if math.isfinite(norm)]
+        dropped_groups = len(np.unique(rollout.groups)) - len(np.unique(rollout.groups[learning]))
         return UpdateReport(
             first=steps[0][0] if steps else None,
             last=steps[-1][0] if steps else None,
             **targets,
-            **_logprob_differences(_flat(minibatches)),
+            **logprob_differences(_counting(minibatches), self.world),
             grad_norm=max(norms, default=0.0),
             steps=len(norms),
             skipped_steps=len(steps) - len(norms),
-            dropped_groups=len(np.unique(rollout.groups)) - len(np.unique(rollout.groups[learning])),
-            chunks=sum(len(batch.chunks) for batch in _flat(minibatches)),
+            dropped_groups=self.world.total(dropped_groups),
+            chunks=self.world.total(sum(len(batch.chunks) for batch in _counting(minibatches))),
             micro_batch_chunks=size,
             seconds=time.perf_counter() - started,
         )
@@ -135,29 +162,31 @@ class PPOAgent:
             return np.flatnonzero(np.isin(np.arange(rollout.num_trajectories), rollout.trajectory))
         return np.flatnonzero(np.isin(rollout.groups, groups_with_spread(rollout.rewards, rollout.groups)))
 
-    def _fit_micro_batches(self, rollout: Rollout) -> int:
-        """Chunks a micro-batch, measured once if there is a budget."""
+    def _fit_micro_batches(self, chunk: Rollout) -> int:
+        """Chunks a micro-batch, measured once if there is a budget, with copies of one ``chunk``."""
         if self._micro_batch_chunks is None:
             assert self.config.memory_gigabytes is not None
 
             def loss_of(chunks: int) -> Tensor:
                 chosen = torch.zeros(chunks, dtype=torch.int64)
-                inputs = {key: tensor[chosen] for key, tensor in rollout.inputs.items()}
-                evaluation = self.policy.evaluate(inputs, rollout.tokens[chosen], torch.ones(chunks))
+                inputs = {key: tensor[chosen] for key, tensor in chunk.inputs.items()}
+                evaluation = self.policy.evaluate(inputs, chunk.tokens[chosen], torch.ones(chunks))
                 return evaluation.logprobs.sum() + evaluation.entropies.sum() + evaluation.features.sum()
 
-            self._micro_batch_chunks = fitting_chunks(
+            fitting = fitting_chunks(
                 loss_of,
                 self.device,
                 gigabytes=self.config.memory_gigabytes,
                 limit=self.config.micro_batch_chunks,
             )
+            self._micro_batch_chunks = min(self.world.gather(fitting))
             self.optimizer.zero_grad(set_to_none=True)
         return self._micro_batch_chunks
 
     def _prepare(
         self,
         rollout: Rollout,
+        spare: Rollout,
         minibatches: Sequence[Sequence[MicroBatch]],
         order: NDArray[np.int64],
         size: int,
@@ -178,12 +207,20 @@ class PPOAgent:
             explained, returns = None, None
         else:
             advantages, returns, explained = value_targets(
-                rollout, _flat(minibatches), self.policy, self.value_head, self.config, rows_at_once=size
+                rollout,
+                spare,
+                _counting(minibatches),
+                self.policy,
+                self.value_head,
+                self.config,
+                rows_at_once=size,
+                world=self.world,
             )
         assign_targets(minibatches, advantages, returns)
-        chunks = torch.cat([batch.chunks for batch in _flat(minibatches)]).numpy()
+        learnt_from = [advantages[batch.chunks.numpy()] for batch in _counting(minibatches)]
+        everyones = self.world.gather(np.concatenate([np.empty(0), *learnt_from]))
         return {
-            "advantages": AdvantageStatistics.of(advantages[chunks]),
+            "advantages": AdvantageStatistics.of(np.concatenate(everyones)),
             "explained_variance": explained,
         }
 
@@ -201,15 +238,16 @@ class PPOAgent:
         parts = []
         for batch in minibatch:
             loss, part = self._loss(batch)
-            loss.backward()
+            backward(loss, self.world)
             parts.append(part)
-        diagnostics = merge_diagnostics(parts)
-        clip = torch.nn.utils.clip_grad_norm_
-        norm = float(clip(self.trained, self.config.max_grad_norm))
+        diagnostics = merge_diagnostics([part for parts in self.world.gather(parts) for part in parts])
+        norm = clip_gradients(self.trained, self.config.max_grad_norm, self.world)
         finite = math.isfinite(norm) and math.isfinite(diagnostics.loss)
         if self.value_head is not None:
-            value_norm = float(clip(self.value_head.parameters(), self.config.max_grad_norm))
-            finite = finite and math.isfinite(value_norm)
+            parameters = self.value_head.parameters()
+            finite = finite and math.isfinite(
+                clip_gradients(parameters, self.config.max_grad_norm, self.world)
+            )
         if not finite:
             self._skip_step()
             return diagnostics, math.nan
@@ -272,17 +310,10 @@ class PPOAgent:
         return self.policy.evaluate(batch.inputs, batch.tokens, batch.temperatures)
 
 
-def _logprob_differences(batches: Iterable[MicroBatch]) -> dict[str, Any]:
-    """Largest and mean |rollout - update| log-probability difference of executed tokens."""
-    errors = [
-        (batch.old_logprobs.cpu() - batch.rollout_logprobs).abs()[batch.token_weights > 0]
-        for batch in batches
-        if batch.old_logprobs is not None
-    ]
-    joined = torch.cat([torch.zeros(0), *errors])
-    largest, mean = (float(joined.max()), float(joined.mean())) if len(joined) else (0.0, 0.0)
-    return {"logprob_difference": largest, "logprob_difference_mean": mean}
-
-
 def _flat(minibatches: Iterable[Sequence[MicroBatch]]) -> list[MicroBatch]:
     return [batch for minibatch in minibatches for batch in minibatch]
+
+
+def _counting(minibatches: Iterable[Sequence[MicroBatch]]) -> list[MicroBatch]:
+    """Those that are not spare."""
+    return [batch for batch in _flat(minibatches) if not batch.spare]

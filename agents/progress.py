@@ -16,14 +16,18 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from ttrl_env.agents.distributed import is_main_process
 from ttrl_env.agents.evaluation import Evaluation
 
 
 class Display:
-    """Writes to a console; bars appear only on a terminal, lines everywhere."""
+    """Writes to a console; bars appear only on a terminal, lines everywhere.
+
+    Of the processes of one run only the first writes.
+    """
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(highlight=False, soft_wrap=True)
+        self.console = console or Console(highlight=False, soft_wrap=True, quiet=not is_main_process())
         self._progress: Progress | None = None
 
     def say(self, text: str) -> None:

@@ -14,7 +14,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ttrl_env.agents.distributed import ALONE, World
 from ttrl_env.agents.policies import PolicyInputs, TokenPolicy
+from ttrl_env.agents.spare_passes import sample_spare
 from ttrl_env.agents.trajectories import Rollout
 from ttrl_env.errors import TrainingDivergedError
 from ttrl_env.kernels import SampledTokens
@@ -58,6 +60,7 @@ def collect_rollout(
     rows_at_once: int = 0,
     keep_final_inputs: bool = False,
     progress: Progress | None = None,
+    world: World = ALONE,
 ) -> Rollout:
     """Reset ``env`` and play every row to its end (with ``options["reset_mask"]``, the rows it resets).
 
@@ -70,15 +73,18 @@ def collect_rollout(
         rows_at_once: rows in one forward pass of the policy, which bounds its memory; 0: all.
         keep_final_inputs: keep what the policy sees after the horizon, to bootstrap values from.
         progress: called after each step.
+        world: the processes that play at the same time, each its part of the rows; ``seed`` is the
+            same in all, and the tokens are those that one process would draw for all rows.
     """
-    recorder = _Recorder(env, policy, temperatures, seed, rows_at_once)
+    recorder = _Recorder(env, policy, temperatures, seed, rows_at_once, world)
     started = time.perf_counter()
     observations, infos = env.reset(options=options)
     recorder.simulation_seconds += time.perf_counter() - started
     mask = (options or {}).get("reset_mask")
     active = np.arange(env.num_envs) if mask is None else np.flatnonzero(mask)
-    while active.size:
-        actions = recorder.act(observations, active)
+    while (actions := recorder.act(observations, active)) is not None:
+        if not active.size:  # the rows of other processes are not finished yet
+            continue
         started = time.perf_counter()
         observations, rewards, terminations, truncations, infos = env.step(actions)
         recorder.simulation_seconds += time.perf_counter() - started
@@ -101,14 +107,16 @@ class _Recorder:
         temperatures: NDArray[np.float32] | None,
         seed: int | Sequence[int],
         rows_at_once: int,
+        world: World,
     ) -> None:
-        self._env, self._policy = env, policy
+        self._env, self._policy, self._world = env, policy, world
         self._num_tokens = policy.chunk_steps * ACTION_DIM
         temperatures = env.temperatures if temperatures is None else temperatures
         self._temperatures = torch.as_tensor(np.asarray(temperatures, dtype=np.float32))
         rng = np.random.default_rng(seed)
         # one stream a row and token; the chunk's index is the kernel's step
-        self._seeds = torch.from_numpy(rng.integers(2**63, size=(env.num_envs, self._num_tokens)))
+        seeds = rng.integers(2**63, size=(env.num_envs * world.size, self._num_tokens))
+        self._seeds = torch.from_numpy(seeds[world.part(len(seeds))])
         self._rows_at_once = rows_at_once or env.num_envs
         self._chunks: list[dict[str, Any]] = []
         self._ends: list[tuple[PolicyInputs, NDArray[np.int64]]] = []
@@ -119,23 +127,37 @@ class _Recorder:
         self.simulation_seconds = 0.0
         self._policy_seconds = 0.0
 
-    def act(self, observations: dict[str, NDArray], rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Sample a chunk for ``rows``; returns actions of all rows, zero where finished."""
+    def act(self, observations: dict[str, NDArray], rows: NDArray[np.int64]) -> NDArray[np.float64] | None:
+        """Sample a chunk for ``rows``; returns actions of all rows, zero where finished.
+
+        ``None`` once no process has any rows left.
+        """
+        firsts = range(0, len(rows), self._rows_at_once)
+        passes = self._world.in_step([rows[first : first + self._rows_at_once] for first in firsts])
+        if not passes:
+            return None
         started = time.perf_counter()
-        parts = [
-            self._sample(observations, rows[first : first + self._rows_at_once])
-            for first in range(0, len(rows), self._rows_at_once)
-        ]
+        parts = []
+        for part in passes:
+            if part is None:
+                sample_spare(self._policy, self._chunks[0]["inputs"])
+            else:
+                parts.append(self._sample(observations, part))
+        actions = np.zeros((self._env.num_envs, self._policy.chunk_steps, ACTION_DIM))
+        if parts:
+            actions[rows] = self._policy.decode(self._keep(parts, rows))
+        self._policy_seconds += time.perf_counter() - started
+        return actions if self._policy.chunk_steps > 1 else actions[:, 0]
+
+    def _keep(self, parts: list[tuple[PolicyInputs, SampledTokens]], rows: NDArray[np.int64]) -> torch.Tensor:
+        """Keep what was sampled for ``rows`` as a chunk; returns its tokens ``[rows, K]``."""
         chunk = {
             name: torch.cat([getattr(sampled, name).cpu() for _, sampled in parts])
             for name in ("tokens", "logprobs", "entropies")
         }
         inputs = _join_inputs([inputs for inputs, _ in parts])
         self._chunks.append({**chunk, "inputs": inputs, "trajectory": torch.from_numpy(rows)})
-        actions = np.zeros((self._env.num_envs, self._policy.chunk_steps, ACTION_DIM))
-        actions[rows] = self._policy.decode(chunk["tokens"])
-        self._policy_seconds += time.perf_counter() - started
-        return actions if self._policy.chunk_steps > 1 else actions[:, 0]
+        return chunk["tokens"]
 
     def observe(
         self,
@@ -186,6 +208,7 @@ class _Recorder:
             finish_steps=self._finish_steps,
             task_ids=np.asarray(infos["task_id"]).copy(),
             init_state_ids=np.asarray(infos["init_state_id"]).copy(),
+            draws=np.zeros(self._env.num_envs, dtype=np.int64),
             simulation_seconds=self.simulation_seconds,
             policy_seconds=self._policy_seconds,
         )

@@ -17,6 +17,10 @@ class Assignment:
     init_state_ids: list[int]
     """One initial state a group."""
 
+    def part(self, groups: slice) -> Assignment:
+        """What some of the groups play."""
+        return Assignment(task_ids=self.task_ids[groups], init_state_ids=self.init_state_ids[groups])
+
 
 class Schedule:
     """Deals tasks in turn, and to each task its training states in a seeded order.

@@ -9,20 +9,16 @@ from pathlib import Path
 from typing import cast
 
 from ttrl_env.agents import checkpoints
-from ttrl_env.agents.building import (
-    make_policy,
-    make_reference,
-    make_train_env,
-    policy_options,
-    share_engine,
-)
+from ttrl_env.agents.building import make_policies, make_train_env, policy_options, share_engine
 from ttrl_env.agents.config_checks import check_config
 from ttrl_env.agents.configs import EvalConfig, TrainConfig
+from ttrl_env.agents.distributed import ALONE, World, join_world
 from ttrl_env.agents.evaluation import Evaluation, evaluate
 from ttrl_env.agents.group_selection import GroupSelection, draw_groups
 from ttrl_env.agents.interrupts import StopRequest
 from ttrl_env.agents.metrics import (
     MetricsWriter,
+    NoMetrics,
     memory_gigabytes,
     rollout_metrics,
     selection_metrics,
@@ -32,7 +28,7 @@ from ttrl_env.agents.policies import TokenPolicy
 from ttrl_env.agents.ppo import PPOAgent
 from ttrl_env.agents.progress import Display
 from ttrl_env.agents.rollout import Progress, collect_rollout
-from ttrl_env.agents.schedule import Schedule
+from ttrl_env.agents.schedule import Assignment, Schedule
 from ttrl_env.agents.trajectories import Rollout
 from ttrl_env.engines import EngineChoice
 from ttrl_env.errors import CheckpointError, ConfigError, EnvironmentDiedError, TrainingDivergedError
@@ -41,7 +37,7 @@ from ttrl_env.vector_env import TTRLVectorEnv
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """``python -m ttrl_env.agents.train key=value ...``: the same as ``ttrl train``."""
+    """``python -m ttrl_env.agents.train key=value ...``: ``ttrl train``, also for ``torchrun``."""
     from ttrl_env.agents.cli import main as command_line
 
     return command_line(["train", *(sys.argv[1:] if arguments is None else arguments)])
@@ -50,10 +46,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def train(config: TrainConfig, display: Display | None = None, engine: EngineChoice | None = None) -> Path:
     """Train a policy as configured; returns the last checkpoint.
 
+    In processes that ``torchrun`` has started they train one policy together (docs/scaling.md).
+
     ``engine`` is a simulation engine of the caller's own, instead of the one ``config.env`` names.
 
     The first Ctrl-C ends the run after the iteration under way, with a checkpoint; so does a
-    simulation that dies, whose error is raised again after the checkpoint of the last whole iteration.
+    simulation that dies, whose error is raised again after the checkpoint of the last whole iteration
+    (with several processes there is no such checkpoint: the last one written is what is left).
 
     Raises:
         ConfigError: the configuration cannot work (checked before anything is built or loaded).
@@ -63,53 +62,51 @@ def train(config: TrainConfig, display: Display | None = None, engine: EngineCho
             checkpoints stay as they are, and the message names the last one.
     """
     _check(config)
-    display = display or Display()
-    run = _Run(config, display, engine)
-    try:
-        return run.loop()
-    finally:
-        run.close()
+    with join_world(config.policy.device) as world:
+        _check_share(config, world)
+        run = _Run(config, display or Display(), engine, world)
+        try:
+            return run.loop()
+        finally:
+            run.close()
 
 
 class _Run:
     """One training run: policy, agent, environment, and how far it has come."""
 
-    def __init__(self, config: TrainConfig, display: Display, engine: EngineChoice | None) -> None:
+    def __init__(
+        self, config: TrainConfig, display: Display, engine: EngineChoice | None, world: World = ALONE
+    ) -> None:
         self.config = config
         self.display = display
-        checkpoint = _checkpoint_to_resume(config)
+        self.world = world
+        checkpoint = world.on_main(lambda: _checkpoint_to_resume(config))
         state = checkpoints.read_state(checkpoint) if checkpoint else None
         self.completed = state.iteration if state else 0
         self.groups_dealt = state.groups_dealt if state else 0
-        self.policy = make_policy(config.policy, config.seed, checkpoint)
+        self.policy, reference = make_policies(config, checkpoint, world)
         _check_image_size(self.policy, config.env.image_size)
-        reference = make_reference(config, self.policy, started=checkpoint is not None)
-        self.agent = PPOAgent(self.policy, config.ppo, reference)
+        self.agent = PPOAgent(self.policy, config.ppo, reference, world)
         if checkpoint is not None:
             checkpoints.restore_agent(checkpoint, self.agent)
             display.say(f"Resuming after iteration {self.completed} from {checkpoint}")
         self.schedule = Schedule(config)
-        first = self.schedule.deal(self.groups_dealt)
-        self.env = make_train_env(config, first, self.policy.chunk_steps, engine)
+        first = self._deal(self.groups_dealt)
+        self.env = make_train_env(config, first, self.policy.chunk_steps, engine, world.num_workers)
         self.evaluation_env = share_engine(self.env)
 
     def loop(self) -> Path:
         """Iterate to the end or until asked to stop; returns the last checkpoint."""
-        config = self.config
-        writer = MetricsWriter(
-            config.output_dir,
-            completed=self.completed,
-            wandb_project=config.wandb_project,
-            config=asdict(config),
-        )
+        config, writer = self.config, self._make_writer()
         with writer, StopRequest() as stop, self.display.training(config.iterations, self.completed):
             try:
                 if self.completed == 0:
                     self._evaluate(writer)
-                while self.completed < config.iterations and not stop.requested:
+                while self.completed < config.iterations and not self.world.any(stop.requested):
                     self._iterate(writer)
             except EnvironmentDiedError:
-                self.save()
+                if self.world.alone:  # else the others are still playing, and a checkpoint is everyone's
+                    self.save()
                 raise
             except TrainingDivergedError as error:
                 raise TrainingDivergedError(self._last_good(str(error))) from error
@@ -139,12 +136,12 @@ class _Run:
         """Roll out, update and record; evaluate and save when it is time."""
         config, seed = self.config, [self.config.seed, self.completed]
         groups = self._draw_groups(seed)
-        report = self.agent.update(groups.kept, seed=seed)
+        report = self.agent.update(groups.kept, seed=seed, spare=groups.spare)
         metrics = {
             **rollout_metrics(groups.played),
             **selection_metrics(groups),
             **update_metrics(report),
-            "memory_gigabytes": memory_gigabytes(),
+            "memory_gigabytes": sum(self.world.gather(memory_gigabytes())),
         }
         self.groups_dealt += groups.draws * config.env.num_groups
         self.completed += 1
@@ -162,7 +159,7 @@ class _Run:
         config = self.config
 
         def play(draw: int) -> Rollout:
-            assignment = self.schedule.deal(self.groups_dealt + draw * config.env.num_groups)
+            assignment = self._deal(self.groups_dealt + draw * config.env.num_groups)
             return collect_rollout(
                 self.env,
                 self.policy,
@@ -171,14 +168,37 @@ class _Run:
                 rows_at_once=config.rollout.rows_at_once,
                 keep_final_inputs=config.ppo.advantage == "gae" and config.ppo.bootstrap_truncated,
                 progress=self.display.rollout,
+                world=self.world,
             )
 
         needs_spread = config.ppo.advantage != "gae"
-        return draw_groups(play, config.rollout, config.env.num_groups, needs_spread=needs_spread)
+        return draw_groups(
+            play, config.rollout, config.env.num_groups, needs_spread=needs_spread, world=self.world
+        )
+
+    def _deal(self, first: int) -> Assignment:
+        """What this process's groups of a rollout play, ``first`` groups having been dealt before."""
+        return self.schedule.deal(first).part(self.world.part(self.config.env.num_groups))
+
+    def _make_writer(self) -> MetricsWriter:
+        config = self.config
+        if not self.world.is_main:
+            return NoMetrics()
+        return MetricsWriter(
+            config.output_dir,
+            completed=self.completed,
+            wandb_project=config.wandb_project,
+            config=asdict(config),
+        )
 
     def _evaluate(self, writer: MetricsWriter) -> None:
         result = run_evaluation(
-            self.evaluation_env, self.policy, self.config.env.task_ids, self.config.eval, self.config.seed
+            self.evaluation_env,
+            self.policy,
+            self.config.env.task_ids,
+            self.config.eval,
+            self.config.seed,
+            world=self.world,
         )
         self.display.evaluation(self.completed, result)
         writer.write_evaluation(self.completed, result.report())
@@ -201,6 +221,7 @@ def run_evaluation(
     config: EvalConfig,
     seed: int,
     progress: Progress | None = None,
+    world: World = ALONE,
 ) -> Evaluation:
     """Evaluate as configured."""
     return evaluate(
@@ -213,6 +234,7 @@ def run_evaluation(
         repeats=config.repeats,
         seed=seed,
         progress=progress,
+        world=world,
     )
 
 
@@ -222,6 +244,14 @@ def _check(config: TrainConfig) -> None:
         policy_options(config.policy, config.seed)
     except (ValueError, TypeError) as error:
         raise ConfigError(str(error)) from error
+
+
+def _check_share(config: TrainConfig, world: World) -> None:
+    if config.env.num_groups % world.size:
+        raise ConfigError(
+            f"env.num_groups: every process plays equally many groups; expected a multiple of the "
+            f"{world.size} processes, got {config.env.num_groups}"
+        )
 
 
 def _check_image_size(policy: TokenPolicy, image_size: int) -> None:

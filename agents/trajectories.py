@@ -54,6 +54,8 @@ class Rollout:
     """``[B]`` tasks played."""
     init_state_ids: NDArray[np.int64]
     """``[B]`` initial states started from."""
+    draws: NDArray[np.int64]
+    """``[B]`` which of the rollouts that have been joined a trajectory was played in."""
     simulation_seconds: float
     """Wall time spent in the environment."""
     policy_seconds: float
@@ -80,6 +82,7 @@ _PER_TRAJECTORY = (
     "finish_steps",
     "task_ids",
     "init_state_ids",
+    "draws",
 )
 
 
@@ -102,6 +105,13 @@ def select_groups(rollout: Rollout, groups: ArrayLike) -> Rollout:
     )
 
 
+def first_chunk(rollout: Rollout) -> Rollout:
+    """A copy of the first chunk, which keeps none of the others in memory."""
+    chunk = {name: getattr(rollout, name)[:1].clone() for name in (*_PER_CHUNK, "trajectory")}
+    inputs = {key: tensor[:1].clone() for key, tensor in rollout.inputs.items()}
+    return replace(rollout, inputs=inputs, final_inputs={}, final_trajectory=torch.empty(0).long(), **chunk)
+
+
 def join_rollouts(rollouts: Sequence[Rollout]) -> Rollout:
     """Several rollouts of one policy as one, groups and trajectories renumbered, times added.
 
@@ -114,10 +124,12 @@ def join_rollouts(rollouts: Sequence[Rollout]) -> Rollout:
         return rollouts[0]
     first_trajectory = np.cumsum([0, *(each.num_trajectories for each in rollouts[:-1])]).tolist()
     first_group = np.cumsum([0, *(each.groups.max(initial=-1) + 1 for each in rollouts[:-1])])
+    first_draw = np.cumsum([0, *(each.draws.max(initial=0) + 1 for each in rollouts[:-1])])
     parts = {field.name: [getattr(each, field.name) for each in rollouts] for field in fields(Rollout)}
     for name in ("trajectory", "final_trajectory"):
         parts[name] = [part + first for part, first in zip(parts[name], first_trajectory, strict=True)]
     parts["groups"] = [part + first for part, first in zip(parts["groups"], first_group, strict=True)]
+    parts["draws"] = [part + first for part, first in zip(parts["draws"], first_draw, strict=True)]
     return Rollout(**{name: _join(values) for name, values in parts.items()})
 
 

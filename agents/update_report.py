@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from ttrl_env.agents.distributed import World
 from ttrl_env.agents.losses import LossDiagnostics
+from ttrl_env.agents.minibatches import MicroBatch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,3 +65,15 @@ class UpdateReport:
     """Chunks of one forward and backward pass, at most."""
     seconds: float
     """Wall time."""
+
+
+def logprob_differences(batches: Iterable[MicroBatch], world: World) -> dict[str, Any]:
+    """Largest and mean |rollout - update| log-probability difference of all processes' executed tokens."""
+    errors = [
+        (batch.old_logprobs.cpu() - batch.rollout_logprobs).abs()[batch.token_weights > 0]
+        for batch in batches
+        if batch.old_logprobs is not None
+    ]
+    joined = torch.cat(world.gather(torch.cat([torch.zeros(0), *errors])))
+    largest, mean = (float(joined.max()), float(joined.mean())) if len(joined) else (0.0, 0.0)
+    return {"logprob_difference": largest, "logprob_difference_mean": mean}

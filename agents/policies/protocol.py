@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from ttrl_env.kernels import SampledTokens
 
@@ -82,5 +82,16 @@ class TokenPolicy(Protocol):
     def parameters(self) -> Iterator[torch.nn.Parameter]:
         """The policy's tensors; those that require a gradient are trained."""
 
-    def save_pretrained(self, save_directory: str | Path) -> Any:
-        """Write ``config.json`` and safetensors weights."""
+    def sharding_units(self) -> Sequence[nn.Module]:
+        """The modules to put together one at a time where several processes keep slices of the weights.
+
+        Between them they should hold nearly all weights; one that never computes may be among them.
+        """
+
+    def save_pretrained(
+        self, save_directory: str | Path, *, state_dict: dict[str, Tensor] | None = None
+    ) -> Any:
+        """Write ``config.json`` and safetensors weights.
+
+        ``state_dict`` holds the whole weights of a policy that has only slices of them itself.
+        """

@@ -170,6 +170,10 @@ class TinyVLA(PreTrainedModel):
         """Actions ``[rows, chunk_steps, 7]``: bin centres, as the environment takes them."""
         return decode_tokens(tokens.cpu().numpy()).reshape(len(tokens), self.chunk_steps, ACTION_DIM)
 
+    def sharding_units(self) -> list[nn.Module]:
+        """See :meth:`ttrl_env.agents.policies.protocol.TokenPolicy.sharding_units`."""
+        return list(self.decoder)
+
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         """Variance-preserving weights: Hugging Face's standard deviation of 0.02 mutes the instruction."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 from peft import LoraConfig
+from torch import Tensor
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from ttrl_env.agents.policies.loading import find_folder
@@ -72,10 +73,16 @@ def load_openvla(folder: Path, options: PolicyOptions) -> OpenVLAPolicy:
     return policy
 
 
-def save_openvla(policy: OpenVLAPolicy, folder: Path) -> None:
-    """Write all weights, adapters merged, and every small file the policy came with."""
+def save_openvla(policy: OpenVLAPolicy, folder: Path, state: dict[str, Tensor] | None = None) -> None:
+    """Write all weights, adapters merged, and every small file the policy came with.
+
+    ``state``, named as the policy's ``state_dict``, is written instead of its own weights.
+    """
     _write_side_files(policy, folder)
-    write_weights(folder, lora.merged_state(policy.model))
+    if state is None:
+        write_weights(folder, lora.merged_state(policy.model))
+    else:
+        write_weights(folder, {key.removeprefix("model."): tensor for key, tensor in state.items()})
 
 
 def save_adapter(policy: AdaptedOpenVLAPolicy, folder: Path) -> None:

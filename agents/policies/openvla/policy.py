@@ -148,11 +148,22 @@ class OpenVLAPolicy(nn.Module):
         """Tokens ``[rows, K]`` of environment actions ``[rows, chunk_steps, 7]``, for demonstrations."""
         return torch.from_numpy(self.codec.encode(actions)).flatten(1)
 
-    def save_pretrained(self, save_directory: str | Path) -> None:
-        """Write a checkpoint in the published layout; files of the same names are overwritten."""
+    def sharding_units(self) -> list[nn.Module]:
+        """Every transformer block, and what is in the checkpoint but never computes."""
+        towers = (self.model.vision_backbone.featurizer, self.model.vision_backbone.fused_featurizer)
+        blocks = [block for tower in towers for block in (*tower.blocks[:-1], *tower.unused_modules())]
+        return [*blocks, *self.model.language_model.model.layers]
+
+    def save_pretrained(
+        self, save_directory: str | Path, *, state_dict: dict[str, Tensor] | None = None
+    ) -> None:
+        """Write a checkpoint in the published layout; files of the same names are overwritten.
+
+        ``state_dict`` holds the whole weights of a policy that has only slices of them itself.
+        """
         from ttrl_env.agents.policies.openvla.checkpoint import save_openvla
 
-        save_openvla(self, Path(save_directory))
+        save_openvla(self, Path(save_directory), state_dict)
 
     def visual_tokens(self, inputs: PolicyInputs) -> Tensor:
         """``[rows, patches, hidden]``: pixels normalised for each tower, seen and projected."""
@@ -180,8 +191,16 @@ class AdaptedOpenVLAPolicy(OpenVLAPolicy):
         with adapters_disabled(self.model):
             yield
 
-    def save_pretrained(self, save_directory: str | Path, *, merge: bool = False) -> None:
+    def save_pretrained(
+        self,
+        save_directory: str | Path,
+        *,
+        state_dict: dict[str, Tensor] | None = None,
+        merge: bool = False,
+    ) -> None:
         """Write the adapter and where its base is, or with ``merge`` the whole model with it added."""
+        if state_dict is not None:
+            raise ValueError("state_dict: a policy with adapters always has its whole weights itself")
         from ttrl_env.agents.policies.openvla.checkpoint import save_adapter, save_openvla
 
         if merge:
