@@ -77,7 +77,7 @@ def whole(state: Any, world: World) -> Any:
     """
     if _is_slice(state):
         tensor = state.detach().full_tensor()
-        return tensor.cpu() if world.is_main else None
+        return tensor.to("cpu", copy=True) if world.is_main else None  # a copy: it may be a padded one's view
     if isinstance(state, Mapping):
         return {key: whole(value, world) for key, value in state.items()}
     if isinstance(state, list):
@@ -109,7 +109,8 @@ def _shard(policy: nn.Module, world: World, bfloat16: bool) -> None:
         ),
     }
     _show_outputs_to_autograd_hooks()
-    warnings.filterwarnings("ignore", ".*FSDP2-wrapped module .* returned a view tensor")  # never changed in place
+    # a warning about tensors that must not be changed in place: they never are
+    warnings.filterwarnings("ignore", ".*FSDP2-wrapped module .* returned a view tensor")
     for unit in cast(TokenPolicy, policy).sharding_units():
         fully_shard(unit, **settings)
     fully_shard(policy, **settings)
