@@ -224,7 +224,7 @@ class EvaluateConfig:
     """Evaluation of one checkpoint, or of two (`ttrl eval`)."""
 
     checkpoint: str | None = None
-    """Run, training checkpoint, policy folder or hub repository; env.* defaults to what a run trained on."""
+    """Run, training checkpoint, policy folder or hub repository; a run's env.* and policy.* are repeated."""
     baseline: str | None = None
     """Another one, evaluated on the same episodes: the report says how much better the checkpoint is."""
     output: str | None = None

@@ -137,6 +137,16 @@ def test_the_folder_of_another_evaluation_is_refused(policies, tmp_path) -> None
         pass
 
 
+def test_a_folder_without_an_episode_belongs_to_nobody(tmp_path) -> None:
+    with EpisodeLog(tmp_path / "r", {"seed": 0}):
+        pass
+    with EpisodeLog(tmp_path / "r", {"seed": 1}) as log:
+        log.add("checkpoint", 0.0, played("s")[0])
+    assert json.loads((tmp_path / "r/command.json").read_text()) == {"seed": 1}
+    with pytest.raises(ConfigError, match="seed: there 1, now 0"):
+        EpisodeLog(tmp_path / "r", {"seed": 0})
+
+
 def test_two_checkpoints_are_compared_on_the_same_episodes(policies, tmp_path) -> None:
     config = configure(policies, f"baseline={policies / 'before'}", f"output={tmp_path}/r")
     report = evaluate_checkpoints(config, QUIET, ReachEngine)
