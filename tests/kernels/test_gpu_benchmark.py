@@ -1,4 +1,4 @@
-"""The GPU benchmark from arguments to files, without a GPU: its run on one should not be what finds a typo."""
+"""The GPU benchmark from its arguments to its files, as far as a machine without a GPU can take it."""
 
 from __future__ import annotations
 
