@@ -53,7 +53,7 @@ def make_expert(task: Task, fixture_seed: int = 0) -> Expert:
     scene, arguments = Scene(task, fixture_seed), predicates[0].arguments
     if skill == "turn_knob_on":
         return TurnKnobOn(scene=scene, knob=scene.body(f"{arguments[0]}_button"))
-    return PickPlace(scene, *arguments)
+    return PickPlace(scene, *arguments, inside=predicates[0].name == "in")
 
 
 def find_skill(predicate: Predicate) -> str | None:

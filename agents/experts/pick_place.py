@@ -29,11 +29,15 @@ STILL = 0.02
 class PickPlace:
     """Grasps from above, carries over everything in the way, lowers and lets go."""
 
-    def __init__(self, scene: Scene, item: str, target: str) -> None:
-        """``item`` is the object to move; ``target`` the object, or the region, it is to be on or in."""
+    def __init__(self, scene: Scene, item: str, target: str, *, inside: bool = False) -> None:
+        """``item`` is the object to move; ``target`` the object, or the region, it is to be on or in.
+
+        ``inside`` means that it need not be set down: it may be let go as soon as it is in.
+        """
         self._scene = scene
         self._body = scene.body(f"{item}_main")
         self._target = target
+        self._inside = inside
         self._others = [obstacle for obstacle in scene.obstacles if obstacle != self._body]
 
     def act(self, observation: Mapping[str, NDArray], state: SimState) -> NDArray[np.float32]:
@@ -52,22 +56,27 @@ class PickPlace:
             if gripper.speed < STILL:
                 return self._carry(gripper, points, others, goal)
             return self._hold(gripper, np.zeros(3))
-        return self._approach(gripper, points, others)
+        return self._approach(gripper, points, others, goal)
 
     def _approach(
-        self, gripper: Gripper, points: NDArray[np.float64], others: NDArray[np.float64]
+        self,
+        gripper: Gripper,
+        points: NDArray[np.float64],
+        others: NDArray[np.float64],
+        goal: NDArray[np.float64],
     ) -> NDArray[np.float32]:
-        grasp = choose_grasp(points, gripper, others, self._scene.base)
+        move = goal - np.array([*self._scene.pose(self._body)[0][:2], points[:, 2].min()])
+        grasp = choose_grasp(points, gripper, others, self._scene.base, None if self._inside else move)
         wanted = down_rotation(grasp.yaw)
         turn = turn_between(gripper.rotation, wanted)
         off = grasp.pos - gripper.pos
         if np.linalg.norm(off[:2]) < 0.012 and abs(off[2]) < 0.009 and np.linalg.norm(turn) < 0.15:
             return self._hold(gripper, GAIN * off)
-        goal = grasp.pos.copy()
+        hand_goal = grasp.pos.copy()
         if gripper.gap < OPEN_GAP - 0.004 or np.linalg.norm(turn) > 0.25:
-            goal[2] = max(goal[2], points[:, 2].max() + 0.03)
+            hand_goal[2] = max(hand_goal[2], points[:, 2].max() + 0.03)
         obstacles = np.concatenate([others, points])
-        step = travel(gripper.pos, goal, obstacles, radius=0.03, below=0.012)
+        step = travel(gripper.pos, hand_goal, obstacles, radius=0.03, below=0.012)
         return make_action(step, turn, OPEN_GRIPPER)
 
     def _hold(self, gripper: Gripper, step: NDArray[np.float64]) -> NDArray[np.float32]:
