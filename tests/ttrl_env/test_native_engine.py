@@ -182,12 +182,12 @@ def test_tasks_share_the_threads_and_are_let_go_when_nobody_plays_them() -> None
     from ttrl_env import engine as engine_module
 
     stove = load_bundle(tasks.get_task(SUITE, TASK_ID))
-    states = tasks.init_states(SUITE, TASK_ID)
+    states = tasks.init_states(SUITE, TASK_ID)[:2]
     with (
         pytest.MonkeyPatch.context() as monkeypatch,
         native_engine(SUITE, num_rows=4, num_workers=2, cameras=("agentview",)) as engine,
     ):
-        monkeypatch.setattr(engine_module, "load_bundle", lambda task, seed: dataclasses.replace(stove))
+        monkeypatch.setattr(engine_module, "find_bundle", lambda task, seed: dataclasses.replace(stove))
         monkeypatch.setattr(tasks, "init_states", lambda suite, task_id: states)
         engine.reset(range(4), [0, 0, 1, 1], [0, 1, 0, 1])
         assert sorted(map(tuple, engine._homes.values())) == [(0,), (1,)]
