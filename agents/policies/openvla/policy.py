@@ -101,6 +101,8 @@ class OpenVLAPolicy(nn.Module):
         if key not in observations:
             raise ValueError(f"observations: OpenVLA needs {key!r}, got {sorted(observations)}")
         images = observations[key]
+        if images.shape[1] != images.shape[2]:
+            raise ValueError(f"observations: OpenVLA needs square images, got {list(images.shape)}")
         self.check_image_size(images.shape[1])
         ids, lengths = self.tokenizer(instructions)
         pixels = torch.from_numpy(pixel_path.prepare_images(images, self.config.image_size))

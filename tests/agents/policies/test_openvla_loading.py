@@ -130,6 +130,11 @@ def test_incomplete_and_damaged_files_are_named(own_checkpoint) -> None:
         ("config.json", {"use_fused_vision_backbone": False}, "use_fused_vision_backbone: expected true"),
         ("config.json", {"image_sizes": [28, 56]}, "image_sizes: expected the same size twice"),
         ("config.json", {"text_config": {}}, r"text_config.vocab_size: expected an int"),
+        (
+            "config.json",
+            {"text_config": {"vocab_size": 576, "attention_dropout": 0.1}},
+            "expected no attention_dropout",
+        ),
         ("config.json", {"n_action_bins": None}, "n_action_bins: expected a int"),
         ("config.json", {"timm_model_args": [{}]}, "timm_model_args: expected two"),
         ("preprocessor_config.json", {"tvf_normalize_params": None}, "tvf_normalize_params: expected a list"),
