@@ -26,7 +26,7 @@ def run(arguments: Sequence[str]) -> int:
         return 0
     overrides = [argument for argument in arguments if argument != "--cfg"]
     config = load_config(EvaluateConfig, overrides)
-    if config.checkpoint is None:
+    if not config.checkpoint:
         raise ConfigError("checkpoint: name what to evaluate, e.g. `ttrl eval checkpoint=runs/ttrl`")
     config = load_config(EvaluateConfig, [*_trained_on(config.checkpoint), *overrides])
     if len(overrides) < len(arguments):
