@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 from torch.library import custom_op, register_autograd
 
+from ttrl_env.kernels.draw import DrawInputs, SampledTokens
 from ttrl_env.kernels.logprobs import logprobs_backward, logprobs_forward
 from ttrl_env.kernels.logprobs_hidden import hidden_backward, hidden_forward
-from ttrl_env.kernels.sampling import SampledTokens, fill_samples
+from ttrl_env.kernels.sampling import fill_samples
 from ttrl_env.kernels.sampling_hidden import fill_samples_from_hidden
 
 
@@ -29,8 +30,8 @@ def sample_tokens_operator(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """``sample_tokens`` with its arguments checked and its window spelled out."""
     out = SampledTokens.empty(logits.shape[0], logits.device)
-    fill_samples(logits[:, lo:hi], temperatures, seeds, step, greedy, lo, out)
-    return out.tokens, out.logprobs, out.entropies, out.valid
+    fill_samples(logits[:, lo:hi], DrawInputs(temperatures, seeds, step, greedy), lo, out)
+    return out.tensors()
 
 
 @custom_op(
@@ -51,8 +52,9 @@ def sample_from_hidden_operator(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """``sample_from_hidden`` with its arguments checked and its window spelled out."""
     out = SampledTokens.empty(hidden.shape[0], hidden.device)
-    fill_samples_from_hidden(hidden, head_weight[lo:hi], temperatures, seeds, step, greedy, lo, out)
-    return out.tokens, out.logprobs, out.entropies, out.valid
+    draw = DrawInputs(temperatures, seeds, step, greedy)
+    fill_samples_from_hidden(hidden, head_weight[lo:hi], draw, lo, out)
+    return out.tensors()
 
 
 @sample_tokens_operator.register_fake

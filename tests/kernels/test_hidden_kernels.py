@@ -15,6 +15,7 @@ from tests.kernels.boundaries import bell, head_and_plateau, million_uniforms, n
 from tests.kernels.conftest import HAS_GPU, poisoned
 from tests.kernels.statistics import chi_squared_p_value, probabilities_of
 from ttrl_env.kernels import SampledTokens
+from ttrl_env.kernels.draw import DrawInputs
 from ttrl_env.kernels.sampling_reference import sample_tokens_reference
 
 pytest.importorskip("triton")
@@ -37,10 +38,10 @@ def sample_from_hidden_by_triton(hidden, weight, temperatures, seeds, step=0, gr
     device = "cuda" if HAS_GPU else "cpu"
     out = poisoned(hidden.shape[0], device)
     arguments = (hidden, weight, temperatures, seeds, step, greedy)
-    arguments = [x.to(device) if isinstance(x, torch.Tensor) else x for x in arguments]
+    hidden, weight, *draw = [x.to(device) if isinstance(x, torch.Tensor) else x for x in arguments]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # NumPy's, for rows of NaN and -inf
-        sampling_hidden_triton.launch_sample_from_hidden(*arguments, LO, out)
+        sampling_hidden_triton.launch_sample_from_hidden(hidden, weight, DrawInputs(*draw), LO, out)
     return SampledTokens(
         tokens=out.tokens.cpu() - LO,
         logprobs=out.logprobs.cpu(),
