@@ -90,7 +90,7 @@ def load_pretrain_config(overrides: Sequence[str] = ()) -> PretrainConfig:
     try:
         config = OmegaConf.to_object(OmegaConf.merge(schema, OmegaConf.from_dotlist(list(overrides))))
     except OmegaConfBaseException as error:
-        raise ConfigError(str(error).splitlines()[0]) from error
+        raise ConfigError(f"{error.full_key or 'arguments'}: {str(error).splitlines()[0]}") from error
     assert isinstance(config, PretrainConfig)
     try:
         _check(config)
