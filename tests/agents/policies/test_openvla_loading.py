@@ -234,6 +234,14 @@ def test_a_saved_checkpoint_remembers_how_it_acts_and_computes_the_same(tmp_path
     assert torch.equal(policy.sample(*arguments).logprobs, again.sample(*arguments).logprobs)
 
 
+def test_what_was_recorded_cannot_be_contradicted_or_garbled(tmp_path, checkpoint) -> None:
+    load(checkpoint, "parallel").save_pretrained(tmp_path)
+    assert "policy.decoding: " in _error(tmp_path, decoding="autoregressive")
+    assert "was trained with 8, got 4" in _error(tmp_path, chunk_steps=4)
+    (tmp_path / "ttrl_policy.json").write_text('{"decoding": "parallel"')
+    assert "ttrl_policy.json cannot be read" in _error(tmp_path)
+
+
 def test_large_checkpoints_are_written_in_shards(tmp_path, checkpoint, monkeypatch) -> None:
     monkeypatch.setattr("ttrl_env.agents.policies.openvla.weights.SHARD_SIZE", "60KB")
     load(checkpoint).save_pretrained(tmp_path)
