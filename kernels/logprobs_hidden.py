@@ -61,8 +61,8 @@ class _TokenLogprobsFromHidden(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Any) -> tuple[Tensor | None, ...]:
-        wanted = ctx.needs_input_grad[:2]
-        return *hidden_backward(*grads, *ctx.saved_tensors, *ctx.window, wanted), None, None, None, None
+        inputs = [*grads, *ctx.saved_tensors, *ctx.window, ctx.needs_input_grad[:2]]
+        return *hidden_backward(*inputs), None, None, None, None
 
 
 def hidden_forward(
