@@ -27,6 +27,7 @@ CHECKS = (
     "image",
     "instruction",
     "log-probabilities",
+    "precision",
     "horizon",
     "memory",
     "attention",
@@ -60,9 +61,11 @@ def _failure(folder: Path, capsys, check: str, *overrides: str) -> str:
 
 
 @pytest.mark.parametrize("decoding", ["parallel", "autoregressive"])
-@pytest.mark.parametrize("extra", ["policy.lora_rank=2", "policy.dtype=bfloat16"])
+@pytest.mark.parametrize(
+    "extra", [(), ("policy.lora_rank=2", "policy.dtype=bfloat16"), ("policy.autocast=true",)]
+)
 def test_a_sound_checkpoint_passes_every_check(folder, capsys, decoding, extra) -> None:
-    code, said = _doctor(folder, capsys, f"policy.decoding={decoding}", extra)
+    code, said = _doctor(folder, capsys, f"policy.decoding={decoding}", *extra)
     assert code == 0, said
     assert all(said[check].startswith("ok ") for check in CHECKS)
 
@@ -71,7 +74,7 @@ def test_a_sound_tiny_vla_passes_the_checks_that_concern_it(tmp_path, capsys) ->
     make_tiny_policy().save_pretrained(tmp_path)
     code, said = _doctor(tmp_path, capsys)
     assert code == 0, said
-    assert set(CHECKS[:7]) <= said.keys()
+    assert set(CHECKS[:8]) <= said.keys()
     assert "attention" not in said
 
 
@@ -154,6 +157,11 @@ def test_log_probabilities_that_differ_between_rollout_and_update_are_found(
 
     monkeypatch.setattr(Parallel, "sample", one_temperature)
     assert "PPO's ratio would not start at 1" in _failure(folder, capsys, "log-probabilities")
+
+
+def test_training_weights_that_round_small_steps_away_is_found(folder, capsys) -> None:
+    message = _failure(folder, capsys, "precision", "policy.decoding=parallel", "policy.dtype=bfloat16")
+    assert "policy.lora_rank=32" in message
 
 
 def test_an_absent_normalisation_key_names_what_is_there(folder, capsys) -> None:

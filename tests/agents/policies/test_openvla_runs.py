@@ -165,3 +165,10 @@ def test_the_command_line_trains_resumes_and_evaluates_on_libero(
     )
     report = json.loads((tmp_path / "report" / "report.json").read_text())
     assert report["evaluations"][0]["num_episodes"] == 1
+
+
+def test_steps_that_bfloat16_would_swallow_are_refused(checkpoint, tmp_path) -> None:
+    with pytest.raises(ConfigError, match=r"policy\.dtype: .* small steps are lost in torch\.bfloat16"):
+        _train(_config(checkpoint, tmp_path, "policy.dtype=bfloat16"))
+    adapters = ("policy.dtype=bfloat16", "policy.lora_rank=4", "iterations=1")
+    assert _train(_config(checkpoint, tmp_path, *adapters)).name == "iteration_000001"
