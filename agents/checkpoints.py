@@ -123,7 +123,7 @@ def restore_agent(checkpoint: Path, agent: PPOAgent) -> None:
     """
     file = checkpoint / AGENT_FILE
     try:
-        agent.load_state_dict(torch.load(file, weights_only=True))
+        agent.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
     except (OSError, KeyError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{file} does not fit this policy and configuration: {error}") from error
     started_from = read_state(checkpoint).reference

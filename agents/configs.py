@@ -108,7 +108,8 @@ class PPOConfig:
     entropy_coef: float = 0.0
     """Weight of the entropy bonus."""
     kl_coef: float = 0.0
-    """Weight of the KL divergence from the policy the run started from; 0: no reference is kept."""
+    """Weight of the KL divergence from the policy the run started from, which is kept beside the one in
+    training unless that trains adapters; 0: off."""
     max_grad_norm: float = 1.0
     """Gradients are scaled down to this norm, the policy's and the value head's apart."""
     max_skipped_steps: int = 3

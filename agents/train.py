@@ -81,8 +81,7 @@ class _Run:
         state = checkpoints.read_state(checkpoint) if checkpoint else None
         self.completed = state.iteration if state else 0
         self.groups_dealt = state.groups_dealt if state else 0
-        self.policy = make_policy(config.policy, config.seed, checkpoint)
-        _check_image_size(self.policy, config.env.image_size)
+        self.policy = make_policy(config, checkpoint)
         reference = make_reference(config, self.policy, started=checkpoint is not None)
         self.agent = PPOAgent(self.policy, config.ppo, reference)
         if checkpoint is not None:
@@ -150,8 +149,9 @@ class _Run:
         self.completed += 1
         writer.write(self.completed, metrics)
         self.display.iteration(self.completed, metrics)
-        if groups.shortfall is not None:
-            self.display.say(f"iteration {self.completed:4d}  {groups.shortfall}")
+        for note in (groups.shortfall, report.warning):
+            if note is not None:
+                self.display.say(f"iteration {self.completed:4d}  {note}")
         last = self.completed == config.iterations
         if last or (config.eval.every and self.completed % config.eval.every == 0):
             self._evaluate(writer)
@@ -222,13 +222,6 @@ def _check(config: TrainConfig) -> None:
         policy_options(config.policy, config.seed)
     except (ValueError, TypeError) as error:
         raise ConfigError(str(error)) from error
-
-
-def _check_image_size(policy: TokenPolicy, image_size: int) -> None:
-    try:
-        policy.check_image_size(image_size)
-    except ValueError as error:
-        raise ConfigError(f"env.image_size: {error}") from error
 
 
 def _checkpoint_to_resume(config: TrainConfig) -> Path | None:

@@ -60,3 +60,13 @@ class UpdateReport:
     """Chunks of one forward and backward pass, at most."""
     seconds: float
     """Wall time."""
+
+    @property
+    def warning(self) -> str | None:
+        """A sentence for the user where steps were skipped, else ``None``."""
+        if not self.skipped_steps:
+            return None
+        return (
+            f"{self.skipped_steps} of {self.steps + self.skipped_steps} optimiser steps skipped: their "
+            f"loss or gradient was not finite"
+        )
