@@ -54,6 +54,7 @@ def play_episodes(
     temperature: float,
     seed: int,
     on_episode: Callable[[Episode], None],
+    rows_at_once: int = 0,
 ) -> None:
     """Play every episode of ``starts``, calling ``on_episode`` as each ends.
 
@@ -67,8 +68,9 @@ def play_episodes(
         temperature: sampling temperature.
         seed: seed of the token sampling.
         on_episode: receives the finished episodes, in the order they end.
+        rows_at_once: rows in one forward pass of the policy, which bounds its memory; 0: all.
     """
-    queue = _Queue(env, policy, starts, temperature, seed)
+    queue = _Queue(env, policy, starts, temperature, seed, rows_at_once)
     observations = queue.refill()
     while queue.rows:
         observations, _, terminations, truncations, infos = env.step(queue.act(observations))
@@ -135,8 +137,10 @@ class _Queue:
         starts: Iterable[EpisodeStart],
         temperature: float,
         seed: int,
+        rows_at_once: int,
     ) -> None:
         self._env, self._policy, self._seed = env, policy, seed
+        self._rows_at_once = rows_at_once or env.num_envs
         self._waiting = deque(starts)
         self._temperature = temperature
         self._task_ids = env.task_ids.tolist()
@@ -162,13 +166,15 @@ class _Queue:
 
     def act(self, observations: dict[str, NDArray]) -> NDArray[np.float64]:
         """Actions of all rows for ``env.step``, zero where idle."""
-        rows = sorted(self.rows)
         actions = np.zeros((self._env.num_envs, self._policy.chunk_steps, ACTION_DIM))
-        actions[rows] = sample_chunks(
-            self._policy,
-            {key: array[rows] for key, array in observations.items()},
-            [self._instructions[row] for row in rows],
-            np.full(len(rows), self._temperature, dtype=np.float32),
-            [self.rows[row].generator for row in rows],
-        )
+        running = sorted(self.rows)
+        for first in range(0, len(running), self._rows_at_once):
+            rows = running[first : first + self._rows_at_once]
+            actions[rows] = sample_chunks(
+                self._policy,
+                {key: array[rows] for key, array in observations.items()},
+                [self._instructions[row] for row in rows],
+                np.full(len(rows), self._temperature, dtype=np.float32),
+                [self.rows[row].generator for row in rows],
+            )
         return actions if self._policy.chunk_steps > 1 else actions[:, 0]

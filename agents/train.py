@@ -17,8 +17,8 @@ from ttrl_env.agents.building import (
     share_engine,
 )
 from ttrl_env.agents.config_checks import check_config
-from ttrl_env.agents.configs import EvalConfig, TrainConfig
-from ttrl_env.agents.evaluation import Evaluation, evaluate
+from ttrl_env.agents.configs import TrainConfig
+from ttrl_env.agents.evaluation import evaluate
 from ttrl_env.agents.group_selection import GroupSelection, draw_groups
 from ttrl_env.agents.interrupts import StopRequest
 from ttrl_env.agents.metrics import (
@@ -28,16 +28,14 @@ from ttrl_env.agents.metrics import (
     selection_metrics,
     update_metrics,
 )
-from ttrl_env.agents.policies import TokenPolicy
 from ttrl_env.agents.ppo import PPOAgent
 from ttrl_env.agents.progress import Display
-from ttrl_env.agents.rollout import Progress, collect_rollout
+from ttrl_env.agents.rollout import collect_rollout
 from ttrl_env.agents.schedule import Schedule
 from ttrl_env.agents.trajectories import Rollout
 from ttrl_env.engines import EngineChoice
 from ttrl_env.errors import CheckpointError, ConfigError, EnvironmentDiedError, TrainingDivergedError
 from ttrl_env.tasks import Split
-from ttrl_env.vector_env import TTRLVectorEnv
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -177,8 +175,17 @@ class _Run:
         return draw_groups(play, config.rollout, config.env.num_groups, needs_spread=needs_spread)
 
     def _evaluate(self, writer: MetricsWriter) -> None:
-        result = run_evaluation(
-            self.evaluation_env, self.policy, self.config.env.task_ids, self.config.eval, self.config.seed
+        config = self.config
+        result = evaluate(
+            self.evaluation_env,
+            self.policy,
+            config.env.task_ids,
+            init_states=cast(Split, config.eval.init_states),
+            episodes_per_task=config.eval.episodes_per_task,
+            temperature=config.eval.temperature,
+            repeats=config.eval.repeats,
+            seed=config.seed,
+            rows_at_once=config.rollout.rows_at_once,
         )
         self.display.evaluation(self.completed, result)
         writer.write_evaluation(self.completed, result.report())
@@ -192,28 +199,6 @@ class _Run:
             else "No checkpoint had been written yet: start again"
         )
         return f"iteration {self.completed + 1}: {reason}. {where}"
-
-
-def run_evaluation(
-    env: TTRLVectorEnv,
-    policy: TokenPolicy,
-    task_ids: Sequence[int],
-    config: EvalConfig,
-    seed: int,
-    progress: Progress | None = None,
-) -> Evaluation:
-    """Evaluate as configured."""
-    return evaluate(
-        env,
-        policy,
-        task_ids,
-        init_states=cast(Split, config.init_states),
-        episodes_per_task=config.episodes_per_task,
-        temperature=config.temperature,
-        repeats=config.repeats,
-        seed=seed,
-        progress=progress,
-    )
 
 
 def _check(config: TrainConfig) -> None:
