@@ -211,6 +211,11 @@ def test_too_little_memory_is_found(folder, capsys, monkeypatch) -> None:
     assert code == 0
 
 
+def test_more_threads_than_cores_are_found(folder, capsys, monkeypatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4096)
+    assert "set OMP_NUM_THREADS=" in _failure(folder, capsys, "threads")
+
+
 def test_keys_without_a_checkpoint_are_refused(capsys) -> None:
     assert main(["doctor", "policy.decoding=parallel"]) == 2
     assert "expected the checkpoint first" in capsys.readouterr().err
