@@ -81,6 +81,11 @@ def test_a_misspelt_name_is_told_its_nearest(override: str, nearest: str) -> Non
         ("env.n_samples=1", r"ppo\.advantage=grpo compares .* at least 2 of them, got 1"),
         ("env.num_groups=0", r"env\.num_groups"),
         ("env.max_steps=0", r"env\.max_steps: expected an integer of at least 1, got 0"),
+        ("env.task_ids=[1,1]", r"env\.task_ids: expected each task once"),
+        ("env.num_workers=-1", r"env\.num_workers: expected an integer of at least 0"),
+        ("env.fixture_seed=-1", r"env\.fixture_seed: expected an integer of at least 0"),
+        ("seed=-1", "seed: expected an integer of at least 0"),
+        ("eval.temperature=nan", r"eval\.temperature: expected 0"),
         ("env.task_ids=[]", r"env\.task_ids: expected at least one"),
         ("env.task_ids=[10]", "libero_spatial has tasks 0 to 9, got 10"),
         (
@@ -138,3 +143,9 @@ def test_evaluation_has_no_training_keys() -> None:
     assert "env.n_samples" not in keys
     with pytest.raises(UnknownNameError):
         load_config(EvaluateConfig, ["ppo.epochs=2"])
+
+
+@pytest.mark.parametrize("value", ["[]", "[0,-1]", "[0.6,0.6]", "[inf]"])
+def test_temperatures_of_a_report_are_different_and_not_negative(value: str) -> None:
+    with pytest.raises(ConfigError, match=r"eval\.temperatures: expected different numbers"):
+        load_config(EvaluateConfig, [f"eval.temperatures={value}"])
