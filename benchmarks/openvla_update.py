@@ -174,9 +174,8 @@ def random_policy(config: OpenVLAConfig, device: torch.device) -> OpenVLAPolicy:
     lora = add_lora(model, LORA_RANK, 32.0, seed=0)
     tokenizer = PromptTokenizer(Tokenizer(models.WordLevel({"▁": 0}, unk_token="▁")), 1, config.pad_id)
     space = ActionSpace(decoding="parallel", chunk_steps=8, unnorm_key="random")
-    policy = AdaptedOpenVLAPolicy(config, model, tokenizer, space, Provenance(source="random", files={}))
-    policy.lora = lora
-    return policy.to(device)
+    provenance = Provenance(source="random", files={})
+    return AdaptedOpenVLAPolicy(config, model, tokenizer, space, provenance, lora=lora).to(device)
 
 
 def random_inputs(policy: OpenVLAPolicy, rows: int) -> dict[str, Tensor]:

@@ -65,18 +65,16 @@ def load_openvla(folder: Path, options: PolicyOptions, source: str) -> OpenVLAPo
     adapters = _adapters(model, adapter, options)
     if options.gradient_checkpointing:
         model.enable_gradient_checkpointing()
-    policy = (OpenVLAPolicy if adapters is None else AdaptedOpenVLAPolicy)(
+    parts = (
         config,
         model,
         PromptTokenizer.from_folder(folder, config.bos_id, config.pad_id),
         action_space,
         Provenance(source=source, files=_side_files(folder)),
-        autocast=options.autocast,
     )
-    if isinstance(policy, AdaptedOpenVLAPolicy):
-        assert adapters is not None
-        policy.lora = adapters
-    return policy
+    if adapters is None:
+        return OpenVLAPolicy(*parts, autocast=options.autocast)
+    return AdaptedOpenVLAPolicy(*parts, lora=adapters, autocast=options.autocast)
 
 
 def save_openvla(policy: OpenVLAPolicy, folder: Path) -> None:

@@ -171,8 +171,20 @@ class OpenVLAPolicy(nn.Module):
 class AdaptedOpenVLAPolicy(OpenVLAPolicy):
     """One whose LoRA adapters train while the checkpoint's own weights stay as they are."""
 
-    lora: LoraConfig
-    """Rank, scale and place of the adapters."""
+    def __init__(
+        self,
+        config: OpenVLAConfig,
+        model: OpenVLAModel,
+        tokenizer: PromptTokenizer,
+        action_space: ActionSpace,
+        provenance: Provenance,
+        *,
+        lora: LoraConfig,
+        autocast: bool = False,
+    ) -> None:
+        """``model`` has the adapters on; ``lora`` says their rank, scale and place."""
+        super().__init__(config, model, tokenizer, action_space, provenance, autocast=autocast)
+        self.lora = lora
 
     @contextlib.contextmanager
     def disable_adapter(self) -> Iterator[None]:
