@@ -100,6 +100,9 @@ def draw_options(width: int, dtype: torch.dtype) -> dict[str, Any]:
         "TILE_BLOCKS": TILE_TOKENS // BLOCK,
         "BLOCK": BLOCK,
         **product_options(dtype, num_warps=4),
+        "TILE_DIMS": 128
+        if dtype == torch.float32
+        else 256,  # few tokens, so long pieces of each to keep reading
     }
 
 
