@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import get_args
@@ -99,7 +99,7 @@ def load_pretrain_config(overrides: Sequence[str] = ()) -> PretrainConfig:
     return config
 
 
-def _check_key(override: str, known: dict[str, object]) -> None:
+def _check_key(override: str, known: Collection[str]) -> None:
     key, equals, _ = override.partition("=")
     if not equals:
         raise ConfigError(f"{override!r}: expected key=value, e.g. data=[demos]")
