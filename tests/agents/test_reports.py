@@ -202,6 +202,13 @@ def test_states_that_training_drew_from_are_reported_apart() -> None:
     assert "published 50-state protocol" in text
 
 
+def test_states_are_not_told_apart_where_the_training_was_on_another_suite() -> None:
+    other = replace(TRAINED, suite="libero_spatial_lan")
+    report = summarise([subject("checkpoint", played("sf"), other)], {"max_steps": 20})
+    assert report["evaluations"][0]["on_training_states"] is None
+    assert report["evaluations"][0]["on_other_states"] is None
+
+
 @pytest.mark.parametrize(
     ("trained_on", "claim"),
     [
@@ -209,6 +216,7 @@ def test_states_that_training_drew_from_are_reported_apart() -> None:
         (TRAINED, "draws from none of the 3 initial states"),
         (replace(TRAINED, iteration=0), "no update has been made yet"),
         (replace(TRAINED, started_from="runs/sft"), "Of what trained runs/sft"),
+        (replace(TRAINED, suite="libero_spatial_lan"), "so none is called unseen"),
     ],
 )
 def test_unseen_is_said_only_of_what_is_known(trained_on, claim) -> None:
