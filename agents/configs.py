@@ -18,7 +18,8 @@ class EnvConfig:
     task_ids: tuple[int, ...] = (0,)
     """Tasks of the suite; the groups of successive rollouts take them in turn."""
     max_steps: int | None = None
-    """Horizon in policy steps (SimpleVLA-RL: actor_rollout_ref.model.max_steps); null: the suite's."""
+    """Horizon in policy steps (SimpleVLA-RL: actor_rollout_ref.model.max_steps); null: the suite's. Need
+    not be a multiple of the policy's chunk: the last chunk is then executed, and learnt from, in part."""
     image_size: int = 128
     """Height and width of the rendered images, pixels."""
     engine: str = "native"
