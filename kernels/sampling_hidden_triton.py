@@ -136,7 +136,7 @@ def _sample_window(
     valid = is_valid(total, maximum, temperature)
 
     uniform = row_uniforms(seeds + row, step, STEP_IN_MEMORY)[1]
-    position, certain = _inverse_cumulative_in_blocks(weights, total, uniform)
+    position, certain = _inverse_cumulative_in_blocks(weights, total, uniform, TILE_TOKENS // BLOCK)
     first = tl.min(tl.where(values == maximum[:, None], offsets[None, :], width - 1), 1)
     position = tl.where(is_greedy | (valid == 0), first, tl.minimum(position, width - 1))
     undecided = valid & (is_greedy == 0) & (certain == 0)
@@ -150,12 +150,11 @@ def _sample_window(
 
 
 @triton.jit
-def _inverse_cumulative_in_blocks(weights, total, uniform):
+def _inverse_cumulative_in_blocks(weights, total, uniform, BLOCKS: tl.constexpr):
     """As ``inverse_cumulative``, for each row of ``[rows, tokens]``: whole blocks first, then in one of them.
 
     A running sum over all tokens in float64 would not fit into the registers.
     """
-    BLOCKS: tl.constexpr = weights.shape[1] // BLOCK
     threshold = (uniform * total.to(tl.float64))[:, None]
     slack = total.to(tl.float64)[:, None] * MARGIN
     blocks = tl.reshape(weights, [weights.shape[0], BLOCKS, BLOCK])
