@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from tests.ttrl_env.reference import upstream_world
 from ttrl_env import goals
-from ttrl_env.contact_layout import contact_layout
 from ttrl_env.goals import (
     ABOVE,
     BELOW,
@@ -25,6 +24,7 @@ from ttrl_env.goals import (
     goal_holds,
     joint_condition,
 )
+from ttrl_env.layouts import contact_layout
 
 METHODS: dict[int, Callable[[float], Callable[[float], bool]]] = {
     BELOW: lambda threshold: lambda q: q < threshold,
