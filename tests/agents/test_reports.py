@@ -36,8 +36,10 @@ TRAINED = Provenance(suite="libero_spatial", task_ids=(0,), iteration=3, started
 @pytest.fixture(scope="module")
 def policies(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("policies")
-    for seed, name in enumerate(("before", "after")):
-        make_tiny_policy(seed).save_pretrained(folder / name)
+    for seed, (name, forward) in enumerate({"before": 0.0, "after": 0.4}.items()):
+        policy = make_tiny_policy(seed)
+        policy.head.bias.data[:128] += forward  # tokens that move the point towards its goal
+        policy.save_pretrained(folder / name)
     return folder
 
 
@@ -81,7 +83,10 @@ def test_a_report_folder_holds_numbers_text_picture_and_videos(policies, tmp_pat
     text = (tmp_path / "report/report.md").read_text()
     assert all(statement in text for statement in report["statements"])
     assert imageio.imread(tmp_path / "report/report.png").std() > 1
-    assert report["videos"]
+    titles = " ".join(video["title"] for video in report["videos"])
+    assert "sampled at T = 1" in titles
+    assert "success after" in titles
+    assert "failure" in titles
     for video in report["videos"]:
         assert f"]({video['file']})" in text
         frames = imageio.imread(tmp_path / "report" / video["file"])
