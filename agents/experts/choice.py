@@ -42,18 +42,20 @@ def make_expert(task: Task, fixture_seed: int = 0) -> Expert:
     """
     predicates = read_goal(task)
     skill = find_skill(predicates[0]) if len(predicates) == 1 else None
-    if skill is None:
-        raise UnknownNameError(
-            f"task: no scripted expert for {task.suite} task {task.task_id}, {task.instruction!r}. Its goal "
-            f"is {' and '.join(map(str, predicates))}; the experts of ttrl_env.agents.experts reach goals of "
-            f"one predicate each: an object on or in something, a stove on, the top drawer closed"
-        )
+    arguments = predicates[0].arguments
     if skill == "close_top_drawer":
         return CloseTopDrawer()
-    scene, arguments = Scene(task, fixture_seed), predicates[0].arguments
-    if skill == "turn_knob_on":
+    scene = Scene(task, fixture_seed) if skill else None
+    if scene and skill == "turn_knob_on":
         return TurnKnobOn(scene=scene, knob=scene.body(f"{arguments[0]}_button"))
-    return PickPlace(scene, *arguments, inside=predicates[0].name == "in")
+    inside = predicates[0].name == "in"
+    if scene and not (inside and scene.slides(arguments[1])):  # the drawers that goals name are shut
+        return PickPlace(scene, *arguments, inside=inside)
+    raise UnknownNameError(
+        f"task: no scripted expert for {task.suite} task {task.task_id}, {task.instruction!r}. Its goal is "
+        f"{' and '.join(map(str, predicates))}; the experts of ttrl_env.agents.experts reach goals of one "
+        f"predicate each: an object on something or in a container, a stove on, the top drawer closed"
+    )
 
 
 def find_skill(predicate: Predicate) -> str | None:

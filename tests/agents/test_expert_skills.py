@@ -13,6 +13,7 @@ from ttrl_env.agents.experts.grasps import WIDEST, choose_grasp
 from ttrl_env.agents.experts.motion import down_rotation, make_action, turn_between, wrap
 from ttrl_env.agents.experts.scene import Gripper
 from ttrl_env.agents.experts.travel import travel
+from ttrl_env.errors import UnknownNameError
 
 NOTHING = np.zeros((0, 3))
 BASE = np.array([-0.6, 0.0, 0.0])
@@ -60,6 +61,12 @@ def test_goals_are_read_as_the_file_has_them() -> None:
     assert goal == Predicate("in", ("alphabet_soup_1", "basket_1_contain_region"))
     assert str(goal) == "in(alphabet_soup_1, basket_1_contain_region)"
     assert [predicate.name for predicate in read_goal(tasks.get_task("libero_10", 2))] == ["turnon", "on"]
+
+
+@pytest.mark.libero
+def test_putting_something_into_a_shut_drawer_has_no_expert() -> None:
+    with pytest.raises(UnknownNameError, match=r"in\(akita_black_bowl_1, wooden_cabinet_1_top_region\)"):
+        make_expert(tasks.get_task("libero_goal", 3))
 
 
 def test_a_predicate_without_a_skill_has_none() -> None:
