@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from tests.kernels.boundaries import bell, head_and_plateau, million_uniforms, nearest_to_boundaries
+from tests.kernels.chi_squared import chi_squared_p_value, probabilities_of
 from tests.kernels.conftest import HAS_GPU, poisoned
-from tests.kernels.statistics import chi_squared_p_value, probabilities_of
 from ttrl_env.kernels import SampledTokens
 from ttrl_env.kernels.draw import DrawInputs
 from ttrl_env.kernels.sampling_reference import sample_tokens_reference

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tests.kernels.boundaries import bell, head_and_plateau, nearest_to_boundaries
-from tests.kernels.statistics import chi_squared_p_value, probabilities_of
+from tests.kernels.chi_squared import chi_squared_p_value, probabilities_of
 from ttrl_env.kernels import sample_tokens
 from ttrl_env.kernels.sampling_reference import CHUNK
 
