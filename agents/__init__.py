@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ttrl_env.agents.configs import PPOConfig, TrainConfig
     from ttrl_env.agents.evaluation import evaluate
     from ttrl_env.agents.policies import TinyVLA, TinyVLAConfig, TokenPolicy, load_policy
+    from ttrl_env.agents.policies.reference import frozen_reference
     from ttrl_env.agents.ppo import PPOAgent
     from ttrl_env.agents.rollout import collect_rollout
     from ttrl_env.agents.trajectories import Rollout
@@ -28,6 +29,7 @@ _HOMES = {
     "TrainConfig": "configs",
     "collect_rollout": "rollout",
     "evaluate": "evaluation",
+    "frozen_reference": "policies.reference",
     "group_advantage": "advantages",
     "load_config": "config_loading",
     "load_policy": "policies",
@@ -43,6 +45,7 @@ __all__ = [
     "TrainConfig",
     "collect_rollout",
     "evaluate",
+    "frozen_reference",
     "group_advantage",
     "load_config",
     "load_policy",

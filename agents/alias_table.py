@@ -81,7 +81,10 @@ ALIASES: dict[str, Treatment] = {
     "actor_rollout_ref.model.lora_alpha": Renamed("policy.lora_alpha"),
     "actor_rollout_ref.model.target_modules": Stated(("all-linear",), "adapters sit on every linear layer"),
     "actor_rollout_ref.model.action_token_len": Stated((7,), "an action has 7 dimensions, one token each"),
-    "actor_rollout_ref.model.max_steps": Renamed("env.max_steps"),
+    "actor_rollout_ref.model.max_steps": Renamed(
+        "env.max_steps",
+        note="there it scales the efficiency reward only, and episodes run 512 steps; here it is both",
+    ),
     "actor_rollout_ref.model.resume": Stated((False,), "resume=auto or resume=CHECKPOINT continues a run"),
     "actor_rollout_ref.model.use_remove_padding": Refused("padding is never computed"),
     # actor

@@ -34,9 +34,12 @@ def make_policies(
     """The policy to train, as of ``checkpoint`` if there is one, and its reference if it has one.
 
     Of several processes each loads both into main memory and keeps its slices on its device.
+
+    Raises:
+        ConfigError: as :func:`make_policy` does.
     """
     device = choose_device(config.policy.device) if world.alone else torch.device("cpu")
-    policy = make_policy(config.policy, config.seed, checkpoint, device)
+    policy = make_policy(config, checkpoint, device)
     reference = _make_reference(config, policy, device, started=checkpoint is not None)
     models = [policy] if reference is None or reference.policy is policy else [policy, reference.policy]
     for model in models:
@@ -45,20 +48,28 @@ def make_policies(
 
 
 def make_policy(
-    config: PolicyConfig, seed: int, checkpoint: Path | None = None, device: torch.device | None = None
+    config: TrainConfig, checkpoint: Path | None = None, device: torch.device | None = None
 ) -> TokenPolicy:
-    """The policy of a checkpoint, the one in ``config.path``, or a new TinyVLA drawn from ``seed``.
+    """The policy of a checkpoint, the one in ``policy.path``, or a new TinyVLA drawn from the run's seed.
 
-    ``device`` is where it is put, by default the configured one.
+    It is moved to ``device``, by default the configured one, last, so that one which cannot be trained as
+    configured takes no memory there.
+
+    Raises:
+        ConfigError: the device cannot be used, images have another size than the policy needs, or the
+            weights to be trained are not float32.
     """
-    device = choose_device(config.device) if device is None else device
+    settings, seed = config.policy, config.seed
+    device = choose_device(settings.device) if device is None else device
     if checkpoint is not None:
-        policy = load_policy(checkpoint / "policy", policy_options(config, seed))
-    elif config.path is not None:
-        path = config.path if is_repo_id(config.path) else checkpoints.find_policy(config.path)
-        policy = load_policy(path, policy_options(config, seed))
+        policy = load_policy(checkpoint / "policy", policy_options(settings, seed))
+    elif settings.path is not None:
+        path = settings.path if is_repo_id(settings.path) else checkpoints.find_policy(settings.path)
+        policy = load_policy(path, policy_options(settings, seed))
     else:
-        policy = _new_policy(config, seed)
+        policy = _new_policy(settings, seed)
+    _check_image_size(policy, config.env.image_size)
+    _check_precision(policy)
     assert isinstance(policy, nn.Module)
     nn.Module.to(policy, device)
     return policy
@@ -102,7 +113,7 @@ def _make_reference(
     if config.ppo.kl_coef == 0:
         return None
     if started and not uses_adapters(policy):
-        return FrozenReference(make_policy(config.policy, config.seed, device=device))
+        return FrozenReference(make_policy(config, device=device))
     return frozen_reference(policy)
 
 
@@ -164,6 +175,25 @@ def share_engine(env: TTRLVectorEnv, chunk_steps: int | None = None) -> TTRLVect
         autoreset_mode=AutoresetMode.DISABLED,
         engine=engine,
     )
+
+
+def _check_image_size(policy: TokenPolicy, image_size: int) -> None:
+    try:
+        policy.check_image_size(image_size)
+    except ValueError as error:
+        raise ConfigError(f"env.image_size: {error}") from error
+
+
+def _check_precision(policy: TokenPolicy) -> None:
+    """bfloat16 has three decimal digits: a step of 1e-5 on a weight of 0.02 rounds to nothing."""
+    types = {parameter.dtype for parameter in policy.parameters() if parameter.requires_grad}
+    if types - {torch.float32}:
+        raise ConfigError(
+            f"policy.dtype: weights to be trained must be float32, small steps are lost in "
+            f"{', '.join(sorted(str(each) for each in types))}. Set policy.dtype=float32 "
+            f"policy.autocast=true, or train adapters alone (policy.lora_rank=32), which are float32 on "
+            f"weights of any type"
+        )
 
 
 def _new_policy(config: PolicyConfig, seed: int) -> TinyVLA:

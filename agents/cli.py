@@ -1,4 +1,4 @@
-"""The command line: ``ttrl train | eval | tasks | doctor | cache``."""
+"""The command line: ``ttrl train | eval | demos | pretrain | tasks | doctor | cache``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _USAGE = f"""ttrl {__version__}: test-time reinforcement learning for VLA polici
   ttrl demos SUITE ...             scripted demonstrations as HDF5; `ttrl demos --help` lists the options
   ttrl pretrain data=[PATH] ...    behaviour cloning from HDF5 files; `ttrl pretrain --help` lists every key
   ttrl tasks [SUITE]               list the suites, or the tasks of one
-  ttrl doctor                      check this machine: GL, LIBERO, memory, GPU
+  ttrl doctor [CHECKPOINT]         check this machine: GL, LIBERO, memory, GPU; or a policy checkpoint
   ttrl cache [--clear]             the native engine's compiled tasks
 
 For example, test-time RL on one task of libero_spatial, eight replicas:
@@ -60,6 +60,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except TTRLError as error:
         print(f"ttrl {name}: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        if error.filename is None:
+            raise  # not about a file of the user's
+        print(f"ttrl {name}: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print(f"ttrl {name}: interrupted", file=sys.stderr)
         return 130

@@ -5,6 +5,7 @@ Every error names the key, what was expected and what came.
 
 from __future__ import annotations
 
+import math
 from typing import get_args
 
 from ttrl_env import tasks
@@ -29,6 +30,7 @@ from ttrl_env.temperatures import temperature_ladder
 
 def check_config(config: TrainConfig | EvaluateConfig) -> None:
     """Raise before any work is done if a value cannot work."""
+    check_positive_int("seed", config.seed, minimum=0)
     _check_env(config.env)
     _check_episodes(config.eval)
     if isinstance(config, EvaluateConfig):
@@ -85,7 +87,12 @@ def _check_env(env: EnvConfig) -> None:
     for task_id in env.task_ids:
         tasks.check_task_id(env.suite, task_id, "env.task_ids")
     check_choice("env.engine", env.engine, get_args(EngineName))
+    if len(set(env.task_ids)) < len(env.task_ids):
+        raise ConfigError(f"env.task_ids: expected each task once, got {list(env.task_ids)}")
     check_positive_int("env.image_size", env.image_size)
+    check_positive_int("env.fixture_seed", env.fixture_seed, minimum=0)
+    if env.num_workers is not None:
+        check_positive_int("env.num_workers", env.num_workers, minimum=0)
     if env.max_steps is not None:
         check_positive_int("env.max_steps", env.max_steps)
 
@@ -98,7 +105,7 @@ def _check_episodes(evaluation: EpisodesConfig) -> None:
 
 def _check_eval(evaluation: EvalConfig) -> None:
     check_positive_int("eval.every", evaluation.every, minimum=0)
-    if evaluation.temperature < 0:
+    if not 0 <= evaluation.temperature < math.inf:
         raise ConfigError(f"eval.temperature: expected 0 (greedy) or more, got {evaluation.temperature}")
 
 
@@ -106,7 +113,8 @@ def _check_report(config: EvaluateConfig) -> None:
     check_positive_int("num_envs", config.num_envs)
     check_positive_int("videos", config.videos, minimum=0)
     temperatures = config.eval.temperatures
-    if not temperatures or min(temperatures) < 0 or len(set(temperatures)) < len(temperatures):
+    usable = all(0 <= temperature < math.inf for temperature in temperatures)
+    if not temperatures or not usable or len(set(temperatures)) < len(temperatures):
         raise ConfigError(
             f"eval.temperatures: expected different numbers of 0 (greedy) or more, e.g. [0,0.6], "
             f"got {list(temperatures)}"

@@ -50,8 +50,7 @@ def load_config(schema: type[Config], overrides: Sequence[str] = ()) -> Config:
             node = compose(_ROOTS[schema], overrides=overrides)
         config = to_config(schema, node)
     except (HydraException, OmegaConfBaseException) as error:
-        reason = str(error.__cause__ or error).splitlines()[0]
-        raise ConfigError(f"{' '.join(str(error).split())}: {reason}") from error
+        raise ConfigError(_explained(error)) from error
     try:
         check_config(config)
     except (ValueError, TypeError) as error:
@@ -87,8 +86,8 @@ def _split(override: str, known: dict[str, Any]) -> tuple[str, str]:
     """Key, without ``+``, and value of an override; an unknown key raises with the nearest one."""
     key, equals, value = override.partition("=")
     key = key.strip().lstrip("+")
-    if not equals:
-        raise ConfigError(f"{override!r}: expected key=value, e.g. env.n_samples=8")
+    if not equals or key.startswith("-"):
+        raise ConfigError(f"{override!r}: expected key=value without dashes, e.g. env.n_samples=8")
     if key not in known and not is_foreign(key):
         names = [*known, *ALIASES]
         nearest = difflib.get_close_matches(key, names, n=1) or [
@@ -98,7 +97,18 @@ def _split(override: str, known: dict[str, Any]) -> tuple[str, str]:
         raise UnknownNameError(f"{override!r}: no such key {key!r}.{hint} --help lists them.")
     if key == "preset":
         check_choice("preset", value, preset_names())
+    if key in known and isinstance(known[key].default, tuple) and not value.startswith("["):
+        raise ConfigError(
+            f"{override!r}: expected a list, e.g. '{key}=[{value or 0}]' (quoted for the shell)"
+        )
     return key, value
+
+
+def _explained(error: Exception) -> str:
+    """Hydra's and OmegaConf's message on one line, with its cause where it does not name it."""
+    text = " ".join(str(error).split())
+    reason = str(error.__cause__ or error).splitlines()[0]
+    return text if reason in text else f"{text}: {reason}"
 
 
 def _writable(node: DictConfig) -> DictConfig:

@@ -18,7 +18,8 @@ class EnvConfig:
     task_ids: tuple[int, ...] = (0,)
     """Tasks of the suite; the groups of successive rollouts take them in turn."""
     max_steps: int | None = None
-    """Horizon in policy steps (SimpleVLA-RL: actor_rollout_ref.model.max_steps); null: the suite's."""
+    """Horizon in policy steps (SimpleVLA-RL: actor_rollout_ref.model.max_steps); null: the suite's. Need
+    not be a multiple of the policy's chunk: the last chunk is then executed, and learnt from, in part."""
     image_size: int = 128
     """Height and width of the rendered images, pixels."""
     engine: str = "native"
@@ -108,7 +109,8 @@ class PPOConfig:
     entropy_coef: float = 0.0
     """Weight of the entropy bonus."""
     kl_coef: float = 0.0
-    """Weight of the KL divergence from the policy the run started from; 0: no reference is kept."""
+    """Weight of the KL divergence from the policy the run started from, which is kept beside the one in
+    training unless that trains adapters; 0: off."""
     max_grad_norm: float = 1.0
     """Gradients are scaled down to this norm, the policy's and the value head's apart."""
     max_skipped_steps: int = 3
@@ -224,7 +226,7 @@ class EvaluateConfig:
     """Evaluation of one checkpoint, or of two (`ttrl eval`)."""
 
     checkpoint: str | None = None
-    """Run, training checkpoint, policy folder or hub repository; env.* defaults to what a run trained on."""
+    """Run, training checkpoint, policy folder or hub repository; a run's env.* and policy.* are repeated."""
     baseline: str | None = None
     """Another one, evaluated on the same episodes: the report says how much better the checkpoint is."""
     output: str | None = None

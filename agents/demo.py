@@ -31,7 +31,7 @@ from ttrl_env.agents.configs import TrainConfig
 from ttrl_env.agents.demonstrations import record_demonstrations
 from ttrl_env.agents.metrics import EVALUATIONS_FILE, METRICS_FILE, read_records
 from ttrl_env.agents.plots import plot_run
-from ttrl_env.agents.policies import TinyVLA, TinyVLAConfig, load_policy
+from ttrl_env.agents.policies import TinyVLA, TinyVLAConfig, TokenPolicy, load_policy
 from ttrl_env.agents.progress import Display
 from ttrl_env.agents.train import train
 from ttrl_env.agents.videos import record_episodes, write_video
@@ -144,7 +144,7 @@ def _configuration(output: Path, iterations: int, n_samples: int, seed: int) -> 
     )
 
 
-def _warm_start(folder: Path, seed: int, display: Display) -> TinyVLA:
+def _warm_start(folder: Path, seed: int, display: Display) -> TokenPolicy:
     """The cloned policy, from ``folder`` if an earlier attempt left it there."""
     if folder.is_dir():
         return load_policy(folder)
@@ -166,7 +166,7 @@ def _warm_start(folder: Path, seed: int, display: Display) -> TinyVLA:
     return policy
 
 
-def _episodes(policies: list[TinyVLA]) -> list[NDArray[np.uint8]]:
+def _episodes(policies: list[TokenPolicy]) -> list[NDArray[np.uint8]]:
     """Frames of each policy's greedy episode from the same held-out state."""
     env = TTRLVectorEnv(
         SUITE,

@@ -56,6 +56,7 @@ def play_episodes(
     temperature: float,
     seed: int,
     on_episode: Callable[[Episode], None],
+    rows_at_once: int = 0,
     world: World = ALONE,
 ) -> None:
     """Play every episode of ``starts``, calling ``on_episode`` as each ends.
@@ -70,15 +71,15 @@ def play_episodes(
         temperature: sampling temperature.
         seed: seed of the token sampling.
         on_episode: receives the finished episodes, in the order they end.
+        rows_at_once: rows in one forward pass of the policy, which bounds its memory; 0: all.
         world: the processes that play other episodes of the same evaluation at the same time.
     """
-    queue = _Queue(env, policy, starts, temperature, seed)
+    queue = _Queue(env, policy, starts, temperature, seed, rows_at_once, world)
     observations = queue.refill()
-    while world.any(bool(queue.rows)):
-        if not queue.rows:  # other processes still play, and their policy may need this one's slices
-            sample_spare(policy, blank_inputs(env, policy))
+    while (actions := queue.act(observations)) is not None:
+        if not queue.rows:  # the episodes of other processes are not over yet
             continue
-        observations, _, terminations, truncations, infos = env.step(queue.act(observations))
+        observations, _, terminations, truncations, infos = env.step(actions)
         ended = [row for row in queue.rows if terminations[row] or truncations[row]]
         for row in ended:
             start = queue.rows.pop(row).start
@@ -142,8 +143,11 @@ class _Queue:
         starts: Iterable[EpisodeStart],
         temperature: float,
         seed: int,
+        rows_at_once: int,
+        world: World,
     ) -> None:
-        self._env, self._policy, self._seed = env, policy, seed
+        self._env, self._policy, self._seed, self._world = env, policy, seed, world
+        self._rows_at_once = rows_at_once or env.num_envs
         self._waiting = deque(starts)
         self._temperature = temperature
         self._task_ids = env.task_ids.tolist()
@@ -167,15 +171,23 @@ class _Queue:
         self._instructions = list(self._env.instructions)
         return observations
 
-    def act(self, observations: dict[str, NDArray]) -> NDArray[np.float64]:
-        """Actions of all rows for ``env.step``, zero where idle."""
-        rows = sorted(self.rows)
+    def act(self, observations: dict[str, NDArray]) -> NDArray[np.float64] | None:
+        """Actions of all rows for ``env.step``, zero where idle; ``None`` once no process has rows left."""
         actions = np.zeros((self._env.num_envs, self._policy.chunk_steps, ACTION_DIM))
-        actions[rows] = sample_chunks(
-            self._policy,
-            {key: array[rows] for key, array in observations.items()},
-            [self._instructions[row] for row in rows],
-            np.full(len(rows), self._temperature, dtype=np.float32),
-            [self.rows[row].generator for row in rows],
-        )
+        running = sorted(self.rows)
+        firsts = range(0, len(running), self._rows_at_once)
+        passes = self._world.in_step([running[first : first + self._rows_at_once] for first in firsts])
+        if not passes:
+            return None
+        for rows in passes:
+            if rows is None:
+                sample_spare(self._policy, blank_inputs(self._env, self._policy))
+                continue
+            actions[rows] = sample_chunks(
+                self._policy,
+                {key: array[rows] for key, array in observations.items()},
+                [self._instructions[row] for row in rows],
+                np.full(len(rows), self._temperature, dtype=np.float32),
+                [self.rows[row].generator for row in rows],
+            )
         return actions if self._policy.chunk_steps > 1 else actions[:, 0]

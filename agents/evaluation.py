@@ -91,6 +91,7 @@ def evaluate(
     temperature: float = 0.0,
     repeats: int = 1,
     seed: int = 0,
+    rows_at_once: int = 0,
     finished: Iterable[Episode] = (),
     on_episode: Callable[[Episode], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -109,6 +110,7 @@ def evaluate(
         repeats: episodes from each initial state, with different random numbers; a greedy policy
             plays one, as all would be the same.
         seed: seed of the token sampling.
+        rows_at_once: rows in one forward pass of the policy, which bounds its memory; 0: all.
         finished: episodes of this evaluation that an earlier, interrupted call has played.
         on_episode: called with each episode as it ends.
         progress: called with finished and total episodes.
@@ -128,7 +130,16 @@ def evaluate(
             progress(len(episodes), len(plan))
 
     remaining = [start for start in plan if start not in episodes][world.rank :: world.size]
-    play_episodes(env, policy, remaining, temperature=temperature, seed=seed, on_episode=record, world=world)
+    play_episodes(
+        env,
+        policy,
+        remaining,
+        temperature=temperature,
+        seed=seed,
+        on_episode=record,
+        rows_at_once=rows_at_once,
+        world=world,
+    )
     for played in world.gather(episodes):
         episodes.update(played)
     return Evaluation(

@@ -6,10 +6,10 @@ import numpy as np
 import torch
 
 from ttrl_env.agents.action_tokenizer import NUM_ACTION_TOKENS
+from ttrl_env.agents.checkup_subject import Check, CheckFailed, Subject
 from ttrl_env.agents.policies.openvla import OpenVLAPolicy
 from ttrl_env.agents.policies.openvla.actions import choose_statistics
 from ttrl_env.agents.policies.openvla.decoding import Parallel, causal_mask
-from ttrl_env.agents.policy_checkup import Check, CheckFailed, Subject
 from ttrl_env.errors import CheckpointError
 from ttrl_env.simulation import ACTION_DIM
 

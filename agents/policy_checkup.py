@@ -6,69 +6,32 @@ only make sense for OpenVLA are in :mod:`ttrl_env.agents.openvla_checkup`. None 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 
-import numpy as np
 import psutil
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from ttrl_env import tasks
-from ttrl_env.agents.building import make_policy
+from ttrl_env.agents.building import choose_device, policy_options
+from ttrl_env.agents.checkpoints import find_policy
+from ttrl_env.agents.checkup_subject import Check, CheckFailed, Subject
 from ttrl_env.agents.configs import TrainConfig
 from ttrl_env.agents.micro_batch_size import fitting_chunks
-from ttrl_env.agents.policies import PolicyInputs, TokenPolicy
-from ttrl_env.errors import ConfigError, TTRLError
-from ttrl_env.simulation import ACTION_DIM
-
-Check = Callable[["Subject"], str]
+from ttrl_env.agents.policies import PolicyInputs, TokenPolicy, load_policy
+from ttrl_env.agents.policies.loading import is_repo_id
+from ttrl_env.errors import ConfigError
 
 _INSTRUCTIONS = ("open the top drawer of the cabinet", "pick up the black bowl and place it on the plate")
 
 _TEMPERATURES = (1.6, 0.9, 0.4)
 
-_EXACT, _ROUNDED = 1e-5, 0.1
-"""Largest difference of log-probabilities between two ways to compute them: float32, and bfloat16."""
+_NOTICED = 1e-5
+"""Log-probabilities that change by less do not depend on what was changed."""
 
-
-class CheckFailed(TTRLError, RuntimeError):
-    """Something that would have gone wrong silently."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Subject:
-    """A loaded policy and the training run it is meant for."""
-
-    policy: TokenPolicy
-    config: TrainConfig
-    given: frozenset[str]
-    """Keys of the configuration that were given, not left at their defaults."""
-    image_size: int
-    """Size of images the policy can see."""
-
-    def inputs(self, instructions: Sequence[str], seed: int = 0) -> PolicyInputs:
-        """Inputs of one row an instruction, all with the same random picture drawn from ``seed``."""
-        observations = _random_observations(len(instructions), self.image_size, seed)
-        return self.policy.prepare(observations, instructions)
-
-    @torch.no_grad()
-    def logprobs(self, inputs: PolicyInputs) -> Tensor:
-        """Log-probabilities ``[rows, K]`` of fixed tokens at temperature 1, on the CPU."""
-        rows = len(next(iter(inputs.values())))
-        tokens = torch.arange(rows * self.num_tokens).view(rows, -1) % 255 + 1
-        return self.policy.evaluate(inputs, tokens, torch.ones(rows)).logprobs.cpu()
-
-    @property
-    def num_tokens(self) -> int:
-        """Tokens a chunk."""
-        return self.policy.chunk_steps * ACTION_DIM
-
-    @property
-    def device(self) -> torch.device:
-        """Where the policy computes."""
-        return next(self.policy.parameters()).device
+_LARGEST_DIFFERENCE, _MEAN_DIFFERENCE = 1e-4, 0.05
+"""Between log-probabilities of rollout and update: the largest in float32, the mean in bfloat16, whose
+key-value cache rounds otherwise than one pass over all tokens. A wrong temperature costs far more."""
 
 
 def examine(config: TrainConfig, given: frozenset[str]) -> Iterator[tuple[str, Callable[[], str]]]:
@@ -80,7 +43,13 @@ def examine(config: TrainConfig, given: frozenset[str]) -> Iterator[tuple[str, C
     loaded: list[TokenPolicy] = []
 
     def load() -> str:
-        loaded.append(make_policy(config.policy, config.seed))
+        path = config.policy.path
+        assert path is not None
+        device = choose_device(config.policy.device)
+        policy = load_policy(
+            path if is_repo_id(path) else find_policy(path), policy_options(config.policy, config.seed)
+        )
+        loaded.append(nn.Module.to(policy, device))
         return _describe(loaded[0])
 
     yield "checkpoint", load
@@ -106,7 +75,7 @@ def check_image_matters(subject: Subject) -> str:
     """Two pictures, two distributions."""
     instructions = _INSTRUCTIONS[:1]
     change = _difference(subject, subject.inputs(instructions), subject.inputs(instructions, seed=1))
-    if change < _EXACT:
+    if change < _NOTICED:
         raise CheckFailed(
             "two different images give the same action probabilities: the policy does not see. Weights of "
             "the vision part are probably zero or were never loaded"
@@ -117,7 +86,7 @@ def check_image_matters(subject: Subject) -> str:
 def check_instruction_matters(subject: Subject) -> str:
     """Two instructions, two distributions."""
     change = _difference(subject, *(subject.inputs([instruction]) for instruction in _INSTRUCTIONS))
-    if change < _EXACT:
+    if change < _NOTICED:
         raise CheckFailed(
             "two different instructions give the same action probabilities: the policy does not read"
         )
@@ -134,16 +103,29 @@ def check_logprobs(subject: Subject) -> str:
     if not bool(sampled.valid.all()):
         raise CheckFailed("the policy's logits are NaN or infinite: damaged weights")
     evaluated = subject.policy.evaluate(inputs, sampled.tokens.cpu(), temperatures).logprobs
-    difference = float((evaluated.detach().cpu() - sampled.logprobs.cpu()).abs().max())
-    tolerance = _EXACT if _computes_in_float32(subject) else _ROUNDED
+    differences = (evaluated.detach().cpu() - sampled.logprobs.cpu()).abs()
+    exact = _computes_in_float32(subject)
+    difference = float(differences.max() if exact else differences.mean())
+    tolerance = _LARGEST_DIFFERENCE if exact else _MEAN_DIFFERENCE
+    by = f"{difference:.2g} {'at most' if exact else 'on average'}"
     if not difference <= tolerance:
         raise CheckFailed(
-            f"log-probabilities of the same tokens differ by {difference:.2g} between rollout and update "
-            f"(at most {tolerance:g} expected): PPO's ratio would not start at 1"
+            f"log-probabilities of the same tokens differ between rollout and update by {by} (expected: up "
+            f"to {tolerance:g}): PPO's ratio would not start at 1"
         )
-    return (
-        f"rollout and update differ by {difference:.2g} at temperatures {', '.join(map(str, _TEMPERATURES))}"
-    )
+    return f"rollout and update differ by {by}, at temperatures {', '.join(map(str, _TEMPERATURES))}"
+
+
+def check_precision(subject: Subject) -> str:
+    """What trains is float32: AdamW's small steps vanish in bfloat16's rounding."""
+    types = {parameter.dtype for parameter in subject.policy.parameters() if parameter.requires_grad}
+    if types != {torch.float32}:
+        raise CheckFailed(
+            f"the weights to be trained are {', '.join(sorted(map(str, types)))}, in which small steps are "
+            f"rounded away. Train adapters (policy.lora_rank=32), or set policy.dtype=float32 and "
+            f"policy.autocast=true"
+        )
+    return "what trains is float32"
 
 
 def check_horizon(subject: Subject) -> str:
@@ -199,6 +181,7 @@ def _checks_of(policy: TokenPolicy) -> dict[str, Check]:
         "image": check_image_matters,
         "instruction": check_instruction_matters,
         "log-probabilities": check_logprobs,
+        "precision": check_precision,
         "horizon": check_horizon,
         "memory": check_memory,
     }
@@ -227,21 +210,6 @@ def _visible_size(policy: TokenPolicy, preferred: int) -> int:
             continue
         return size
     return preferred
-
-
-def _random_observations(rows: int, size: int, seed: int) -> dict[str, NDArray]:
-    """The same smooth picture in every row (noise would not survive JPEG), and a resting arm."""
-    coarse = np.random.default_rng(seed).integers(0, 256, (4, 4, 3), dtype=np.uint8)
-    tile = np.ones((-(-size // 4), -(-size // 4), 1), dtype=np.uint8)
-    image = np.kron(coarse, tile)[:size, :size]
-    images = np.broadcast_to(image, (rows, size, size, 3))
-    return {
-        "agentview_image": images,
-        "robot0_eye_in_hand_image": images,
-        "robot0_eef_pos": np.zeros((rows, 3)),
-        "robot0_eef_quat": np.tile([1.0, 0.0, 0.0, 0.0], (rows, 1)),
-        "robot0_gripper_qpos": np.zeros((rows, 2)),
-    }
 
 
 def _difference(subject: Subject, first: PolicyInputs, second: PolicyInputs) -> float:

@@ -20,14 +20,14 @@ from ttrl_env.agents.distributed import ALONE, World
 from ttrl_env.agents.losses import LossDiagnostics, clipped_policy_loss, merge_diagnostics
 from ttrl_env.agents.micro_batch_size import fitting_chunks
 from ttrl_env.agents.minibatches import MicroBatch, assign_targets, make_minibatches
+from ttrl_env.agents.optimisation import GuardedOptimizer
 from ttrl_env.agents.policies import TokenEvaluation, TokenPolicy
 from ttrl_env.agents.policies.reference import FrozenReference
-from ttrl_env.agents.sharding import backward, clip_gradients, slice_like_parameters
+from ttrl_env.agents.sharding import backward
 from ttrl_env.agents.trajectories import Rollout, first_chunk
 from ttrl_env.agents.update_report import AdvantageStatistics, UpdateReport, logprob_differences
 from ttrl_env.agents.value_head import ValueHead, value_loss
 from ttrl_env.agents.value_targets import value_targets
-from ttrl_env.errors import TrainingDivergedError
 
 
 class PPOAgent:
@@ -65,14 +65,7 @@ class PPOAgent:
         self.world = world
         self.trained = [parameter for parameter in policy.parameters() if parameter.requires_grad]
         self.value_head = self._make_value_head() if config.advantage == "gae" else None
-        groups: list[dict[str, Any]] = [{"params": self.trained}]
-        if self.value_head is not None:
-            groups.append({"params": list(self.value_head.parameters()), "lr": config.value_learning_rate})
-        self.optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=config.weight_decay)
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(
-            self.optimizer, lambda step: min(1.0, (step + 1) / (config.warmup_steps + 1))
-        )
-        self._skipped_in_a_row = 0
+        self.optimizer = GuardedOptimizer(self.trained, self.value_head, config, world)
         self._micro_batch_chunks: int | None = None if config.memory_gigabytes else config.micro_batch_chunks
 
     @property
@@ -87,11 +80,7 @@ class PPOAgent:
 
     def state_dict(self) -> dict[str, Any]:
         """What continuing exactly needs, apart from the policy's weights; moments are cut as these are."""
-        state: dict[str, Any] = {
-            "optimizer": self.optimizer.state_dict(),
-            "schedule": self.schedule.state_dict(),
-            "skipped_in_a_row": self._skipped_in_a_row,
-        }
+        state = self.optimizer.state_dict()
         if self.value_head is not None:
             state["value_head"] = self.value_head.state_dict()
         return state
@@ -103,9 +92,7 @@ class PPOAgent:
                 f"ppo.advantage={self.config.advantage!r} "
                 f"{'needs a value head and the state has none' if self.value_head else 'has no value head'}"
             )
-        self.optimizer.load_state_dict(slice_like_parameters(state["optimizer"], self.optimizer))
-        self.schedule.load_state_dict(state["schedule"])
-        self._skipped_in_a_row = state["skipped_in_a_row"]
+        self.optimizer.load_state_dict(state)
         if self.value_head is not None:
             self.value_head.load_state_dict(state["value_head"])
 
@@ -180,7 +167,7 @@ class PPOAgent:
                 limit=self.config.micro_batch_chunks,
             )
             self._micro_batch_chunks = min(self.world.gather(fitting))
-            self.optimizer.zero_grad(set_to_none=True)
+            self.optimizer.zero_grad()
         return self._micro_batch_chunks
 
     def _prepare(
@@ -233,39 +220,15 @@ class PPOAgent:
                 batch.old_values = self.value_head(evaluation.features)
 
     def _step(self, minibatch: Sequence[MicroBatch]) -> tuple[LossDiagnostics, float]:
-        """One optimiser step and the gradient norm; skipped, and NaN, where anything is not finite."""
-        self.optimizer.zero_grad(set_to_none=True)
+        """One optimiser step and its gradient norm, which is NaN where the step was left out."""
+        self.optimizer.zero_grad()
         parts = []
         for batch in minibatch:
             loss, part = self._loss(batch)
             backward(loss, self.world)
             parts.append(part)
         diagnostics = merge_diagnostics([part for parts in self.world.gather(parts) for part in parts])
-        norm = clip_gradients(self.trained, self.config.max_grad_norm, self.world)
-        finite = math.isfinite(norm) and math.isfinite(diagnostics.loss)
-        if self.value_head is not None:
-            parameters = self.value_head.parameters()
-            finite = finite and math.isfinite(
-                clip_gradients(parameters, self.config.max_grad_norm, self.world)
-            )
-        if not finite:
-            self._skip_step()
-            return diagnostics, math.nan
-        self._skipped_in_a_row = 0
-        self.optimizer.step()
-        self.schedule.step()
-        return diagnostics, norm
-
-    def _skip_step(self) -> None:
-        """Leave weights and optimiser as they are; raise where that has happened too often in a row."""
-        self.optimizer.zero_grad(set_to_none=True)
-        self._skipped_in_a_row += 1
-        if self._skipped_in_a_row >= self.config.max_skipped_steps:
-            raise TrainingDivergedError(
-                f"{self._skipped_in_a_row} optimiser steps in a row had a loss or gradient that is not "
-                f"finite and were skipped (ppo.max_skipped_steps={self.config.max_skipped_steps}). Go on "
-                f"from an earlier checkpoint with a lower ppo.learning_rate"
-            )
+        return diagnostics, self.optimizer.step(diagnostics.loss + diagnostics.value_loss)
 
     def _loss(self, batch: MicroBatch) -> tuple[Tensor, LossDiagnostics]:
         """The micro-batch's part of the minibatch's loss."""

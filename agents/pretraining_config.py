@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import get_args
@@ -90,7 +90,7 @@ def load_pretrain_config(overrides: Sequence[str] = ()) -> PretrainConfig:
     try:
         config = OmegaConf.to_object(OmegaConf.merge(schema, OmegaConf.from_dotlist(list(overrides))))
     except OmegaConfBaseException as error:
-        raise ConfigError(str(error).splitlines()[0]) from error
+        raise ConfigError(f"{error.full_key or 'arguments'}: {str(error).splitlines()[0]}") from error
     assert isinstance(config, PretrainConfig)
     try:
         _check(config)
@@ -99,7 +99,7 @@ def load_pretrain_config(overrides: Sequence[str] = ()) -> PretrainConfig:
     return config
 
 
-def _check_key(override: str, known: dict[str, object]) -> None:
+def _check_key(override: str, known: Collection[str]) -> None:
     key, equals, _ = override.partition("=")
     if not equals:
         raise ConfigError(f"{override!r}: expected key=value, e.g. data=[demos]")

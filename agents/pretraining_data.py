@@ -42,13 +42,11 @@ def load_pairs(config: PretrainConfig, policy: TinyVLA, say: Callable[[str], Non
     train, validation = [], []
     instructions = set()
     for path in find_files(config.data):
-        episodes = [
-            episode_pairs(policy, episode)
-            for episode in read_episodes(
-                path, policy.cameras, cast(Pairing, config.pairing), config.max_episodes
-            )
-            if instructions.add(episode.instruction) is None
-        ]
+        episodes = []
+        pairing = cast(Pairing, config.pairing)
+        for episode in read_episodes(path, policy.cameras, pairing, config.max_episodes):
+            episodes.append(episode_pairs(policy, episode))
+            instructions.add(episode.instruction)
         kept_out = _kept_out(len(episodes), config)
         train += [pairs for index, pairs in enumerate(episodes) if index not in kept_out]
         validation += [pairs for index, pairs in enumerate(episodes) if index in kept_out]

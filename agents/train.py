@@ -11,9 +11,9 @@ from typing import cast
 from ttrl_env.agents import checkpoints
 from ttrl_env.agents.building import make_policies, make_train_env, policy_options, share_engine
 from ttrl_env.agents.config_checks import check_config
-from ttrl_env.agents.configs import EvalConfig, TrainConfig
+from ttrl_env.agents.configs import TrainConfig
 from ttrl_env.agents.distributed import ALONE, World, join_world
-from ttrl_env.agents.evaluation import Evaluation, evaluate
+from ttrl_env.agents.evaluation import evaluate
 from ttrl_env.agents.group_selection import GroupSelection, draw_groups
 from ttrl_env.agents.interrupts import StopRequest
 from ttrl_env.agents.metrics import (
@@ -24,16 +24,14 @@ from ttrl_env.agents.metrics import (
     selection_metrics,
     update_metrics,
 )
-from ttrl_env.agents.policies import TokenPolicy
 from ttrl_env.agents.ppo import PPOAgent
 from ttrl_env.agents.progress import Display
-from ttrl_env.agents.rollout import Progress, collect_rollout
+from ttrl_env.agents.rollout import collect_rollout
 from ttrl_env.agents.schedule import Assignment, Schedule
 from ttrl_env.agents.trajectories import Rollout
 from ttrl_env.engines import EngineChoice
 from ttrl_env.errors import CheckpointError, ConfigError, EnvironmentDiedError, TrainingDivergedError
 from ttrl_env.tasks import Split
-from ttrl_env.vector_env import TTRLVectorEnv
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -85,7 +83,6 @@ class _Run:
         self.completed = state.iteration if state else 0
         self.groups_dealt = state.groups_dealt if state else 0
         self.policy, reference = make_policies(config, checkpoint, world)
-        _check_image_size(self.policy, config.env.image_size)
         self.agent = PPOAgent(self.policy, config.ppo, reference, world)
         if checkpoint is not None:
             checkpoints.restore_agent(checkpoint, self.agent)
@@ -147,8 +144,9 @@ class _Run:
         self.completed += 1
         writer.write(self.completed, metrics)
         self.display.iteration(self.completed, metrics)
-        if groups.shortfall is not None:
-            self.display.say(f"iteration {self.completed:4d}  {groups.shortfall}")
+        for note in (groups.shortfall, report.warning):
+            if note is not None:
+                self.display.say(f"iteration {self.completed:4d}  {note}")
         last = self.completed == config.iterations
         if last or (config.eval.every and self.completed % config.eval.every == 0):
             self._evaluate(writer)
@@ -192,12 +190,17 @@ class _Run:
         )
 
     def _evaluate(self, writer: MetricsWriter) -> None:
-        result = run_evaluation(
+        config = self.config
+        result = evaluate(
             self.evaluation_env,
             self.policy,
-            self.config.env.task_ids,
-            self.config.eval,
-            self.config.seed,
+            config.env.task_ids,
+            init_states=cast(Split, config.eval.init_states),
+            episodes_per_task=config.eval.episodes_per_task,
+            temperature=config.eval.temperature,
+            repeats=config.eval.repeats,
+            seed=config.seed,
+            rows_at_once=config.rollout.rows_at_once,
             world=self.world,
         )
         self.display.evaluation(self.completed, result)
@@ -214,30 +217,6 @@ class _Run:
         return f"iteration {self.completed + 1}: {reason}. {where}"
 
 
-def run_evaluation(
-    env: TTRLVectorEnv,
-    policy: TokenPolicy,
-    task_ids: Sequence[int],
-    config: EvalConfig,
-    seed: int,
-    progress: Progress | None = None,
-    world: World = ALONE,
-) -> Evaluation:
-    """Evaluate as configured."""
-    return evaluate(
-        env,
-        policy,
-        task_ids,
-        init_states=cast(Split, config.init_states),
-        episodes_per_task=config.episodes_per_task,
-        temperature=config.temperature,
-        repeats=config.repeats,
-        seed=seed,
-        progress=progress,
-        world=world,
-    )
-
-
 def _check(config: TrainConfig) -> None:
     try:
         check_config(config)
@@ -252,13 +231,6 @@ def _check_share(config: TrainConfig, world: World) -> None:
             f"env.num_groups: every process plays equally many groups; expected a multiple of the "
             f"{world.size} processes, got {config.env.num_groups}"
         )
-
-
-def _check_image_size(policy: TokenPolicy, image_size: int) -> None:
-    try:
-        policy.check_image_size(image_size)
-    except ValueError as error:
-        raise ConfigError(f"env.image_size: {error}") from error
 
 
 def _checkpoint_to_resume(config: TrainConfig) -> Path | None:

@@ -66,6 +66,16 @@ class UpdateReport:
     seconds: float
     """Wall time."""
 
+    @property
+    def warning(self) -> str | None:
+        """A sentence for the user where steps were skipped, else ``None``."""
+        if not self.skipped_steps:
+            return None
+        return (
+            f"{self.skipped_steps} of {self.steps + self.skipped_steps} optimiser steps skipped: their "
+            f"loss or gradient was not finite"
+        )
+
 
 def logprob_differences(batches: Iterable[MicroBatch], world: World) -> dict[str, Any]:
     """Largest and mean |rollout - update| log-probability difference of all processes' executed tokens."""

@@ -22,7 +22,7 @@ class ValueHead(nn.Module):
             self.hidden = nn.Sequential(
                 nn.LayerNorm(num_features), nn.Linear(num_features, hidden_size), nn.GELU()
             )
-        self.value = nn.Linear(hidden_size, 1)
+            self.value = nn.Linear(hidden_size, 1)
         nn.init.zeros_(self.value.weight)
         nn.init.zeros_(self.value.bias)
 

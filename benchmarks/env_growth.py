@@ -94,7 +94,7 @@ def draw(content: dict[str, Any]) -> None:
             for value, ratio in zip(values, ratios.values(), strict=True)
         ]
         axis.plot(values, costs, "o-", color="#1f5f8b")
-        axis.set(xlabel=LABELS[name], ylabel="ms an env-step", ylim=(0, None), xticks=values)
+        axis.set(xlabel=LABELS[name], ylabel="ms an env-step", ylim=(0, 1.1 * max(costs)), xticks=values)
         if len(values) > 3:
             axis.set_xscale("log", base=2)
             axis.set_xticks(values, labels=[str(value) for value in values])
@@ -104,7 +104,7 @@ def draw(content: dict[str, Any]) -> None:
         axis.plot(
             [int(value) for value in gigabytes], list(gigabytes.values()), f"{marker}-", label=LABELS[name]
         )
-    axis.set(xlabel="number", ylabel="resident memory, GB", ylim=(0, None))
+    axis.set(xlabel="number", ylabel="resident memory, GB", ylim=(0, 1.1 * axis.dataLim.ymax))
     axis.legend(frameon=False)
     PICTURE.parent.mkdir(exist_ok=True)
     figure.savefig(PICTURE, dpi=110)

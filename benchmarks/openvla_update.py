@@ -1,10 +1,10 @@
 """Time and memory of OpenVLA-OFT 7B: ``python -m benchmarks.openvla_update``.
 
 Random weights of the published shapes in bfloat16, LoRA on every linear layer: neither time nor memory
-depends on what the weights say. For each batch: sampling a chunk a row, and an update (log-probabilities,
-backward pass, AdamW step) with and without recomputing activations. Prints each figure and writes all of
-them to ``benchmarks/results/openvla_update.json``. Needs a CUDA GPU with 40 GB; ``--tiny`` takes tiny shapes
-and runs anywhere, which tests the script and measures nothing worth keeping.
+depends on what the weights say. For each batch: the pixel path, sampling a chunk a row, and an update
+(log-probabilities, backward pass, AdamW step) with and without recomputing activations. Prints each figure
+and writes all of them to ``benchmarks/results/openvla_update.json``. Needs a CUDA GPU with 40 GB; ``--tiny``
+takes tiny shapes and runs anywhere, which tests the script and measures nothing worth keeping.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from benchmarks.report import machine
 from ttrl_env.agents.policies.openvla.config import ActionStatistics, OpenVLAConfig
 from ttrl_env.agents.policies.openvla.lora import add_lora
 from ttrl_env.agents.policies.openvla.model import OpenVLAModel
+from ttrl_env.agents.policies.openvla.pixels import camera_size
 from ttrl_env.agents.policies.openvla.policy import (
     ActionSpace,
     AdaptedOpenVLAPolicy,
@@ -88,6 +89,8 @@ def measure(arguments: argparse.Namespace) -> Figures:
     policy = random_policy(tiny_config() if arguments.tiny else published_config(), device)
     figures: Figures = []
     for rows in arguments.rows:
+        measure_preparation(figures, policy, rows, arguments.rounds)
+    for rows in arguments.rows:
         measure_sampling(figures, policy, rows, arguments.rounds)
     for rows in arguments.rows:
         measure_update(figures, policy, rows, arguments.rounds)
@@ -95,6 +98,16 @@ def measure(arguments: argparse.Namespace) -> Figures:
     for rows in arguments.rows:
         measure_update(figures, policy, rows, arguments.rounds)
     return figures
+
+
+def measure_preparation(figures: Figures, policy: OpenVLAPolicy, rows: int, rounds: int) -> None:
+    """From camera images to the policy's inputs, on the CPU: JPEG, Lanczos, crop."""
+    size = camera_size(policy.config.image_size)
+    coarse = np.random.default_rng(0).integers(0, 256, (rows, size // 8, size // 8, 3), dtype=np.uint8)
+    observations = {"agentview_image": coarse.repeat(8, axis=1).repeat(8, axis=2)}
+    instructions = ["pick up the black bowl and place it on the plate"] * rows
+    what = {"what": "prepare", "rows": rows}
+    add(figures, what, rounds, lambda: policy.prepare(observations, instructions))
 
 
 def measure_sampling(figures: Figures, policy: OpenVLAPolicy, rows: int, rounds: int) -> None:
@@ -161,9 +174,8 @@ def random_policy(config: OpenVLAConfig, device: torch.device) -> OpenVLAPolicy:
     lora = add_lora(model, LORA_RANK, 32.0, seed=0)
     tokenizer = PromptTokenizer(Tokenizer(models.WordLevel({"▁": 0}, unk_token="▁")), 1, config.pad_id)
     space = ActionSpace(decoding="parallel", chunk_steps=8, unnorm_key="random")
-    policy = AdaptedOpenVLAPolicy(config, model, tokenizer, space, Provenance(source="random", files={}))
-    policy.lora = lora
-    return policy.to(device)
+    provenance = Provenance(source="random", files={})
+    return AdaptedOpenVLAPolicy(config, model, tokenizer, space, provenance, lora=lora).to(device)
 
 
 def random_inputs(policy: OpenVLAPolicy, rows: int) -> dict[str, Tensor]:

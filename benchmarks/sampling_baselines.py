@@ -63,3 +63,10 @@ def torch_logprobs(
     log_probabilities = torch.log_softmax(logits[:, lo:hi].float() / temperatures[:, None], dim=-1)
     logprobs = log_probabilities.gather(1, (tokens - lo)[:, None])[:, 0]
     return logprobs, -(log_probabilities.exp() * log_probabilities).sum(-1)
+
+
+def flashinfer(logits: Tensor) -> Tensor:
+    """FlashInfer's sampler, where it is installed: the token only, at temperature 1."""
+    from flashinfer.sampling import sampling_from_logits
+
+    return sampling_from_logits(logits)

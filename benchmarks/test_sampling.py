@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from benchmarks import sampling_baselines
-from ttrl_env.kernels import SampledTokens, sample_tokens, token_logprobs
+from ttrl_env.kernels import SampledTokens, sample_from_hidden, sample_tokens, token_logprobs
 from ttrl_env.kernels.sampling_reference import sample_tokens_reference
 
 SHAPES = [(448, 256), (448, 32064)]
@@ -67,6 +67,27 @@ def test_baseline_in_a_window(benchmark, name):
     baseline = getattr(sampling_baselines, name)
     group = "sample 448x256 of 32064"
     run(benchmark, group, lambda: baseline(logits, temperatures, WINDOW), 448, 32064)
+
+
+@pytest.mark.parametrize("dim", [256, 4096])
+@pytest.mark.parametrize("name", ["sample_from_hidden", "matmul_then_multinomial", "matmul_alone"])
+def test_sampling_from_hidden_states(benchmark, name, dim):
+    generator = torch.Generator().manual_seed(0)
+    hidden = torch.randn(448, dim, generator=generator)
+    weight = torch.randn(256, dim, generator=generator) * (2 / dim**0.5)
+    temperatures, seeds = 0.5 + torch.rand(448, generator=generator), torch.arange(448)
+    got = sample_from_hidden(hidden, weight, temperatures, seeds)
+    logits = hidden @ weight.t()
+    assert torch.equal(got.tokens, sample_tokens_reference(logits, temperatures, seeds, 0, None)[0])
+    out = SampledTokens.empty(448)
+    functions = {
+        "sample_from_hidden": lambda: sample_from_hidden(hidden, weight, temperatures, seeds, out=out),
+        "matmul_then_multinomial": lambda: sampling_baselines.torch_multinomial(
+            hidden @ weight.t(), temperatures, (0, 256)
+        ),
+        "matmul_alone": lambda: hidden @ weight.t(),
+    }
+    run(benchmark, f"sample 448x256 from hidden states of {dim}", functions[name], 448, 256)
 
 
 @pytest.mark.parametrize(("rows", "vocab"), SHAPES)

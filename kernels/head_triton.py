@@ -18,8 +18,8 @@ from torch import Tensor
 
 SPLIT_DIMS = 512
 """Dimensions that one program of ``_partial_logits`` sums."""
-PARTIAL_ROWS, PARTIAL_TOKENS = 64, 128
-"""Its tile: 448 rows, 256 tokens, 4096 dimensions make 7 x 2 x 8 = 112 programs for 132 processors."""
+PARTIAL_ROWS, PARTIAL_TOKENS = 128, 128
+"""Its tile: 448 rows, 256 tokens and 4096 dimensions make 4 x 2 x 8 = 64 programs; see the README."""
 
 
 def partial_logits(hidden: Tensor, weight: Tensor) -> Tensor:
@@ -54,7 +54,7 @@ def partial_options(dtype: torch.dtype) -> dict[str, Any]:
         "SPLIT_DIMS": SPLIT_DIMS,
         "TILE_ROWS": PARTIAL_ROWS,
         "TILE_TOKENS": PARTIAL_TOKENS,
-        **product_options(dtype, num_warps=4),
+        **product_options(dtype, num_warps=8),
     }
 
 

@@ -55,27 +55,23 @@ def token_logprobs(
 
 class _TokenLogprobs(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, logits: Tensor, tokens: Tensor, temperatures: Tensor, lo: int, hi: int
-    ) -> tuple[Tensor, Tensor]:
-        logprobs, entropies, statistics = logprobs_forward(logits, tokens, temperatures, lo, hi)
-        ctx.save_for_backward(logits, tokens, temperatures, statistics)
-        ctx.window = lo, hi
-        ctx.set_materialize_grads(False)
-        return logprobs, entropies
+    def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, Tensor]:
+        output = logprobs_forward(*inputs)
+        keep_for_backward(ctx, inputs, output)
+        return output[:2]
 
     @staticmethod
     @once_differentiable
-    def backward(
-        ctx: Any, grad_logprobs: Tensor | None, grad_entropies: Tensor | None
-    ) -> tuple[Tensor | None, ...]:
-        return (
-            logprobs_backward(grad_logprobs, grad_entropies, *ctx.saved_tensors, *ctx.window),
-            None,
-            None,
-            None,
-            None,
-        )
+    def backward(ctx: Any, *grads: Any) -> tuple[Tensor | None, ...]:
+        return logprobs_backward(*grads, *ctx.saved_tensors, *ctx.window), None, None, None, None
+
+
+def keep_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    """Save the tensors among ``inputs``, the window at their end and the three numbers a row."""
+    *tensors, lo, hi = inputs
+    ctx.save_for_backward(*tensors, output[2])
+    ctx.window = lo, hi
+    ctx.set_materialize_grads(False)
 
 
 def logprobs_forward(

@@ -11,7 +11,7 @@ from torch.autograd.function import once_differentiable
 
 from ttrl_env.kernels import arguments
 from ttrl_env.kernels.head import check_head, head_logits, row_blocks
-from ttrl_env.kernels.logprobs import logprobs_backward, logprobs_forward
+from ttrl_env.kernels.logprobs import keep_for_backward, logprobs_backward, logprobs_forward
 
 
 def token_logprobs_from_hidden(
@@ -53,37 +53,16 @@ def token_logprobs_from_hidden(
 
 class _TokenLogprobsFromHidden(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, hidden: Tensor, head_weight: Tensor, tokens: Tensor, temperatures: Tensor, lo: int, hi: int
-    ) -> tuple[Tensor, Tensor]:
-        arrays = (hidden, head_weight, tokens, temperatures)
-        logprobs, entropies, statistics = hidden_forward(*arrays, lo, hi)
-        ctx.save_for_backward(*arrays, statistics)
-        ctx.window = lo, hi
-        ctx.set_materialize_grads(False)
-        return logprobs, entropies
+    def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, Tensor]:
+        output = hidden_forward(*inputs)
+        keep_for_backward(ctx, inputs, output)
+        return output[:2]
 
     @staticmethod
     @once_differentiable
-    def backward(
-        ctx: Any, grad_logprobs: Tensor | None, grad_entropies: Tensor | None
-    ) -> tuple[Tensor | None, ...]:
-        if grad_logprobs is None and grad_entropies is None:
-            return (None,) * 6
-        hidden, head_weight, tokens, temperatures, statistics = ctx.saved_tensors
-        grads = hidden_backward(
-            grad_logprobs,
-            grad_entropies,
-            hidden,
-            head_weight,
-            tokens,
-            temperatures,
-            statistics,
-            ctx.window[0],
-            ctx.window[1],
-            wanted=ctx.needs_input_grad[:2],
-        )
-        return *grads, None, None, None, None
+    def backward(ctx: Any, *grads: Any) -> tuple[Tensor | None, ...]:
+        inputs = [*grads, *ctx.saved_tensors, *ctx.window, ctx.needs_input_grad[:2]]
+        return *hidden_backward(*inputs), None, None, None, None
 
 
 def hidden_forward(

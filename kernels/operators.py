@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 from torch.library import custom_op, register_autograd
 
-from ttrl_env.kernels.logprobs import logprobs_backward, logprobs_forward
+from ttrl_env.kernels.draw import DrawInputs, SampledTokens
+from ttrl_env.kernels.logprobs import keep_for_backward, logprobs_backward, logprobs_forward
 from ttrl_env.kernels.logprobs_hidden import hidden_backward, hidden_forward
-from ttrl_env.kernels.sampling import SampledTokens, fill_samples
+from ttrl_env.kernels.sampling import fill_samples
 from ttrl_env.kernels.sampling_hidden import fill_samples_from_hidden
 
 
@@ -29,8 +30,8 @@ def sample_tokens_operator(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """``sample_tokens`` with its arguments checked and its window spelled out."""
     out = SampledTokens.empty(logits.shape[0], logits.device)
-    fill_samples(logits[:, lo:hi], temperatures, seeds, step, greedy, lo, out)
-    return out.tokens, out.logprobs, out.entropies, out.valid
+    fill_samples(logits[:, lo:hi], DrawInputs(temperatures, seeds, step, greedy), lo, out)
+    return out.tensors()
 
 
 @custom_op(
@@ -51,8 +52,9 @@ def sample_from_hidden_operator(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """``sample_from_hidden`` with its arguments checked and its window spelled out."""
     out = SampledTokens.empty(hidden.shape[0], hidden.device)
-    fill_samples_from_hidden(hidden, head_weight[lo:hi], temperatures, seeds, step, greedy, lo, out)
-    return out.tokens, out.logprobs, out.entropies, out.valid
+    draw = DrawInputs(temperatures, seeds, step, greedy)
+    fill_samples_from_hidden(hidden, head_weight[lo:hi], draw, lo, out)
+    return out.tensors()
 
 
 @sample_tokens_operator.register_fake
@@ -169,32 +171,19 @@ def _empty_rows(like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
-    *tensors, lo, hi = inputs
-    ctx.save_for_backward(*tensors, output[2])
-    ctx.window = lo, hi
+    keep_for_backward(ctx, inputs, output)
     ctx.mark_non_differentiable(output[2])
-    ctx.set_materialize_grads(False)
 
 
-def _logprobs_gradient(
-    ctx: Any, grad_logprobs: Tensor | None, grad_entropies: Tensor | None, _statistics: None
-) -> tuple[Tensor | None, ...]:
-    if grad_logprobs is None and grad_entropies is None:
-        return (None,) * 5
-    grad = token_logprobs_backward_operator(grad_logprobs, grad_entropies, *ctx.saved_tensors, *ctx.window)
+def _logprobs_gradient(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+    grad = token_logprobs_backward_operator(*grads[:2], *ctx.saved_tensors, *ctx.window)
     return grad, None, None, None, None
 
 
-def _hidden_gradient(
-    ctx: Any, grad_logprobs: Tensor | None, grad_entropies: Tensor | None, _statistics: None
-) -> tuple[Tensor | None, ...]:
-    if grad_logprobs is None and grad_entropies is None:
-        return (None,) * 6
+def _hidden_gradient(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
     wanted = list(ctx.needs_input_grad[:2])
-    grads = token_logprobs_from_hidden_backward_operator(
-        grad_logprobs, grad_entropies, *ctx.saved_tensors, *ctx.window, wanted
-    )
-    return *(grad if want else None for grad, want in zip(grads, wanted, strict=True)), None, None, None, None
+    both = token_logprobs_from_hidden_backward_operator(*grads[:2], *ctx.saved_tensors, *ctx.window, wanted)
+    return *(grad if want else None for grad, want in zip(both, wanted, strict=True)), None, None, None, None
 
 
 register_autograd(token_logprobs_operator, _logprobs_gradient, setup_context=_keep)

@@ -2,46 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ttrl_env.kernels import arguments
-
-
-@dataclass(frozen=True, kw_only=True)
-class SampledTokens:
-    """One draw a row. All tensors are ``[rows]``, on the device of the logits."""
-
-    tokens: Tensor
-    """int64 token ids in the full vocabulary, always inside the window."""
-    logprobs: Tensor
-    """float32 log-probability of the token under the distribution it was drawn from, at most 0."""
-    entropies: Tensor
-    """float32 entropy of that distribution, in nats."""
-    valid: Tensor
-    """bool; False where the row's logits hold NaN or +inf, or nothing but -inf."""
-
-    @classmethod
-    def empty(cls, rows: int, device: torch.device | str = "cpu") -> SampledTokens:
-        """Uninitialised tensors to pass as ``out``, for example to a captured CUDA graph."""
-        return cls(
-            tokens=torch.empty(rows, dtype=torch.int64, device=device),
-            logprobs=torch.empty(rows, dtype=torch.float32, device=device),
-            entropies=torch.empty(rows, dtype=torch.float32, device=device),
-            valid=torch.empty(rows, dtype=torch.bool, device=device),
-        )
-
-    def rows(self, rows: slice) -> SampledTokens:
-        """Views of some of the rows."""
-        return SampledTokens(
-            tokens=self.tokens[rows],
-            logprobs=self.logprobs[rows],
-            entropies=self.entropies[rows],
-            valid=self.valid[rows],
-        )
+from ttrl_env.kernels.draw import DrawInputs, SampledTokens
 
 
 def sample_tokens(
@@ -89,19 +56,12 @@ def sample_tokens(
         return copy_samples(torch.ops.ttrl_env.sample_tokens(*arrays, lo, hi), out)
     if out is None:
         out = SampledTokens.empty(rows, logits.device)
-    fill_samples(logits.detach()[:, lo:hi], temperatures.detach(), seeds, step, greedy, lo, out)
+    draw = DrawInputs(temperatures.detach(), seeds, step, greedy)
+    fill_samples(logits.detach()[:, lo:hi], draw, lo, out)
     return out
 
 
-def fill_samples(
-    logits: Tensor,
-    temperatures: Tensor,
-    seeds: Tensor,
-    step: int | Tensor,
-    greedy: Tensor | None,
-    lo: int,
-    out: SampledTokens,
-) -> None:
+def fill_samples(logits: Tensor, draw: DrawInputs, lo: int, out: SampledTokens) -> None:
     """Fill ``out`` from ``logits`` ``[rows, width]``, already cut at ``lo``, on the device they are on."""
     if logits.shape[0] == 0:
         return
@@ -109,11 +69,11 @@ def fill_samples(
         from ttrl_env.kernels.sampling_triton import launch_sample_tokens
 
         with torch.cuda.device_of(logits):
-            launch_sample_tokens(logits, temperatures, seeds, step, greedy, lo, out)
+            launch_sample_tokens(logits, draw, lo, out)
     else:
         from ttrl_env.kernels.sampling_cpu import sample_tokens_cpu
 
-        sample_tokens_cpu(logits, temperatures, seeds, step, greedy, lo, out)
+        sample_tokens_cpu(logits, draw, lo, out)
 
 
 def step_tensor(step: int | Tensor, device: torch.device) -> Tensor:
@@ -123,13 +83,11 @@ def step_tensor(step: int | Tensor, device: torch.device) -> Tensor:
 
 def copy_samples(drawn: tuple[Tensor, Tensor, Tensor, Tensor], out: SampledTokens | None) -> SampledTokens:
     """What an operator returned as :class:`SampledTokens`, in ``out`` where there is one."""
-    tokens, logprobs, entropies, valid = drawn
     if out is None:
+        tokens, logprobs, entropies, valid = drawn
         return SampledTokens(tokens=tokens, logprobs=logprobs, entropies=entropies, valid=valid)
-    out.tokens.copy_(tokens)
-    out.logprobs.copy_(logprobs)
-    out.entropies.copy_(entropies)
-    out.valid.copy_(valid)
+    for target, source in zip(out.tensors(), drawn, strict=True):
+        target.copy_(source)
     return out
 
 

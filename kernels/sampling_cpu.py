@@ -9,13 +9,13 @@ README. A draw too near a boundary for float32 is decided again in float64, as o
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import numba
 import numpy as np
 import torch
 from torch import Tensor
 
+from ttrl_env.kernels.draw import DrawInputs, SampledTokens
 from ttrl_env.kernels.philox import KEY_INCREMENTS, MULTIPLIERS, ROUNDS
 from ttrl_env.kernels.row_sums_cpu import (
     BLOCK,
@@ -33,9 +33,6 @@ from ttrl_env.kernels.row_sums_cpu import (
 from ttrl_env.kernels.sampling_reference import CHUNK
 from ttrl_env.kernels.threads import over_threads
 
-if TYPE_CHECKING:
-    from ttrl_env.kernels.sampling import SampledTokens
-
 MARGIN = 2.0**-18
 """Of the total weight: a draw nearer than this to a boundary is decided again in float64.
 
@@ -43,21 +40,13 @@ Wider than on a GPU, since each of a vector's lanes sums more weights one after 
 """
 
 
-def sample_tokens_cpu(
-    logits: Tensor,
-    temperatures: Tensor,
-    seeds: Tensor,
-    step: int | Tensor,
-    greedy: Tensor | None,
-    lo: int,
-    out: SampledTokens,
-) -> None:
+def sample_tokens_cpu(logits: Tensor, draw: DrawInputs, lo: int, out: SampledTokens) -> None:
     """Fill ``out`` from ``logits`` ``[rows, width]``, already cut at ``lo``; at least one row."""
+    temperatures, seeds, step, greedy = draw.contiguous()  # numba compiles anew for every other layout
     if greedy is None:
         greedy = torch.zeros(logits.shape[0], dtype=torch.bool)
-    # Contiguous, because numba compiles anew for every other layout.
-    inputs = [rows.contiguous().numpy() for rows in (temperatures, seeds, greedy)]
-    outputs = [rows.numpy() for rows in (out.tokens, out.logprobs, out.entropies, out.valid)]
+    inputs = [rows.numpy() for rows in (temperatures, seeds, greedy)]
+    outputs = [rows.numpy() for rows in out.tensors()]
     count = np.int64(int(step))
 
     def sample_rows(first: int, last: int) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ttrl_env.kernels.draw import DrawInputs, SampledTokens
 from ttrl_env.kernels.head import check_head, head_logits, row_blocks
-from ttrl_env.kernels.sampling import SampledTokens, check_inputs, copy_samples, fill_samples, step_tensor
+from ttrl_env.kernels.sampling import check_inputs, copy_samples, fill_samples, step_tensor
 
 
 def sample_from_hidden(
@@ -45,19 +46,13 @@ def sample_from_hidden(
     if out is None:
         out = SampledTokens.empty(hidden.shape[0], hidden.device)
     weight = head_weight.detach()[lo:hi]
-    fill_samples_from_hidden(hidden.detach(), weight, temperatures.detach(), seeds, step, greedy, lo, out)
+    draw = DrawInputs(temperatures.detach(), seeds, step, greedy)
+    fill_samples_from_hidden(hidden.detach(), weight, draw, lo, out)
     return out
 
 
 def fill_samples_from_hidden(
-    hidden: Tensor,
-    weight: Tensor,
-    temperatures: Tensor,
-    seeds: Tensor,
-    step: int | Tensor,
-    greedy: Tensor | None,
-    lo: int,
-    out: SampledTokens,
+    hidden: Tensor, weight: Tensor, draw: DrawInputs, lo: int, out: SampledTokens
 ) -> None:
     """Fill ``out`` from ``hidden`` ``[rows, dim]`` and the head's rows from ``lo`` on, ``[width, dim]``."""
     if hidden.shape[0] == 0:
@@ -66,15 +61,7 @@ def fill_samples_from_hidden(
         from ttrl_env.kernels.sampling_hidden_triton import launch_sample_from_hidden
 
         with torch.cuda.device_of(hidden):
-            launch_sample_from_hidden(hidden, weight, temperatures, seeds, step, greedy, lo, out)
+            launch_sample_from_hidden(hidden, weight, draw, lo, out)
         return
     for rows in row_blocks(hidden.shape[0], weight.shape[0]):
-        fill_samples(
-            head_logits(hidden[rows], weight),
-            temperatures[rows],
-            seeds[rows],
-            step,
-            None if greedy is None else greedy[rows],
-            lo,
-            out.rows(rows),
-        )
+        fill_samples(head_logits(hidden[rows], weight), draw.rows(rows), lo, out.rows(rows))

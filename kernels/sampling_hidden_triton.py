@@ -13,13 +13,14 @@ a row's draw does not change with the batch:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
+from ttrl_env.kernels.draw import DrawInputs, SampledTokens
 from ttrl_env.kernels.draw_triton import (
     MARGIN,
     exact_inverse_cumulative,
@@ -36,11 +37,8 @@ from ttrl_env.kernels.row_sums_triton import (
     statistics,
     weighted_exponents,
 )
-from ttrl_env.kernels.sampling_triton import contiguous_rows, launch_sample_sums
+from ttrl_env.kernels.sampling_triton import launch_sample_sums
 from ttrl_env.kernels.sampling_wide_triton import launch_sample_wide
-
-if TYPE_CHECKING:
-    from ttrl_env.kernels.sampling import SampledTokens
 
 LARGEST_WINDOW = 256
 """Tokens whose logits a program keeps in registers, for each of its rows."""
@@ -52,32 +50,21 @@ BLOCK = tl.constexpr(16)
 
 
 def launch_sample_from_hidden(
-    hidden: Tensor,
-    weight: Tensor,
-    temperatures: Tensor,
-    seeds: Tensor,
-    step: int | Tensor,
-    greedy: Tensor | None,
-    lo: int,
-    out: SampledTokens,
+    hidden: Tensor, weight: Tensor, draw: DrawInputs, lo: int, out: SampledTokens
 ) -> None:
     """Fill ``out`` from ``hidden`` ``[rows, dim]`` and ``weight`` ``[width, dim]``; at least one row."""
-    by_row = contiguous_rows(temperatures, seeds, step, greedy)
     (rows, dim), width = hidden.shape, weight.shape[0]
     if width > LARGEST_WINDOW:
-        launch_sample_wide(hidden, weight, *by_row, lo, out)
+        launch_sample_wide(hidden, weight, draw, lo, out)
         return
     if dim > LARGEST_DIM:
-        launch_sample_sums(partial_logits(hidden, weight), *by_row, lo, out)
+        launch_sample_sums(partial_logits(hidden, weight), draw, lo, out)
         return
     _sample_window[(triton.cdiv(rows, TILE_ROWS),)](
         hidden,
         weight,
-        *by_row,
-        out.tokens,
-        out.logprobs,
-        out.entropies,
-        out.valid,
+        *draw.contiguous(),
+        *out.tensors(),
         hidden.stride(0),
         hidden.stride(1),
         weight.stride(0),
@@ -86,7 +73,7 @@ def launch_sample_from_hidden(
         lo,
         width,
         dim,
-        STEP_IN_MEMORY=isinstance(step, Tensor),
+        STEP_IN_MEMORY=isinstance(draw.step, Tensor),
         UPCAST=hidden.device.type == "cpu",
         **window_options(width, hidden.dtype),
     )
@@ -149,7 +136,7 @@ def _sample_window(
     valid = is_valid(total, maximum, temperature)
 
     uniform = row_uniforms(seeds + row, step, STEP_IN_MEMORY)[1]
-    position, certain = _inverse_cumulative_in_blocks(weights, total, uniform)
+    position, certain = _inverse_cumulative_in_blocks(weights, total, uniform, TILE_TOKENS // BLOCK)
     first = tl.min(tl.where(values == maximum[:, None], offsets[None, :], width - 1), 1)
     position = tl.where(is_greedy | (valid == 0), first, tl.minimum(position, width - 1))
     undecided = valid & (is_greedy == 0) & (certain == 0)
@@ -163,12 +150,11 @@ def _sample_window(
 
 
 @triton.jit
-def _inverse_cumulative_in_blocks(weights, total, uniform):
+def _inverse_cumulative_in_blocks(weights, total, uniform, BLOCKS: tl.constexpr):
     """As ``inverse_cumulative``, for each row of ``[rows, tokens]``: whole blocks first, then in one of them.
 
     A running sum over all tokens in float64 would not fit into the registers.
     """
-    BLOCKS: tl.constexpr = weights.shape[1] // BLOCK
     threshold = (uniform * total.to(tl.float64))[:, None]
     slack = total.to(tl.float64)[:, None] * MARGIN
     blocks = tl.reshape(weights, [weights.shape[0], BLOCKS, BLOCK])

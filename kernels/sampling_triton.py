@@ -12,12 +12,13 @@ every path.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import triton
 import triton.language as tl
 from torch import Tensor
 
+from ttrl_env.kernels.draw import DrawInputs, SampledTokens
 from ttrl_env.kernels.draw_triton import (
     exact_inverse_cumulative,
     exact_weights,
@@ -37,9 +38,6 @@ from ttrl_env.kernels.row_sums_triton import (
 )
 from ttrl_env.kernels.sampling_reference import CHUNK
 
-if TYPE_CHECKING:
-    from ttrl_env.kernels.sampling import SampledTokens
-
 TILE_CHUNKS = 4
 """Chunks read at once where the window is wider than one chunk."""
 
@@ -47,73 +45,43 @@ LARGEST_WIDTH = 2**20
 """A program keeps the weight of each chunk in registers; beyond this they would spill."""
 
 
-def launch_sample_tokens(
-    logits: Tensor,
-    temperatures: Tensor,
-    seeds: Tensor,
-    step: int | Tensor,
-    greedy: Tensor | None,
-    lo: int,
-    out: SampledTokens,
-) -> None:
+def launch_sample_tokens(logits: Tensor, draw: DrawInputs, lo: int, out: SampledTokens) -> None:
     """Fill ``out`` from ``logits`` ``[rows, width]``, already cut at ``lo``; at least one row."""
     rows, width = logits.shape
     if width <= CHUNK:
-        launch_sample_sums(logits, temperatures, seeds, step, greedy, lo, out)
+        launch_sample_sums(logits, draw, lo, out)
         return
     if width > LARGEST_WIDTH:
         raise ValueError(f"logits: expected a window of at most {LARGEST_WIDTH} tokens on a GPU, got {width}")
     _sample_many_chunks[(rows,)](
         logits,
-        *contiguous_rows(temperatures, seeds, step, greedy),
-        out.tokens,
-        out.logprobs,
-        out.entropies,
-        out.valid,
+        *draw.contiguous(),
+        *out.tensors(),
         logits.stride(0),
         logits.stride(1),
         lo,
         width,
-        STEP_IN_MEMORY=isinstance(step, Tensor),
+        STEP_IN_MEMORY=isinstance(draw.step, Tensor),
         **many_chunks_options(width),
     )
 
 
-def launch_sample_sums(
-    addends: Tensor,
-    temperatures: Tensor,
-    seeds: Tensor,
-    step: int | Tensor,
-    greedy: Tensor | None,
-    lo: int,
-    out: SampledTokens,
-) -> None:
+def launch_sample_sums(addends: Tensor, draw: DrawInputs, lo: int, out: SampledTokens) -> None:
     """``launch_sample_tokens`` for one chunk, from logits or from ``[splits, rows, width]`` to add up."""
     splits = addends.shape[0] if addends.ndim == 3 else 1
     rows, width = addends.shape[-2:]
     _sample_one_chunk[(rows,)](
         addends,
-        *contiguous_rows(temperatures, seeds, step, greedy),
-        out.tokens,
-        out.logprobs,
-        out.entropies,
-        out.valid,
+        *draw.contiguous(),
+        *out.tensors(),
         addends.stride(0) if addends.ndim == 3 else 0,
         addends.stride(-2),
         addends.stride(-1),
         lo,
         width,
-        STEP_IN_MEMORY=isinstance(step, Tensor),
+        STEP_IN_MEMORY=isinstance(draw.step, Tensor),
         **one_chunk_options(width, splits),
     )
-
-
-def contiguous_rows(
-    temperatures: Tensor, seeds: Tensor, step: int | Tensor, greedy: Tensor | None
-) -> tuple[Tensor, Tensor, int | Tensor, Tensor | None]:
-    """The arguments as the kernels take them, which address rows without a stride."""
-    greedy = None if greedy is None else greedy.contiguous()
-    return temperatures.contiguous(), seeds.contiguous(), step, greedy
 
 
 def one_chunk_options(width: int, splits: int = 1) -> dict[str, Any]:

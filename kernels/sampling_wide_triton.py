@@ -13,13 +13,14 @@ from the rounding of any matrix product.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
+from ttrl_env.kernels.draw import DrawInputs, SampledTokens
 from ttrl_env.kernels.draw_triton import (
     exact_inverse_cumulative,
     row_temperature,
@@ -37,9 +38,6 @@ from ttrl_env.kernels.row_sums_triton import (
 )
 from ttrl_env.kernels.sampling_reference import CHUNK
 
-if TYPE_CHECKING:
-    from ttrl_env.kernels.sampling import SampledTokens
-
 TILE_TOKENS = 256
 TILE_ROWS = {torch.float16: 128, torch.bfloat16: 128, torch.float32: 64}
 """What fits into the registers: float32 is multiplied without tensor cores, which takes more of them."""
@@ -49,17 +47,8 @@ LARGEST_WIDTH = 2**20
 """A program keeps three numbers of each tile in registers; beyond this they would spill."""
 
 
-def launch_sample_wide(
-    hidden: Tensor,
-    weight: Tensor,
-    temperatures: Tensor,
-    seeds: Tensor,
-    step: int | Tensor,
-    greedy: Tensor | None,
-    lo: int,
-    out: SampledTokens,
-) -> None:
-    """As ``launch_sample_from_hidden``; what comes by row is contiguous."""
+def launch_sample_wide(hidden: Tensor, weight: Tensor, draw: DrawInputs, lo: int, out: SampledTokens) -> None:
+    """As ``launch_sample_from_hidden``, for a window of any width."""
     (rows, dim), width = hidden.shape, weight.shape[0]
     if width > LARGEST_WIDTH:
         raise ValueError(
@@ -68,6 +57,7 @@ def launch_sample_wide(
     tiles = triton.cdiv(width, TILE_TOKENS)
     tile_sums = hidden.new_empty((3, rows, tiles), dtype=torch.float32)
     block_weights = hidden.new_empty((rows, tiles * (TILE_TOKENS // BLOCK)), dtype=torch.float32)
+    temperatures, seeds, step, greedy = draw.contiguous()
     inputs = (hidden, weight, temperatures, greedy)
     strides = (hidden.stride(0), hidden.stride(1), weight.stride(0), weight.stride(1))
     upcast = hidden.device.type == "cpu"
@@ -80,17 +70,14 @@ def launch_sample_wide(
         step,
         tile_sums,
         block_weights,
-        out.tokens,
-        out.logprobs,
-        out.entropies,
-        out.valid,
+        *out.tensors(),
         *strides,
         rows,
         lo,
         width,
         dim,
         upcast,
-        STEP_IN_MEMORY=isinstance(step, Tensor),
+        STEP_IN_MEMORY=isinstance(draw.step, Tensor),
         **draw_options(width, hidden.dtype),
     )
 
@@ -113,6 +100,9 @@ def draw_options(width: int, dtype: torch.dtype) -> dict[str, Any]:
         "TILE_BLOCKS": TILE_TOKENS // BLOCK,
         "BLOCK": BLOCK,
         **product_options(dtype, num_warps=4),
+        "TILE_DIMS": 128
+        if dtype == torch.float32
+        else 256,  # few tokens, so long pieces of each to keep reading
     }
 
 

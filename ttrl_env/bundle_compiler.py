@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from ttrl_env import tasks
 from ttrl_env.bundle import TaskBundle
-from ttrl_env.contact_layout import contact_layout
 from ttrl_env.goals import articulation_ranges, compile_goal, joint_condition
+from ttrl_env.layouts import contact_layout, exclusion_layout
+from ttrl_env.quiet_pairs import find_quiet_pairs
 from ttrl_env.records import ArmConstants, ArmState, Burners, SampleConstants, TaskArrays
 from ttrl_env.simulation import EngineConfig
 from ttrl_env.upstream_world import UpstreamWorld
@@ -46,6 +47,7 @@ def read_bundle(env: Any) -> TaskBundle:
             goal=compile_goal(env),
             burners=burners,
             contacts=contact_layout(),
+            quiet=find_quiet_pairs(model, exclusion_layout(model)),
         ),
         arm_at_reset=_arm_at_reset(env.robots[0]),
         burner_alpha=model.site_rgba[burners.sites, 3].copy(),

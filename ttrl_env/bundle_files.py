@@ -26,7 +26,16 @@ from numpy.typing import NDArray
 
 from ttrl_env import mujoco_c
 from ttrl_env.bundle import TaskBundle
-from ttrl_env.records import ArmConstants, ArmState, Burners, ContactLayout, Goal, SampleConstants, TaskArrays
+from ttrl_env.records import (
+    ArmConstants,
+    ArmState,
+    Burners,
+    ContactLayout,
+    Goal,
+    QuietPairs,
+    SampleConstants,
+    TaskArrays,
+)
 
 
 def read_bundle(place: Path) -> TaskBundle | None:
@@ -137,4 +146,5 @@ _TASK_ARRAYS = {
     "goal": Goal,
     "burners": Burners,
     "contacts": ContactLayout,
+    "quiet": QuietPairs,
 }

@@ -68,7 +68,8 @@ def _compile_run_chunk(sources: str) -> Callable[..., int]:
 @njit(nogil=True, cache=True, error_model="numpy")
 def _control_step(task, library, views, memory, sample, action):  # type: ignore[no-untyped-def]
     for substep in range(_SUBSTEPS):
-        _call(library.step1, views)
+        model = views.quiet_model if _is_quiet(task.quiet, views.qpos) else views.model
+        call_with_data(library.step1, model, views.data)
         if memory.arm.stale[0]:
             controller.measure(memory.arm, task.arm, library, views, memory.jacobians)
         if substep == 0:
@@ -76,7 +77,7 @@ def _control_step(task, library, views, memory, sample, action):  # type: ignore
         controller.set_torques(memory.arm, task.arm, views)
         memory.arm.stale[0] = True
         controller.set_gripper(memory.arm, task.arm, views, action[6])
-        _call(library.step2, views)
+        call_with_data(library.step2, views.model, views.data)
         _tick(task, views, memory, sample)
 
 
@@ -136,9 +137,13 @@ def _diverged(views):  # type: ignore[no-untyped-def]
     return not (np.isfinite(views.qpos).all() and np.isfinite(views.qvel).all())
 
 
-@njit(nogil=True, cache=True, error_model="numpy", inline="always")
-def _call(function, views):  # type: ignore[no-untyped-def]
-    call_with_data(function, views.model, views.data)
+@njit(nogil=True, cache=True, error_model="numpy")
+def _is_quiet(quiet, qpos):  # type: ignore[no-untyped-def]
+    """Whether every slide is where no quiet pair can touch; also false for NaN."""
+    for i in range(quiet.joints.shape[0]):
+        if not quiet.lowest[i] <= qpos[quiet.joints[i]] <= quiet.highest[i]:
+            return False
+    return True
 
 
 def _digest_of_sources() -> str:

@@ -21,6 +21,7 @@ class TaskArrays(NamedTuple):
     goal: Goal
     burners: Burners
     contacts: ContactLayout
+    quiet: QuietPairs
 
 
 class ArmConstants(NamedTuple):
@@ -113,11 +114,32 @@ class ContactLayout(NamedTuple):
     """Offset of the two geom ids in a contact."""
 
 
+class QuietPairs(NamedTuple):
+    """Pairs of bodies that cannot touch while slides are within bounds; :mod:`ttrl_env.quiet_pairs`."""
+
+    signatures: NDArray[np.int64]
+    """``[n]`` the pairs as MuJoCo lists excluded ones: first body << 16 + second, ascending."""
+    joints: NDArray[np.int64]
+    """``[k]`` qpos addresses of the slides."""
+    lowest: NDArray[np.float64]
+    """``[k]`` metres"""
+    highest: NDArray[np.float64]
+    """``[k]`` metres"""
+    model_bytes: int
+    """Size of this version's ``mjModel``."""
+    number_offset: int
+    """Where in it the number of excluded pairs is."""
+    pointer_offset: int
+    """Where in it the pointer to them is."""
+
+
 class Views(NamedTuple):
     """A replica's MuJoCo arrays, which share memory with its ``mjData``."""
 
     model: int
     """Address of the ``mjModel``, shared by every replica of a task."""
+    quiet_model: int
+    """Address of the same without the pairs of :class:`QuietPairs`."""
     data: int
     """Address of the replica's ``mjData``."""
     qpos: NDArray[np.float64]

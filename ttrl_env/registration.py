@@ -9,7 +9,7 @@ from ttrl_env.tasks import SUITES, Suite
 NAMESPACE = "ttrl_env"
 
 _SINGLE_ENV = "ttrl_env.single_env:LiberoEnv"
-_VECTOR_ENV = "ttrl_env.vector_env:make_vec"
+_VECTOR_ENV = "ttrl_env.vector_entry:make_vec"
 
 
 def env_id(suite: str, task_id: int | None = None) -> str:

@@ -12,6 +12,7 @@ from ttrl_env import control_step, libmujoco
 from ttrl_env.bundle import TaskBundle
 from ttrl_env.control_step import DIVERGED, SUCCESS
 from ttrl_env.controller import make_arm_state
+from ttrl_env.quiet_pairs import QuietModel
 from ttrl_env.records import DRAWN, Memory, Sample, Views
 from ttrl_env.simulation import SETTLE_ACTION, SimState
 
@@ -39,7 +40,7 @@ class Replica:
         """Allocate the simulation; :meth:`reset` or :meth:`restore` makes it start somewhere."""
         self.bundle = bundle
         self._data = mujoco.MjData(bundle.model)
-        self._views = _views(bundle.model, self._data)
+        self._views = _views(bundle.model, self._data, bundle.quiet_model)
         num_burners = len(bundle.burner_alpha)
         self._memory = Memory(
             arm=make_arm_state(),
@@ -144,9 +145,10 @@ class Replica:
         return f"qpos or qvel is not finite at {self._data.time:.3f} s"
 
 
-def _views(model: mujoco.MjModel, data: mujoco.MjData) -> Views:
+def _views(model: mujoco.MjModel, data: mujoco.MjData, quiet: QuietModel | None = None) -> Views:
     return Views(
         model=model._address,
+        quiet_model=model._address if quiet is None else quiet.address,
         data=data._address,
         qpos=data.qpos,
         qvel=data.qvel,

@@ -29,7 +29,7 @@ from ttrl_env import tasks
 from ttrl_env.checks import check_choice, check_options, check_positive_int
 from ttrl_env.engines import EngineChoice, make_engine
 from ttrl_env.episodes import Episodes
-from ttrl_env.init_state_stream import InitStateStream
+from ttrl_env.groups import Groups, group_tasks
 from ttrl_env.rewards import RewardName, episode_reward
 from ttrl_env.shared_arrays import layout
 from ttrl_env.simulation import ACTION_DIM, CONTROL_FREQ_HZ, CameraName, EngineConfig, SimulationEngine
@@ -126,7 +126,8 @@ class TTRLVectorEnv(VectorEnv):
         """
         self.suite = tasks.get_suite(suite)
         self.n_samples = check_positive_int("n_samples", n_samples)
-        self.num_groups, task_ids = _groups(suite, task_ids, num_groups)
+        groups = group_tasks(suite, task_ids, num_groups)
+        self.num_groups = len(groups)
         self.num_envs = self.num_groups * self.n_samples
         ladder = temperature_ladder(n_samples, base_temperature, temperature_range if test_time_rl else 0.0)
         self.temperatures: NDArray[np.float32] = np.tile(ladder, self.num_groups)
@@ -153,9 +154,8 @@ class TTRLVectorEnv(VectorEnv):
             else check_positive_int("num_workers", num_workers, minimum=0),
         )
         self._set_spaces(config)
-        self._init_states = init_states
-        self._group_task_ids: NDArray[np.int64] = np.array(task_ids, dtype=np.int64)
-        self._seed_streams([np.random.SeedSequence().entropy if seed is None else seed])
+        self._groups = Groups(suite, groups, init_states)
+        self._groups.seed([np.random.SeedSequence().entropy if seed is None else seed])
         self._episodes = Episodes(self.num_envs)
         self.engine: SimulationEngine = make_engine(engine, config)
 
@@ -167,7 +167,7 @@ class TTRLVectorEnv(VectorEnv):
     @property
     def task_ids(self) -> NDArray[np.int64]:
         """The task every row plays, ``[num_envs]``."""
-        return self._group_task_ids[self.groups]
+        return self._groups.task_ids[self.groups]
 
     def reset(
         self, *, seed: int | Sequence[int] | None = None, options: dict[str, Any] | None = None
@@ -184,9 +184,12 @@ class TTRLVectorEnv(VectorEnv):
         chosen = check_options("options", options, ("task_ids", "init_state_ids", "reset_mask"))
         mask = self._reset_mask(chosen.get("reset_mask"))
         if chosen.get("task_ids") is not None:
-            self._assign_tasks(chosen["task_ids"], mask)
+            self._groups.assign(
+                chosen["task_ids"],
+                whole=np.logical_and.reduceat(mask, range(0, self.num_envs, self.n_samples)),
+            )
         if seed is not None:
-            self._seed_streams([seed] if isinstance(seed, (int, np.integer)) else [int(s) for s in seed])
+            self._groups.seed([seed] if isinstance(seed, (int, np.integer)) else [int(s) for s in seed])
             self._episodes.index[mask] = -1
         rows = np.flatnonzero(mask)
         if mask.all():  # rows that autoreset has set apart meet again
@@ -251,14 +254,6 @@ class TTRLVectorEnv(VectorEnv):
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
 
-    def _seed_streams(self, entropy: Sequence[Any]) -> None:
-        self._entropy = [int(value) for value in entropy]
-        self._streams = [self._stream(group) for group in range(self.num_groups)]
-
-    def _stream(self, group: int) -> InitStateStream:
-        task_id = int(self._group_task_ids[group])
-        return InitStateStream(self.suite.name, task_id, self._init_states, [*self._entropy, group])
-
     def _reset_mask(self, mask: Any) -> NDArray[np.bool_]:
         if mask is None:
             return np.ones(self.num_envs, dtype=np.bool_)
@@ -270,39 +265,10 @@ class TTRLVectorEnv(VectorEnv):
             )
         return mask
 
-    def _assign_tasks(self, task_ids: Sequence[int], mask: NDArray[np.bool_]) -> None:
-        task_ids = self._one_a_group("task_ids", task_ids)
-        for group, task_id in enumerate(task_ids):
-            if (
-                tasks.check_task_id(self.suite.name, task_id, "options['task_ids']")
-                == self._group_task_ids[group]
-            ):
-                continue
-            if not mask[self.groups == group].all():
-                raise ValueError(
-                    f"options['task_ids']: group {group} changes its task, so reset all its rows"
-                )
-            self._group_task_ids[group] = task_id
-            self._streams[group] = self._stream(group)
-
-    def _one_a_group(self, option: str, values: Sequence[int]) -> list[int]:
-        if len(values) != self.num_groups:
-            raise ValueError(
-                f"options[{option!r}]: expected one for each of {self.num_groups} groups, got {len(values)}"
-            )
-        return [check_positive_int(f"options[{option!r}]", value, minimum=0) for value in values]
-
     def _begin_episodes(self, rows: NDArray[np.int64], init_state_ids: Sequence[int] | None = None) -> None:
         """Reset ``rows`` to their groups' next initial states, or to one given for each group."""
         episode = self._episodes.index[rows] + 1
-        groups = self.groups[rows]
-        if init_state_ids is None:
-            states = [self._streams[group][k] for group, k in zip(groups, episode, strict=True)]
-        else:
-            given = self._one_a_group("init_state_ids", init_state_ids)
-            for group in set(groups.tolist()):
-                tasks.init_state_ids(self.suite.name, int(self._group_task_ids[group]), [given[group]])
-            states = [given[group] for group in groups]
+        states = self._groups.init_states(self.groups[rows], episode, init_state_ids)
         self.engine.reset(rows.tolist(), self.task_ids[rows].tolist(), states)
         self._episodes.begin(rows, episode, states)
 
@@ -357,53 +323,6 @@ class TTRLVectorEnv(VectorEnv):
             "final_info": final_info,
             "_final_info": rows.copy(),
         }
-
-
-def make_vec(
-    num_envs: int = 1,
-    *,
-    suite: str,
-    task_ids: Sequence[int] | None = None,
-    task_id: int | None = None,
-    n_samples: int | None = None,
-    **kwargs: Any,
-) -> TTRLVectorEnv:
-    """Entry point of ``gym.make_vec``: ``num_envs`` rows in groups of ``n_samples``.
-
-    Without ``n_samples`` each task is one group. ``task_id`` stands for a single task; it is what
-    the ids of single tasks (``ttrl_env/LiberoSpatial-3-v0``) set. Other keywords as in
-    :class:`TTRLVectorEnv`.
-    """
-    if task_ids is not None and task_id is not None:
-        raise ValueError(
-            f"task_ids, task_id: give one of them, got task_ids={task_ids!r} and task_id={task_id!r} "
-            f"(ids of single tasks set task_id; use the suite's id for task_ids)"
-        )
-    if task_ids is None:
-        task_ids = (task_id or 0,)
-    check_positive_int("num_envs", num_envs)
-    if n_samples is None:
-        n_samples = max(num_envs // max(len(task_ids), 1), 1)
-    check_positive_int("n_samples", n_samples)
-    if num_envs % n_samples:
-        raise ValueError(
-            f"num_envs: expected a multiple of n_samples={n_samples} (groups are whole), got {num_envs}"
-        )
-    return TTRLVectorEnv(suite, task_ids, n_samples, num_groups=num_envs // n_samples, **kwargs)
-
-
-def _groups(suite: str, task_ids: Sequence[int], num_groups: int | None) -> tuple[int, list[int]]:
-    """The number of groups and the task of each."""
-    if isinstance(task_ids, (int, np.integer)) or not len(task_ids):
-        raise ValueError(f"task_ids: expected a non-empty sequence of task ids, got {task_ids!r}")
-    ids = [tasks.check_task_id(suite, task_id, "task_ids") for task_id in task_ids]
-    num_groups = len(ids) if num_groups is None else check_positive_int("num_groups", num_groups)
-    if num_groups % len(ids):
-        raise ValueError(
-            f"num_groups: expected a multiple of the {len(ids)} task_ids, so that each has as many groups, "
-            f"got {num_groups} (num_envs / n_samples groups)"
-        )
-    return num_groups, ids * (num_groups // len(ids))
 
 
 def _cameras(cameras: Sequence[CameraName]) -> tuple[str, ...]:

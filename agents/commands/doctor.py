@@ -47,6 +47,7 @@ def _policy_checks(checkpoint: str, overrides: Sequence[str]) -> Iterator[tuple[
     transformers.logging.disable_progress_bar()
     config = load_config(TrainConfig, [*overrides, f"policy.path={_quoted(checkpoint)}"])
     yield "accelerator", _accelerator
+    yield "threads", _threads
     yield from examine(config, frozenset(override.partition("=")[0].lstrip("+") for override in overrides))
 
 
@@ -92,6 +93,18 @@ def _accelerator() -> str:
     return f"{name}, {memory / 1e9:.0f} GB"
 
 
+def _threads() -> str:
+    """More threads than cores that this process may use wait for each other."""
+    import torch
+
+    usable, threads = len(os.sched_getaffinity(0)), torch.get_num_threads()
+    if threads > usable:
+        raise ConfigError(
+            f"PyTorch takes {threads} threads, {usable} cores are usable; set OMP_NUM_THREADS={usable}"
+        )
+    return f"PyTorch takes {threads}, {usable} cores are usable"
+
+
 def _gl() -> str:
     opengl.require_gl()
     return f"MUJOCO_GL={os.environ.get('MUJOCO_GL', '')}, libraries found"
@@ -130,6 +143,7 @@ _CHECKS: dict[str, Callable[[], str]] = {
     "machine": _machine,
     "versions": _versions,
     "accelerator": _accelerator,
+    "threads": _threads,
     "OpenGL": _gl,
     "LIBERO": _assets,
     "simulation": _simulation,

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from ttrl_env.agents.commands.keys import print_config, print_keys
 from ttrl_env.agents.config_loading import load_config
-from ttrl_env.agents.configs import EnvConfig, EvaluateConfig
+from ttrl_env.agents.configs import EnvConfig, EvaluateConfig, LoadConfig
 from ttrl_env.errors import ConfigError
 
 
@@ -26,7 +26,7 @@ def run(arguments: Sequence[str]) -> int:
         return 0
     overrides = [argument for argument in arguments if argument != "--cfg"]
     config = load_config(EvaluateConfig, overrides)
-    if config.checkpoint is None:
+    if not config.checkpoint:
         raise ConfigError("checkpoint: name what to evaluate, e.g. `ttrl eval checkpoint=runs/ttrl`")
     config = load_config(EvaluateConfig, [*_trained_on(config.checkpoint), *overrides])
     if len(overrides) < len(arguments):
@@ -60,15 +60,23 @@ def _evaluate(config: EvaluateConfig) -> dict[str, Any]:
 
 
 def _trained_on(checkpoint: str) -> list[str]:
-    """Overrides that set ``env`` to what a run was trained on; none for a bare policy folder."""
+    """Overrides that repeat a run's tasks and how it loaded its policy; none for a bare policy folder."""
     from ttrl_env.agents.reports.provenance import policy_folder, training_state
 
     state = training_state(policy_folder(checkpoint))
     if state is None:
         return []
-    env = state.config["env"]
-    keys = [field.name for field in dataclasses.fields(EnvConfig) if field.name != "num_workers"]
-    return [f"env.{key}={'null' if env[key] is None else env[key]}" for key in keys]
+    kept = {"env": (EnvConfig, {"num_workers"}), "policy": (LoadConfig, {"device"})}
+    return [
+        f"{group}.{field.name}={_plain(state.config[group][field.name])}"
+        for group, (schema, left_out) in kept.items()
+        for field in dataclasses.fields(schema)
+        if field.name not in left_out
+    ]
+
+
+def _plain(value: object) -> object:
+    return "null" if value is None else value
 
 
 def _table(evaluation: dict[str, Any]) -> Table:

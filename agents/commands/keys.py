@@ -76,5 +76,5 @@ def _field_docstrings(module: ModuleType) -> dict[tuple[str, str], str]:
         for field, docstring in zip(node.body[:-1], node.body[1:], strict=True):
             if isinstance(field, ast.AnnAssign) and isinstance(docstring, ast.Expr):
                 assert isinstance(field.target, ast.Name)
-                found[node.name, field.target.id] = str(ast.literal_eval(docstring.value))
+                found[node.name, field.target.id] = " ".join(ast.literal_eval(docstring.value).split())
     return found

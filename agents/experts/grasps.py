@@ -56,24 +56,30 @@ def choose_grasp(
     gripper: Gripper,
     others: NDArray[np.float64],
     base: NDArray[np.float64],
+    move: NDArray[np.float64] | None = None,
     num_directions: int = 24,
 ) -> Grasp:
     """The easiest grasp of an object, given by its points ``[n, 3]``, among other things ``[m, 3]``.
 
-    Least turning and moving of the hand, a narrow hold, nothing in the way of fingers and palm, and well
-    within reach of the robot's ``base`` ``[3]``. Directions are fixed in the world, so the choice stays
-    the same on the way to it.
+    Least turning and moving of the hand, a narrow hold, nothing in the way of fingers and palm, neither
+    here nor where the object will be set down (``move`` ``[3]`` away), and well within reach of the
+    robot's ``base`` ``[3]``. Directions are fixed in the world, so the choice stays the same on the way.
     """
     best, least = None, np.inf
-    reach = np.linalg.norm(others[:, :2] - points[:, :2].mean(axis=0), axis=1)
-    others = others[reach < float(np.ptp(points[:, :2], axis=0).max()) / 2 + HAND_SPAN]
+    reach = float(np.ptp(points[:, :2], axis=0).max()) / 2 + HAND_SPAN
+    centre = points[:, :2].mean(axis=0)
+    here = others[np.linalg.norm(others[:, :2] - centre, axis=1) < reach]
+    there = np.zeros((0, 3))
+    if move is not None:
+        there = others[np.linalg.norm(others[:, :2] - centre - move[:2], axis=1) < reach] - move
     for direction in np.arange(num_directions) * 2 * np.pi / num_directions:
         turn = wrap(direction - gripper.yaw, np.pi)  # half a turn swaps the fingers, no more
         grasp, width = _grasp_along(points, direction)
         grasp = grasp._replace(yaw=gripper.yaw + turn)
         cost = width + 0.02 * abs(turn) + 0.05 * float(np.linalg.norm(grasp.pos - gripper.pos))
         cost += REACH_COST * max(float(np.linalg.norm(grasp.pos[:2] - base[:2])) - EASY_REACH, 0.0)
-        cost += COLLISION_COST * min(_in_the_way(others, grasp), 20)
+        hits = _hits_fingers(here, grasp) + _hits_palm(here, grasp) + _hits_palm(there, grasp)
+        cost += COLLISION_COST * min(hits, 20)
         if cost < least - 1e-4:
             best, least = grasp, cost
     assert best is not None
@@ -95,13 +101,22 @@ def _grasp_along(points: NDArray[np.float64], yaw: float) -> tuple[Grasp, float]
     return Grasp(np.array([*(middle @ axes), height]), yaw), width
 
 
-def _in_the_way(others: NDArray[np.float64], grasp: Grasp) -> int:
-    """How many points of other things fingers or palm would hit."""
-    offset = others - grasp.pos
-    axes = np.array([[np.cos(grasp.yaw), np.sin(grasp.yaw)], [-np.sin(grasp.yaw), np.cos(grasp.yaw)]])
-    along, across = np.abs(offset[:, :2] @ axes.T).T
-    height = offset[:, 2]
+def _hits_fingers(others: NDArray[np.float64], grasp: Grasp) -> int:
+    """How many points of other things the fingers would hit as they go down and close."""
+    along, across, up = _in_hand(others, grasp)
     near, far = FINGER_SPAN
-    fingers = (along > near) & (along < far) & (across < FINGER_WIDTH) & (height > -FINGERTIP_CLEARANCE)
-    palm = (along < HAND_SPAN) & (across < HAND_WIDTH) & (height > HAND_HEIGHT)
-    return int((fingers | palm).sum())
+    return int(((along > near) & (along < far) & (across < FINGER_WIDTH) & (up > -FINGERTIP_CLEARANCE)).sum())
+
+
+def _hits_palm(others: NDArray[np.float64], grasp: Grasp) -> int:
+    """How many points of other things the palm would hit."""
+    along, across, up = _in_hand(others, grasp)
+    return int(((along < HAND_SPAN) & (across < HAND_WIDTH) & (up > HAND_HEIGHT)).sum())
+
+
+def _in_hand(points: NDArray[np.float64], grasp: Grasp) -> NDArray[np.float64]:
+    """``[3, n]`` how far points are off a grasp: along the fingers, across them (both to either side), up."""
+    offset = points - grasp.pos
+    cosine, sine = np.cos(grasp.yaw), np.sin(grasp.yaw)
+    along, across = np.array([[cosine, sine], [-sine, cosine]]) @ offset[:, :2].T
+    return np.stack([np.abs(along), np.abs(across), offset[:, 2]])

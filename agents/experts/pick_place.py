@@ -19,21 +19,31 @@ from ttrl_env.agents.experts.scene import Gripper, Scene
 from ttrl_env.agents.experts.travel import GAIN, travel
 from ttrl_env.simulation import SimState
 
-OPEN_GAP = 0.076
-"""Fingers further apart than this are open, metres."""
+OPEN_GAP, ALMOST_OPEN_GAP = 0.076, 0.072
+"""Fingers further apart than this are open, metres; before they are almost open the hand stays above."""
 
 STILL = 0.02
 """Fingers slower than this are not moving, metres a second."""
+
+ARRIVED, ARRIVED_UP, ARRIVED_TURN = 0.012, 0.009, 0.15
+"""So close to the grasp, metres and radians, the fingers close: they centre what is between them."""
+
+MISALIGNED = 0.25
+"""Radians off the grasp's direction from which on the hand stays above the object while it turns."""
 
 
 class PickPlace:
     """Grasps from above, carries over everything in the way, lowers and lets go."""
 
-    def __init__(self, scene: Scene, item: str, target: str) -> None:
-        """``item`` is the object to move; ``target`` the object, or the region, it is to be on or in."""
+    def __init__(self, scene: Scene, item: str, target: str, *, inside: bool = False) -> None:
+        """``item`` is the object to move; ``target`` the object, or the region, it is to be on or in.
+
+        ``inside`` means that it need not be set down: it may be let go as soon as it is in.
+        """
         self._scene = scene
         self._body = scene.body(f"{item}_main")
         self._target = target
+        self._inside = inside
         self._others = [obstacle for obstacle in scene.obstacles if obstacle != self._body]
 
     def act(self, observation: Mapping[str, NDArray], state: SimState) -> NDArray[np.float32]:
@@ -42,7 +52,7 @@ class PickPlace:
         gripper = self._scene.gripper
         points = self._scene.outline(self._body)
         others = self._scene.solid(self._others)
-        goal, tolerance = self._place(points)
+        goal, tolerance = self._place()
         between = _between_fingers(self._scene.solid([self._body]), gripper)
         over_goal = bool(np.all(np.abs(goal[:2] - self._scene.pose(self._body)[0][:2]) < tolerance))
         lowered = points[:, 2].min() < goal[2] + 0.01
@@ -52,22 +62,28 @@ class PickPlace:
             if gripper.speed < STILL:
                 return self._carry(gripper, points, others, goal)
             return self._hold(gripper, np.zeros(3))
-        return self._approach(gripper, points, others)
+        return self._approach(gripper, points, others, goal)
 
     def _approach(
-        self, gripper: Gripper, points: NDArray[np.float64], others: NDArray[np.float64]
+        self,
+        gripper: Gripper,
+        points: NDArray[np.float64],
+        others: NDArray[np.float64],
+        goal: NDArray[np.float64],
     ) -> NDArray[np.float32]:
-        grasp = choose_grasp(points, gripper, others, self._scene.base)
+        move = goal - np.array([*self._scene.pose(self._body)[0][:2], points[:, 2].min()])
+        grasp = choose_grasp(points, gripper, others, self._scene.base, None if self._inside else move)
         wanted = down_rotation(grasp.yaw)
         turn = turn_between(gripper.rotation, wanted)
         off = grasp.pos - gripper.pos
-        if np.linalg.norm(off[:2]) < 0.012 and abs(off[2]) < 0.009 and np.linalg.norm(turn) < 0.15:
+        misaligned = float(np.linalg.norm(turn))
+        if np.linalg.norm(off[:2]) < ARRIVED and abs(off[2]) < ARRIVED_UP and misaligned < ARRIVED_TURN:
             return self._hold(gripper, GAIN * off)
-        goal = grasp.pos.copy()
-        if gripper.gap < OPEN_GAP - 0.004 or np.linalg.norm(turn) > 0.25:
-            goal[2] = max(goal[2], points[:, 2].max() + 0.03)
+        hand_goal = grasp.pos.copy()
+        if gripper.gap < ALMOST_OPEN_GAP or misaligned > MISALIGNED:
+            hand_goal[2] = max(hand_goal[2], points[:, 2].max() + 0.03)
         obstacles = np.concatenate([others, points])
-        step = travel(gripper.pos, goal, obstacles, radius=0.03, below=0.012)
+        step = travel(gripper.pos, hand_goal, obstacles, radius=0.03, below=0.012)
         return make_action(step, turn, OPEN_GRIPPER)
 
     def _hold(self, gripper: Gripper, step: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -93,15 +109,13 @@ class PickPlace:
         )
         return make_action(step, _level(gripper), CLOSE_GRIPPER)
 
-    def _place(self, points: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
+    def _place(self) -> tuple[NDArray[np.float64], float]:
         """Where the object's origin (x, y) and lowest point (z) should be, and how exactly."""
         if self._scene.has_site(self._target):
             pos, rotation, size = self._scene.site(self._target)
             low = pos[2] - np.abs(rotation @ size)[2]
             return np.array([pos[0], pos[1], low]), 0.02
-        body = self._scene.body(f"{self._target}_main")
-        pos = self._scene.pose(body)[0]
-        return np.array([pos[0], pos[1], pos[2]]), 0.015
+        return self._scene.pose(self._scene.body(f"{self._target}_main"))[0], 0.015
 
 
 def _between_fingers(points: NDArray[np.float64], gripper: Gripper) -> bool:

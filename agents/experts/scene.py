@@ -42,24 +42,6 @@ class Gripper(NamedTuple):
         return float(np.arctan2(self.rotation[1, 0], self.rotation[0, 0]))
 
 
-class Box(NamedTuple):
-    """The extent of something along the world's axes, metres."""
-
-    low: NDArray[np.float64]
-    """``[3]``"""
-    high: NDArray[np.float64]
-    """``[3]``"""
-
-    @property
-    def centre(self) -> NDArray[np.float64]:
-        """``[3]``"""
-        return (self.low + self.high) / 2
-
-    def distance(self, xy: NDArray[np.float64]) -> float:
-        """Horizontal distance from a point ``[2]`` to the box, 0 inside."""
-        return float(np.linalg.norm(np.maximum(np.maximum(self.low[:2] - xy, xy - self.high[:2]), 0.0)))
-
-
 class Scene:
     """One task's geometry. :meth:`update` says of which state; everything else refers to that one."""
 
@@ -100,10 +82,6 @@ class Scene:
         """``[3]`` where the robot stands, metres, world frame."""
         return self.pose(self.body("robot0_base"))[0]
 
-    def joint(self, name: str) -> float:
-        """Position of a hinge or slide joint, radians or metres."""
-        return self._joint(self.model.joint(name).id)[0]
-
     def has_site(self, name: str) -> bool:
         """Whether the task has such a site."""
         return mujoco.mj_name2id(self.model, mujoco.mjtObj.mjOBJ_SITE, name) >= 0
@@ -117,9 +95,11 @@ class Scene:
             self.model.site_size[site].copy(),
         )
 
-    def site_body(self, name: str) -> int:
-        """The body that a site is fixed to."""
-        return int(self.model.site_bodyid[self.model.site(name).id])
+    def slides(self, site: str) -> bool:
+        """Whether a site is on a part that a slide or hinge moves, as a drawer's inside is."""
+        body = self.model.site_bodyid[self.model.site(site).id]
+        types = self.model.jnt_type[self.model.jnt_bodyid == body]
+        return bool((types != mujoco.mjtJoint.mjJNT_FREE).any())
 
     def body(self, name: str) -> int:
         """A body's id."""
@@ -141,11 +121,6 @@ class Scene:
             position, rotation = self.pose(body)
             points.append(position + _solid(self.model, body) @ rotation.T)
         return np.concatenate(points)
-
-    def box(self, body: int) -> Box:
-        """A body's extent, without the bodies that hang on it."""
-        points = self.outline(body)
-        return Box(points.min(axis=0), points.max(axis=0))
 
     @functools.cached_property
     def obstacles(self) -> tuple[int, ...]:

@@ -34,12 +34,12 @@ def load_policy(path: str | Path, options: PolicyOptions | None = None) -> TinyV
     options = PolicyOptions() if options is None else options
     folder = find_folder(path)
     config_file = folder / "config.json"
-    if not config_file.is_file():
+    if not config_file.is_file() and not (folder / "adapter_config.json").is_file():
         raise CheckpointError(
             f"policy.path: {folder} has no config.json; expected a folder written by save_pretrained "
             f"(inside a training checkpoint it is the folder 'policy') or a published OpenVLA checkpoint"
         )
-    model_type = _model_type(config_file)
+    model_type = _model_type(config_file) if config_file.is_file() else OPENVLA
     if options.kind not in ("auto", model_type):
         raise CheckpointError(
             f"policy.kind: expected a {options.kind} checkpoint, {folder} has a {model_type}"
@@ -47,7 +47,7 @@ def load_policy(path: str | Path, options: PolicyOptions | None = None) -> TinyV
     if model_type == OPENVLA:
         from ttrl_env.agents.policies.openvla import load_openvla
 
-        return load_openvla(folder, options)
+        return load_openvla(folder, options, str(path) if is_repo_id(path) else str(folder.resolve()))
     if model_type != TinyVLAConfig.model_type:
         raise unknown_name(f"model_type in {config_file}", model_type, [TinyVLAConfig.model_type, OPENVLA])
     return _load_tiny_vla(folder)

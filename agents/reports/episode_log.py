@@ -30,10 +30,16 @@ class EpisodeLog:
 
     def __init__(self, folder: str | Path, command: Mapping[str, Any]) -> None:
         self.folder = Path(folder).expanduser()
-        _claim(self.folder, json.loads(json.dumps(command)))  # as it is read back
+        _check_place(self.folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
         self._file = (self.folder / EPISODES_FILE).open("a", encoding="utf-8")
-        _lock(self._file, self.folder)
-        self._episodes = _read(self.folder / EPISODES_FILE)
+        try:
+            _lock(self._file, self.folder)
+            self._episodes = _read(self.folder / EPISODES_FILE)
+            _claim(self.folder, json.loads(json.dumps(command)), begun=bool(self._episodes))
+        except ConfigError:
+            self._file.close()
+            raise
 
     def finished(self, checkpoint: str, temperature: float) -> list[Episode]:
         """The episodes that are already there."""
@@ -61,17 +67,21 @@ class EpisodeLog:
         self._file.close()
 
 
-def _claim(folder: Path, command: dict[str, Any]) -> None:
-    """Write the command into a new folder, or make sure that the folder's is the same."""
+def _check_place(folder: Path) -> None:
+    """A new or empty folder, or that of an evaluation."""
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"output: expected a folder, got the file {folder}")
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    if names - {EPISODES_FILE} and COMMAND_FILE not in names:
+        raise ConfigError(
+            f"output: {folder} is not empty and holds no evaluation; choose a new folder for the report"
+        )
+
+
+def _claim(folder: Path, command: dict[str, Any], *, begun: bool) -> None:
+    """Make sure that the folder is this command's; it becomes so if no episode has ended in it yet."""
     file = folder / COMMAND_FILE
-    if not file.is_file():
-        if folder.exists() and not folder.is_dir():
-            raise ConfigError(f"output: expected a folder, got the file {folder}")
-        if folder.is_dir() and any(folder.iterdir()):
-            raise ConfigError(
-                f"output: {folder} is not empty and holds no evaluation; choose a new folder for the report"
-            )
-        folder.mkdir(parents=True, exist_ok=True)
+    if not begun:
         draft = file.with_suffix(".draft")
         draft.write_text(json.dumps(command, indent=1) + "\n", encoding="utf-8")
         os.replace(draft, file)
@@ -91,7 +101,6 @@ def _lock(file: TextIO, folder: Path) -> None:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        file.close()
         raise ConfigError(f"output: another process is writing to {folder}; choose another folder") from error
 
 

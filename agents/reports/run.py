@@ -27,7 +27,7 @@ from ttrl_env.agents.reports.summary import Subject, summarise
 from ttrl_env.agents.reports.videos import write_videos
 from ttrl_env.agents.videos import record_episodes
 from ttrl_env.engines import EngineChoice
-from ttrl_env.errors import ConfigError
+from ttrl_env.errors import CheckpointError, ConfigError
 from ttrl_env.simulation import EngineName
 from ttrl_env.tasks import Split, get_suite
 from ttrl_env.vector_env import TTRLVectorEnv
@@ -169,7 +169,13 @@ def _write(report: dict[str, Any], folder: Path) -> None:
 def _policy_folders(config: EvaluateConfig) -> dict[str, Path]:
     """The policies to evaluate by name, the baseline first."""
     named = {"baseline": config.baseline, "checkpoint": config.checkpoint}
-    folders = {name: policy_folder(path).resolve() for name, path in named.items() if path is not None}
+    folders = {}
+    for name, path in named.items():
+        if path is not None:
+            try:
+                folders[name] = policy_folder(path).resolve()
+            except CheckpointError as error:
+                raise CheckpointError(f"{name}: {error}") from error
     if len(folders) == 2 and folders["baseline"] == folders["checkpoint"]:
         raise ConfigError(
             f"baseline: expected another policy than checkpoint, both are {folders['baseline']}"

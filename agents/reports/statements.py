@@ -85,6 +85,11 @@ def _states(subject: Subject, result: Evaluation) -> str:
     earlier = earlier if known.started_from else ""
     if known.iteration == 0:
         return f"{name}: no update has been made yet.{earlier}"
+    if known.suite != result.suite:
+        return (
+            f"{name}: trained on {known.suite}, evaluated on {result.suite}. Suites of LIBERO-PRO may share "
+            f"initial states with the suite they vary, so none is called unseen.{earlier}"
+        )
     states = sorted({(episode.task_id, episode.init_state_id) for episode in result.episodes})
     drawn = [state for state in states if known.drew_from(result.suite, *state)]
     if not drawn:

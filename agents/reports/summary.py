@@ -64,6 +64,7 @@ def _checkpoint(subject: Subject) -> dict[str, Any]:
 
 def _evaluation(subject: Subject, result: Evaluation) -> dict[str, Any]:
     known = subject.provenance
+    known = known if known is not None and known.suite == result.suite else None
     drawn = {
         e.start
         for e in result.episodes

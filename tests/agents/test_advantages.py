@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ttrl_env.agents.advantages import group_advantage
+from ttrl_env.agents.advantages import group_advantage, groups_with_spread
 from ttrl_env.rewards import efficiency_reward
 
 
@@ -16,6 +16,20 @@ def test_advantage_is_the_deviation_from_the_group_in_unbiased_standard_deviatio
 
 def test_without_scaling_it_is_the_deviation() -> None:
     assert group_advantage([1.0, 0.0, 5.0], [0, 0, 0], estimator="drgrpo") == pytest.approx([-1.0, -2.0, 3.0])
+
+
+def test_leave_one_out_compares_with_the_mean_of_the_others() -> None:
+    # 3 - (0 + 6) / 2, 0 - (3 + 6) / 2, 6 - (3 + 0) / 2
+    assert group_advantage([3.0, 0.0, 6.0], [0, 0, 0], "rloo") == pytest.approx([0.0, -4.5, 4.5])
+
+
+@pytest.mark.parametrize("estimator", ["grpo", "drgrpo", "rloo"])
+def test_a_group_of_one_has_nothing_to_compare_with(estimator) -> None:
+    assert group_advantage([1.0, 0.0], [0, 1], estimator).tolist() == [0.0, 0.0]
+
+
+def test_only_groups_whose_rewards_differ_carry_a_gradient() -> None:
+    assert groups_with_spread([1.0, 1.0, 0.5, 0.6, 0.0], [2, 2, 5, 5, 7]).tolist() == [5]
 
 
 def test_a_group_without_reward_variance_has_no_advantage() -> None:

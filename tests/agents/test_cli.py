@@ -38,6 +38,10 @@ def test_the_resolved_configuration_can_be_looked_at(capsys) -> None:
         (["train", "env.n_sampels=3"], "Did you mean 'env.n_samples'"),
         (["tasks", "libero_sptial"], "Did you mean 'libero_spatial'"),
         (["eval"], "checkpoint: name what to evaluate"),
+        (["eval", "checkpoint="], "checkpoint: name what to evaluate"),
+        (["eval", "checkpoint=x", "eval.temperatures=0.6"], "expected a list, e.g. 'eval.temperatures=[0.6]'"),
+        (["train", "env.task_ids=0,1"], "expected a list, e.g. 'env.task_ids=[0,1]' (quoted for the shell)"),
+        (["train", "--resume=auto"], "expected key=value without dashes"),
         (["eval", "checkpoint=nowhere"], "nowhere: expected a checkpoint"),
         (["train", "resume=nowhere"], "nowhere: expected a checkpoint"),
         (["train", "policy.path=nowhere"], "nowhere: expected a checkpoint"),
@@ -47,6 +51,14 @@ def test_a_mistake_is_explained_and_fails(arguments, message, capsys, tmp_path, 
     monkeypatch.chdir(tmp_path)
     assert main(arguments) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_file_that_cannot_be_written_is_named_without_a_traceback(capsys, tmp_path, monkeypatch) -> None:
+    from ttrl_env.agents.commands import cache
+
+    monkeypatch.setattr(cache, "run", lambda arguments: (tmp_path / "missing" / "file").write_text(""))
+    assert main(["cache"]) == 1
+    assert capsys.readouterr().err == f"ttrl cache: {tmp_path}/missing/file: No such file or directory\n"
 
 
 def test_tasks_are_listed_with_ids_and_instructions(capsys, monkeypatch) -> None:

@@ -27,6 +27,7 @@ CHECKS = (
     "image",
     "instruction",
     "log-probabilities",
+    "precision",
     "horizon",
     "memory",
     "attention",
@@ -60,9 +61,11 @@ def _failure(folder: Path, capsys, check: str, *overrides: str) -> str:
 
 
 @pytest.mark.parametrize("decoding", ["parallel", "autoregressive"])
-@pytest.mark.parametrize("extra", ["policy.lora_rank=2", "policy.dtype=bfloat16"])
+@pytest.mark.parametrize(
+    "extra", [(), ("policy.lora_rank=2", "policy.dtype=bfloat16"), ("policy.autocast=true",)]
+)
 def test_a_sound_checkpoint_passes_every_check(folder, capsys, decoding, extra) -> None:
-    code, said = _doctor(folder, capsys, f"policy.decoding={decoding}", extra)
+    code, said = _doctor(folder, capsys, f"policy.decoding={decoding}", *extra)
     assert code == 0, said
     assert all(said[check].startswith("ok ") for check in CHECKS)
 
@@ -71,7 +74,7 @@ def test_a_sound_tiny_vla_passes_the_checks_that_concern_it(tmp_path, capsys) ->
     make_tiny_policy().save_pretrained(tmp_path)
     code, said = _doctor(tmp_path, capsys)
     assert code == 0, said
-    assert set(CHECKS[:7]) <= said.keys()
+    assert set(CHECKS[:8]) <= said.keys()
     assert "attention" not in said
 
 
@@ -156,6 +159,11 @@ def test_log_probabilities_that_differ_between_rollout_and_update_are_found(
     assert "PPO's ratio would not start at 1" in _failure(folder, capsys, "log-probabilities")
 
 
+def test_training_weights_that_round_small_steps_away_is_found(folder, capsys) -> None:
+    message = _failure(folder, capsys, "precision", "policy.decoding=parallel", "policy.dtype=bfloat16")
+    assert "policy.lora_rank=32" in message
+
+
 def test_an_absent_normalisation_key_names_what_is_there(folder, capsys) -> None:
     message = _failure(
         folder, capsys, "checkpoint", "policy.decoding=parallel", "policy.unnorm_key=libero_goal"
@@ -201,6 +209,11 @@ def test_too_little_memory_is_found(folder, capsys, monkeypatch) -> None:
     assert 1 <= fits < 128
     code, _ = _doctor(folder, capsys, "policy.decoding=parallel", f"ppo.micro_batch_chunks={fits}")
     assert code == 0
+
+
+def test_more_threads_than_cores_are_found(folder, capsys, monkeypatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4096)
+    assert "set OMP_NUM_THREADS=" in _failure(folder, capsys, "threads")
 
 
 def test_keys_without_a_checkpoint_are_refused(capsys) -> None:

@@ -57,6 +57,23 @@ def test_sampled_episodes_do_not_depend_on_the_number_of_rows(tiny_policy) -> No
     assert other.episodes != played[0].episodes
 
 
+def test_rows_at_once_bounds_the_policys_batch_and_changes_nothing(tiny_policy) -> None:
+    class Counting(Forward):
+        def prepare(self, observations, instructions):
+            batches.append(len(instructions))
+            return super().prepare(observations, instructions)
+
+        def decode(self, tokens):
+            return self._policy.decode(tokens)
+
+    batches: list[int] = []
+    whole = evaluate(make_rows(7), tiny_policy, [0], temperature=1.0)
+    bounded = evaluate(make_rows(7), Counting(tiny_policy), [0], temperature=1.0, rows_at_once=3)
+    assert bounded.episodes == whole.episodes
+    assert max(batches) == 3
+    assert batches[:3] == [3, 3, 1]
+
+
 def test_a_row_takes_the_next_episode_as_soon_as_its_own_ends(tiny_policy) -> None:
     class Slow(Forward):
         """Stands still in the episodes of task 1, which so last to the horizon."""

@@ -57,9 +57,8 @@ def test_a_run_is_interrupted_resumed_and_evaluated(tmp_path) -> None:
     assert records[-1]["rollout/finish_steps"] == [16, 16]
 
     command = [sys.executable, "-m", "ttrl_env.agents.cli", "eval", "checkpoint=run", "num_envs=1"]
-    report = tmp_path / "report.json"
     evaluated = subprocess.run(
-        [*command, "eval.episodes_per_task=2", f"output={report}"],
+        [*command, "eval.episodes_per_task=2", "videos=0", "output=report"],
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -67,9 +66,9 @@ def test_a_run_is_interrupted_resumed_and_evaluated(tmp_path) -> None:
         check=False,
     )
     assert evaluated.returncode == 0, evaluated.stderr
-    content = json.loads(report.read_text())
-    assert (content["suite"], content["max_steps"], content["num_episodes"]) == ("libero_spatial", 16, 2)
-    assert [episode["init_state_id"] for episode in content["episodes"]] == [40, 41]
+    report = json.loads((tmp_path / "report" / "report.json").read_text())
+    assert (report["protocol"]["suite"], report["protocol"]["max_steps"]) == ("libero_spatial", 16)
+    assert [episode["init_state_id"] for episode in report["evaluations"][0]["episodes"]] == [40, 41]
 
 
 def test_doctor_finds_this_machine_healthy() -> None:

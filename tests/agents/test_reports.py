@@ -36,8 +36,10 @@ TRAINED = Provenance(suite="libero_spatial", task_ids=(0,), iteration=3, started
 @pytest.fixture(scope="module")
 def policies(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("policies")
-    for seed, name in enumerate(("before", "after")):
-        make_tiny_policy(seed).save_pretrained(folder / name)
+    for seed, (name, forward) in enumerate({"before": 0.0, "after": 0.4}.items()):
+        policy = make_tiny_policy(seed)
+        policy.head.bias.data[:128] += forward  # tokens that move the point towards its goal
+        policy.save_pretrained(folder / name)
     return folder
 
 
@@ -81,7 +83,10 @@ def test_a_report_folder_holds_numbers_text_picture_and_videos(policies, tmp_pat
     text = (tmp_path / "report/report.md").read_text()
     assert all(statement in text for statement in report["statements"])
     assert imageio.imread(tmp_path / "report/report.png").std() > 1
-    assert report["videos"]
+    titles = " ".join(video["title"] for video in report["videos"])
+    assert "sampled at T = 1" in titles
+    assert "success after" in titles
+    assert "failure" in titles
     for video in report["videos"]:
         assert f"]({video['file']})" in text
         frames = imageio.imread(tmp_path / "report" / video["file"])
@@ -135,6 +140,16 @@ def test_the_folder_of_another_evaluation_is_refused(policies, tmp_path) -> None
         EpisodeLog(tmp_path / "busy", {}),
     ):
         pass
+
+
+def test_a_folder_without_an_episode_belongs_to_nobody(tmp_path) -> None:
+    with EpisodeLog(tmp_path / "r", {"seed": 0}):
+        pass
+    with EpisodeLog(tmp_path / "r", {"seed": 1}) as log:
+        log.add("checkpoint", 0.0, played("s")[0])
+    assert json.loads((tmp_path / "r/command.json").read_text()) == {"seed": 1}
+    with pytest.raises(ConfigError, match="seed: there 1, now 0"):
+        EpisodeLog(tmp_path / "r", {"seed": 0})
 
 
 def test_two_checkpoints_are_compared_on_the_same_episodes(policies, tmp_path) -> None:
@@ -192,6 +207,13 @@ def test_states_that_training_drew_from_are_reported_apart() -> None:
     assert "published 50-state protocol" in text
 
 
+def test_states_are_not_told_apart_where_the_training_was_on_another_suite() -> None:
+    other = replace(TRAINED, suite="libero_spatial_lan")
+    report = summarise([subject("checkpoint", played("sf"), other)], {"max_steps": 20})
+    assert report["evaluations"][0]["on_training_states"] is None
+    assert report["evaluations"][0]["on_other_states"] is None
+
+
 @pytest.mark.parametrize(
     ("trained_on", "claim"),
     [
@@ -199,6 +221,7 @@ def test_states_that_training_drew_from_are_reported_apart() -> None:
         (TRAINED, "draws from none of the 3 initial states"),
         (replace(TRAINED, iteration=0), "no update has been made yet"),
         (replace(TRAINED, started_from="runs/sft"), "Of what trained runs/sft"),
+        (replace(TRAINED, suite="libero_spatial_lan"), "so none is called unseen"),
     ],
 )
 def test_unseen_is_said_only_of_what_is_known(trained_on, claim) -> None:

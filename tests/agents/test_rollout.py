@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
 from tests.agents.reach import make_reach_env, make_tiny_policy
@@ -87,3 +88,43 @@ def test_only_rows_of_the_reset_mask_are_played(reach_env, tiny_policy) -> None:
     rollout = collect_rollout(reach_env, tiny_policy, seed=0, options={"reset_mask": mask})
     assert set(rollout.trajectory.tolist()) == {0, 1, 2}
     assert (rollout.finish_steps[3:] == 0).all()
+
+
+def test_a_horizon_that_ends_within_a_chunk_executes_and_counts_a_part_of_it(tiny_policy) -> None:
+    """LIBERO's 220 steps are 27 chunks of 8 and half of one; here 20 are two and a half."""
+    rollout = collect_rollout(make_reach_env(max_steps=20), tiny_policy, seed=3)
+    cut_off = np.flatnonzero(rollout.truncations)
+    assert cut_off.size
+    for row in cut_off:
+        masks = rollout.mask[rollout.trajectory == row].view(-1, 8, 7)
+        assert masks[:, :, 0].sum(dim=1).tolist() == [8, 8, 4]
+        assert rollout.finish_steps[row] == 20
+    assert (rollout.terminations == rollout.success).all()
+    assert not (rollout.terminations & rollout.truncations).any()
+
+
+def test_rewards_are_earned_in_the_chunk_that_reached_the_goal(reach_env, tiny_policy) -> None:
+    rollout = collect_rollout(reach_env, tiny_policy, seed=3)
+    for row in range(8):
+        earned = rollout.chunk_rewards[rollout.trajectory == row].numpy()
+        assert earned[-1] == rollout.rewards[row]
+        assert not earned[:-1].any()
+
+
+@pytest.mark.parametrize("rows_at_once", [1, 3, 8, 100])
+def test_rows_sample_the_same_however_many_go_through_the_policy_at_once(tiny_policy, rows_at_once) -> None:
+    together = collect_rollout(make_reach_env(), tiny_policy, seed=1)
+    apart = collect_rollout(make_reach_env(), tiny_policy, seed=1, rows_at_once=rows_at_once)
+    assert torch.equal(together.tokens, apart.tokens)
+    assert torch.allclose(together.logprobs, apart.logprobs, atol=1e-5)
+    assert torch.equal(together.inputs["pixels"], apart.inputs["pixels"])
+
+
+def test_what_follows_the_horizon_is_kept_if_asked_for(tiny_policy) -> None:
+    env = make_reach_env()
+    rollout = collect_rollout(env, tiny_policy, seed=3, keep_final_inputs=True)
+    ends = rollout.final_trajectory.tolist()
+    assert sorted(ends) == np.flatnonzero(rollout.truncations).tolist()
+    brightness = np.clip(127 + 100 * env.engine.position[ends], 0, 255).astype(np.uint8)
+    assert rollout.final_inputs["pixels"][:, 0, 0, 0].tolist() == brightness.tolist()
+    assert not collect_rollout(env, tiny_policy, seed=3).final_inputs

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import json
+from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from ttrl_env.agents.policies import load_policy
+from ttrl_env.agents.policies import TinyVLA, TinyVLAConfig, load_policy
 from ttrl_env.errors import CheckpointError, UnknownNameError
 
 
@@ -121,3 +122,45 @@ def test_an_image_size_that_does_not_fit_is_refused(tiny_policy) -> None:
     tiny_policy.check_image_size(48)
     with pytest.raises(ValueError, match="down to 16 pixels and needs a multiple of that, got 40"):
         tiny_policy.check_image_size(40)
+
+
+class TestMoreSenses:
+    """The wrist camera and the arm's own state, off by default."""
+
+    OBSERVATIONS: ClassVar = {
+        "agentview_image": np.zeros((2, 16, 16, 3), dtype=np.uint8),
+        "robot0_eye_in_hand_image": np.zeros((2, 16, 16, 3), dtype=np.uint8),
+        "robot0_eef_pos": np.array([[0.1, 0.0, 0.2], [0.1, 0.0, 0.2]]),
+        "robot0_eef_quat": np.array([[1.0, 0.0, 0.0, 0.0], [-1.0, 0.0, 0.0, 0.0]]),
+        "robot0_gripper_qpos": np.array([[0.04, -0.04], [0.04, -0.04]]),
+    }
+
+    def policy(self) -> TinyVLA:
+        config = TinyVLAConfig(
+            image_size=16, hidden_size=16, num_layers=1, wrist_camera=True, proprioception=True
+        )
+        torch.manual_seed(0)
+        return TinyVLA(config)
+
+    def test_a_quaternion_and_its_opposite_are_one_orientation(self) -> None:
+        inputs = self.policy().prepare(self.OBSERVATIONS, ["go"] * 2)
+        assert torch.equal(*inputs["proprioception"])
+        assert inputs["proprioception"].abs().max() <= 1.0
+
+    @pytest.mark.parametrize("key", ["wrist_pixels", "proprioception"])
+    def test_what_is_sensed_changes_the_answer(self, key) -> None:
+        policy = self.policy()
+        inputs = policy.prepare(self.OBSERVATIONS, ["go"] * 2)
+        before = policy(**inputs)
+        inputs[key] = inputs[key] + 1
+        assert not torch.allclose(policy(**inputs), before)
+
+    def test_a_sense_that_is_missing_is_named(self) -> None:
+        bare = {"agentview_image": self.OBSERVATIONS["agentview_image"]}
+        with pytest.raises(ValueError, match="robot0_eye_in_hand_image"):
+            self.policy().prepare(bare, ["go"] * 2)
+
+    def test_a_policy_without_them_needs_one_image_only(self) -> None:
+        policy = TinyVLA(TinyVLAConfig(image_size=16, hidden_size=16, num_layers=1))
+        assert policy.cameras == ("agentview",)
+        assert set(policy.prepare(self.OBSERVATIONS, ["go"] * 2)) == {"pixels", "word_ids"}

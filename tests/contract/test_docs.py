@@ -45,11 +45,16 @@ def test_generated_tables_are_up_to_date(page) -> None:
 
 
 @pytest.mark.parametrize("command", _commands())
-def test_a_command_of_the_documentation_is_valid(command, capsys) -> None:
+def test_a_command_of_the_documentation_is_valid(command, capsys, tmp_path, monkeypatch) -> None:
     _, name, *arguments = shlex.split(command, comments=True)
     schemas = {"train": TrainConfig, "eval": EvaluateConfig}
     if name in schemas:
         load_config(schemas[name], [argument for argument in arguments if argument != "--cfg"])
+    elif name == "pretrain":
+        for folder in re.findall(r"data=\[(.*?)\]", command):
+            (tmp_path / folder).mkdir(parents=True)
+        monkeypatch.chdir(tmp_path)
+        assert main([name, *arguments, "--cfg"]) == 0
     else:
         with pytest.raises(SystemExit) as stopped:
             main([name, *arguments, "--help"])

@@ -45,7 +45,8 @@ POINTERS = {
     "tile_sums": "*fp32",
     "block_weights": "*fp32",
 }
-CONSTANTS = {"greedy": None, "STEP_IN_MEMORY": False, "UPCAST": False}
+IN_MEMORY = {"greedy": "*i1", "step": "*i64"}
+"""Where a mask says which rows are greedy and a CUDA graph advances the step."""
 TENSOR_CORE = re.compile(r"\b(HMMA|HGMMA|UTCHMMA|UTCQMMA)\b")
 """mma.sync, wgmma and tcgen05 as machine code calls them."""
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
@@ -77,20 +78,25 @@ def kernels_to_compile(dtype):
     ]
 
 
-def compile_kernel(kernel, dtype, architecture, options):
+def compile_kernel(kernel, dtype, architecture, options, in_memory=False):
     """Compiled for contiguous rows of a multiple of 16 elements, as PyTorch would call it."""
+    pointers = {**POINTERS, **IN_MEMORY} if in_memory else POINTERS
+    known = {"greedy": None, "STEP_IN_MEMORY": in_memory, "UPCAST": False, **options}
     compile_options = {key: value for key, value in options.items() if key in TO_COMPILER}
     signature, constants, attributes = {}, {}, {}
     for index, name in enumerate(kernel.arg_names):
-        is_constant = name in CONSTANTS or name in options
+        is_unit = name.endswith("_stride") and not name.endswith(("row_stride", "split_stride"))
         if name in INPUTS:
             signature[name] = f"*{dtype}"
-        elif is_constant or (name.endswith("_stride") and not name.endswith(("row_stride", "split_stride"))):
+        elif name in pointers:
+            signature[name] = pointers[name]
+        elif is_unit or name in known:
             signature[name] = "constexpr"
-            constants[(index,)] = options.get(name, CONSTANTS.get(name, 1))
+            constants[(index,)] = known.get(name, 1)
         else:
-            signature[name] = POINTERS.get(name, "i32")
-        if signature[name].startswith("*") or name in ("width", "dim") or name.endswith("row_stride"):
+            signature[name] = "i32"
+        is_multiple = name in ("width", "dim") or name.endswith("row_stride")
+        if signature[name].startswith("*") or (is_multiple and signature[name] != "constexpr"):
             attributes[(index,)] = [["tt.divisibility", 16]]
     source = ASTSource(fn=kernel, signature=signature, constexprs=constants, attrs=attributes)
     return triton.compile(source, target=GPUTarget("cuda", architecture, 32), options=compile_options)
@@ -149,7 +155,9 @@ def main(architectures):
     for architecture in architectures:
         for dtype in ("bf16", "fp32") if architecture == 90 else ("bf16",):
             for name, kernel, options, elements, input_dtype in kernels_to_compile(dtype):
-                compiled = compile_kernel(kernel, input_dtype, architecture, options)
+                # The two differ little, so each dtype is compiled in one of them.
+                in_memory = dtype == "fp32"
+                compiled = compile_kernel(kernel, input_dtype, architecture, options, in_memory)
                 numbers = measure(compiled, elements, 32 * options["num_warps"])
                 print(json.dumps({"kernel": name, "dtype": dtype, "sm": architecture, **numbers}), flush=True)
 

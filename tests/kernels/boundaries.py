@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 
 from ttrl_env.kernels.philox import row_uniforms
@@ -14,8 +16,7 @@ def nearest_to_boundaries(logits, rows):
     For ``logits`` ``[vocab]`` at temperature 1: the picked token where they make one chunk, else the chunk.
     """
     cumulative = logits.double().exp().cumsum(0) / logits.double().exp().sum()
-    seeds = torch.arange(1_000_000)
-    chunk_uniforms, token_uniforms = row_uniforms(seeds, 0)
+    seeds, chunk_uniforms, token_uniforms = million_uniforms()
     if logits.numel() > CHUNK:
         borders, uniforms = cumulative[CHUNK - 1 :: CHUNK].contiguous(), chunk_uniforms
     else:
@@ -25,6 +26,13 @@ def nearest_to_boundaries(logits, rows):
     nearest = distances.abs().topk(rows, largest=False).indices
     assert distances[nearest].abs().max() < 2.0**-19, "no seed is near enough to test anything"
     return seeds[nearest], right[nearest]
+
+
+@functools.cache
+def million_uniforms():
+    """A million seeds with their chunk and token uniforms at step 0."""
+    seeds = torch.arange(1_000_000)
+    return seeds, *row_uniforms(seeds, 0)
 
 
 def bell(vocab):

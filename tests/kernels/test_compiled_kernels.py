@@ -57,11 +57,14 @@ def measured(tmp_path_factory):
         "TRITON_INTERPRET": "0",
         "TRITON_CACHE_DIR": str(tmp_path_factory.mktemp("triton")),
     }
-    script = Path(__file__).with_name("ahead_of_time.py")
-    command = [sys.executable, str(script), *map(str, ARCHITECTURES)]
-    result = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
-    rows = [json.loads(line) for line in result.stdout.splitlines()]
+    command = [sys.executable, str(Path(__file__).with_name("ahead_of_time.py"))]
+    processes = [
+        subprocess.Popen([*command, str(architecture)], env=environment, stdout=subprocess.PIPE, text=True)
+        for architecture in ARCHITECTURES
+    ]
+    outputs = [process.communicate()[0] for process in processes]
+    assert all(process.returncode == 0 for process in processes), "see the compiler's message above"
+    rows = [json.loads(line) for output in outputs for line in output.splitlines()]
     return {(row["kernel"], row["dtype"], row["sm"]): row for row in rows}
 
 

@@ -161,3 +161,11 @@ def test_sample_from_hidden_names_the_wrong_argument(wrong, error, message):
     arguments = dict(zip(("hidden", "head_weight", "temperatures", "seeds"), make_head(), strict=True))
     with pytest.raises(error, match=message):
         sample_from_hidden(**{**arguments, **wrong})
+
+
+def test_outputs_without_a_gradient_of_their_own_give_zero():
+    hidden, weight, temperatures, seeds = make_head()
+    hidden.requires_grad_()
+    logprobs, entropies = token_logprobs_from_hidden(hidden, weight, seeds, temperatures)
+    (logprobs.detach().sum() + 0 * entropies.sum()).backward()
+    assert (hidden.grad == 0).all()

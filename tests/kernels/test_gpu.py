@@ -15,6 +15,21 @@ def on_gpu(*tensors):
     return [tensor.cuda() for tensor in tensors]
 
 
+def count_launches(function):
+    """Kernels that a call runs, having checked that it does not wait for the GPU."""
+    function()  # compiles
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        function()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    torch.cuda.synchronize()
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profiler:
+        function()
+        torch.cuda.synchronize()
+    return sum(event.device_type == torch.autograd.DeviceType.CUDA for event in profiler.events())
+
+
 @pytest.mark.parametrize("vocab", [256, 32064])
 def test_many_draws_equal_the_cpu_path(draw_inputs, vocab):
     inputs = draw_inputs(4096 if vocab == 256 else 1024, vocab, torch.bfloat16)
@@ -23,6 +38,70 @@ def test_many_draws_equal_the_cpu_path(draw_inputs, vocab):
     assert torch.equal(got.tokens.cpu(), want.tokens)
     torch.testing.assert_close(got.logprobs.cpu(), want.logprobs, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(got.entropies.cpu(), want.entropies, atol=1e-5, rtol=1e-5)
+
+
+# dimensions, window: one launch, dimensions split over programs, a wide window
+WAYS_FROM_HIDDEN = [(512, (100, 356)), (4096, (100, 356)), (512, (0, 5000))]
+
+
+def make_head(rows, dim, dtype=torch.bfloat16):
+    """Hidden states, a head of 5,000 tokens, temperatures, seeds; logits have a standard deviation of 2."""
+    generator = torch.Generator().manual_seed(0)
+    hidden = torch.randn(rows, dim, generator=generator).to(dtype)
+    weight = (torch.randn(5000, dim, generator=generator) * 2 / dim**0.5).to(dtype)
+    return on_gpu(hidden, weight, 0.5 + torch.rand(rows, generator=generator), torch.arange(rows))
+
+
+@pytest.mark.parametrize(("dim", "window"), WAYS_FROM_HIDDEN)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32], ids=str)
+def test_draws_from_hidden_states_equal_those_from_float64_logits(dim, window, dtype):
+    hidden, weight, temperatures, seeds = make_head(448, dim, dtype)
+    got = sample_from_hidden(hidden, weight, temperatures, seeds, 3, window=window)
+    lo, hi = window
+    logits = hidden.double() @ weight[lo:hi].double().t()
+    tokens, logprobs, entropies, _ = sample_tokens_reference(logits, temperatures, seeds, 3, None)
+    same = got.tokens == tokens + lo
+    assert same.sum() >= 445, "more than rounding differs"
+    assert got.valid.all()
+    torch.testing.assert_close(got.logprobs[same], logprobs.float()[same], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(got.entropies, entropies.float(), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("dim", "window"), WAYS_FROM_HIDDEN)
+def test_a_draw_from_hidden_states_does_not_change_with_the_batch(dim, window):
+    hidden, weight, temperatures, seeds = make_head(300, dim)
+    whole = sample_from_hidden(hidden, weight, temperatures, seeds, window=window)
+    for rows in (slice(0, 1), slice(17, 75), slice(150, 300)):
+        part = sample_from_hidden(hidden[rows], weight, temperatures[rows], seeds[rows], window=window)
+        for name in ("tokens", "logprobs", "entropies"):
+            assert torch.equal(getattr(part, name), getattr(whole, name)[rows]), name
+
+
+@pytest.mark.parametrize(("dim", "window"), WAYS_FROM_HIDDEN)
+def test_a_captured_graph_draws_anew_from_hidden_states(dim, window):
+    hidden, weight, temperatures, seeds = make_head(56, dim)
+    step = torch.zeros((), dtype=torch.int64, device="cuda")
+    out = SampledTokens.empty(56, "cuda")
+    sample_from_hidden(hidden, weight, temperatures, seeds, step, window=window, out=out)  # compiles
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        sample_from_hidden(hidden, weight, temperatures, seeds, step, window=window, out=out)
+        step += 1
+    for expected_step in range(3):
+        graph.replay()
+        want = sample_from_hidden(hidden, weight, temperatures, seeds, expected_step, window=window)
+        assert torch.equal(out.tokens, want.tokens)
+
+
+@pytest.mark.parametrize(("dim", "window"), WAYS_FROM_HIDDEN)
+def test_launches_from_hidden_states(dim, window):
+    hidden, weight, temperatures, seeds = make_head(56, dim)
+    out = SampledTokens.empty(56, "cuda")
+    expected = 1 if dim == 512 and window == (100, 356) else 2
+    launches = count_launches(
+        lambda: sample_from_hidden(hidden, weight, temperatures, seeds, 1, window=window, out=out)
+    )
+    assert launches == expected
 
 
 @pytest.mark.parametrize("vocab", [256, 5000])
@@ -46,21 +125,7 @@ def test_one_launch_and_no_waiting_for_the_gpu(draw_inputs, window):
     logits, temperatures, seeds = on_gpu(*draw_inputs(64, 32064))
     out = SampledTokens.empty(64, "cuda")
 
-    def sample():
-        sample_tokens(logits, temperatures, seeds, 1, window=window, out=out)
-
-    sample()
-    torch.cuda.set_sync_debug_mode("error")
-    try:
-        sample()
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
-    torch.cuda.synchronize()
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profiler:
-        sample()
-        torch.cuda.synchronize()
-    launches = [e for e in profiler.events() if e.device_type == torch.autograd.DeviceType.CUDA]
-    assert len(launches) == 1
+    assert count_launches(lambda: sample_tokens(logits, temperatures, seeds, 1, window=window, out=out)) == 1
 
 
 def test_more_than_two_to_the_31_elements(draw_inputs):

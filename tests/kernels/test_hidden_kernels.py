@@ -11,11 +11,11 @@ import warnings
 import pytest
 import torch
 
-from tests.kernels.boundaries import bell, head_and_plateau, nearest_to_boundaries
+from tests.kernels.boundaries import bell, head_and_plateau, million_uniforms, nearest_to_boundaries
+from tests.kernels.chi_squared import chi_squared_p_value, probabilities_of
 from tests.kernels.conftest import HAS_GPU, poisoned
-from tests.kernels.statistics import chi_squared_p_value, probabilities_of
 from ttrl_env.kernels import SampledTokens
-from ttrl_env.kernels.philox import row_uniforms
+from ttrl_env.kernels.draw import DrawInputs
 from ttrl_env.kernels.sampling_reference import sample_tokens_reference
 
 pytest.importorskip("triton")
@@ -38,10 +38,10 @@ def sample_from_hidden_by_triton(hidden, weight, temperatures, seeds, step=0, gr
     device = "cuda" if HAS_GPU else "cpu"
     out = poisoned(hidden.shape[0], device)
     arguments = (hidden, weight, temperatures, seeds, step, greedy)
-    arguments = [x.to(device) if isinstance(x, torch.Tensor) else x for x in arguments]
+    hidden, weight, *draw = [x.to(device) if isinstance(x, torch.Tensor) else x for x in arguments]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # NumPy's, for rows of NaN and -inf
-        sampling_hidden_triton.launch_sample_from_hidden(*arguments, LO, out)
+        sampling_hidden_triton.launch_sample_from_hidden(hidden, weight, DrawInputs(*draw), LO, out)
     return SampledTokens(
         tokens=out.tokens.cpu() - LO,
         logprobs=out.logprobs.cpu(),
@@ -96,8 +96,9 @@ def test_every_dtype_on_real_values(dtype, dim, width):
     logits = hidden.double() @ weight.double().t()
     tokens, logprobs, entropies, _ = sample_tokens_reference(logits, temperatures, seeds, 7, None)
     assert got.tokens.tolist() == tokens.tolist()
-    torch.testing.assert_close(got.logprobs.double(), logprobs, atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(got.entropies.double(), entropies, atol=1e-5, rtol=1e-5)
+    tolerance = 1e-4 if HAS_GPU else 1e-5  # tensor cores round their sums downwards
+    torch.testing.assert_close(got.logprobs.double(), logprobs, atol=tolerance, rtol=tolerance)
+    torch.testing.assert_close(got.entropies.double(), entropies, atol=tolerance, rtol=tolerance)
 
 
 @pytest.mark.parametrize(("dim", "width"), [(48, 256), (1100, 200), (48, 600)])
@@ -165,11 +166,11 @@ def test_greedy_rows_take_the_first_of_the_best(dim, width):
 @pytest.mark.parametrize(("dim", "width"), [(40, 256), (1100, 256), (40, 1500)])
 def test_a_draw_depends_only_on_its_own_row(dim, width):
     generator = torch.Generator().manual_seed(0)
-    hidden, weight = torch.randn(37, dim, generator=generator), torch.randn(width, dim, generator=generator)
-    temperatures, seeds = dim**0.5 * (0.5 + torch.rand(37, generator=generator)), torch.arange(37)
+    hidden, weight = torch.randn(21, dim, generator=generator), torch.randn(width, dim, generator=generator)
+    temperatures, seeds = dim**0.5 * (0.5 + torch.rand(21, generator=generator)), torch.arange(21)
     whole = sample_from_hidden_by_triton(hidden, weight, temperatures, seeds)
-    order = torch.randperm(37, generator=generator)
-    for rows in (order, slice(20, 37), slice(5, 6)):
+    order = torch.randperm(21, generator=generator)[:18]
+    for rows in (order, slice(5, 6)):
         part = sample_from_hidden_by_triton(hidden[rows], weight, temperatures[rows], seeds[rows])
         assert part.tokens.tolist() == whole.tokens[rows].tolist()
         assert part.logprobs.tolist() == whole.logprobs[rows].tolist()
@@ -187,7 +188,7 @@ def test_draws_next_to_a_boundary_take_the_token_of_the_reference(make_logits, w
 
 
 def test_draws_follow_the_softmax():
-    draws = 2000  # of the widest windows too few are drawn in an interpreter's time
+    draws = 1000  # of the widest windows too few are drawn in an interpreter's time
     logits = torch.randn(60, generator=torch.Generator().manual_seed(0)) * 1.5
     hidden, weight, temperatures = one_dimension(logits, draws)
     got = sample_from_hidden_by_triton(hidden, weight, temperatures * 1.3, torch.arange(draws), 5)
@@ -201,9 +202,8 @@ def test_the_tail_keeps_its_mass(width):
     logits = torch.full((width,), -16.0)
     logits[17] = 0.0
     tail = 1 - probabilities_of(logits, 1.0)[17].item()
-    seeds = torch.arange(2_000_000)
-    chunk, token = row_uniforms(seeds, 0)
-    seeds = seeds[(token if width <= 1024 else chunk) > 1 - tail / 3][:16]
+    seeds, chunk, token = million_uniforms()
+    seeds = seeds[(token if width <= 1024 else chunk) > 1 - tail / 3][:8]
     hidden, weight, temperatures = one_dimension(logits, len(seeds))
     got = sample_from_hidden_by_triton(hidden, weight, temperatures, seeds)
     assert len(seeds) >= 8

@@ -149,6 +149,15 @@ def test_seed_and_step_both_change_the_draw(draw_inputs):
     assert torch.equal(sample_tokens(logits, temperatures, seeds, 0).tokens, tokens)
 
 
+@pytest.mark.usefixtures("poisoned_memory")
+@pytest.mark.parametrize("vocab", [256, 5000])
+def test_results_do_not_come_from_uninitialised_memory(sample, draw_inputs, vocab):
+    assert torch.empty(1).isnan().all(), "the memory is not poisoned"
+    logits, temperatures, seeds = draw_inputs(5, vocab + 3, torch.bfloat16, seed=11)
+    got = sample(logits, temperatures, seeds, window=(3, vocab))
+    assert_equals_reference(got, logits, temperatures, seeds, window=(3, vocab))
+
+
 def test_zero_rows():
     got = sample_tokens(torch.zeros(0, 256), torch.zeros(0), torch.zeros(0, dtype=torch.int64))
     assert [t.shape for t in (got.tokens, got.logprobs, got.entropies, got.valid)] == [(0,)] * 4

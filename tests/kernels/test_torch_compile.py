@@ -111,6 +111,18 @@ def test_works_in_inference_mode(draw_inputs):
     assert logprobs.tolist() == want.logprobs.tolist()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_hidden_forms_work_in_inference_mode(draw_inputs, dtype):
+    hidden, temperatures, seeds = draw_inputs(6, 32, dtype, scale=1.0)
+    weight = torch.nn.Parameter(torch.randn(256, 32, generator=torch.Generator().manual_seed(0)).to(dtype))
+    want = sample_from_hidden(hidden, weight, temperatures, seeds, window=WINDOW)
+    with torch.inference_mode():
+        got = sample_from_hidden(hidden * 1, weight, temperatures, seeds, window=WINDOW)
+        logprobs, _ = token_logprobs_from_hidden(hidden * 1, weight, got.tokens, temperatures, window=WINDOW)
+    assert got.tokens.tolist() == want.tokens.tolist()
+    assert logprobs.tolist() == want.logprobs.tolist()
+
+
 def test_a_compiled_graph_marks_senseless_temperatures_and_tokens(draw_inputs):
     """There the host cannot look at values: they must neither raise nor read out of bounds."""
     logits, temperatures, seeds = draw_inputs(4, 256)

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
+import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
@@ -45,6 +46,19 @@ def native_engine(suite: str, num_rows: int = 1, **settings: Any) -> Iterator[An
     engine.close()
 
 
+def play(engine: Any, actions: NDArray, task_id: int = 7) -> tuple[NDArray, NDArray]:
+    """The last qpos and picture of an episode of one row."""
+    engine.reset([0], [task_id], [0])
+    engine.step([0], actions[None], [len(actions)])
+    return engine.state(0).qpos, engine.observations["agentview_image"][0].copy()
+
+
+def play_anew(suite: str, task_id: int, actions: NDArray) -> tuple[NDArray, NDArray]:
+    """:func:`play` with an engine of its own, to be called in another process."""
+    with native_engine(suite) as engine:
+        return play(engine, actions, task_id)
+
+
 def config_of(suite: str, **settings: Any) -> EngineConfig:
     return EngineConfig(**{"suite": suite, "num_rows": 1, "image_size": 64, "cameras": CAMERAS, **settings})
 
@@ -65,6 +79,42 @@ def mixed_actions(num_steps: int, seed: int) -> NDArray[np.float64]:
             block[:, :6] = 0.0
             block[:, 6] = rng.choice([-1.0, 0.0, 1.0], len(block))
     return actions
+
+
+def grasping_actions(engine: Any, task_id: int, init_state_id: int, num_steps: int) -> NDArray[np.float64]:
+    """Waypoints played through ``engine``: over each object in turn, down, close, lift, carry, open.
+
+    Closed-loop, so that the fingers meet what they reach for; recorded to be played open-loop elsewhere.
+    """
+    engine.reset([0], [task_id], [init_state_id])
+    bundle = engine._bundles[task_id]
+    free = bundle.model.jnt_type == mujoco.mjtJoint.mjJNT_FREE
+    objects = bundle.model.jnt_bodyid[free]
+    actions = np.zeros((num_steps, 7))
+    for step in range(num_steps):
+        turn, phase = divmod(step, sum(_GRASP.values()))
+        name, height = _grasp_phase(phase)
+        target = engine.state(0).body_xpos[objects[turn % len(objects)]] + [0.0, 0.0, height]
+        error = target - engine.observations["robot0_eef_pos"][0]
+        if name == "lift":
+            error[:2] = 0.3 * np.array([np.sin(turn), np.cos(turn)])  # carries it away
+        actions[step, :3] = np.clip(error / 0.05, -1.0, 1.0)
+        actions[step, 6] = 1.0 if name in ("close", "lift") else -1.0
+        engine.step([0], actions[None, step : step + 1], [1])
+    return actions
+
+
+_GRASP = {"over": 14, "down": 10, "close": 6, "lift": 8, "open": 4}
+"""Phases of a grasp and their control steps."""
+
+
+def _grasp_phase(step: int) -> tuple[str, float]:
+    """The phase that a step of a grasp is in, and the height over the object that it aims at, metres."""
+    for name, length in _GRASP.items():
+        if step < length:
+            return name, {"over": 0.12, "lift": 0.2}.get(name, 0.01)
+        step -= length
+    raise AssertionError
 
 
 def compare_episode(

@@ -13,8 +13,18 @@ from hypothesis import strategies as st
 
 from tests.ttrl_env.reference import upstream_world
 from ttrl_env import goals
-from ttrl_env.contact_layout import contact_layout
-from ttrl_env.goals import ABOVE, BELOW, FROM, UP_TO, compare, compile_goal, goal_holds, joint_condition
+from ttrl_env.goals import (
+    ABOVE,
+    BELOW,
+    FROM,
+    UP_TO,
+    articulation_ranges,
+    compare,
+    compile_goal,
+    goal_holds,
+    joint_condition,
+)
+from ttrl_env.layouts import contact_layout
 
 METHODS: dict[int, Callable[[float], Callable[[float], bool]]] = {
     BELOW: lambda threshold: lambda q: q < threshold,
@@ -48,14 +58,49 @@ def test_anything_but_one_comparison_with_a_known_threshold_is_refused(method: C
         joint_condition(method, [0.0, 1.0])
 
 
+ARTICULATED = {
+    "wooden_cabinet": ("is_open", "is_close"),
+    "white_cabinet": ("is_open", "is_close"),
+    "short_cabinet": ("is_open", "is_close"),
+    "microwave": ("is_open", "is_close"),
+    "short_fridge": ("is_open", "is_close"),
+    "flat_stove": ("turn_on", "turn_off"),
+}
+"""Every object that a LIBERO goal opens, closes or turns, and how it tells."""
+
+
 @pytest.fixture(scope="module")
-def kitchen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def articulated() -> dict[str, Any]:
+    from libero.libero.envs.objects import OBJECTS_DICT
+
+    return {name: OBJECTS_DICT[name]() for name in ARTICULATED}
+
+
+@pytest.mark.libero
+@pytest.mark.parametrize("name", ARTICULATED)
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(position=st.floats(-3.5, 3.5), step=st.integers(-2, 2))
+def test_joint_conditions_equal_those_of_libero_s_objects(
+    articulated: dict[str, Any], name: str, position: float, step: int
+) -> None:
+    thing = articulated[name]
+    bounds = articulation_ranges(thing)
+    near = min(bounds, key=lambda bound: abs(bound - position))
+    for _ in range(abs(step)):
+        near = float(np.nextafter(near, np.sign(step) * np.inf))
+    for method in ARTICULATED[name]:
+        condition = joint_condition(getattr(thing, method), bounds)
+        for q in (position, near):
+            expected = bool(getattr(thing, method)(q))
+            assert compare(q, condition.comparison, condition.threshold) == expected, (method, q)
+
+
+@pytest.fixture(scope="module")
+def kitchen() -> Iterator[Any]:
     """A LIBERO domain with a stove, a cabinet with drawers, zones on the table and objects."""
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setenv("TTRL_CACHE", str(tmp_path_factory.mktemp("cache")))
-        with upstream_world("libero_goal", 7) as world:
-            world.reset(0)
-            yield world._env.env
+    with upstream_world("libero_goal", 7) as world:
+        world.reset(0)
+        yield world._env.env
 
 
 def every_predicate(env: Any) -> list[list[str]]:

@@ -29,7 +29,7 @@ def test_registering_again_is_silent(recwarn) -> None:
 def test_entry_points_are_strings_so_that_registration_imports_nothing() -> None:
     spec = gym.spec(env_id("libero_goal_lan", 4))
     assert spec.entry_point == "ttrl_env.single_env:LiberoEnv"
-    assert spec.vector_entry_point == "ttrl_env.vector_env:make_vec"
+    assert spec.vector_entry_point == "ttrl_env.vector_entry:make_vec"
     assert spec.max_episode_steps is None
 
 

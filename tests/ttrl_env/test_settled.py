@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.ttrl_env.reference import upstream_world
 from ttrl_env import settled, tasks
 from ttrl_env.bundle import TaskBundle, load_bundle
 from ttrl_env.replica import Replica
@@ -17,15 +16,12 @@ from ttrl_env.settled import SETTLE_STEPS, load_settled
 
 pytestmark = pytest.mark.libero
 
-TASK = ("libero_object", 3)
+TASK = ("libero_object", 0)
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TaskBundle]:
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setenv("TTRL_CACHE", str(tmp_path_factory.mktemp("cache")))
-        with upstream_world(*TASK):
-            yield load_bundle(tasks.get_task(*TASK))
+def bundle() -> TaskBundle:
+    return load_bundle(tasks.get_task(*TASK))
 
 
 @pytest.fixture

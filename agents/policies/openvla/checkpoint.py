@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import LoraConfig
@@ -23,7 +24,7 @@ from ttrl_env.agents.policies.openvla.policy import (
     Provenance,
 )
 from ttrl_env.agents.policies.openvla.prompt import PromptTokenizer
-from ttrl_env.agents.policies.openvla.weights import INDEX, read_weights, write_weights
+from ttrl_env.agents.policies.openvla.weights import INDEX, SINGLE_FILE, read_weights, write_weights
 from ttrl_env.agents.policies.options import PolicyOptions
 from ttrl_env.errors import CheckpointError
 
@@ -39,38 +40,42 @@ _SIDE_FILES = (".json", ".model", ".txt", ".py")
 _LARGEST_SIDE_FILE = 32 * 2**20
 
 
-def load_openvla(folder: Path, options: PolicyOptions) -> OpenVLAPolicy:
+def load_openvla(folder: Path, options: PolicyOptions, source: str) -> OpenVLAPolicy:
     """Load a full checkpoint, or a LoRA adapter and the base it names.
+
+    Args:
+        folder: where its files are. An adapter without a ``config.json`` has that of its base.
+        options: what the files do not say.
+        source: what adapters trained on it will name as their base.
 
     Raises:
         CheckpointError: a file, key or tensor does not fit; all of them are named.
     """
     adapter = folder if (folder / lora.ADAPTER_CONFIG).is_file() else None
-    source = str(folder.resolve()) if adapter is None else lora.base_of(folder)
-    weights = find_folder(source)
+    source = source if adapter is None else lora.base_of(folder)
+    weights = folder if adapter is None else find_folder(source)
     if not weights.is_dir():
         raise CheckpointError(
             f"policy.path: the adapter in {folder} belongs to {source}, which is not there; put its new "
             f"place into base_model_name_or_path of {lora.ADAPTER_CONFIG}"
         )
+    folder = folder if (folder / "config.json").is_file() else weights
     config = read_config(folder)
     action_space = _action_space(folder, config, options)
     model = _build(config, weights, options)
     adapters = _adapters(model, adapter, options)
     if options.gradient_checkpointing:
         model.enable_gradient_checkpointing()
-    policy = (OpenVLAPolicy if adapters is None else AdaptedOpenVLAPolicy)(
+    parts = (
         config,
         model,
         PromptTokenizer.from_folder(folder, config.bos_id, config.pad_id),
         action_space,
         Provenance(source=source, files=_side_files(folder)),
-        autocast=options.autocast,
     )
-    if isinstance(policy, AdaptedOpenVLAPolicy):
-        assert adapters is not None
-        policy.lora = adapters
-    return policy
+    if adapters is None:
+        return OpenVLAPolicy(*parts, autocast=options.autocast)
+    return AdaptedOpenVLAPolicy(*parts, lora=adapters, autocast=options.autocast)
 
 
 def save_openvla(policy: OpenVLAPolicy, folder: Path, state: dict[str, Tensor] | None = None) -> None:
@@ -78,6 +83,7 @@ def save_openvla(policy: OpenVLAPolicy, folder: Path, state: dict[str, Tensor] |
 
     ``state``, named as the policy's ``state_dict``, is written instead of its own weights.
     """
+    _refuse(folder, lora.ADAPTER_CONFIG)
     _write_side_files(policy, folder)
     if state is None:
         write_weights(folder, lora.merged_state(policy.model))
@@ -87,8 +93,16 @@ def save_openvla(policy: OpenVLAPolicy, folder: Path, state: dict[str, Tensor] |
 
 def save_adapter(policy: AdaptedOpenVLAPolicy, folder: Path) -> None:
     """Write the adapter alone, the place of its base, and every small file the policy came with."""
+    _refuse(folder, INDEX, SINGLE_FILE)
     _write_side_files(policy, folder)
     lora.write_lora(policy.model, policy.lora, folder, policy.provenance.source)
+
+
+def _refuse(folder: Path, *names: str) -> None:
+    """A folder with both an adapter and a model would be ambiguous."""
+    present = [name for name in names if (folder / name).exists()]
+    if present:
+        raise CheckpointError(f"save_directory: {folder} has {present[0]} already; save to another folder")
 
 
 def _write_side_files(policy: OpenVLAPolicy, folder: Path) -> None:
@@ -130,8 +144,7 @@ def _adapters(model: OpenVLAModel, adapter: Path | None, options: PolicyOptions)
 
 def _action_space(folder: Path, config: OpenVLAConfig, options: PolicyOptions) -> ActionSpace:
     """What the options say, else what our own ``save_pretrained`` recorded, else what is unambiguous."""
-    file = folder / ACTION_SPACE_FILE
-    recorded = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    recorded = _recorded(folder / ACTION_SPACE_FILE)
     decoding = options.decoding or recorded.get("decoding")
     if decoding is None:
         raise CheckpointError(
@@ -147,6 +160,16 @@ def _action_space(folder: Path, config: OpenVLAConfig, options: PolicyOptions) -
         chunk_steps=options.chunk_steps or recorded.get("chunk_steps") or _DEFAULT_CHUNKS[decoding],
         unnorm_key=choose_statistics(config.statistics, options.unnorm_key or recorded.get("unnorm_key")),
     )
+
+
+def _recorded(file: Path) -> dict[str, Any]:
+    """What our own ``save_pretrained`` wrote; nothing for a published checkpoint."""
+    if not file.is_file():
+        return {}
+    try:
+        return asdict(ActionSpace(**json.loads(file.read_text(encoding="utf-8"))))
+    except (OSError, ValueError, TypeError) as error:
+        raise CheckpointError(f"policy.path: {file} cannot be read: {error}") from error
 
 
 def _side_files(folder: Path) -> dict[str, bytes]:

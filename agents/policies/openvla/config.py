@@ -83,6 +83,8 @@ def read_config(folder: Path) -> OpenVLAConfig:
     if len(sizes) != 2 or sizes[0] != sizes[1]:
         raise config.error("image_sizes", "the same size twice", sizes)
     text = config.get("text_config", dict)
+    if text.get("attention_dropout", 0) or text.get("tie_word_embeddings", False):
+        raise config.error("text_config", "no attention_dropout and untied embeddings, as published", text)
     padding = config.get("pad_to_multiple_of", int)
     means, stds = _normalisation(_Json(folder / "preprocessor_config.json"))
     return OpenVLAConfig(

@@ -86,17 +86,14 @@ class Parallel(Decoder):
 
     def sample(self, prefix: Prefix, temperatures: Tensor, seeds: Tensor, step: int) -> SampledTokens:
         """See :meth:`Decoder.sample`."""
-        hidden = self.hidden_states(prefix, seeds)
+        hidden = self._states(prefix)
         temperatures = temperatures.repeat_interleave(self.num_tokens)
         drawn = _draw(hidden.flatten(0, 1), self.head(), temperatures, seeds.flatten(), step)
         return _stack([drawn], seeds.shape)
 
     def hidden_states(self, prefix: Prefix, tokens: Tensor) -> Tensor:
         """See :meth:`Decoder.hidden_states`; the tokens' values play no part."""
-        sequence = self.sequence(prefix)
-        mask = sequence.valid[:, None, None, :]
-        hidden = self._model.hidden_states(sequence.embeddings, mask, sequence.positions)
-        return hidden[:, -self.num_tokens - 2 : -2]
+        return self._states(prefix)
 
     def sequence(self, prefix: Prefix) -> Prefix:
         """The prefix, zeros where actions go, and the stop token."""
@@ -108,6 +105,12 @@ class Parallel(Decoder):
     def features(self, hidden: Tensor) -> Tensor:
         """The mean over the chunk."""
         return hidden.mean(dim=1)
+
+    def _states(self, prefix: Prefix) -> Tensor:
+        sequence = self.sequence(prefix)
+        mask = sequence.valid[:, None, None, :]
+        hidden = self._model.hidden_states(sequence.embeddings, mask, sequence.positions)
+        return hidden[:, -self.num_tokens - 2 : -2]
 
 
 class Autoregressive(Decoder):

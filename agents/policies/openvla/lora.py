@@ -51,6 +51,11 @@ def read_lora(model: OpenVLAModel, folder: Path) -> LoraConfig:
     if config.lora_dropout:
         config.lora_dropout = 0.0  # the same inputs must give the same distribution in rollout and update
     _inject(model, config)
+    if isinstance(model.language_model.lm_head, LoraLayer) or config.modules_to_save:
+        raise CheckpointError(
+            f"policy.path: the adapter in {folder} changes the head or replaces modules; merge it into its "
+            f"base with peft and load the result"
+        )
     others = [
         name
         for name, module in model.named_modules()
@@ -61,7 +66,7 @@ def read_lora(model: OpenVLAModel, folder: Path) -> LoraConfig:
             f"policy.path: the adapter in {folder} changes {', '.join(others)}; expected linear layers only"
         )
     state = {key.removeprefix(_PREFIX): tensor for key, tensor in tensors.items()}
-    expected = get_peft_model_state_dict(model)
+    expected = get_peft_model_state_dict(model, save_embedding_layers=False)
     _check_adapter(folder, expected, state)
     set_peft_model_state_dict(model, state)
     return config
@@ -71,7 +76,7 @@ def write_lora(model: OpenVLAModel, config: LoraConfig, folder: Path, base: str)
     """Write the adapter as peft does, with the checkpoint it belongs to."""
     config.base_model_name_or_path = base
     config.save_pretrained(str(folder))
-    state = get_peft_model_state_dict(model)
+    state = get_peft_model_state_dict(model, save_embedding_layers=False)
     tensors = {_PREFIX + key: tensor.detach().cpu().contiguous() for key, tensor in state.items()}
     save_file(tensors, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
 

@@ -67,7 +67,9 @@ class OpenVLAModel(nn.Module):
         """
         llama = self.language_model.model
         # Hugging Face's layers recompute only in training mode; nothing else here depends on the mode.
-        llama.train(self.gradient_checkpointing and torch.is_grad_enabled())
+        recompute = self.gradient_checkpointing and torch.is_grad_enabled()
+        if llama.training != recompute:
+            llama.train(recompute)
         bias = torch.zeros(mask.shape, dtype=embeddings.dtype, device=mask.device)
         bias = bias.masked_fill(~mask, torch.finfo(embeddings.dtype).min)
         cached: dict[str, Any] = {} if cache is None else {_CACHE_ARGUMENT: cache}

@@ -11,6 +11,7 @@ import functools
 import io
 
 import numpy as np
+import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -19,6 +20,10 @@ CROP_AREA = 0.9
 
 JPEG_QUALITY = 95
 """TensorFlow's default, with 4:2:0 chroma subsampling."""
+
+FAST_DCT = True
+"""TensorFlow decodes JPEG with libjpeg's fast, inaccurate transform (``JDCT_IFAST`` in its
+``decode_image_op.cc``) and encodes with the accurate one. The difference is 1.5 grey levels on average."""
 
 _LANCZOS_RADIUS = 3
 
@@ -51,10 +56,9 @@ def prepare_images(images: NDArray[np.uint8], image_size: int) -> NDArray[np.uin
 def _jpeg_round_trip(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """What is left of an image after JPEG."""
     buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(image)).save(
-        buffer, "JPEG", quality=JPEG_QUALITY, subsampling="4:2:0"
-    )
-    return np.asarray(Image.open(buffer))
+    upright = Image.fromarray(np.ascontiguousarray(image))
+    upright.save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling="4:2:0")
+    return simplejpeg.decode_jpeg(buffer.getvalue(), "RGB", fastdct=FAST_DCT, fastupsample=False)
 
 
 def _resample(planes: NDArray[np.float32], matrix: NDArray[np.float32]) -> NDArray[np.float32]:

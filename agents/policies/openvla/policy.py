@@ -101,6 +101,8 @@ class OpenVLAPolicy(nn.Module):
         if key not in observations:
             raise ValueError(f"observations: OpenVLA needs {key!r}, got {sorted(observations)}")
         images = observations[key]
+        if images.shape[1] != images.shape[2]:
+            raise ValueError(f"observations: OpenVLA needs square images, got {list(images.shape)}")
         self.check_image_size(images.shape[1])
         ids, lengths = self.tokenizer(instructions)
         pixels = torch.from_numpy(pixel_path.prepare_images(images, self.config.image_size))
@@ -180,8 +182,20 @@ class OpenVLAPolicy(nn.Module):
 class AdaptedOpenVLAPolicy(OpenVLAPolicy):
     """One whose LoRA adapters train while the checkpoint's own weights stay as they are."""
 
-    lora: LoraConfig
-    """Rank, scale and place of the adapters."""
+    def __init__(
+        self,
+        config: OpenVLAConfig,
+        model: OpenVLAModel,
+        tokenizer: PromptTokenizer,
+        action_space: ActionSpace,
+        provenance: Provenance,
+        *,
+        lora: LoraConfig,
+        autocast: bool = False,
+    ) -> None:
+        """``model`` has the adapters on; ``lora`` says their rank, scale and place."""
+        super().__init__(config, model, tokenizer, action_space, provenance, autocast=autocast)
+        self.lora = lora
 
     @contextlib.contextmanager
     def disable_adapter(self) -> Iterator[None]:

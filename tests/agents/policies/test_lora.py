@@ -155,3 +155,38 @@ def test_an_adapter_whose_base_is_gone_says_so(trained, tmp_path) -> None:
         (tmp_path / "adapter_config.json").write_text(json.dumps(content))
         with pytest.raises(CheckpointError, match=message):
             load(tmp_path, decoding=None)
+
+
+def test_an_adapter_without_files_of_its_own_takes_its_bases(checkpoint, trained, tmp_path) -> None:
+    trained.save_pretrained(tmp_path)
+    for file in tmp_path.iterdir():
+        if not file.name.startswith("adapter_"):
+            file.unlink()
+    assert torch.equal(_evaluate(load(tmp_path, "parallel")), _evaluate(trained))
+
+
+def test_an_adapter_on_the_head_is_refused(trained, tmp_path) -> None:
+    """The head's rows are multiplied by a kernel, which would silently leave its adapter out."""
+    trained.save_pretrained(tmp_path)
+    content = json.loads((tmp_path / "adapter_config.json").read_text())
+    content["target_modules"].append("lm_head")
+    (tmp_path / "adapter_config.json").write_text(json.dumps(content))
+    with pytest.raises(CheckpointError, match="changes the head"):
+        load(tmp_path, decoding=None)
+
+
+def test_an_adapter_and_a_model_never_share_a_folder(trained, tmp_path) -> None:
+    trained.save_pretrained(tmp_path / "adapter")
+    with pytest.raises(CheckpointError, match=r"has adapter_config\.json already"):
+        trained.save_pretrained(tmp_path / "adapter", merge=True)
+    trained.save_pretrained(tmp_path / "merged", merge=True)
+    with pytest.raises(CheckpointError, match=r"has model\.safetensors already"):
+        trained.save_pretrained(tmp_path / "merged")
+
+
+def test_an_adapter_of_a_hub_checkpoint_names_the_repository(checkpoint, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: str(checkpoint))
+    load("owner/openvla@v2", lora_rank=2).save_pretrained(tmp_path)
+    recorded = json.loads((tmp_path / "adapter_config.json").read_text())
+    assert recorded["base_model_name_or_path"] == "owner/openvla@v2"
+    load(tmp_path, decoding=None)

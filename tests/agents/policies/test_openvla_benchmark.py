@@ -17,6 +17,7 @@ def test_the_benchmark_measures_sampling_and_updates(tmp_path, monkeypatch) -> N
     report = json.loads(output.read_text())
     assert report["machine"]["torch"] == torch.__version__
     assert [(figure["what"], figure.get("recompute")) for figure in report["figures"]] == [
+        ("prepare", None),
         ("sample", None),
         ("update", False),
         ("update", True),

@@ -130,6 +130,11 @@ def test_incomplete_and_damaged_files_are_named(own_checkpoint) -> None:
         ("config.json", {"use_fused_vision_backbone": False}, "use_fused_vision_backbone: expected true"),
         ("config.json", {"image_sizes": [28, 56]}, "image_sizes: expected the same size twice"),
         ("config.json", {"text_config": {}}, r"text_config.vocab_size: expected an int"),
+        (
+            "config.json",
+            {"text_config": {"vocab_size": 576, "attention_dropout": 0.1}},
+            "expected no attention_dropout",
+        ),
         ("config.json", {"n_action_bins": None}, "n_action_bins: expected a int"),
         ("config.json", {"timm_model_args": [{}]}, "timm_model_args: expected two"),
         ("preprocessor_config.json", {"tvf_normalize_params": None}, "tvf_normalize_params: expected a list"),
@@ -227,6 +232,14 @@ def test_a_saved_checkpoint_remembers_how_it_acts_and_computes_the_same(tmp_path
     inputs = policy.prepare(observations(1), ["open"])
     arguments = (inputs, torch.ones(1), torch.arange(policy.chunk_steps * 7).view(1, -1))
     assert torch.equal(policy.sample(*arguments).logprobs, again.sample(*arguments).logprobs)
+
+
+def test_what_was_recorded_cannot_be_contradicted_or_garbled(tmp_path, checkpoint) -> None:
+    load(checkpoint, "parallel").save_pretrained(tmp_path)
+    assert "policy.decoding: " in _error(tmp_path, decoding="autoregressive")
+    assert "was trained with 8, got 4" in _error(tmp_path, chunk_steps=4)
+    (tmp_path / "ttrl_policy.json").write_text('{"decoding": "parallel"')
+    assert "ttrl_policy.json cannot be read" in _error(tmp_path)
 
 
 def test_large_checkpoints_are_written_in_shards(tmp_path, checkpoint, monkeypatch) -> None:

@@ -272,6 +272,16 @@ def test_gradient_checkpointing_recomputes_every_block(checkpoint) -> None:
     assert sorted(runs) == ["llama", "llama", "vit", "vit"]
 
 
+@pytest.mark.parametrize("options", [{}, {"gradient_checkpointing": True}])
+def test_training_mode_makes_no_difference(checkpoint, options) -> None:
+    policy = load(checkpoint, **options)
+    inputs, tokens = _inputs(policy), torch.zeros(3, 56, dtype=torch.int64)
+    policy.train()
+    trained = policy.evaluate(inputs, tokens, TEMPERATURES).logprobs
+    policy.eval()
+    assert torch.equal(policy.evaluate(inputs, tokens, TEMPERATURES).logprobs, trained)
+
+
 def test_a_copy_shares_nothing(parallel) -> None:
     copied = copy.deepcopy(parallel)
     inputs = _inputs(parallel)
@@ -287,5 +297,7 @@ def test_images_of_another_size_are_refused(parallel) -> None:
     parallel.check_image_size(32)
     with pytest.raises(ValueError, match=r"rendered at 32 x 32 pixels.*got 64"):
         parallel.prepare(observations(1, size=64), ["a"])
+    with pytest.raises(ValueError, match="square"):
+        parallel.prepare({"agentview_image": np.zeros((1, 32, 64, 3), np.uint8)}, ["a"])
     with pytest.raises(ValueError, match="OpenVLA needs 'agentview_image'"):
         parallel.prepare({"robot0_eye_in_hand_image": np.zeros((1, 32, 32, 3), np.uint8)}, ["a"])

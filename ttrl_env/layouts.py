@@ -1,4 +1,4 @@
-"""Where ``mjData`` keeps its contacts: they have no Python view that stays valid."""
+"""Where MuJoCo's structures keep what its Python bindings do not give: read off their own description."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def contact_layout() -> ContactLayout:
     data = mujoco.MjData(model)
     mujoco.mj_forward(model, data)
     first = data.contact.dist.ctypes.data  # a contact starts with its distance
-    structure = _mj_data()
+    structure = _structure("mjData")
     layout = ContactLayout(
         number=structure.ncon.offset,
         pointer=structure.contact.offset,
@@ -37,9 +37,28 @@ def contact_layout() -> ContactLayout:
     return layout
 
 
-def _mj_data() -> Any:
-    """``mjData`` as a ctypes structure."""
-    return type("mjData", (ctypes.Structure,), {"_fields_": _fields("mjData")})
+def exclusion_layout(model: mujoco.MjModel) -> tuple[int, int, int]:
+    """The size of ``mjModel``, and where the number and the list of excluded pairs are in it.
+
+    Checked on ``model``: what is around them has to be there.
+    """
+    structure = _structure("mjModel")
+    at = {name: getattr(structure, name).offset for name in ("nexclude", "exclude_signature", "nbody")}
+    words = (at["nbody"], at["nexclude"], structure.qpos0.offset)
+    seen = [ctypes.c_int64.from_address(model._address + offset).value for offset in words]
+    names = ctypes.c_int64.from_address(model._address + structure.names.offset).value
+    expected = [model.nbody, model.nexclude, model.qpos0.ctypes.data]
+    if seen != expected or ctypes.string_at(names, len(model.names)) != model.names:
+        raise RuntimeError(
+            f"MuJoCo {mujoco.__version__} lays out mjModel otherwise than its bindings declare "
+            f"({seen}, expected {expected}); use engine='upstream' or another MuJoCo version"
+        )
+    return ctypes.sizeof(structure), at["nexclude"], at["exclude_signature"]
+
+
+def _structure(name: str) -> Any:
+    """One of MuJoCo's structures as a ctypes class."""
+    return type(name, (ctypes.Structure,), {"_fields_": _fields(structs.STRUCTS[name])})
 
 
 _C_TYPES = {
@@ -47,6 +66,7 @@ _C_TYPES = {
     "mjtSize": ctypes.c_uint64,
     "mjtBool": ctypes.c_uint8,
     "int": ctypes.c_int,
+    "float": ctypes.c_float,
     "size_t": ctypes.c_size_t,
     "uintptr_t": ctypes.c_void_p,
     "uint64_t": ctypes.c_uint64,
@@ -54,8 +74,8 @@ _C_TYPES = {
 }
 
 
-def _fields(struct: str) -> list[tuple[str, Any]]:
-    return [(field.name, _c_type(field.type)) for field in structs.STRUCTS[struct].fields]
+def _fields(declared: Any) -> list[tuple[str, Any]]:
+    return [(field.name, _c_type(field.type)) for field in declared.fields]
 
 
 def _c_type(declared: Any) -> Any:
@@ -66,9 +86,11 @@ def _c_type(declared: Any) -> Any:
         for extent in reversed(declared.extents):
             element = element * extent
         return element
+    if isinstance(declared, ast_nodes.AnonymousStructDecl):
+        return type("anonymous", (ctypes.Structure,), {"_fields_": _fields(declared)})
     if declared.name in _C_TYPES:
         return _C_TYPES[declared.name]
-    return type(declared.name, (ctypes.Structure,), {"_fields_": _fields(declared.name)})
+    return _structure(declared.name)
 
 
 _TWO_BALLS_ON_A_PLANE = """

@@ -1,0 +1,204 @@
+"""Behaviour cloning from files: learning, splitting, resuming, stopping, configuration."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from ttrl_env.agents import cli
+from ttrl_env.agents.policies import load_policy
+from ttrl_env.agents.pretraining import learning_rate, new_policy, pretrain
+from ttrl_env.agents.pretraining_config import PretrainConfig, load_pretrain_config
+from ttrl_env.agents.pretraining_data import chunks, load_pairs
+from ttrl_env.errors import CheckpointError, ConfigError, UnknownNameError
+
+TINY = [
+    "policy.image_size=16",
+    "policy.hidden_size=16",
+    "policy.num_layers=1",
+    "policy.chunk_steps=2",
+    "batch_size=16",
+    "learning_rate=0.01",
+]
+
+ACTIONS = {"go left": -0.5, "go right": 0.5}
+
+
+@pytest.fixture
+def demos(tmp_path):
+    """Two instructions of four episodes each; what to do depends on the instruction alone."""
+    for name, action in ACTIONS.items():
+        with h5py.File(tmp_path / f"{name.replace(' ', '_')}_demo.hdf5", "w") as file:
+            data = file.create_group("data")
+            data.attrs["problem_info"] = json.dumps({"language_instruction": name})
+            data.attrs["observations"] = "before_action"
+            for number in range(4):
+                rng = np.random.default_rng(number)
+                demo = data.create_group(f"demo_{number}")
+                demo["actions"] = np.full((6, 7), action, dtype=np.float32)
+                demo["obs/agentview_rgb"] = rng.integers(0, 255, (6, 32, 32, 3), dtype=np.uint8)
+                demo["obs/eye_in_hand_rgb"] = rng.integers(0, 255, (6, 32, 32, 3), dtype=np.uint8)
+                demo["obs/ee_states"] = rng.standard_normal((6, 6))
+                demo["obs/gripper_states"] = rng.standard_normal((6, 2))
+    return tmp_path
+
+
+def configure(demos, name="run", *overrides: str) -> PretrainConfig:
+    return load_pretrain_config([f"data=[{demos}]", f"output_dir={demos / name}", *TINY, *overrides])
+
+
+def run(config: PretrainConfig, **kwargs):
+    said: list[str] = []
+    return pretrain(config, say=said.append, **kwargs), said
+
+
+def records(config: PretrainConfig) -> list[dict]:
+    lines = (Path(config.output_dir) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def test_one_policy_learns_every_instruction(demos) -> None:
+    config = configure(demos, "run", "steps=120", "validate_every=40")
+    state, said = run(config)
+    assert state.step == 120
+    assert records(config)[-1]["validation_loss"] < 0.5  # a new policy is at log 256 = 5.5
+    assert "6 episodes (36 steps) of 2 instructions to train on, 2 (12) to validate" in said[0]
+    policy = load_policy(demos / "run" / "policy")
+    observations = {"agentview_image": np.zeros((2, 32, 32, 3), dtype=np.uint8)}
+    actions = policy.decode(policy(**policy.prepare(observations, list(ACTIONS))).argmax(-1))
+    assert np.allclose(actions, np.array(list(ACTIONS.values()))[:, None, None], atol=0.01)
+
+
+def test_an_interrupted_run_ends_as_an_uninterrupted_one(demos) -> None:
+    whole = configure(demos, "whole", "steps=12", "validate_every=4")
+    run(whole)
+
+    def interrupt(done: int, total: int) -> None:
+        if done == 9:
+            raise KeyboardInterrupt
+
+    broken = configure(demos, "broken", "steps=12", "validate_every=4")
+    with pytest.raises(KeyboardInterrupt):
+        run(broken, progress=interrupt)
+    steps: list[int] = []
+    run(broken, progress=lambda done, total: steps.append(done))
+    assert steps == [9, 10, 11, 12]  # on from the validation after step 8
+    assert records(broken) == records(whole)
+    weights = [load_policy(demos / name / "policy").state_dict() for name in ("whole", "broken")]
+    assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+
+
+def test_a_finished_run_is_not_trained_again(demos) -> None:
+    config = configure(demos, "run", "steps=4", "validate_every=2")
+    run(config)
+    steps: list[int] = []
+    state, _ = run(config, progress=lambda done, total: steps.append(done))
+    assert (state.step, steps) == (4, [])
+
+
+def test_a_run_of_another_configuration_is_not_continued(demos) -> None:
+    run(configure(demos, "run", "steps=2"))
+    with pytest.raises(CheckpointError, match=r"other values of batch_size; choose another folder"):
+        run(configure(demos, "run", "steps=2", "batch_size=8"))
+    run(configure(demos, "run", "steps=2", "batch_size=8", "resume=false"))
+
+
+def test_patience_stops_a_run_and_the_best_policy_stays(demos, monkeypatch) -> None:
+    from ttrl_env.agents import pretraining
+
+    losses = iter([3.0, 2.0, 2.5, 2.6, 2.7])
+    monkeypatch.setattr(pretraining, "validation_loss", lambda policy, pairs: next(losses))
+    kept: list[int] = []
+    save = pretraining._save_policy
+    monkeypatch.setattr(pretraining, "_save_policy", lambda *args: (kept.append(1), save(*args)))
+    state, _ = run(configure(demos, "run", "steps=50", "validate_every=1", "patience=3"))
+    assert state.stopped_early
+    assert state.step == 5
+    assert len(kept) == 2
+    again, _ = run(configure(demos, "run", "steps=50", "validate_every=1", "patience=3"))
+    assert again.step == 5
+
+
+def test_validation_episodes_are_never_trained_on(demos) -> None:
+    config = configure(demos)
+    policy = new_policy(config)
+    train, validation = load_pairs(config, policy, lambda text: None)
+    assert (len(train), len(validation)) == (36, 12)
+    kept_out = {fingerprint(validation, row) for row in range(12)}
+    assert not kept_out & {fingerprint(train, row) for row in range(36)}
+    none, empty = load_pairs(configure(demos, "run", "validation_fraction=0"), policy, lambda text: None)
+    assert (len(none), len(empty)) == (48, 0)
+
+
+def fingerprint(pairs, row: int) -> bytes:
+    return b"".join(pairs.inputs[key][row].numpy().tobytes() for key in ("pixels", "word_ids"))
+
+
+def test_more_senses_are_read_from_the_files(demos) -> None:
+    config = configure(demos, "run", "policy.wrist_camera=true", "policy.proprioception=true", "steps=2")
+    pairs, _ = load_pairs(config, new_policy(config), lambda text: None)
+    assert set(pairs.inputs) == {"pixels", "word_ids", "wrist_pixels", "proprioception"}
+    assert pairs.inputs["proprioception"].shape == (36, 9)
+    run(config)
+    assert load_policy(demos / "run" / "policy").cameras == ("agentview", "robot0_eye_in_hand")
+
+
+def test_chunks_repeat_the_last_action() -> None:
+    actions = np.arange(3, dtype=np.float32)[:, None].repeat(7, axis=1)
+    assert chunks(actions, 2)[:, :, 0].tolist() == [[0, 1], [1, 2], [2, 2]]
+
+
+def test_the_step_size_rises_and_falls(demos) -> None:
+    config = configure(demos, "run", "steps=100", "learning_rate=1.0")
+    rates = [learning_rate(config, step) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1)
+    assert max(rates) == rates[9] == pytest.approx(1.0)
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    assert rates[-1] < 0.001
+
+
+class TestConfiguration:
+    def test_an_unknown_key_names_the_nearest(self, demos) -> None:
+        with pytest.raises(UnknownNameError, match=r"no such key 'batchsize'\. Did you mean 'batch_size'"):
+            load_pretrain_config([f"data=[{demos}]", "batchsize=3"])
+
+    @pytest.mark.parametrize(
+        ("override", "message"),
+        [
+            ("steps=0", "steps: expected"),
+            ("steps=many", "steps: Value 'many'"),
+            ("learning_rate=0", "learning_rate: expected a number above 0"),
+            ("validation_fraction=1", "validation_fraction: expected"),
+            ("keep=worst", "keep"),
+            ("pairing=both", "pairing"),
+            ("policy.image_size=20", "policy.image_size: expected a multiple of 16"),
+            ("steps", "expected key=value"),
+            ("data=[nowhere]", "no such file or folder: nowhere"),
+            ("data=[]", "name HDF5 files or folders"),
+        ],
+    )
+    def test_a_wrong_value_is_named(self, demos, override, message) -> None:
+        with pytest.raises(ConfigError, match=message):
+            load_pretrain_config([f"data=[{demos}]", override])
+
+    def test_images_that_cannot_be_averaged_down_are_refused(self, demos) -> None:
+        with pytest.raises(ConfigError, match=r"policy\.image_size: .*64"):
+            run(configure(demos, "run", "policy.image_size=64"))
+
+    def test_every_key_is_explained(self, capsys) -> None:
+        assert cli.main(["pretrain", "--help"]) == 0
+        assert "policy.proprioception" in capsys.readouterr().out
+
+    def test_the_command_line_trains(self, demos, capsys) -> None:
+        assert cli.main(["pretrain", f"data=[{demos}]", f"output_dir={demos / 'run'}", *TINY, "steps=2"]) == 0
+        assert (demos / "run" / "policy" / "model.safetensors").is_file()
+        assert "(2 steps)" in capsys.readouterr().out
+
+    def test_the_command_line_reports_a_mistake(self, capsys) -> None:
+        assert cli.main(["pretrain"]) == 2
+        assert "ttrl pretrain: data: name HDF5 files" in capsys.readouterr().err

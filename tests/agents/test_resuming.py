@@ -1,0 +1,226 @@
+"""A run that was stopped, killed or out of disk goes on as if nothing had happened, on the reaching task."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import textwrap
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+
+from tests.agents.reach import ReachEngine, make_tiny_policy
+from ttrl_env.agents import checkpoints
+from ttrl_env.agents.config_loading import load_config
+from ttrl_env.agents.configs import PPOConfig, TrainConfig
+from ttrl_env.agents.metrics import METRICS_FILE, read_records
+from ttrl_env.agents.policies import load_policy
+from ttrl_env.agents.ppo import PPOAgent
+from ttrl_env.agents.progress import Display
+from ttrl_env.agents.train import train
+from ttrl_env.errors import CheckpointError, TrainingDivergedError
+
+SETTINGS = (
+    "test_time_rl=true",
+    "iterations=4",
+    "checkpoint_every=2",
+    "env.n_samples=4",
+    "env.num_groups=2",
+    "env.max_steps=20",  # two chunks of 8 and half of one
+    "env.image_size=16",
+    "policy.image_size=16",
+    "policy.hidden_size=32",
+    "ppo.learning_rate=1e-3",
+    "ppo.epochs=2",
+    "ppo.minibatch_trajectories=4",
+    "eval.episodes_per_task=1",
+)
+
+
+def _config(output: Path, *overrides: str) -> TrainConfig:
+    return load_config(TrainConfig, [*SETTINGS, f"output_dir={output}", *overrides])
+
+
+def _train(config: TrainConfig, engine=ReachEngine) -> Path:
+    return train(config, Display(Console(quiet=True)), engine)
+
+
+def _assert_same(first: Path, second: Path) -> None:
+    """Weights, everything of the agent, and how many groups were dealt."""
+    weights = [load_policy(path / "policy").state_dict() for path in (first, second)]
+    agents = [torch.load(path / checkpoints.AGENT_FILE, weights_only=True) for path in (first, second)]
+    states = [checkpoints.read_state(path) for path in (first, second)]
+    for one, other in (weights, agents):
+        assert _leaves(one) == _leaves(other)
+    assert states[0].groups_dealt == states[1].groups_dealt
+    assert states[0].reference == states[1].reference
+
+
+def _leaves(value) -> list:
+    if isinstance(value, torch.Tensor):
+        return [value.tolist()]
+    if isinstance(value, dict):
+        return [leaf for key in value for leaf in (key, *_leaves(value[key]))]
+    if isinstance(value, (list, tuple)):
+        return [leaf for each in value for leaf in _leaves(each)]
+    return [value]
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("ppo.advantage=gae", "ppo.bootstrap_truncated=true"),
+        ("ppo.kl_coef=0.1",),
+        ("rollout.redraw=true", "rollout.filter_accuracy=true", "rollout.max_draws=3"),
+        ("ppo.memory_gigabytes=0.002", "rollout.rows_at_once=3"),
+    ],
+    ids=lambda overrides: overrides[0],
+)
+def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(tmp_path, overrides) -> None:
+    whole = _train(_config(tmp_path / "whole", *overrides))
+    part = _config(tmp_path / "part", *overrides)
+    _train(replace(part, iterations=2))
+    resumed = _train(replace(part, resume="auto"))
+    _assert_same(whole, resumed)
+    start, trained = (load_policy(path / "policy").state_dict() for path in (_first(tmp_path), resumed))
+    assert not torch.equal(start["head.bias"], trained["head.bias"])
+
+
+def _first(tmp_path: Path) -> Path:
+    return tmp_path / "whole" / "checkpoints" / "iteration_000002"
+
+
+def test_redrawing_plays_further_states_and_reports_them(tmp_path) -> None:
+    """Rows succeed in some groups only, so that a draw rarely fills the batch."""
+    config = _config(tmp_path, "rollout.redraw=true", "rollout.filter_accuracy=true", "rollout.max_draws=3")
+    last = _train(config)
+    records = read_records(tmp_path, METRICS_FILE)
+    played = [record["rollout/groups_played"] for record in records]
+    assert played == [2 * record["rollout/draws"] for record in records]
+    assert any(count > 2 for count in played)
+    assert checkpoints.read_state(last).groups_dealt == sum(played)
+    states = [state for record in records for state in record["rollout/init_state_ids"][::4]]
+    assert len(states) == sum(played)
+    assert len(set(states[:40])) == len(states[:40])  # no state is played again before all others were
+    for record in records:
+        assert record["rollout/groups_kept"] <= 2
+        assert (record["update/steps"] > 0) == (record["rollout/groups_kept"] > 0)
+
+
+def test_the_reference_is_the_policy_the_run_started_from(tmp_path) -> None:
+    make_tiny_policy().save_pretrained(tmp_path / "start")
+    config = _config(
+        tmp_path / "run", f"policy.path={tmp_path / 'start'}", "ppo.kl_coef=0.1", "env.max_steps=32"
+    )
+    checkpoint = _train(config)
+    fingerprint = checkpoints.read_state(checkpoint).reference
+    records = read_records(config.output_dir, METRICS_FILE)
+    distances = [record["update/reference_kl_first"] for record in records if record["update/steps"]]
+    assert distances[0] == 0.0
+    assert distances[-1] > 0.0
+    make_tiny_policy(seed=1).save_pretrained(tmp_path / "start")
+    with pytest.raises(CheckpointError, match=r"policy\.path: not the policy that the run"):
+        _train(replace(config, resume="auto", iterations=5))
+    make_tiny_policy().save_pretrained(tmp_path / "start")
+    resumed = _train(replace(config, resume="auto", iterations=5))
+    assert checkpoints.read_state(resumed).reference == fingerprint
+
+
+def test_a_checkpoint_of_another_algorithm_is_refused(tmp_path) -> None:
+    config = _config(tmp_path, "iterations=1")
+    _train(config)
+    with pytest.raises(CheckpointError, match="value head"):
+        _train(replace(config, resume="auto", iterations=2, ppo=replace(config.ppo, advantage="gae")))
+
+
+def test_divergence_keeps_the_last_good_checkpoint_and_names_it(tmp_path, monkeypatch) -> None:
+    from ttrl_env.agents import ppo
+
+    original = ppo.clipped_policy_loss
+    calls = []
+
+    def loss_that_breaks(*arguments, **settings):
+        loss, diagnostics = original(*arguments, **settings)
+        calls.append(1)
+        return (loss * float("nan"), diagnostics) if len(calls) > 8 else (loss, diagnostics)
+
+    monkeypatch.setattr(ppo, "clipped_policy_loss", loss_that_breaks)
+    config = _config(tmp_path, "iterations=100", "ppo.max_skipped_steps=3", "env.max_steps=32")
+    with pytest.raises(TrainingDivergedError) as error:
+        _train(config)
+    last = checkpoints.list_checkpoints(tmp_path)[-1]
+    assert f"The last good checkpoint is {last}: continue with resume={last}" in str(error.value)
+    assert "3 optimiser steps in a row" in str(error.value)
+    monkeypatch.undo()
+    assert all(torch.isfinite(each).all() for each in load_policy(last / "policy").parameters())
+    completed = checkpoints.read_state(last).iteration
+    _train(replace(config, resume=str(last), iterations=completed + 1))
+
+
+def test_weights_that_are_not_finite_do_not_replace_good_ones(tmp_path) -> None:
+    """An optimiser step may be finite and what it leaves behind not."""
+    policy = make_tiny_policy()
+    agent = PPOAgent(policy, PPOConfig())
+    state = checkpoints.TrainingState(iteration=1, groups_dealt=1, reference=None, config={}, versions={})
+    good = checkpoints.save_checkpoint(tmp_path, policy, agent, state, keep=1)
+    torch.nn.init.constant_(policy.head.bias, float("inf"))
+    with pytest.raises(TrainingDivergedError, match="weights are NaN or infinite and are not saved"):
+        checkpoints.save_checkpoint(tmp_path, policy, agent, replace(state, iteration=2), keep=1)
+    assert checkpoints.list_checkpoints(tmp_path) == [good]
+
+
+def test_a_process_killed_while_saving_leaves_the_last_good_checkpoint(tmp_path) -> None:
+    script = textwrap.dedent(
+        f"""
+        import os, signal, sys, torch
+        from rich.console import Console
+        from tests.agents import test_resuming as here
+        from ttrl_env.agents import checkpoints
+
+        torch.set_num_threads(1)
+        original = torch.save
+
+        def die_in_the_middle(state, path):
+            if checkpoints.list_checkpoints({str(tmp_path)!r}):
+                path.write_bytes(b"half of it")
+                os.kill(os.getpid(), signal.SIGKILL)
+            original(state, path)
+
+        torch.save = die_in_the_middle
+        here._train(here._config({str(tmp_path)!r}))
+        """
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    run = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == -signal.SIGKILL, run.stderr
+    folder = tmp_path / "checkpoints"
+    assert sorted(path.name for path in folder.iterdir())[0].startswith(".draft_")
+    assert [path.name for path in checkpoints.list_checkpoints(tmp_path)] == ["iteration_000002"]
+    resumed = _train(replace(_config(tmp_path), resume="auto"))
+    _assert_same(resumed, _train(_config(tmp_path / "whole")))
+    assert not list(folder.glob(".draft_*"))  # what the killed process left has been cleared away
+
+
+def test_a_disk_that_takes_no_more_leaves_the_last_good_checkpoint(tmp_path) -> None:
+    config = _config(tmp_path)
+    _train(replace(config, iterations=2))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))  # every write beyond it fails
+        with pytest.raises(CheckpointError, match=r"iteration_000002 is whole: continue with resume="):
+            _train(replace(config, resume="auto"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, handler)
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["iteration_000002"]
+    resumed = _train(replace(config, resume="auto"))
+    _assert_same(resumed, _train(_config(tmp_path / "whole")))

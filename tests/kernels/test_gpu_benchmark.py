@@ -1,0 +1,95 @@
+"""The GPU benchmark from its arguments to its files, as far as a machine without a GPU can take it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+
+from benchmarks import sampling, sampling_baselines, sampling_cases
+from tests.kernels.conftest import HAS_GPU
+
+
+def dry_run(folder, *arguments):
+    """The exit code and the JSON report."""
+    code = sampling.main(["--dry-run", "--rounds", "2", "--output", str(folder), *arguments])
+    return code, json.loads((folder / "sampling-dry-run.json").read_text())
+
+
+@pytest.fixture
+def few_cases(monkeypatch):
+    """Two cases of sampling."""
+    shapes = dataclasses.replace(
+        sampling_cases.DRY_SHAPES,
+        **dict.fromkeys(("graphs", "training", "hidden", "hidden_graphs"), ()),
+        sampling=((3, 300, (40, 104)),),
+    )
+    monkeypatch.setattr(sampling, "DRY_SHAPES", shapes)
+
+
+def test_dry_run_times_every_variant_and_writes_report_and_plot(tmp_path):
+    pytest.importorskip("triton")
+    code, report = dry_run(tmp_path)
+    assert code == 0
+    shapes = sampling_cases.DRY_SHAPES
+    kinds = (shapes.sampling, shapes.graphs, shapes.hidden, shapes.hidden_graphs, shapes.training * 2)
+    assert len(report["cases"]) == 2 * sum(map(len, kinds))
+    for case in report["cases"]:
+        missing = {
+            name for name in case["errors"] if "No module named 'flashinfer'" not in case["errors"][name]
+        }
+        assert not missing, case["errors"]
+        assert case["results"]["ours"]["rounds"] == 2
+        assert all(numbers["median_us"] > 0 for numbers in case["results"].values())
+    assert (tmp_path / "sampling-dry-run.png").stat().st_size > 10_000
+
+
+@pytest.mark.usefixtures("few_cases")
+def test_a_failing_baseline_is_reported_and_the_others_are_timed(tmp_path, monkeypatch, capsys):
+    def fail(*_):
+        raise RuntimeError("no such kernel image\nlong trace")
+
+    monkeypatch.setattr(sampling_baselines, "simplevla_rl", fail)
+    code, report = dry_run(tmp_path)
+    assert code == 0
+    for case in report["cases"]:
+        assert case["errors"] == {"SimpleVLA-RL style": "RuntimeError: no such kernel image"}
+        assert {"ours", "torch multinomial", "RLinf style"} <= set(case["results"])
+    assert "FAILED: RuntimeError" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("few_cases")
+def test_wrong_tokens_are_not_timed_and_fail_the_run(tmp_path, monkeypatch):
+    right = sampling_cases.sample_tokens
+
+    def wrong(*arguments, **keywords):
+        drawn = right(*arguments, **keywords)
+        return dataclasses.replace(drawn, tokens=drawn.tokens + 1)
+
+    monkeypatch.setattr(sampling_cases, "sample_tokens", wrong)
+    code, report = dry_run(tmp_path)
+    assert code == 1
+    assert all(
+        "results" not in case and "AssertionError" in case["errors"]["all"] for case in report["cases"]
+    )
+
+
+@pytest.mark.usefixtures("few_cases")
+def test_cases_beyond_the_time_limit_are_named(tmp_path):
+    code, report = dry_run(tmp_path, "--time-limit-s", "-1")
+    assert code == 1
+    assert [case["errors"]["all"] for case in report["cases"]] == ["not started: out of time"] * 2
+
+
+@pytest.mark.skipif(HAS_GPU, reason="there is a GPU")
+def test_without_a_gpu_it_says_what_it_needs(tmp_path, capsys):
+    assert sampling.main(["--output", str(tmp_path)]) == 2
+    assert "no CUDA GPU found" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_too_few_rounds_are_refused(capsys):
+    with pytest.raises(SystemExit):
+        sampling.main(["--rounds", "1"])
+    assert "--rounds: expected at least 2, got 1" in capsys.readouterr().err

@@ -1,0 +1,42 @@
+"""The entry point of ``gym.make_vec``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ttrl_env.checks import check_positive_int
+from ttrl_env.vector_env import TTRLVectorEnv
+
+
+def make_vec(
+    num_envs: int = 1,
+    *,
+    suite: str,
+    task_ids: Sequence[int] | None = None,
+    task_id: int | None = None,
+    n_samples: int | None = None,
+    **kwargs: Any,
+) -> TTRLVectorEnv:
+    """``num_envs`` rows in groups of ``n_samples``.
+
+    Without ``n_samples`` each task is one group. ``task_id`` stands for a single task; it is what
+    the ids of single tasks (``ttrl_env/LiberoSpatial-3-v0``) set. Other keywords as in
+    :class:`TTRLVectorEnv`.
+    """
+    if task_ids is not None and task_id is not None:
+        raise ValueError(
+            f"task_ids, task_id: give one of them, got task_ids={task_ids!r} and task_id={task_id!r} "
+            f"(ids of single tasks set task_id; use the suite's id for task_ids)"
+        )
+    if task_ids is None:
+        task_ids = (task_id or 0,)
+    check_positive_int("num_envs", num_envs)
+    if n_samples is None:
+        n_samples = max(num_envs // max(len(task_ids), 1), 1)
+    check_positive_int("n_samples", n_samples)
+    if num_envs % n_samples:
+        raise ValueError(
+            f"num_envs: expected a multiple of n_samples={n_samples} (groups are whole), got {num_envs}"
+        )
+    return TTRLVectorEnv(suite, task_ids, n_samples, num_groups=num_envs // n_samples, **kwargs)
