@@ -121,6 +121,9 @@ ALONE = World()
 def join_world(device: str) -> Iterator[World]:
     """The processes that ``torchrun`` started, or :data:`ALONE` where it did not, or started one.
 
+    They talk through PyTorch's default process group, which is made here and taken down at the end
+    unless there is one already.
+
     Args:
         device: ``policy.device``; with several processes each takes the GPU of its local rank.
 
@@ -136,14 +139,17 @@ def join_world(device: str) -> Iterator[World]:
     if own.type == "cuda":
         torch.cuda.set_device(own)
         _render_on(local_rank)
-    dist.init_process_group("cpu:gloo,cuda:nccl" if own.type == "cuda" else "gloo")
+    made_here = not dist.is_initialized()
+    if made_here:
+        dist.init_process_group("cpu:gloo,cuda:nccl" if own.type == "cuda" else "gloo")
     yield World(
         rank=int(os.environ["RANK"]),
         size=size,
         device=own,
         processes_here=int(os.environ.get("LOCAL_WORLD_SIZE", size)),
     )
-    dist.destroy_process_group()  # not after an error: it would wait for processes that are not coming
+    if made_here:  # and not after an error: it would wait for processes that are not coming
+        dist.destroy_process_group()
 
 
 def is_main_process() -> bool:

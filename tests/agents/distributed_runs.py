@@ -13,6 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
+import transformers
 from rich.console import Console
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -27,8 +29,9 @@ from ttrl_env.errors import ConfigError, EnvironmentDiedError
 RUNS: dict[str, tuple[str, ...]] = {
     "grpo": ("ppo.epochs=2", "ppo.minibatch_trajectories=4", "ppo.micro_batch_chunks=5"),
     "gae": (
-        "env.num_groups=4",
-        "env.n_samples=2",
+        "env.max_steps=32",
+        "rollout.filter_accuracy=true",  # keeps one group, so that one process has nothing to learn from
+        "rollout.accuracy_upper_bound=1.0",
         "ppo.advantage=gae",
         "ppo.bootstrap_truncated=true",
         "ppo.value_backpropagates=true",
@@ -36,7 +39,12 @@ RUNS: dict[str, tuple[str, ...]] = {
         "ppo.kl_coef=0.1",
         "ppo.micro_batch_chunks=3",
     ),
-    "redraw": ("env.n_samples=2", "env.max_steps=24", "rollout.redraw=true", "rollout.max_draws=3"),
+    "redraw": (
+        "env.max_steps=32",
+        "rollout.redraw=true",
+        "rollout.max_draws=3",
+        "ppo.minibatch_trajectories=4",
+    ),
     "lora": ("env.image_size=32", "policy.decoding=parallel", "policy.lora_rank=4", "ppo.kl_coef=0.1"),
 }
 
@@ -71,16 +79,19 @@ def play(config: TrainConfig, engine=ReachEngine) -> Path:
 
 
 class StoppedEngine(ReachEngine):
-    """The second process alone gets a signal while it plays."""
+    """The second process alone gets a signal, in the first rollout."""
+
+    resets = 0
 
     def reset(self, rows, task_ids, init_state_ids) -> None:
         super().reset(rows, task_ids, init_state_ids)
-        if os.environ["RANK"] == "1":
+        self.resets += 1
+        if os.environ["RANK"] == "1" and self.resets == 2:  # the first evaluation has its own
             os.kill(os.getpid(), signal.SIGTERM)
 
 
 class DyingEngine(ReachEngine):
-    """The second process's simulation dies in the first rollout, in the middle of an episode."""
+    """The second process's simulation dies in the second rollout, in the middle of an episode."""
 
     def step(self, rows, actions, max_steps):
         if os.environ["RANK"] == "1" and len(self.stepped_rows) == 9:
@@ -91,6 +102,8 @@ class DyingEngine(ReachEngine):
 def main(folder: Path, checkpoint: Path) -> None:
     """Everything, in a process started by ``torchrun``."""
     torch.set_num_threads(1)
+    transformers.logging.disable_progress_bar()
+    dist.init_process_group("gloo")  # one for all runs: a second one in the same processes may meet the first
     for name in RUNS:
         play(configuration(folder / "two", name, checkpoint))
     # goes on from what one process has left after its first iteration
