@@ -45,12 +45,13 @@ RUNS: dict[str, tuple[str, ...]] = {
         "rollout.max_draws=3",
         "ppo.minibatch_trajectories=4",
     ),
+    "openvla": ("env.image_size=32", "policy.decoding=parallel", "policy.gradient_checkpointing=true"),
     "lora": ("env.image_size=32", "policy.decoding=parallel", "policy.lora_rank=4", "ppo.kl_coef=0.1"),
 }
 
 
 def configuration(folder: Path, name: str, checkpoint: Path, *overrides: str) -> TrainConfig:
-    """Two iterations of the run ``name`` in ``folder``; the policy in ``checkpoint`` is for ``lora``."""
+    """Two iterations of the run ``name`` in ``folder``; ``checkpoint`` is for those that train OpenVLA."""
     policy = ("policy.image_size=16", "policy.hidden_size=32")
     settings = (
         "test_time_rl=true",
@@ -66,7 +67,7 @@ def configuration(folder: Path, name: str, checkpoint: Path, *overrides: str) ->
         "ppo.learning_rate=1e-3",
         "ppo.warmup_steps=0",
         "eval.episodes_per_task=3",
-        *((f"policy.path={checkpoint}",) if name == "lora" else policy),
+        *((f"policy.path={checkpoint}",) if name in ("openvla", "lora") else policy),
         *RUNS.get(name, ()),
         *overrides,
     )
@@ -106,6 +107,8 @@ def main(folder: Path, checkpoint: Path) -> None:
     dist.init_process_group("gloo")  # one for all runs: a second one in the same processes may meet the first
     for name in RUNS:
         play(configuration(folder / "two", name, checkpoint))
+    autocast = ("policy.autocast=true", "policy.dtype=float32")
+    play(configuration(folder / "autocast", "openvla", checkpoint, *autocast))
     # goes on from what one process has left after its first iteration
     start = folder / "one" / "grpo" / "checkpoints" / "iteration_000001"
     play(replace(configuration(folder / "resumed", "grpo", checkpoint), resume=str(start)))

@@ -109,6 +109,18 @@ def test_the_runs_are_about_what_they_are_named_for(played) -> None:
     assert all(record["update/steps"] > 0 for run in records.values() for record in run)
 
 
+def test_blocks_in_bfloat16_sample_and_weigh_alike_and_leave_float32_weights(played) -> None:
+    run = played.folder / "autocast" / "openvla"
+    for record in read_records(run, METRICS_FILE):
+        assert record["update/ratio_max_first"] == 1.0
+        assert record["update/logprob_difference"] < 1e-5
+    before, after = _weights(run, 1), _weights(run, 2)
+    assert {tensor.dtype for tensor in after.values()} == {torch.float32}
+    moved = _distance(before, after)
+    exact = _distance(*(_weights(played.folder / "two" / "openvla", iteration) for iteration in (1, 2)))
+    assert moved == pytest.approx(exact, rel=0.2)
+
+
 def test_two_processes_go_on_from_a_checkpoint_of_one(played) -> None:
     expected, got = (_weights(played.folder / side / "grpo", 2) for side in ("one", "resumed"))
     moved = _distance(_weights(played.folder / "one" / "grpo", 1), expected)
