@@ -52,10 +52,12 @@ class TrainingState:
 def save_checkpoint(
     output_dir: str | Path, policy: TokenPolicy, agent: PPOAgent, state: TrainingState, *, keep: int
 ) -> Path:
-    """Write the checkpoint of ``state.iteration`` and delete all but the last ``keep`` ones.
+    """Write the checkpoint of ``state.iteration`` and keep the last ``keep`` up to it.
 
     Everything is written to a hidden folder that is renamed at the end, so that a killed process or a
     full disk leaves the earlier checkpoints as they were; what is left of an attempt is removed.
+    Checkpoints of this iteration and later ones are of a course that was left by resuming from an
+    earlier one: the new one replaces them.
 
     Raises:
         TrainingDivergedError: a weight is NaN or infinite; nothing is written.
@@ -63,28 +65,36 @@ def save_checkpoint(
     """
     folder = Path(output_dir) / "checkpoints"
     target = folder / f"iteration_{state.iteration:06d}"
-    if target.is_dir():
-        return target
     _check_finite(policy)
     for leftover in folder.glob(f"{_DRAFT}*"):
         shutil.rmtree(leftover)
     draft = folder / f"{_DRAFT}{os.getpid()}"
     try:
         _write(draft, policy, agent, state)
+        if target.is_dir():
+            target.rename(folder / f"{_DRAFT}replaced")
         draft.rename(target)
         _flush(folder)
     except (OSError, RuntimeError, SafetensorError) as error:
         shutil.rmtree(draft, ignore_errors=True)
         raise CheckpointError(_not_written(target, error)) from error
-    for old in list_checkpoints(output_dir)[:-keep]:
-        shutil.rmtree(old)
+    earlier = [path for path in list_checkpoints(output_dir) if iteration_of(path) <= state.iteration]
+    left = [path for path in list_checkpoints(output_dir) if iteration_of(path) > state.iteration]
+    for path in [*earlier[:-keep], *left, *folder.glob(f"{_DRAFT}*")]:
+        shutil.rmtree(path)
     return target
 
 
 def list_checkpoints(output_dir: str | Path) -> list[Path]:
     """The checkpoints of a run, oldest first."""
     folder = Path(output_dir) / "checkpoints"
-    return sorted(path for path in folder.glob("iteration_*") if _NAME.fullmatch(path.name) and path.is_dir())
+    found = (path for path in folder.glob("iteration_*") if _NAME.fullmatch(path.name) and path.is_dir())
+    return sorted(found, key=iteration_of)
+
+
+def iteration_of(checkpoint: Path) -> int:
+    """The number of iterations completed, from a checkpoint's name."""
+    return int(checkpoint.name.removeprefix("iteration_"))
 
 
 def find_checkpoint(path: str | Path) -> Path:

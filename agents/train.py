@@ -77,6 +77,7 @@ class _Run:
         self.display = display
         checkpoint = _checkpoint_to_resume(config)
         state = checkpoints.read_state(checkpoint) if checkpoint else None
+        self.saved = checkpoint  # the last one written, or started from
         self.completed = state.iteration if state else 0
         self.groups_dealt = state.groups_dealt if state else 0
         self.policy = make_policy(config, checkpoint)
@@ -116,7 +117,9 @@ class _Run:
         return checkpoint
 
     def save(self) -> Path:
-        """Write a checkpoint of the iterations completed."""
+        """Write a checkpoint of the iterations completed, unless that was done; returns its folder."""
+        if self.saved is not None and checkpoints.iteration_of(self.saved) == self.completed:
+            return self.saved
         state = checkpoints.TrainingState(
             iteration=self.completed,
             groups_dealt=self.groups_dealt,
@@ -124,9 +127,10 @@ class _Run:
             config=asdict(self.config),
             versions=checkpoints.installed_versions(),
         )
-        return checkpoints.save_checkpoint(
+        self.saved = checkpoints.save_checkpoint(
             self.config.output_dir, self.policy, self.agent, state, keep=self.config.keep_checkpoints
         )
+        return self.saved
 
     def close(self) -> None:
         """Free the simulations."""
@@ -192,10 +196,9 @@ class _Run:
 
     def _last_good(self, reason: str) -> str:
         """``reason`` and where to go on from."""
-        saved = checkpoints.list_checkpoints(self.config.output_dir)
         where = (
-            f"The last good checkpoint is {saved[-1]}: continue with resume={saved[-1]}"
-            if saved
+            f"The last good checkpoint is {self.saved}: continue with resume={self.saved}"
+            if self.saved is not None
             else "No checkpoint had been written yet: start again"
         )
         return f"iteration {self.completed + 1}: {reason}. {where}"
