@@ -102,7 +102,7 @@ class _Run:
         )
         with writer, StopRequest() as stop, self.display.training(config.iterations, self.completed):
             try:
-                if self.completed == 0:
+                if self._evaluation_is_due() and not writer.has_evaluation(self.completed):
                     self._evaluate(writer)
                 while self.completed < config.iterations and not stop.requested:
                     self._iterate(writer)
@@ -154,11 +154,15 @@ class _Run:
         for note in (groups.shortfall, report.warning):
             if note is not None:
                 self.display.say(f"iteration {self.completed:4d}  {note}")
-        last = self.completed == config.iterations
-        if last or (config.eval.every and self.completed % config.eval.every == 0):
+        if self._evaluation_is_due():
             self._evaluate(writer)
         if self.completed % config.checkpoint_every == 0:
             self.save()
+
+    def _evaluation_is_due(self) -> bool:
+        """Before and after training, and every so often; an interrupted one is made up for on resuming."""
+        every, last = self.config.eval.every, self.completed == self.config.iterations
+        return self.completed == 0 or last or (every > 0 and self.completed % every == 0)
 
     def _draw_groups(self, seed: list[int]) -> GroupSelection:
         config = self.config

@@ -159,6 +159,27 @@ def test_a_simulation_that_dies_in_the_first_iteration_costs_nothing(tmp_path) -
     assert [record["iteration"] for record in evaluations] == [0, 4]
 
 
+def test_an_evaluation_that_was_interrupted_is_made_up_for(tmp_path) -> None:
+    class DyingEngine(ReachEngine):
+        resets = 0
+
+        def reset(self, rows, task_ids, init_state_ids) -> None:
+            DyingEngine.resets += 1
+            if DyingEngine.resets == 6:  # evaluation, four iterations, then the last evaluation
+                raise EnvironmentDiedError("killed while resetting row 0 to libero_spatial task 0")
+            super().reset(rows, task_ids, init_state_ids)
+
+    config = _config(tmp_path)
+    with pytest.raises(EnvironmentDiedError):
+        _train(config, DyingEngine)
+    evaluated = [record["iteration"] for record in read_records(config.output_dir, EVALUATIONS_FILE)]
+    assert evaluated == [0]
+    _train(replace(config, resume="auto"))
+    _train(replace(config, resume="auto"))  # and not twice
+    evaluated = [record["iteration"] for record in read_records(config.output_dir, EVALUATIONS_FILE)]
+    assert evaluated == [0, 4]
+
+
 def test_only_the_last_checkpoints_are_kept(tmp_path) -> None:
     config = _config(tmp_path, "checkpoint_every=1", "keep_checkpoints=2")
     _train(config)
