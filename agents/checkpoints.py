@@ -54,13 +54,15 @@ class TrainingState:
 def save_checkpoint(
     output_dir: str | Path, policy: TokenPolicy, agent: PPOAgent, state: TrainingState, *, keep: int
 ) -> Path:
-    """Write the checkpoint of ``state.iteration`` and delete all but the last ``keep`` ones.
+    """Write the checkpoint of ``state.iteration`` and keep the last ``keep`` up to it.
 
     Of several processes the first writes, whole tensors, and the others wait for it; any number of
     processes can go on from there.
 
     Everything is written to a hidden folder that is renamed at the end, so that a killed process or a
     full disk leaves the earlier checkpoints as they were; what is left of an attempt is removed.
+    Checkpoints of this iteration and later ones are of a course that was left by resuming from an
+    earlier one: the new one replaces them.
 
     Raises:
         TrainingDivergedError: a weight is NaN or infinite; nothing is written.
@@ -68,8 +70,6 @@ def save_checkpoint(
     """
     world = agent.world
     target = Path(output_dir) / "checkpoints" / f"iteration_{state.iteration:06d}"
-    if world.on_main(target.is_dir):
-        return target
     if not all_finite(policy, world):
         raise TrainingDivergedError(
             "the policy's weights are NaN or infinite and are not saved. Go on from an earlier checkpoint "
@@ -83,7 +83,13 @@ def save_checkpoint(
 def list_checkpoints(output_dir: str | Path) -> list[Path]:
     """The checkpoints of a run, oldest first."""
     folder = Path(output_dir) / "checkpoints"
-    return sorted(path for path in folder.glob("iteration_*") if _NAME.fullmatch(path.name) and path.is_dir())
+    found = (path for path in folder.glob("iteration_*") if _NAME.fullmatch(path.name) and path.is_dir())
+    return sorted(found, key=iteration_of)
+
+
+def iteration_of(checkpoint: Path) -> int:
+    """The number of iterations completed, from a checkpoint's name."""
+    return int(checkpoint.name.removeprefix("iteration_"))
 
 
 def find_checkpoint(path: str | Path) -> Path:
@@ -158,20 +164,25 @@ class _Content:
 
 
 def _replace(target: Path, content: _Content, keep: int) -> None:
-    """Write a checkpoint into a draft that becomes ``target``, then delete the oldest ones."""
+    """Write a checkpoint into a draft that becomes ``target``, then delete old ones and later ones."""
     folder = target.parent
     for leftover in folder.glob(f"{_DRAFT}*"):
         shutil.rmtree(leftover)
     draft = folder / f"{_DRAFT}{os.getpid()}"
     try:
         _write(draft, content)
+        if target.is_dir():
+            target.rename(folder / f"{_DRAFT}replaced")
         draft.rename(target)
         _flush(folder)
     except (OSError, RuntimeError, SafetensorError) as error:
         shutil.rmtree(draft, ignore_errors=True)
         raise CheckpointError(_not_written(target, error)) from error
-    for old in list_checkpoints(folder.parent)[:-keep]:
-        shutil.rmtree(old)
+    existing = list_checkpoints(folder.parent)
+    earlier = [path for path in existing if iteration_of(path) <= content.state.iteration]
+    left = [path for path in existing if iteration_of(path) > content.state.iteration]
+    for path in [*earlier[:-keep], *left, *folder.glob(f"{_DRAFT}*")]:
+        shutil.rmtree(path)
 
 
 def _write(draft: Path, content: _Content) -> None:

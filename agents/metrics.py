@@ -143,6 +143,13 @@ class MetricsWriter:
                     self._wandb.log({f"evaluation/{key}": report[key]}, step=iteration)
         self._tensorboard.flush()
 
+    def has_evaluation(self, iteration: int) -> bool:
+        """Whether the evaluation after ``iteration`` iterations has been recorded."""
+        if not self._evaluations.is_file():
+            return False
+        lines = self._evaluations.read_text(encoding="utf-8").splitlines()
+        return any(json.loads(line)["iteration"] == iteration for line in lines)
+
     def __enter__(self) -> MetricsWriter:
         """Nothing to do: files are open."""
         return self

@@ -33,9 +33,9 @@ class GuardedOptimizer:
         if self.value_parameters:
             groups.append({"params": self.value_parameters, "lr": config.value_learning_rate})
         self.optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=config.weight_decay)
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(
-            self.optimizer, lambda step: min(1.0, (step + 1) / (config.warmup_steps + 1))
-        )
+        self.warmup_steps = config.warmup_steps
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self._warmup)
+        self._configured = [(group["initial_lr"], group["weight_decay"]) for group in groups]
         self._skipped_in_a_row = 0
 
     def zero_grad(self) -> None:
@@ -71,10 +71,23 @@ class GuardedOptimizer:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from :meth:`state_dict`, its tensors whole."""
+        """Continue from a whole :meth:`state_dict`, with the step size and weight decay configured now.
+
+        PyTorch would bring back those of the state, and a run that goes on with a lower step size
+        would not have it.
+        """
         self.optimizer.load_state_dict(slice_like_parameters(state["optimizer"], self.optimizer))
         self.schedule.load_state_dict(state["schedule"])
         self._skipped_in_a_row = state["skipped_in_a_row"]
+        self.schedule.base_lrs = [rate for rate, _ in self._configured]
+        for group, (rate, weight_decay) in zip(self.optimizer.param_groups, self._configured, strict=True):
+            group["initial_lr"] = rate
+            group["lr"] = rate * self._warmup(self.schedule.last_epoch)
+            group["weight_decay"] = weight_decay
+
+    def _warmup(self, step: int) -> float:
+        """Share of the step size after ``step`` steps."""
+        return min(1.0, (step + 1) / (self.warmup_steps + 1))
 
     def _skip(self) -> None:
         self.zero_grad()

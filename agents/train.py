@@ -80,6 +80,7 @@ class _Run:
         self.world = world
         checkpoint = world.on_main(lambda: _checkpoint_to_resume(config))
         state = checkpoints.read_state(checkpoint) if checkpoint else None
+        self.saved = checkpoint  # the last one written, or started from
         self.completed = state.iteration if state else 0
         self.groups_dealt = state.groups_dealt if state else 0
         self.policy, reference = make_policies(config, checkpoint, world)
@@ -97,7 +98,8 @@ class _Run:
         config, writer = self.config, self._make_writer()
         with writer, StopRequest() as stop, self.display.training(config.iterations, self.completed):
             try:
-                if self.completed == 0:
+                due = self._evaluation_is_due()
+                if due and not self.world.on_main(lambda: writer.has_evaluation(self.completed)):
                     self._evaluate(writer)
                 while self.completed < config.iterations and not self.world.any(stop.requested):
                     self._iterate(writer)
@@ -113,7 +115,9 @@ class _Run:
         return checkpoint
 
     def save(self) -> Path:
-        """Write a checkpoint of the iterations completed."""
+        """Write a checkpoint of the iterations completed, unless that was done; returns its folder."""
+        if self.saved is not None and checkpoints.iteration_of(self.saved) == self.completed:
+            return self.saved
         state = checkpoints.TrainingState(
             iteration=self.completed,
             groups_dealt=self.groups_dealt,
@@ -121,9 +125,10 @@ class _Run:
             config=asdict(self.config),
             versions=checkpoints.installed_versions(),
         )
-        return checkpoints.save_checkpoint(
+        self.saved = checkpoints.save_checkpoint(
             self.config.output_dir, self.policy, self.agent, state, keep=self.config.keep_checkpoints
         )
+        return self.saved
 
     def close(self) -> None:
         """Free the simulations."""
@@ -147,11 +152,15 @@ class _Run:
         for note in (groups.shortfall, report.warning):
             if note is not None:
                 self.display.say(f"iteration {self.completed:4d}  {note}")
-        last = self.completed == config.iterations
-        if last or (config.eval.every and self.completed % config.eval.every == 0):
+        if self._evaluation_is_due():
             self._evaluate(writer)
         if self.completed % config.checkpoint_every == 0:
             self.save()
+
+    def _evaluation_is_due(self) -> bool:
+        """Before and after training, and every so often; an interrupted one is made up for on resuming."""
+        every, last = self.config.eval.every, self.completed == self.config.iterations
+        return self.completed == 0 or last or (every > 0 and self.completed % every == 0)
 
     def _draw_groups(self, seed: list[int]) -> GroupSelection:
         config = self.config
@@ -208,10 +217,9 @@ class _Run:
 
     def _last_good(self, reason: str) -> str:
         """``reason`` and where to go on from."""
-        saved = checkpoints.list_checkpoints(self.config.output_dir)
         where = (
-            f"The last good checkpoint is {saved[-1]}: continue with resume={saved[-1]}"
-            if saved
+            f"The last good checkpoint is {self.saved}: continue with resume={self.saved}"
+            if self.saved is not None
             else "No checkpoint had been written yet: start again"
         )
         return f"iteration {self.completed + 1}: {reason}. {where}"

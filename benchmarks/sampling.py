@@ -15,6 +15,7 @@ import dataclasses
 import json
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -61,13 +62,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--output", type=Path, default=Path(__file__).with_name("results"))
+    parser.add_argument(
+        "--output", type=Path, help="folder; by default benchmarks/results, or for a dry run a new one"
+    )
     parser.add_argument("--rounds", type=int, default=50, help="timings of each variant, at least 2")
     parser.add_argument("--time-limit-s", type=float, default=420, help="start no case after this")
     parser.add_argument("--dry-run", action="store_true", help="tiny inputs on a CPU: only tests the script")
     options = parser.parse_args(arguments)
     if options.rounds < 2:
         parser.error(f"--rounds: expected at least 2, got {options.rounds}")
+    if options.output is None:
+        results = Path(__file__).with_name("results")
+        options.output = Path(tempfile.mkdtemp()) if options.dry_run else results
     return options
 
 

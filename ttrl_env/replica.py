@@ -40,7 +40,8 @@ class Replica:
         """Allocate the simulation; :meth:`reset` or :meth:`restore` makes it start somewhere."""
         self.bundle = bundle
         self._data = mujoco.MjData(bundle.model)
-        self._views = _views(bundle.model, self._data, bundle.quiet_model)
+        self._quiet_model = bundle.quiet_model  # kept here: the views hold no more than its address
+        self._views = _views(bundle.model, self._data, self._quiet_model)
         num_burners = len(bundle.burner_alpha)
         self._memory = Memory(
             arm=make_arm_state(),

@@ -22,6 +22,8 @@ from ttrl_env.tasks import Task
 def run(arguments: Sequence[str]) -> int:
     """Record demonstrations of a suite's tasks, or measure how often their experts succeed."""
     options = _parser().parse_args(arguments)
+    if options.noise is None:
+        options.noise = 0.0 if options.check else 0.1
     suite = tasks.get_suite(options.suite)
     ids = range(suite.num_tasks) if options.tasks is None else options.tasks
     chosen = [tasks.get_task(suite.name, tasks.check_task_id(suite.name, task, "--tasks")) for task in ids]
@@ -139,7 +141,7 @@ def _parser() -> argparse.ArgumentParser:
         default=list(get_args(CameraName)),
         help="drawn at every step",
     )
-    add("--noise", type=float, default=0.1, help="standard deviation added to the executed motion")
+    add("--noise", type=float, help="standard deviation added to the executed motion; 0.1, with --check 0")
     add("--shift", type=float, default=0.0, help="move objects by up to this many metres before an episode")
     add("--max-steps", type=int, default=200, help="longer episodes are dropped")
     add("--seed", type=int, default=0, help="seed of noise, shifts and the order of initial states")

@@ -238,6 +238,19 @@ CHUNK_RATIOS = {"ratio_level": "chunk", "clip_low": 0.5, "clip_high": 1.0, "mini
 """The joint ratio of up to 56 tokens moves faster than a token's: a wider range, whole-batch steps."""
 
 
+def test_a_step_size_that_is_lowered_on_resuming_is_the_one_taken(tiny_policy, rollout) -> None:
+    config = PPOConfig(learning_rate=1e-2, warmup_steps=4)
+    agent = PPOAgent(tiny_policy, config)
+    agent.update(rollout)
+    lowered = PPOAgent(tiny_policy, replace(config, learning_rate=1e-12, weight_decay=0.5))
+    lowered.load_state_dict(agent.state_dict())
+    assert [group["lr"] for group in lowered.optimizer.optimizer.param_groups] == [1e-12 * 2 / 5]
+    before = [parameter.clone() for parameter in tiny_policy.parameters()]
+    assert lowered.update(rollout).steps == 1
+    assert all(torch.allclose(a, b, atol=1e-9) for a, b in zip(before, tiny_policy.parameters(), strict=True))
+    assert lowered.optimizer.optimizer.param_groups[0]["weight_decay"] == 0.5
+
+
 @pytest.mark.parametrize(
     "settings",
     [

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from tests.agents.reach import ReachEngine, make_tiny_policy
 from ttrl_env.agents import checkpoints
-from ttrl_env.agents.config_loading import load_config
+from ttrl_env.agents.config_loading import load_config, to_config
 from ttrl_env.agents.configs import PPOConfig, TrainConfig
 from ttrl_env.agents.metrics import METRICS_FILE, read_records
 from ttrl_env.agents.policies import load_policy
@@ -137,6 +137,43 @@ def test_a_checkpoint_of_another_algorithm_is_refused(tmp_path) -> None:
     _train(config)
     with pytest.raises(CheckpointError, match="value head"):
         _train(replace(config, resume="auto", iterations=2, ppo=replace(config.ppo, advantage="gae")))
+
+
+def test_going_on_from_an_earlier_checkpoint_replaces_the_later_ones(tmp_path) -> None:
+    config = _config(tmp_path, "checkpoint_every=1", "iterations=3", "env.max_steps=32")
+    left = _weights_of(_train(config))
+    earlier = checkpoints.list_checkpoints(tmp_path)[0]
+    assert earlier.name == "iteration_000002"
+    changed = replace(config, resume=str(earlier), iterations=4, ppo=replace(config.ppo, learning_rate=1e-2))
+    _train(changed)
+    names = [path.name for path in checkpoints.list_checkpoints(tmp_path)]
+    assert names == ["iteration_000003", "iteration_000004"]
+    assert _weights_of(checkpoints.list_checkpoints(tmp_path)[0]) != left
+    assert not list((tmp_path / "checkpoints").glob(".draft*"))
+
+
+def test_the_first_save_after_going_back_keeps_what_it_wrote(tmp_path) -> None:
+    """Numbered below what is left behind, the new checkpoint is not taken for the oldest."""
+    config = _config(tmp_path, "checkpoint_every=1", "iterations=4", "keep_checkpoints=3")
+    _train(config)
+    earlier = checkpoints.list_checkpoints(tmp_path)[0]
+    assert _train(replace(config, resume=str(earlier), iterations=3, keep_checkpoints=1)).is_dir()
+    assert [path.name for path in checkpoints.list_checkpoints(tmp_path)] == ["iteration_000003"]
+
+
+def _weights_of(checkpoint: Path) -> list:
+    return _leaves(load_policy(checkpoint / "policy").state_dict())
+
+
+def test_a_checkpoint_says_what_it_is_made_of(tmp_path) -> None:
+    config = _config(tmp_path, "iterations=1", "ppo.advantage=gae")
+    checkpoint = _train(config)
+    state = checkpoints.read_state(checkpoint)
+    assert to_config(TrainConfig, state.config) == config
+    assert {"ttrl-env", "torch", "transformers", "mujoco", "numpy"} <= state.versions.keys()
+    assert (state.iteration, state.groups_dealt) == (1, 2)
+    agent = torch.load(checkpoint / checkpoints.AGENT_FILE, weights_only=True)
+    assert agent.keys() == {"optimizer", "schedule", "skipped_in_a_row", "value_head"}
 
 
 def test_divergence_keeps_the_last_good_checkpoint_and_names_it(tmp_path, monkeypatch) -> None:

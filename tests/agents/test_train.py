@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import math
 from dataclasses import replace
 
 import pytest
@@ -11,10 +13,10 @@ from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.agents.reach import ReachEngine
-from ttrl_env.agents import checkpoints
+from ttrl_env.agents import checkpoints, ppo
 from ttrl_env.agents.config_loading import load_config
 from ttrl_env.agents.configs import TrainConfig
-from ttrl_env.agents.metrics import EVALUATIONS_FILE, METRICS_FILE, read_records
+from ttrl_env.agents.metrics import EVALUATIONS_FILE, METRICS_FILE, MetricsWriter, read_records
 from ttrl_env.agents.policies import load_policy
 from ttrl_env.agents.progress import Display
 from ttrl_env.agents.train import train
@@ -157,6 +159,27 @@ def test_a_simulation_that_dies_in_the_first_iteration_costs_nothing(tmp_path) -
     assert [record["iteration"] for record in evaluations] == [0, 4]
 
 
+def test_an_evaluation_that_was_interrupted_is_made_up_for(tmp_path) -> None:
+    class DyingEngine(ReachEngine):
+        resets = 0
+
+        def reset(self, rows, task_ids, init_state_ids) -> None:
+            DyingEngine.resets += 1
+            if DyingEngine.resets == 6:  # evaluation, four iterations, then the last evaluation
+                raise EnvironmentDiedError("killed while resetting row 0 to libero_spatial task 0")
+            super().reset(rows, task_ids, init_state_ids)
+
+    config = _config(tmp_path)
+    with pytest.raises(EnvironmentDiedError):
+        _train(config, DyingEngine)
+    evaluated = [record["iteration"] for record in read_records(config.output_dir, EVALUATIONS_FILE)]
+    assert evaluated == [0]
+    _train(replace(config, resume="auto"))
+    _train(replace(config, resume="auto"))  # and not twice
+    evaluated = [record["iteration"] for record in read_records(config.output_dir, EVALUATIONS_FILE)]
+    assert evaluated == [0, 4]
+
+
 def test_only_the_last_checkpoints_are_kept(tmp_path) -> None:
     config = _config(tmp_path, "checkpoint_every=1", "keep_checkpoints=2")
     _train(config)
@@ -210,3 +233,26 @@ def test_weights_that_are_not_numbers_are_not_saved(tmp_path, tiny_policy) -> No
 def test_a_device_that_is_not_there_is_named(tmp_path) -> None:
     with pytest.raises(ConfigError, match=r"policy\.device: 'cuda:7'"):
         _train(_config(tmp_path, "policy.device=cuda:7"))
+
+
+def test_numbers_that_json_does_not_have_are_recorded_as_nothing(tmp_path) -> None:
+    with MetricsWriter(tmp_path, completed=0, wandb_project=None, config=None) as writer:
+        writer.write(1, {"update/loss_last": float("nan"), "update/steps": 0, "rollout/rewards": [0.0]})
+    assert "NaN" not in (tmp_path / METRICS_FILE).read_text()
+    expected = {"iteration": 1, "update/loss_last": None, "update/steps": 0, "rollout/rewards": [0.0]}
+    assert read_records(tmp_path, METRICS_FILE) == [expected]
+
+
+def test_skipped_steps_are_reported_to_the_user(tmp_path, monkeypatch) -> None:
+    original = ppo.clipped_policy_loss
+    monkeypatch.setattr(
+        ppo,
+        "clipped_policy_loss",
+        lambda *args, **kw: (original(*args, **kw)[0] * math.nan, original(*args, **kw)[1]),
+    )
+    output = io.StringIO()
+    overrides = ("iterations=1", "data.n_samples=8", "actor_rollout_ref.model.max_steps=32")
+    config = _config(tmp_path, *overrides)
+    train(config, Display(Console(file=output, width=200)), ReachEngine)
+    assert "1 of 1 optimiser steps skipped: their loss or gradient was not finite" in output.getvalue()
+    assert read_records(config.output_dir, METRICS_FILE)[0]["update/skipped_steps"] == 1

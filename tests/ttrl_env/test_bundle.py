@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 
 from ttrl_env import bundle, bundle_compiler, tasks
 from ttrl_env.bundle import TaskBundle, bundle_key, cache_folder, clear_cache, load_bundle
+from ttrl_env.bundle_files import read_archive, write_archive
 
 pytestmark = pytest.mark.libero
 
@@ -123,6 +125,26 @@ def test_environments_of_a_process_share_a_bundle_until_none_is_left(compilation
     assert not bundle._OPEN
     assert load_bundle(tasks.get_task(*TASK)) is not None
     assert len(compilations) == 1
+
+
+def test_readers_see_whole_archives_whoever_writes_meanwhile(tmp_path: Path) -> None:
+    path = tmp_path / "archive.npz"
+    write_archive(path, {"a": np.zeros(50_000), "b": np.zeros(50_000)})
+
+    def write(number: int) -> None:
+        for _ in range(10):
+            write_archive(path, {"a": np.full(50_000, number), "b": np.full(50_000, number)})
+
+    seen = set()
+    with ThreadPoolExecutor(3) as writers:
+        done = [writers.submit(write, number) for number in (1, 2, 3)]
+        while not all(future.done() for future in done):
+            values = read_archive(path)
+            assert values is not None
+            assert np.unique([values["a"], values["b"]]).size == 1
+            seen.add(int(values["a"][0]))
+    assert len(seen) > 1
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_the_cache_is_cleared(compilations: list) -> None:
