@@ -37,7 +37,8 @@ class TrainEnvConfig(EnvConfig):
     n_samples: int = 8
     """Replicas of each group, all from one initial state (SimpleVLA-RL: data.n_samples)."""
     num_groups: int = 1
-    """Groups played at once; there are num_groups * n_samples simulations."""
+    """Groups played at once; there are num_groups * n_samples simulations. Several processes (torchrun)
+    divide them evenly."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +56,7 @@ class LoadConfig:
     dtype: str = "auto"
     """OpenVLA: type of the weights, "float32" or "bfloat16"; "auto": as stored. Logits are float32."""
     device: str = "auto"
-    """"auto" (a GPU if there is one), "cpu", "cuda" or "cuda:1"."""
+    """"auto" (a GPU if there is one), "cpu", "cuda" or "cuda:1"; several processes take a GPU each."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +94,7 @@ class PPOConfig:
     minibatch_trajectories: int = 0
     """Trajectories per optimiser step, a divisor of env.num_groups * env.n_samples; 0: all in one."""
     micro_batch_chunks: int = 128
-    """Chunks per forward and backward pass, at most; bounds memory, does not change the result."""
+    """Chunks per forward and backward pass of a process, at most; bounds memory, not the result."""
     memory_gigabytes: float | None = None
     """Memory for a forward and backward pass; micro-batches are measured to fit in it. null: no limit."""
     loss_reduction: str = "trajectory-mean"

@@ -69,7 +69,7 @@ def make_minibatches(
     config: PPOConfig,
     micro_batch_chunks: int,
     rng: np.random.Generator,
-    spare: Rollout,
+    spare: Rollout | None = None,
     world: World = ALONE,
 ) -> list[list[MicroBatch]]:
     """``trajectories`` in random minibatches of whole trajectories, their chunks in micro-batches.
@@ -143,8 +143,9 @@ def _weights(
     )
 
 
-def _spare_batch(chunk: Rollout) -> MicroBatch:
+def _spare_batch(chunk: Rollout | None) -> MicroBatch:
     """A micro-batch of one chunk that has no weight."""
+    assert chunk is not None
     no_weight = torch.zeros(1)
     return MicroBatch(
         rollout=chunk,

@@ -195,12 +195,12 @@ class PPOAgent:
         else:
             advantages, returns, explained = value_targets(
                 rollout,
-                spare,
                 _counting(minibatches),
                 self.policy,
                 self.value_head,
                 self.config,
                 rows_at_once=size,
+                spare=spare,
                 world=self.world,
             )
         assign_targets(minibatches, advantages, returns)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from gymnasium import spaces
 
 from ttrl_env.agents.policies import PolicyInputs, TokenPolicy
 from ttrl_env.simulation import ACTION_DIM
@@ -15,8 +16,9 @@ from ttrl_env.vector_env import TTRLVectorEnv
 
 def blank_inputs(env: TTRLVectorEnv, policy: TokenPolicy) -> PolicyInputs:
     """The policy's inputs of one row that shows nothing."""
-    spaces = env.single_observation_space.spaces
-    blank = {key: np.zeros((1, *space.shape), dtype=space.dtype) for key, space in spaces.items()}
+    space = env.single_observation_space
+    assert isinstance(space, spaces.Dict)
+    blank = {key: np.zeros((1, *(part.shape or ())), dtype=part.dtype) for key, part in space.spaces.items()}
     return policy.prepare(blank, env.instructions[:1])
 
 

@@ -19,12 +19,12 @@ from ttrl_env.agents.value_head import ValueHead, explained_variance
 
 def value_targets(
     rollout: Rollout,
-    spare: Rollout,
     batches: Iterable[MicroBatch],
     policy: TokenPolicy,
     value_head: ValueHead,
     config: PPOConfig,
     rows_at_once: int,
+    spare: Rollout | None = None,
     world: World = ALONE,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
     """Advantages and returns ``[M]`` float64 of all chunks, and the variance explained by the values.
@@ -33,12 +33,12 @@ def value_targets(
 
     Args:
         rollout: what was played.
-        spare: one chunk, for passes that only other processes need.
         batches: all of its chunks, their ``old_values`` known, without spare ones.
         policy: gives the features of final observations, if values are bootstrapped.
         value_head: gives their values.
         config: discount, lambda, normalisation, bootstrapping.
         rows_at_once: final observations in one forward pass.
+        spare: one chunk, for passes that only other processes need.
         world: the processes that have played at the same time.
     """
     values = np.zeros(len(rollout.tokens))
@@ -47,7 +47,7 @@ def value_targets(
         values[batch.chunks.numpy()] = batch.old_values.cpu().numpy()
     final_values = None
     if config.bootstrap_truncated:
-        final_values = _final_values(rollout, spare, policy, value_head, rows_at_once, world)
+        final_values = _final_values(rollout, policy, value_head, rows_at_once, spare, world)
     advantages, returns = gae_over_chunks(
         rollout.chunk_rewards,
         values,
@@ -69,21 +69,22 @@ def value_targets(
 @torch.no_grad()
 def _final_values(
     rollout: Rollout,
-    spare: Rollout,
     policy: TokenPolicy,
     value_head: ValueHead,
     rows_at_once: int,
+    spare: Rollout | None,
     world: World,
 ) -> NDArray[np.float64]:
     """``[B]`` values of what trajectories cut off by the horizon would have seen next, 0 elsewhere."""
     values = np.zeros(rollout.num_trajectories)
     parts = [rows for rows in torch.arange(len(rollout.final_trajectory)).split(rows_at_once) if len(rows)]
     for rows in world.in_step(parts):
-        chosen = torch.zeros(1, dtype=torch.int64) if rows is None else rows
-        inputs = spare.inputs if rows is None else rollout.final_inputs
-        inputs = {key: tensor[chosen] for key, tensor in inputs.items()}
-        tokens = spare.tokens.expand(len(chosen), -1)  # features do not depend on them
-        features = policy.evaluate(inputs, tokens, torch.ones(len(chosen))).features
-        if rows is not None:
-            values[rollout.final_trajectory[rows].numpy()] = value_head(features).cpu().numpy()
+        if rows is None:
+            assert spare is not None
+            policy.evaluate(spare.inputs, spare.tokens, torch.ones(1))
+            continue
+        inputs = {key: tensor[rows] for key, tensor in rollout.final_inputs.items()}
+        tokens = rollout.tokens[:1].expand(len(rows), -1)  # features do not depend on them
+        features = policy.evaluate(inputs, tokens, torch.ones(len(rows))).features
+        values[rollout.final_trajectory[rows].numpy()] = value_head(features).cpu().numpy()
     return values
