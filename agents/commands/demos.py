@@ -25,9 +25,9 @@ def run(arguments: Sequence[str]) -> int:
     if options.noise is None:
         options.noise = 0.0 if options.check else 0.1
     suite = tasks.get_suite(options.suite)
-    ids = range(suite.num_tasks) if options.tasks is None else options.tasks
-    chosen = [tasks.get_task(suite.name, tasks.check_task_id(suite.name, task, "--tasks")) for task in ids]
+    wanted = range(suite.num_tasks) if options.tasks is None else options.tasks
     try:
+        ids = [tasks.check_task_id(suite.name, task_id, "--tasks") for task_id in wanted]
         check_positive_int("--episodes", options.episodes)
         check_positive_int("--image-size", options.image_size)
         check_positive_int("--max-steps", options.max_steps)
@@ -37,6 +37,7 @@ def run(arguments: Sequence[str]) -> int:
     for name in ("noise", "shift"):
         if not 0.0 <= getattr(options, name) < 1.0:
             raise ConfigError(f"--{name}: expected a number from 0 to 1, got {getattr(options, name)}")
+    chosen = [tasks.get_task(suite.name, task_id) for task_id in ids]
     return _check(chosen, options) if options.check else _record(chosen, options)
 
 

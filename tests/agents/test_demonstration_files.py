@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from ttrl_env import tasks
+from ttrl_env.agents import cli
 from ttrl_env.agents.demonstrations import dataset, hdf5
 from ttrl_env.agents.demonstrations.dataset import RecordingSettings, record_dataset
 from ttrl_env.agents.demonstrations.playing import Trajectory
@@ -242,3 +243,38 @@ def published(path, convention="opengl", episodes=1):
 
 def find_nothing(folder) -> bool:
     return not [path for path in folder.rglob("*_demo.hdf5") if ".parts" not in str(path)]
+
+
+class TestCommandLine:
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (["libero_objekt"], "libero_object"),
+            (["libero_object", "--tasks", "11"], "--tasks: libero_object has tasks 0 to 9, got 11"),
+            (["libero_object", "--episodes", "0"], "--episodes: expected"),
+            (["libero_object", "--noise", "-1"], "--noise: expected a number from 0 to 1"),
+        ],
+    )
+    def test_a_mistake_is_named(self, arguments, message, capsys) -> None:
+        assert cli.main(["demos", *arguments]) == 2
+        assert message in capsys.readouterr().err
+
+    def test_records_every_task_asked_for(self, tmp_path, attempts, capsys) -> None:
+        assert (
+            cli.main(
+                ["demos", "libero_object", "--tasks", "0", "1", "--episodes", "1", "--output", str(tmp_path)]
+            )
+            == 0
+        )
+        assert len(find_files([tmp_path])) == 2
+        assert "pick_up_the_cream_cheese" in capsys.readouterr().out
+
+    @pytest.mark.libero
+    def test_check_reports_rates_and_tasks_without_an_expert(self, tmp_path, capsys) -> None:
+        report = tmp_path / "report.json"
+        arguments = ["libero_goal", "--tasks", "0", "--check", "--report", str(report)]
+        assert cli.main(["demos", *arguments]) == 0
+        assert "no expert" in capsys.readouterr().out
+        assert json.loads(report.read_text(encoding="utf-8")) == [
+            {"suite": "libero_goal", "task_id": 0, "expert": False}
+        ]
