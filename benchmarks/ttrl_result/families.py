@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -16,8 +15,11 @@ from numpy.typing import NDArray
 from ttrl_env import tasks
 from ttrl_env.agents.behaviour_cloning import clone_behaviour
 from ttrl_env.agents.demonstrations import record_demonstrations
+from ttrl_env.agents.demonstrations.dataset import RecordingSettings, record_dataset
 from ttrl_env.agents.experts import Expert, make_expert
 from ttrl_env.agents.policies import TinyVLA, TinyVLAConfig
+from ttrl_env.agents.pretraining import POLICY, pretrain
+from ttrl_env.agents.pretraining_config import load_pretrain_config
 from ttrl_env.simulation import SimState
 
 
@@ -34,18 +36,9 @@ class Family:
     training: tuple[str, ...]
     """Training overrides that all arms share."""
     iterations: int
-    make_policy: Callable[[Family], TinyVLA]
-    """Makes the policy that every arm and seed starts from."""
-
-    def warm_start(self, folder: Path) -> Path:
-        """The folder of the policy to start from, made on first use; written whole or not at all."""
-        if not folder.is_dir():
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=folder.parent) as draft:
-                self.make_policy(self).save_pretrained(draft)
-                os.rename(draft, folder)
-                os.mkdir(draft)  # for the context manager to remove
-        return folder
+    make_policy: Callable[[Family, Path], Path]
+    """Makes the policy that every arm and seed starts from, in a folder, unless it is there; returns the
+    policy's own folder. Interrupted, it goes on or starts again when called again."""
 
 
 class _Unhurried:
@@ -61,15 +54,30 @@ class _Unhurried:
         return action
 
 
-def _clone_unhurried(family: Family, num_episodes: int, steps: int, speed: float) -> TinyVLA:
+def _clone_unhurried(family: Family, folder: Path, *, num_episodes: int, steps: int, speed: float) -> Path:
     """A TinyVLA cloned from few, slow demonstrations of the family's one task."""
+    if (folder / "policy").is_dir():
+        return folder / "policy"
     (task_id,) = family.task_ids
     expert = _Unhurried(make_expert(tasks.get_task(family.suite, task_id)), speed)
     demonstrations = record_demonstrations(family.suite, task_id, num_episodes=num_episodes, expert=expert)
     torch.manual_seed(0)
     policy = TinyVLA(TinyVLAConfig())
     clone_behaviour(policy, demonstrations, steps=steps)
-    return policy
+    shutil.rmtree(folder / "draft", ignore_errors=True)
+    policy.save_pretrained(folder / "draft")
+    (folder / "draft").rename(folder / "policy")
+    return folder / "policy"
+
+
+def _pretrain(family: Family, folder: Path, *, num_episodes: int, steps: int) -> Path:
+    """A TinyVLA cloned from a few demonstrations of each task, as ``ttrl demos`` and ``ttrl pretrain`` do."""
+    settings = RecordingSettings(cameras=("agentview",), shift=0.01)
+    for task_id in family.task_ids:
+        record_dataset(tasks.get_task(family.suite, task_id), folder / "demos", num_episodes, settings)
+    overrides = [f"data=['{folder / 'demos'}']", f"output_dir='{folder / 'pretrained'}'", f"steps={steps}"]
+    pretrain(load_pretrain_config([*overrides, "policy.proprioception=true", "keep=last"]), say=print)
+    return folder / "pretrained" / POLICY
 
 
 FAMILIES = {
@@ -84,6 +92,16 @@ FAMILIES = {
             training=("env.num_groups=4", "env.n_samples=8", "ppo.epochs=4", "ppo.learning_rate=1e-4"),
             iterations=40,
             make_policy=partial(_clone_unhurried, num_episodes=2, steps=100, speed=0.5),
+        ),
+        Family(
+            name="object",
+            title="pick up one of four things and place it in the basket (libero_object tasks 0 to 3)",
+            suite="libero_object",
+            task_ids=(0, 1, 2, 3),
+            max_steps=140,
+            training=("env.num_groups=4", "env.n_samples=8", "ppo.epochs=4", "ppo.learning_rate=1e-4"),
+            iterations=100,
+            make_policy=partial(_pretrain, num_episodes=5, steps=400),
         ),
     )
 }

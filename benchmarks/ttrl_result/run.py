@@ -33,7 +33,7 @@ def run(
     result_file = folder / RESULT_FILE
     if result_file.is_file():
         return json.loads(result_file.read_text(encoding="utf-8"))
-    warm_start = family.warm_start(folder.parent / "warm_start")
+    warm_start = family.make_policy(family, folder.parent / "warm_start")
     started = time.perf_counter()
     config = load_config(TrainConfig, _training(family, arm, seed, folder, warm_start, iterations))
     checkpoint = train(config, display)
