@@ -9,6 +9,7 @@ A checkpoint holds whole tensors either way, so that any number of processes can
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
@@ -118,12 +119,12 @@ def _shard(policy: nn.Module, world: World, bfloat16: bool) -> None:
         register_fsdp_forward_method(policy, method)
 
 
+@functools.cache
 def _show_outputs_to_autograd_hooks() -> None:
     """Let ``fully_shard`` find the tensors in what ``evaluate`` returns (newer versions do by themselves)."""
-    from torch.utils import _pytree
+    from torch.export import register_dataclass
 
-    if TokenEvaluation not in _pytree.SUPPORTED_NODES:
-        _pytree.register_dataclass(TokenEvaluation)
+    register_dataclass(TokenEvaluation)
 
 
 def _average(gradients: Iterable[Tensor | None]) -> None:
