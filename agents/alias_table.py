@@ -23,7 +23,7 @@ def _refill(filtered: str) -> dict[str, str]:
     }
 
 
-_ONE_PROCESS = "one process on one device holds the policy and all simulations"
+_TORCHRUN = "torchrun says how many processes there are, each with a GPU of its own (docs/scaling.md)"
 
 _NO_WARMUP = "0 is the only share of the (unknown) total that can be converted; set ppo.warmup_steps"
 
@@ -174,8 +174,8 @@ ALIASES: dict[str, Treatment] = {
     "trainer.val_only": Stated((False,), "`ttrl eval` evaluates without training"),
     "trainer.val_before_train": Stated((True,), "every run is evaluated before its first update"),
     "trainer.critic_warmup": Stated((0,), "the policy is updated from the first iteration"),
-    "trainer.nnodes": Stated((1,), _ONE_PROCESS),
-    "trainer.n_gpus_per_node": Stated((1,), _ONE_PROCESS),
+    "trainer.nnodes": Stated((1,), _TORCHRUN),
+    "trainer.n_gpus_per_node": Stated((1,), _TORCHRUN),
     "trainer.logger": Refused("JSON lines and TensorBoard are always written; wandb_project adds W&B"),
     "trainer.wandb_mode": Refused("set the environment variable WANDB_MODE"),
     "trainer.experiment_name": Refused("a run is named by its folder, output_dir"),
@@ -183,7 +183,7 @@ ALIASES: dict[str, Treatment] = {
 """What each key becomes."""
 
 REFUSED_PREFIXES: dict[str, str] = {
-    "actor_rollout_ref.actor.fsdp_config.": _ONE_PROCESS + ": nothing is sharded or offloaded",
+    "actor_rollout_ref.actor.fsdp_config.": "several processes always shard what they train; nothing is offloaded",
     "actor_rollout_ref.actor.": "it configures their actor worker",
     "actor_rollout_ref.ref.": "it configures their reference worker",
     "actor_rollout_ref.rollout.": "it configures their rollout worker or its inference engine",

@@ -153,7 +153,10 @@ def check_memory(subject: Subject) -> str:
         f"the weights"
     )
     if training * 1e9 >= free:
-        raise CheckFailed(f"{said}: the optimiser does not fit. Train adapters with policy.lora_rank=32")
+        raise CheckFailed(
+            f"{said}: the optimiser does not fit. Train adapters with policy.lora_rank=32, or divide it over "
+            f"several GPUs (docs/scaling.md)"
+        )
     inputs, temperatures = subject.inputs(_INSTRUCTIONS[:1]), torch.ones(1)
 
     def loss_of(chunks: int) -> Tensor:
