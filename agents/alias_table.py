@@ -183,7 +183,7 @@ ALIASES: dict[str, Treatment] = {
 """What each key becomes."""
 
 REFUSED_PREFIXES: dict[str, str] = {
-    "actor_rollout_ref.actor.fsdp_config.": "several processes always shard what they train; nothing is offloaded",
+    "actor_rollout_ref.actor.fsdp_config.": "several processes shard what they train, always; no offloading",
     "actor_rollout_ref.actor.": "it configures their actor worker",
     "actor_rollout_ref.ref.": "it configures their reference worker",
     "actor_rollout_ref.rollout.": "it configures their rollout worker or its inference engine",
