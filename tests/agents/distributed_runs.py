@@ -58,6 +58,7 @@ def configuration(folder: Path, name: str, checkpoint: Path, *overrides: str) ->
         f"output_dir={folder / name}",
         "iterations=2",
         "checkpoint_every=1",
+        "keep_checkpoints=2",
         "env.num_groups=2",
         "env.n_samples=4",
         "env.max_steps=48",
@@ -107,8 +108,8 @@ def main(folder: Path, checkpoint: Path) -> None:
     dist.init_process_group("gloo")  # one for all runs: a second one in the same processes may meet the first
     for name in RUNS:
         play(configuration(folder / "two", name, checkpoint))
-    autocast = ("policy.autocast=true", "policy.dtype=float32")
-    play(configuration(folder / "autocast", "openvla", checkpoint, *autocast))
+    preset = ("preset=openvla-oft-8gpu", "ppo.minibatch_trajectories=8")
+    play(configuration(folder / "preset", "openvla", checkpoint, *preset))
     # goes on from what one process has left after its first iteration
     start = folder / "one" / "grpo" / "checkpoints" / "iteration_000001"
     play(replace(configuration(folder / "resumed", "grpo", checkpoint), resume=str(start)))
