@@ -120,6 +120,7 @@ def make_rollout(policy: TinyVLA, num_trajectories: int) -> Rollout:
         finish_steps=finish,
         task_ids=np.zeros(num_trajectories, dtype=np.int64),
         init_state_ids=np.zeros(num_trajectories, dtype=np.int64),
+        draws=np.zeros(num_trajectories, dtype=np.int64),
         simulation_seconds=0.0,
         policy_seconds=0.0,
     )

@@ -35,6 +35,7 @@ def _rollout(*groups: list[float]) -> Rollout:
         finish_steps=np.ones(count, dtype=np.int64),
         task_ids=np.zeros(count, dtype=np.int64),
         init_state_ids=np.zeros(count, dtype=np.int64),
+        draws=np.zeros(count, dtype=np.int64),
         simulation_seconds=1.0,
         policy_seconds=1.0,
     )
