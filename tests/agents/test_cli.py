@@ -39,7 +39,10 @@ def test_the_resolved_configuration_can_be_looked_at(capsys) -> None:
         (["tasks", "libero_sptial"], "Did you mean 'libero_spatial'"),
         (["eval"], "checkpoint: name what to evaluate"),
         (["eval", "checkpoint="], "checkpoint: name what to evaluate"),
-        (["eval", "checkpoint=x", "eval.temperatures=0.6"], "expected a list, e.g. 'eval.temperatures=[0.6]'"),
+        (
+            ["eval", "checkpoint=x", "eval.temperatures=0.6"],
+            "expected a list, e.g. 'eval.temperatures=[0.6]'",
+        ),
         (["train", "env.task_ids=0,1"], "expected a list, e.g. 'env.task_ids=[0,1]' (quoted for the shell)"),
         (["train", "--resume=auto"], "expected key=value without dashes"),
         (["eval", "checkpoint=nowhere"], "nowhere: expected a checkpoint"),
