@@ -105,7 +105,6 @@ class _TaskRenderer:
             buffer.offwidth = buffer.offheight = image_size  # clearing a larger one costs time
             scale = int(mujoco.mjtFontScale.mjFONTSCALE_150)
             mj.mjr_makeContext(bundle.model._address, _address(self._context), scale)
-        mj.mjr_setBuffer(int(mujoco.mjtFramebuffer.mjFB_OFFSCREEN), _address(self._context))
 
     def draw(self, sample: Sample, camera: str, out: NDArray[np.uint8]) -> None:
         mj, model, data = mujoco_c.functions(), self._bundle.model, self._data
@@ -123,6 +122,9 @@ class _TaskRenderer:
                 int(mujoco.mjtCatBit.mjCAT_ALL),
                 _address(self._scene),
             )
+        # every task has buffers of its own in the same OpenGL context: bind them, or those of the task
+        # that was drawn last are drawn into
+        mj.mjr_setBuffer(int(mujoco.mjtFramebuffer.mjFB_OFFSCREEN), _address(self._context))
         mj.mjr_render(self._viewport, _address(self._scene), _address(self._context))
         if not (out.flags.c_contiguous and out.dtype == np.uint8):
             raise ValueError("out: expected a contiguous uint8 array")

@@ -204,3 +204,30 @@ def test_tasks_share_the_threads_and_are_let_go_when_nobody_plays_them() -> None
             assert {key[0] for key in engine._starts} <= set(engine._bundles)
         engine.step(range(4), np.zeros((4, 4, 7)), [4] * 4)
         np.testing.assert_array_equal(images[0], first)
+
+
+@pytest.mark.usefixtures("turning_stove")
+def test_tasks_that_share_a_thread_are_drawn_into_buffers_of_their_own() -> None:
+    """Once, the first picture after a change of task was the one that the task had drawn before."""
+    from ttrl_env import engine as engine_module
+
+    stove = load_bundle(tasks.get_task(SUITE, TASK_ID))
+    states = tasks.init_states(SUITE, TASK_ID)[:4]
+    actions = mixed_actions(8, seed=6).reshape(2, 4, 7)
+    with (
+        pytest.MonkeyPatch.context() as monkeypatch,
+        native_engine(SUITE, num_rows=4, num_workers=1, cameras=("agentview",)) as engine,
+    ):
+        monkeypatch.setattr(engine_module, "find_bundle", lambda task, seed: dataclasses.replace(stove))
+        monkeypatch.setattr(tasks, "init_states", lambda suite, task_id: states)
+
+        def pictures(task_ids: list[int]) -> list[np.ndarray]:
+            engine.reset(range(4), task_ids, range(4))
+            drawn = []
+            for chunk in actions:
+                engine.step(range(4), np.stack([chunk] * 4), [4] * 4)
+                drawn.append(engine.observations["agentview_image"].copy())
+            return drawn
+
+        np.testing.assert_array_equal(pictures([0, 0, 1, 1]), pictures([0, 0, 0, 0]))
+        np.testing.assert_array_equal(pictures([0, 1, 0, 1]), pictures([1, 1, 1, 1]))
