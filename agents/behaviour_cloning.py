@@ -45,7 +45,7 @@ def clone_behaviour(
     for step in range(steps):
         batch = torch.from_numpy(rng.choice(len(tokens), size=min(batch_size, len(tokens)), replace=False))
         chosen = {key: tensor[batch] for key, tensor in inputs.items()}
-        loss = -policy.evaluate(chosen, tokens[batch], torch.ones(len(batch))).logprobs.mean()
+        loss = imitation_loss(policy, chosen, tokens[batch])
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -55,6 +55,11 @@ def clone_behaviour(
         if progress is not None:
             progress(step + 1, steps)
     return losses
+
+
+def imitation_loss(policy: TokenPolicy, inputs: PolicyInputs, tokens: Tensor) -> Tensor:
+    """Mean negative log-probability, nats a token, of demonstrated ``tokens`` ``[rows, K]``."""
+    return -policy.evaluate(inputs, tokens, torch.ones(len(tokens))).logprobs.mean()
 
 
 def _training_pairs(policy: TokenPolicy, demonstrations: Demonstrations) -> tuple[PolicyInputs, Tensor]:

@@ -42,9 +42,7 @@ def load_config(schema: type[Config], overrides: Sequence[str] = ()) -> Config:
     known = dict(walk_fields(schema))
     given = [_split(override, known) for override in overrides]
     overrides = [f"{key}={value}" for key, value in translate(given, known.__contains__)]
-    ConfigStore.instance().store(
-        name=f"{_ROOTS[schema]}_schema", node=_writable(OmegaConf.structured(schema))
-    )
+    ConfigStore.instance().store(name=f"{_ROOTS[schema]}_schema", node=writable(OmegaConf.structured(schema)))
     try:
         with initialize_config_module("ttrl_env.agents.presets", version_base="1.3"):
             node = compose(_ROOTS[schema], overrides=overrides)
@@ -66,7 +64,7 @@ def preset_names() -> list[str]:
 
 def to_config(schema: type[Config], values: Any) -> Config:
     """The typed configuration of a composed node or of a plain dictionary saved with a checkpoint."""
-    node = OmegaConf.merge(_writable(OmegaConf.structured(schema)), values)
+    node = OmegaConf.merge(writable(OmegaConf.structured(schema)), values)
     config = OmegaConf.to_object(node)
     assert isinstance(config, schema)
     return config
@@ -89,12 +87,7 @@ def _split(override: str, known: dict[str, Any]) -> tuple[str, str]:
     if not equals or key.startswith("-"):
         raise ConfigError(f"{override!r}: expected key=value without dashes, e.g. env.n_samples=8")
     if key not in known and not is_foreign(key):
-        names = [*known, *ALIASES]
-        nearest = difflib.get_close_matches(key, names, n=1) or [
-            name for name in names if name.rpartition(".")[2] == key.rpartition(".")[2]
-        ]
-        hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
-        raise UnknownNameError(f"{override!r}: no such key {key!r}.{hint} --help lists them.")
+        raise unknown_key(override, key, [*known, *ALIASES])
     if key == "preset":
         check_choice("preset", value, preset_names())
     if key in known and isinstance(known[key].default, tuple) and not value.startswith("["):
@@ -104,6 +97,15 @@ def _split(override: str, known: dict[str, Any]) -> tuple[str, str]:
     return key, value
 
 
+def unknown_key(override: str, key: str, names: Sequence[str]) -> UnknownNameError:
+    """The error for an override whose key is none of ``names``, with the nearest of them."""
+    nearest = difflib.get_close_matches(key, names, n=1) or [
+        name for name in names if name.rpartition(".")[2] == key.rpartition(".")[2]
+    ]
+    hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
+    return UnknownNameError(f"{override!r}: no such key {key!r}.{hint} --help lists them.")
+
+
 def _explained(error: Exception) -> str:
     """Hydra's and OmegaConf's message on one line, with its cause where it does not name it."""
     text = " ".join(str(error).split())
@@ -111,11 +113,11 @@ def _explained(error: Exception) -> str:
     return text if reason in text else f"{text}: {reason}"
 
 
-def _writable(node: DictConfig) -> DictConfig:
+def writable(node: DictConfig) -> DictConfig:
     """Lift the write protection that OmegaConf gives frozen dataclasses: composing writes into them."""
     OmegaConf.set_readonly(node, False)
     for key in node:
         child = node._get_node(key)
         if isinstance(child, DictConfig):
-            _writable(child)
+            writable(child)
     return node

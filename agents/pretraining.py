@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from ttrl_env.agents.behaviour_cloning import imitation_loss
 from ttrl_env.agents.interrupts import StopRequest
 from ttrl_env.agents.policies import TinyVLA, TinyVLAConfig, TokenPolicy
 from ttrl_env.agents.pretraining_config import PretrainConfig
@@ -114,8 +115,7 @@ def _train_step(
 
 def token_loss(policy: TokenPolicy, pairs: Pairs, rows: Any) -> torch.Tensor:
     """Mean negative log-probability, nats a token, of the demonstrated tokens of some pairs."""
-    inputs, tokens = pairs[torch.as_tensor(rows)]
-    return -policy.evaluate(inputs, tokens, torch.ones(len(tokens))).logprobs.mean()
+    return imitation_loss(policy, *pairs[torch.as_tensor(rows)])
 
 
 @torch.no_grad()

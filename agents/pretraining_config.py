@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,10 +10,10 @@ from typing import get_args
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ttrl_env.agents.config_loading import walk_fields
+from ttrl_env.agents.config_loading import unknown_key, walk_fields, writable
 from ttrl_env.agents.demonstrations.reading import Pairing
 from ttrl_env.checks import check_choice, check_positive_int
-from ttrl_env.errors import ConfigError, UnknownNameError
+from ttrl_env.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,9 +83,7 @@ def load_pretrain_config(overrides: Sequence[str] = ()) -> PretrainConfig:
     known = dict(walk_fields(PretrainConfig))
     for override in overrides:
         _check_key(override, known)
-    schema = OmegaConf.structured(PretrainConfig)
-    OmegaConf.set_readonly(schema, False)
-    OmegaConf.set_readonly(schema.policy, False)
+    schema = writable(OmegaConf.structured(PretrainConfig))
     try:
         config = OmegaConf.to_object(OmegaConf.merge(schema, OmegaConf.from_dotlist(list(overrides))))
     except OmegaConfBaseException as error:
@@ -104,9 +101,7 @@ def _check_key(override: str, known: Collection[str]) -> None:
     if not equals:
         raise ConfigError(f"{override!r}: expected key=value, e.g. data=[demos]")
     if key not in known:
-        nearest = difflib.get_close_matches(key, known, n=1)
-        hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
-        raise UnknownNameError(f"{override!r}: no such key {key!r}.{hint} --help lists them.")
+        raise unknown_key(override, key, list(known))
 
 
 def _check(config: PretrainConfig) -> None:

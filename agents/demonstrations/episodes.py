@@ -74,17 +74,19 @@ class Demonstrations:
         where standing still could keep it from ever finishing.
         """
         steps = np.arange(check_positive_int("chunk_steps", chunk_steps))
-        actions, mask = [], []
-        for episode in self.episodes:
-            at = np.arange(len(episode))[:, None] + steps
-            actions.append(episode.actions[np.minimum(at, len(episode) - 1)])
-            mask.append(at < len(episode))
+        mask = [np.arange(len(each))[:, None] + steps < len(each) for each in self.episodes]
         keys = self.episodes[0].observations
         return Chunks(
             observations={
                 key: np.concatenate([each.observations[key] for each in self.episodes]) for key in keys
             },
-            actions=np.concatenate(actions),
+            actions=np.concatenate([action_chunks(each.actions, chunk_steps) for each in self.episodes]),
             mask=np.concatenate(mask),
             episode=np.repeat(np.arange(len(self.episodes)), [len(each) for each in self.episodes]),
         )
+
+
+def action_chunks(actions: NDArray[np.float32], chunk_steps: int) -> NDArray[np.float32]:
+    """``[T, chunk_steps, 7]`` of ``[T, 7]``: each step's action and those after it, the last repeated."""
+    at = np.arange(len(actions))[:, None] + np.arange(chunk_steps)
+    return actions[np.minimum(at, len(actions) - 1)]

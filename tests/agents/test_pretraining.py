@@ -11,10 +11,11 @@ import pytest
 import torch
 
 from ttrl_env.agents import cli
+from ttrl_env.agents.demonstrations.episodes import action_chunks
 from ttrl_env.agents.policies import load_policy
 from ttrl_env.agents.pretraining import learning_rate, new_policy, pretrain
 from ttrl_env.agents.pretraining_config import PretrainConfig, load_pretrain_config
-from ttrl_env.agents.pretraining_data import chunks, load_pairs
+from ttrl_env.agents.pretraining_data import load_pairs
 from ttrl_env.errors import CheckpointError, ConfigError, UnknownNameError
 
 TINY = [
@@ -150,7 +151,7 @@ def test_more_senses_are_read_from_the_files(demos) -> None:
 
 def test_chunks_repeat_the_last_action() -> None:
     actions = np.arange(3, dtype=np.float32)[:, None].repeat(7, axis=1)
-    assert chunks(actions, 2)[:, :, 0].tolist() == [[0, 1], [1, 2], [2, 2]]
+    assert action_chunks(actions, 2)[:, :, 0].tolist() == [[0, 1], [1, 2], [2, 2]]
 
 
 def test_the_step_size_rises_and_falls(demos) -> None:
