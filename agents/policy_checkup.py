@@ -13,13 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from ttrl_env import tasks
-from ttrl_env.agents.building import choose_device, policy_options
-from ttrl_env.agents.checkpoints import find_policy
+from ttrl_env.agents.building import policy_options
 from ttrl_env.agents.checkup_subject import Check, CheckFailed, Subject
 from ttrl_env.agents.configs import TrainConfig
+from ttrl_env.agents.devices import choose_device
 from ttrl_env.agents.micro_batch_size import fitting_chunks
 from ttrl_env.agents.policies import PolicyInputs, TokenPolicy, load_policy
-from ttrl_env.agents.policies.loading import is_repo_id
 from ttrl_env.errors import ConfigError
 
 _INSTRUCTIONS = ("open the top drawer of the cabinet", "pick up the black bowl and place it on the plate")
@@ -46,9 +45,7 @@ def examine(config: TrainConfig, given: frozenset[str]) -> Iterator[tuple[str, C
         path = config.policy.path
         assert path is not None
         device = choose_device(config.policy.device)
-        policy = load_policy(
-            path if is_repo_id(path) else find_policy(path), policy_options(config.policy, config.seed)
-        )
+        policy = load_policy(path, policy_options(config.policy, config.seed))
         loaded.append(nn.Module.to(policy, device))
         return _describe(loaded[0])
 

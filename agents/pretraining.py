@@ -22,6 +22,7 @@ import torch
 from torch import nn
 
 from ttrl_env.agents.behaviour_cloning import imitation_loss
+from ttrl_env.agents.devices import choose_device
 from ttrl_env.agents.interrupts import StopRequest
 from ttrl_env.agents.policies import TinyVLA, TinyVLAConfig, TokenPolicy
 from ttrl_env.agents.pretraining_config import PretrainConfig
@@ -67,7 +68,7 @@ def pretrain(
     torch.manual_seed(config.seed)
     policy = new_policy(config)
     train_pairs, validation_pairs = load_pairs(config, policy, say)
-    nn.Module.to(policy, _device(config.device))
+    nn.Module.to(policy, choose_device(config.device, "device"))
     optimizer = torch.optim.AdamW(
         policy.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
     )
@@ -192,7 +193,7 @@ def _resume(
                 f"output_dir: {output} holds a run with other values of {', '.join(different)}; choose "
                 f"another folder, or resume=false to begin anew there"
             )
-        saved = torch.load(state_file, map_location=_device(config.device), weights_only=True)
+        saved = torch.load(state_file, map_location="cpu", weights_only=True)
         policy.load_state_dict(saved["policy"])
         optimizer.load_state_dict(saved["optimizer"])
         return PretrainingState(**saved["state"])
@@ -205,9 +206,3 @@ def _resume(
 
 _FREE = ("output_dir", "resume", "device", "patience")
 """Keys that may differ when a run goes on."""
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)

@@ -27,6 +27,7 @@ from ttrl_env.agents.metrics import (
 from ttrl_env.agents.ppo import PPOAgent
 from ttrl_env.agents.progress import Display
 from ttrl_env.agents.rollout import collect_rollout
+from ttrl_env.agents.run_folder import find_checkpoint, iteration_of, list_checkpoints
 from ttrl_env.agents.schedule import Assignment, Schedule
 from ttrl_env.agents.trajectories import Rollout
 from ttrl_env.engines import EngineChoice
@@ -90,7 +91,7 @@ class _Run:
             display.say(f"Resuming after iteration {self.completed} from {checkpoint}")
         self.schedule = Schedule(config)
         first = self._deal(self.groups_dealt)
-        self.env = make_train_env(config, first, self.policy.chunk_steps, engine, world.num_workers)
+        self.env = make_train_env(config, first, self.policy, engine, world.num_workers)
         self.evaluation_env = share_engine(self.env)
 
     def loop(self) -> Path:
@@ -116,7 +117,7 @@ class _Run:
 
     def save(self) -> Path:
         """Write a checkpoint of the iterations completed, unless that was done; returns its folder."""
-        if self.saved is not None and checkpoints.iteration_of(self.saved) == self.completed:
+        if self.saved is not None and iteration_of(self.saved) == self.completed:
             return self.saved
         state = checkpoints.TrainingState(
             iteration=self.completed,
@@ -242,11 +243,11 @@ def _check_share(config: TrainConfig, world: World) -> None:
 
 
 def _checkpoint_to_resume(config: TrainConfig) -> Path | None:
-    existing = checkpoints.list_checkpoints(config.output_dir)
+    existing = list_checkpoints(config.output_dir)
     if config.resume == "auto":
         return existing[-1] if existing else None
     if config.resume is not None:
-        return checkpoints.find_checkpoint(config.resume)
+        return find_checkpoint(config.resume)
     if existing:
         raise CheckpointError(
             f"output_dir: {config.output_dir} already holds a run (up to {existing[-1].name}). "

@@ -61,9 +61,10 @@ def _evaluate(config: EvaluateConfig) -> dict[str, Any]:
 
 def _trained_on(checkpoint: str) -> list[str]:
     """Overrides that repeat a run's tasks and how it loaded its policy; none for a bare policy folder."""
-    from ttrl_env.agents.reports.provenance import policy_folder, training_state
+    from ttrl_env.agents.policies.finding import find_policy
+    from ttrl_env.agents.reports.provenance import training_state
 
-    state = training_state(policy_folder(checkpoint))
+    state = training_state(find_policy(checkpoint, "checkpoint"))
     if state is None:
         return []
     kept = {"env": (EnvConfig, {"num_workers"}), "policy": (LoadConfig, {"device"})}

@@ -1,15 +1,16 @@
-"""Loading a policy from a checkpoint directory or the Hugging Face hub, strictly: every tensor must fit."""
+"""Loading a policy strictly: every tensor must fit."""
 
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ttrl_env.agents.policies.finding import find_policy, is_repo_id
 from ttrl_env.agents.policies.options import PolicyOptions
 from ttrl_env.agents.policies.tiny_vla import TinyVLA, TinyVLAConfig
 from ttrl_env.errors import CheckpointError, unknown_name
+from ttrl_env.simulation import CameraName
 
 if TYPE_CHECKING:
     from ttrl_env.agents.policies.openvla import OpenVLAPolicy
@@ -17,29 +18,19 @@ if TYPE_CHECKING:
 OPENVLA = "openvla"
 """``model_type`` of OpenVLA and OpenVLA-OFT."""
 
-_REPO_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w.-]+)?")
 
-_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.py", "action_head--*")
+def load_policy(name: str | Path, options: PolicyOptions | None = None) -> TinyVLA | OpenVLAPolicy:
+    """Load a policy: of a folder, run or training checkpoint, shipped with the package, or from the hub.
 
-
-def load_policy(path: str | Path, options: PolicyOptions | None = None) -> TinyVLA | OpenVLAPolicy:
-    """Load the policy in ``path``: a folder, or a hub repository ``owner/name`` or ``owner/name@revision``.
-
-    Remote code is never run.
+    ``name`` is taken as :func:`~ttrl_env.agents.policies.finding.find_policy` says. Remote code is never run.
 
     Raises:
         CheckpointError: there is no such checkpoint, or a tensor is missing, left over or of another
             shape than its config says; each such tensor is named.
     """
     options = PolicyOptions() if options is None else options
-    folder = find_folder(path)
-    config_file = folder / "config.json"
-    if not config_file.is_file() and not (folder / "adapter_config.json").is_file():
-        raise CheckpointError(
-            f"policy.path: {folder} has no config.json; expected a folder written by save_pretrained "
-            f"(inside a training checkpoint it is the folder 'policy') or a published OpenVLA checkpoint"
-        )
-    model_type = _model_type(config_file) if config_file.is_file() else OPENVLA
+    folder = find_policy(name)
+    model_type = _model_type(folder)
     if options.kind not in ("auto", model_type):
         raise CheckpointError(
             f"policy.kind: expected a {options.kind} checkpoint, {folder} has a {model_type}"
@@ -47,39 +38,32 @@ def load_policy(path: str | Path, options: PolicyOptions | None = None) -> TinyV
     if model_type == OPENVLA:
         from ttrl_env.agents.policies.openvla import load_openvla
 
-        return load_openvla(folder, options, str(path) if is_repo_id(path) else str(folder.resolve()))
-    if model_type != TinyVLAConfig.model_type:
-        raise unknown_name(f"model_type in {config_file}", model_type, [TinyVLAConfig.model_type, OPENVLA])
+        return load_openvla(folder, options, str(name) if is_repo_id(name) else str(folder.resolve()))
     return _load_tiny_vla(folder)
 
 
-def is_repo_id(path: str | Path) -> bool:
-    """Whether ``path`` can only mean a hub repository: ``owner/name``, and no such file or folder."""
-    return _REPO_ID.fullmatch(str(path)) is not None and not Path(path).expanduser().exists()
+def read_cameras(folder: Path) -> tuple[CameraName, ...]:
+    """The cameras that the policy in a folder needs, without loading its weights."""
+    if _model_type(folder) == OPENVLA:
+        from ttrl_env.agents.policies.openvla import OpenVLAPolicy
+
+        return OpenVLAPolicy.cameras
+    return TinyVLAConfig.from_pretrained(folder).cameras
 
 
-def find_folder(path: str | Path) -> Path:
-    """The local folder of a checkpoint; a hub repository is downloaded to Hugging Face's cache first."""
-    if not is_repo_id(path):
-        return Path(path).expanduser()
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    repo_id, _, revision = str(path).partition("@")
+def _model_type(folder: Path) -> str:
+    """Which policy a folder holds; adapters without a ``config.json`` are OpenVLA's."""
+    config_file = folder / "config.json"
+    if not config_file.is_file():
+        return OPENVLA
     try:
-        return Path(snapshot_download(repo_id, revision=revision or None, allow_patterns=list(_FILES)))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise CheckpointError(
-            f"policy.path: there is no folder {path}, and the hub's repository of that name cannot be "
-            f"downloaded ({error}). Without a connection, give the path of a downloaded copy"
-        ) from error
-
-
-def _model_type(config_file: Path) -> str:
-    try:
-        return str(json.loads(config_file.read_text(encoding="utf-8")).get("model_type"))
+        model_type = str(json.loads(config_file.read_text(encoding="utf-8")).get("model_type"))
     except (OSError, ValueError, AttributeError) as error:
         raise CheckpointError(f"policy.path: {config_file} cannot be read: {error}") from error
+    known = [TinyVLAConfig.model_type, OPENVLA]
+    if model_type not in known:
+        raise unknown_name(f"model_type in {config_file}", model_type, known)
+    return model_type
 
 
 def _load_tiny_vla(folder: Path) -> TinyVLA:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ttrl_env.kernels import SampledTokens
+from ttrl_env.simulation import CameraName
 
 PolicyInputs: TypeAlias = dict[str, Tensor]
 """A policy's own inputs, first axis the row; stored with a rollout and given back for the update.
@@ -48,6 +49,9 @@ class TokenPolicy(Protocol):
 
     chunk_steps: int
     """Actions per chunk, executed open loop."""
+
+    cameras: tuple[CameraName, ...]
+    """The cameras whose images :meth:`prepare` needs, at least one: environments render no others."""
 
     num_features: int
     """Width of :attr:`TokenEvaluation.features`."""

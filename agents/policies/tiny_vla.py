@@ -57,6 +57,11 @@ class TinyVLAConfig(PreTrainedConfig):
     proprioception: bool = False
     """Whether it also knows the end effector's pose and the positions of the fingers."""
 
+    @property
+    def cameras(self) -> tuple[CameraName, ...]:
+        """Whose images the policy sees."""
+        return (self.camera, *((_WRIST,) if self.wrist_camera else ()))
+
 
 class TinyVLA(PreTrainedModel):
     """Implements :class:`ttrl_env.agents.policies.protocol.TokenPolicy`."""
@@ -69,6 +74,7 @@ class TinyVLA(PreTrainedModel):
         super().__init__(config)
         width = config.hidden_size
         self.chunk_steps = config.chunk_steps
+        self.cameras = config.cameras
         self.num_features = width
         # padding_idx 0 keeps absent words at zero: the sum over words ignores them
         self.words = nn.Embedding(config.word_buckets + 1, width, padding_idx=0)
@@ -87,11 +93,6 @@ class TinyVLA(PreTrainedModel):
                 nn.Linear(len(_PROPRIOCEPTION_SCALE), width), nn.GELU(), nn.Linear(width, width)
             )
         self.post_init()
-
-    @property
-    def cameras(self) -> tuple[CameraName, ...]:
-        """Whose images :meth:`prepare` needs."""
-        return (self.config.camera, *((_WRIST,) if self.config.wrist_camera else ()))
 
     def prepare(self, observations: dict[str, NDArray], instructions: Sequence[str]) -> PolicyInputs:
         """``pixels`` uint8 ``[rows, 3, S, S]`` and ``word_ids`` int64 ``[rows, max_words]``.

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ttrl_env import tasks
-from ttrl_env.agents.checkpoints import TrainingState, find_policy, read_state
-from ttrl_env.agents.policies.loading import find_folder, is_repo_id
+from ttrl_env.agents.checkpoints import TrainingState, read_state
+from ttrl_env.agents.run_folder import is_checkpoint
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,15 +28,10 @@ class Provenance:
         return init_state_id in tasks.init_state_ids(suite, task_id, "train")
 
 
-def policy_folder(checkpoint: str | Path) -> Path:
-    """The policy folder that a run, a training checkpoint, a policy folder or a hub repository means."""
-    return find_folder(checkpoint) if is_repo_id(checkpoint) else find_policy(checkpoint)
-
-
 def training_state(policy: Path) -> TrainingState | None:
     """The state of the training checkpoint that a policy folder belongs to, if it does."""
     folder = policy.parent
-    return read_state(folder) if (folder / "state.json").is_file() else None
+    return read_state(folder) if is_checkpoint(folder) else None
 
 
 def provenance(policy: Path) -> Provenance | None:

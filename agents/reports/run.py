@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+from collections.abc import Iterable
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
@@ -13,22 +14,25 @@ from typing import Any, cast
 from numpy.typing import NDArray
 from torch import nn
 
-from ttrl_env.agents.building import choose_device, load_options, share_engine
+from ttrl_env.agents.building import load_options, share_engine
 from ttrl_env.agents.configs import EvaluateConfig, LoadConfig
+from ttrl_env.agents.devices import choose_device
 from ttrl_env.agents.episode_queue import Episode
 from ttrl_env.agents.evaluation import Evaluation, evaluate
 from ttrl_env.agents.policies import TokenPolicy, load_policy
+from ttrl_env.agents.policies.finding import find_policy
+from ttrl_env.agents.policies.loading import read_cameras
 from ttrl_env.agents.progress import Display
 from ttrl_env.agents.reports.episode_log import EpisodeLog
 from ttrl_env.agents.reports.markdown import markdown
 from ttrl_env.agents.reports.picture import draw
-from ttrl_env.agents.reports.provenance import policy_folder, provenance
+from ttrl_env.agents.reports.provenance import provenance
 from ttrl_env.agents.reports.summary import Subject, summarise
 from ttrl_env.agents.reports.videos import write_videos
 from ttrl_env.agents.videos import record_episodes
 from ttrl_env.engines import EngineChoice
-from ttrl_env.errors import CheckpointError, ConfigError
-from ttrl_env.simulation import EngineName
+from ttrl_env.errors import ConfigError
+from ttrl_env.simulation import CameraName, EngineName
 from ttrl_env.tasks import Split, get_suite
 from ttrl_env.vector_env import TTRLVectorEnv
 
@@ -49,7 +53,8 @@ def evaluate_checkpoints(
     command = {**protocol, **{name: _identity(folder) for name, folder in folders.items()}}
     with contextlib.ExitStack() as stack:
         log = None if config.output is None else stack.enter_context(EpisodeLog(config.output, command))
-        stage = _Stage(stack.enter_context(contextlib.closing(_environment(config, engine))), config.policy)
+        env = _environment(config, _cameras(folders.values()), engine)
+        stage = _Stage(stack.enter_context(contextlib.closing(env)), config.policy)
         subjects = [
             Subject(
                 name=name,
@@ -100,7 +105,14 @@ class _Stage:
         return frames[0]
 
 
-def _environment(config: EvaluateConfig, engine: EngineChoice | None) -> TTRLVectorEnv:
+def _cameras(folders: Iterable[Path]) -> tuple[CameraName, ...]:
+    """What any of the policies needs to see."""
+    return tuple(dict.fromkeys(camera for folder in folders for camera in read_cameras(folder)))
+
+
+def _environment(
+    config: EvaluateConfig, cameras: tuple[CameraName, ...], engine: EngineChoice | None
+) -> TTRLVectorEnv:
     """Simulations are built when the first episode begins, so that a finished report costs none."""
     return TTRLVectorEnv(
         config.env.suite,
@@ -109,6 +121,7 @@ def _environment(config: EvaluateConfig, engine: EngineChoice | None) -> TTRLVec
         test_time_rl=False,
         max_steps=config.env.max_steps,
         image_size=config.env.image_size,
+        cameras=cameras,
         init_states="all",
         autoreset_mode="disabled",
         engine=engine or cast(EngineName, config.env.engine),
@@ -169,13 +182,9 @@ def _write(report: dict[str, Any], folder: Path) -> None:
 def _policy_folders(config: EvaluateConfig) -> dict[str, Path]:
     """The policies to evaluate by name, the baseline first."""
     named = {"baseline": config.baseline, "checkpoint": config.checkpoint}
-    folders = {}
-    for name, path in named.items():
-        if path is not None:
-            try:
-                folders[name] = policy_folder(path).resolve()
-            except CheckpointError as error:
-                raise CheckpointError(f"{name}: {error}") from error
+    folders = {
+        name: find_policy(path, argument=name).resolve() for name, path in named.items() if path is not None
+    }
     if len(folders) == 2 and folders["baseline"] == folders["checkpoint"]:
         raise ConfigError(
             f"baseline: expected another policy than checkpoint, both are {folders['baseline']}"

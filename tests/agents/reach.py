@@ -50,7 +50,8 @@ class ReachEngine:
 
     def _draw(self, rows) -> None:
         brightness = np.clip(127 + 100 * self.position[rows], 0, 255).astype(np.uint8)
-        self.observations["agentview_image"][rows] = brightness[:, None, None, None]
+        for camera in self.config.cameras:
+            self.observations[f"{camera}_image"][rows] = brightness[:, None, None, None]
 
 
 def make_reach_env(n_samples: int = 8, num_groups: int = 1, **kwargs) -> TTRLVectorEnv:

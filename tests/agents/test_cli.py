@@ -45,9 +45,9 @@ def test_the_resolved_configuration_can_be_looked_at(capsys) -> None:
         ),
         (["train", "env.task_ids=0,1"], "expected a list, e.g. 'env.task_ids=[0,1]' (quoted for the shell)"),
         (["train", "--resume=auto"], "expected key=value without dashes"),
-        (["eval", "checkpoint=nowhere"], "nowhere: expected a checkpoint"),
+        (["eval", "checkpoint=nowhere"], "checkpoint: there is no folder 'nowhere'"),
         (["train", "resume=nowhere"], "nowhere: expected a checkpoint"),
-        (["train", "policy.path=nowhere"], "nowhere: expected a checkpoint"),
+        (["train", "policy.path=nowhere"], "policy.path: there is no folder 'nowhere'"),
     ],
 )
 def test_a_mistake_is_explained_and_fails(arguments, message, capsys, tmp_path, monkeypatch) -> None:

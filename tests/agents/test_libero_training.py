@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from ttrl_env.agents.checkpoints import list_checkpoints
 from ttrl_env.agents.metrics import METRICS_FILE, read_records
+from ttrl_env.agents.run_folder import list_checkpoints
 
 pytestmark = pytest.mark.libero
 

@@ -80,6 +80,8 @@ def test_weights_of_another_shape_are_named(tiny_policy, tmp_path) -> None:
 
 def test_what_is_not_a_policy_is_refused(tmp_path) -> None:
     with pytest.raises(CheckpointError, match=r"has no config\.json"):
+        load_policy(tmp_path)
+    with pytest.raises(CheckpointError, match=r"there is no folder '.*nowhere'"):
         load_policy(tmp_path / "nowhere")
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "tiny_vlm"}))
     with pytest.raises(UnknownNameError, match="tiny_vla"):

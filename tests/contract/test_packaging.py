@@ -31,18 +31,23 @@ def test_the_wheel_holds_every_module_and_data_file(wheel) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     for folder, package in (("ttrl_env", ""), ("agents", "agents/"), ("kernels", "kernels/")):
         for file in (ROOT / folder).rglob("*"):
-            if file.suffix in (".py", ".yaml", ".typed"):
+            if file.suffix in (".py", ".yaml", ".typed") or ("shipped" in file.parts and file.is_file()):
                 assert f"ttrl_env/{package}{file.relative_to(ROOT / folder)}" in names
 
 
-def test_the_installed_package_finds_its_presets(wheel, tmp_path) -> None:
-    zipfile.ZipFile(wheel).extractall(tmp_path)
+def test_the_wheel_stays_small(wheel) -> None:
+    assert wheel.stat().st_size < 25e6
+
+
+def test_the_installed_package_finds_its_presets_and_its_policy(wheel, tmp_path) -> None:
+    zipfile.ZipFile(wheel).extractall(tmp_path / "site")
     code = (
         "import ttrl_env, ttrl_env.kernels\n"
-        "from ttrl_env.agents import TrainConfig, load_config\n"
+        "from ttrl_env.agents import TrainConfig, load_config, load_policy\n"
         "print(ttrl_env.__file__, load_config(TrainConfig, ['preset=tiny-cpu']).preset)\n"
+        "print(type(load_policy('tiny-vla-libero-object')).__name__)\n"
     )
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=tmp_path,
@@ -52,4 +57,5 @@ def test_the_installed_package_finds_its_presets(wheel, tmp_path) -> None:
         timeout=120,
         check=False,
     )
-    assert done.stdout.split() == [str(tmp_path / "ttrl_env" / "__init__.py"), "tiny-cpu"], done.stderr
+    found = [str(tmp_path / "site" / "ttrl_env" / "__init__.py"), "tiny-cpu", "TinyVLA"]
+    assert done.stdout.split() == found, done.stderr

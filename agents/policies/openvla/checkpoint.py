@@ -12,7 +12,7 @@ from peft import LoraConfig
 from torch import Tensor
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
-from ttrl_env.agents.policies.loading import find_folder
+from ttrl_env.agents.policies.finding import find_policy, is_repo_id
 from ttrl_env.agents.policies.openvla import lora
 from ttrl_env.agents.policies.openvla.actions import choose_statistics
 from ttrl_env.agents.policies.openvla.config import OpenVLAConfig, read_config
@@ -53,12 +53,12 @@ def load_openvla(folder: Path, options: PolicyOptions, source: str) -> OpenVLAPo
     """
     adapter = folder if (folder / lora.ADAPTER_CONFIG).is_file() else None
     source = source if adapter is None else lora.base_of(folder)
-    weights = folder if adapter is None else find_folder(source)
-    if not weights.is_dir():
+    if adapter is not None and not is_repo_id(source) and not Path(source).expanduser().is_dir():
         raise CheckpointError(
             f"policy.path: the adapter in {folder} belongs to {source}, which is not there; put its new "
             f"place into base_model_name_or_path of {lora.ADAPTER_CONFIG}"
         )
+    weights = folder if adapter is None else find_policy(source)
     folder = folder if (folder / "config.json").is_file() else weights
     config = read_config(folder)
     action_space = _action_space(folder, config, options)

@@ -22,7 +22,7 @@ from ttrl_env.agents.policies.openvla.prompt import PromptTokenizer
 from ttrl_env.agents.policies.options import Decoding
 from ttrl_env.agents.policies.protocol import PolicyInputs, TokenEvaluation
 from ttrl_env.kernels import SampledTokens, token_logprobs_from_hidden
-from ttrl_env.simulation import ACTION_DIM
+from ttrl_env.simulation import ACTION_DIM, CameraName
 
 if TYPE_CHECKING:
     from peft import LoraConfig
@@ -54,7 +54,7 @@ class OpenVLAPolicy(nn.Module):
     ``[192]`` padded between BOS and text, ``prompt_lengths`` int64.
     """
 
-    camera = "agentview"
+    cameras: tuple[CameraName, ...] = ("agentview",)
 
     pixel_mean: Tensor
     pixel_std: Tensor
@@ -97,7 +97,7 @@ class OpenVLAPolicy(nn.Module):
 
     def prepare(self, observations: dict[str, NDArray], instructions: Sequence[str]) -> PolicyInputs:
         """See :meth:`ttrl_env.agents.policies.protocol.TokenPolicy.prepare`."""
-        key = f"{self.camera}_image"
+        key = f"{self.cameras[0]}_image"
         if key not in observations:
             raise ValueError(f"observations: OpenVLA needs {key!r}, got {sorted(observations)}")
         images = observations[key]

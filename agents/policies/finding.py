@@ -1,0 +1,85 @@
+"""What a policy is called by: a path, the name of one that comes with the package, a hub repository."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from pathlib import Path
+
+from ttrl_env.agents.run_folder import is_checkpoint, list_checkpoints
+from ttrl_env.errors import CheckpointError
+
+SHIPPED = Path(__file__).parents[1] / "shipped"
+"""A folder for each policy that comes with the package."""
+
+_REPO_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w.-]+)?")
+
+_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.py", "action_head--*")
+
+
+def find_policy(name: str | Path, argument: str = "policy.path") -> Path:
+    """The folder, with config and weights, of the policy that ``name`` means.
+
+    Whatever exists under that path comes first: a policy's own folder, a training checkpoint, or a run,
+    whose last checkpoint is taken. Then come the policies that the package brings along
+    (:func:`shipped_policies`), then the Hugging Face hub's repositories ``owner/name`` and
+    ``owner/name@revision``, which are downloaded to its cache. ``argument`` is what ``name`` was given as,
+    for the error.
+
+    Raises:
+        CheckpointError: there is no such policy, or it cannot be downloaded.
+    """
+    path = Path(name).expanduser()
+    if path.exists():
+        return _policy_in(path, argument)
+    if str(name) in shipped_policies():
+        return SHIPPED / str(name)
+    if is_repo_id(name):
+        return _downloaded(str(name), argument)
+    shipped = shipped_policies()
+    nearest = difflib.get_close_matches(str(name), shipped, n=1)
+    raise CheckpointError(
+        f"{argument}: there is no folder {str(name)!r}, and no policy of that name comes with the package."
+        + (f" Did you mean {nearest[0]!r}?" if nearest else "")
+        + f" Expected a folder, owner/name on the Hugging Face hub, or one of: {', '.join(shipped)}"
+    )
+
+
+def shipped_policies() -> list[str]:
+    """Names of the policies that come with the package."""
+    return sorted(config.parent.name for config in SHIPPED.glob("*/config.json"))
+
+
+def is_repo_id(name: str | Path) -> bool:
+    """Whether ``name`` can only mean a hub repository: ``owner/name``, and no such file or folder."""
+    return _REPO_ID.fullmatch(str(name)) is not None and not Path(name).expanduser().exists()
+
+
+def _policy_in(path: Path, argument: str) -> Path:
+    """The policy's folder in one that exists."""
+    if any((path / file).is_file() for file in ("config.json", "adapter_config.json")):
+        return path
+    if is_checkpoint(path):
+        return path / "policy"
+    checkpoints = list_checkpoints(path)
+    if checkpoints:
+        return checkpoints[-1] / "policy"
+    raise CheckpointError(
+        f"{argument}: {path} has no config.json and no checkpoints; expected a folder written by "
+        f"save_pretrained, a training checkpoint, a run's folder that has some, or a published OpenVLA "
+        f"checkpoint"
+    )
+
+
+def _downloaded(name: str, argument: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    repo_id, _, revision = name.partition("@")
+    try:
+        return Path(snapshot_download(repo_id, revision=revision or None, allow_patterns=list(_FILES)))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise CheckpointError(
+            f"{argument}: there is no folder {name}, and the hub's repository of that name cannot be "
+            f"downloaded ({error}). Without a connection, give the path of a downloaded copy"
+        ) from error

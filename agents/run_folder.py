@@ -1,0 +1,40 @@
+"""Where a run keeps its checkpoints: folders ``checkpoints/iteration_000010`` of the run's folder."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from ttrl_env.errors import CheckpointError
+
+_NAME = re.compile(r"iteration_(\d{6,})")
+
+
+def list_checkpoints(output_dir: str | Path) -> list[Path]:
+    """The checkpoints of a run, oldest first."""
+    folder = Path(output_dir) / "checkpoints"
+    found = (path for path in folder.glob("iteration_*") if _NAME.fullmatch(path.name) and path.is_dir())
+    return sorted(found, key=iteration_of)
+
+
+def iteration_of(checkpoint: Path) -> int:
+    """The number of iterations completed, from a checkpoint's name."""
+    return int(checkpoint.name.removeprefix("iteration_"))
+
+
+def is_checkpoint(folder: Path) -> bool:
+    """Whether a folder is a training checkpoint."""
+    return (folder / "state.json").is_file()
+
+
+def find_checkpoint(path: str | Path) -> Path:
+    """The checkpoint that ``path`` means: itself, or the last one of the run in that folder."""
+    path = Path(path).expanduser()
+    if is_checkpoint(path):
+        return path
+    found = list_checkpoints(path)
+    if not found:
+        raise CheckpointError(
+            f"{path}: expected a checkpoint (a folder with state.json) or a run's folder that has some"
+        )
+    return found[-1]
