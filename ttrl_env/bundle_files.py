@@ -1,10 +1,10 @@
 """How a bundle is kept on disk, so that a damaged one is never trusted.
 
-Two files in a folder of its own: ``bundle.npz`` (arrays and names, behind a line with their SHA-256)
-and the model in MuJoCo's binary form, whose length and CRC-32 the first file knows. Both are written
-beside and renamed into place, the model first, so that processes compiling the same task at the same
-time cannot disturb each other. Both are verified before anything is read from them; one that is
-truncated, altered or of another version counts as missing.
+Three files in a folder of its own: ``bundle.npz`` (arrays and names, behind a line with their SHA-256),
+the model in MuJoCo's binary form and the pixels of its textures, whose lengths and CRC-32 the first
+file knows. All are written beside and renamed into place, the archive last, so that processes compiling
+the same task at the same time cannot disturb each other. All are verified before anything is read from
+them; one that is truncated, altered or of another version counts as missing.
 
 A CRC rather than a cryptographic digest: a quarter of a gigabyte is read each time a task is opened,
 and the danger is a full disk or a killed copy, not somebody who can write to the user's cache.
@@ -20,7 +20,6 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-import mujoco  # type: ignore[import-untyped]
 import numpy as np
 from numpy.typing import NDArray
 
@@ -32,20 +31,32 @@ from ttrl_env.records import (
     Burners,
     ContactLayout,
     Goal,
+    ModelLayout,
     QuietPairs,
     SampleConstants,
     TaskArrays,
+    TextureLayout,
 )
+from ttrl_env.textures import Textures
+
+_MODEL, _TEXTURES = "model.mjb", "textures.rgb"
+"""The files besides the archive; their lengths and checksums are part of their names."""
 
 
 def read_bundle(place: Path) -> TaskBundle | None:
-    """The bundle in a folder, or ``None`` unless both files are there and whole."""
+    """The bundle in a folder, or ``None`` unless all files are there and whole."""
     values = read_archive(place / "bundle.npz")
-    model = None if values is None else _read_model(place, *values.pop("model").tolist())
-    if values is None or model is None:
+    if values is None:
         return None
+    model, textures = (_map_checked(place, kind, *values[kind].tolist()) for kind in (_MODEL, _TEXTURES))
+    if model is None or textures is None:
+        return None
+    layout = _unpack(TextureLayout, values, "texture_layout")
+    pixels = np.frombuffer(textures, dtype=np.uint8)
     return TaskBundle(
-        model=model,
+        model=mujoco_c.load_model(model),
+        model_layout=_unpack(ModelLayout, values, "model_layout"),
+        textures=Textures(layout=layout, pixels=pixels, pages=textures),
         arrays=_unpack(TaskArrays, values, "arrays"),
         arm_at_reset=_unpack(ArmState, values, "arm_at_reset"),
         burner_alpha=values["burner_alpha"],
@@ -56,18 +67,16 @@ def read_bundle(place: Path) -> TaskBundle | None:
 def write_bundle(place: Path, bundle: TaskBundle) -> None:
     """Put a bundle into a folder, whole or not at all."""
     place.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=place, prefix="writing-") as scratch:
-        model = Path(scratch) / "model.mjb"
-        mujoco.mj_saveModel(bundle.model, str(model))
-        length, checksum = model.stat().st_size, _checksum(model)
-        model.replace(place / _model_name(length, checksum))
     values: dict[str, NDArray] = {
-        "model": np.array([length, checksum], dtype=np.int64),
+        _MODEL: _write_checked(place, _MODEL, mujoco_c.save_model(bundle.model._address).data),
+        _TEXTURES: _write_checked(place, _TEXTURES, bundle.textures.pixels.data),
         "burner_alpha": bundle.burner_alpha,
         "state_at_reset": bundle.state_at_reset,
     }
     _pack(bundle.arrays, values, "arrays")
     _pack(bundle.arm_at_reset, values, "arm_at_reset")
+    _pack(bundle.model_layout, values, "model_layout")
+    _pack(bundle.textures.layout, values, "texture_layout")
     write_archive(place / "bundle.npz", values)
 
 
@@ -94,29 +103,33 @@ def write_archive(path: Path, values: dict[str, NDArray]) -> None:
         file.replace(path)
 
 
-def _read_model(place: Path, length: int, checksum: int) -> mujoco.MjModel | None:
-    """The model, checked and copied straight from the file's pages, without Python's lock."""
-    path = place / _model_name(length, checksum)
+def _map_checked(place: Path, kind: str, length: int, checksum: int) -> mmap.mmap | None:
+    """A file's pages, not copied, or ``None`` unless it is there and whole.
+
+    Read-only, because of a writable mapping each page would be copied when it is mapped in advance.
+    """
+    path = place / _checked_name(kind, length, checksum)
     if not path.exists() or path.stat().st_size != length:
         return None
     flags = mmap.MAP_PRIVATE | getattr(mmap, "MAP_POPULATE", 0)
-    with path.open("rb") as file, mmap.mmap(file.fileno(), length, flags=flags) as content:
-        if zlib.crc32(content) != checksum:
-            return None
-        return mujoco_c.load_model(content)
-
-
-def _checksum(path: Path) -> int:
-    """CRC-32 of a file, read in pieces: models take hundreds of megabytes."""
-    checksum = 0
     with path.open("rb") as file:
-        while piece := file.read(1 << 22):
-            checksum = zlib.crc32(piece, checksum)
-    return checksum
+        pages = mmap.mmap(file.fileno(), length, flags=flags, prot=mmap.PROT_READ)
+    return pages if zlib.crc32(pages) == checksum else None
 
 
-def _model_name(length: int, checksum: int) -> str:
-    return f"model-{length}-{checksum:08x}.mjb"
+def _write_checked(place: Path, kind: str, content: memoryview) -> NDArray[np.int64]:
+    """Write a file that :func:`_map_checked` reads; returns its length and checksum."""
+    length, checksum = len(content), zlib.crc32(content)
+    with tempfile.TemporaryDirectory(dir=place, prefix="writing-") as scratch:
+        file = Path(scratch) / kind
+        file.write_bytes(content)
+        file.replace(place / _checked_name(kind, length, checksum))
+    return np.array([length, checksum], dtype=np.int64)
+
+
+def _checked_name(kind: str, length: int, checksum: int) -> str:
+    stem, suffix = kind.split(".")
+    return f"{stem}-{length}-{checksum:08x}.{suffix}"
 
 
 def _pack(record: Any, values: dict[str, NDArray], prefix: str) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import atexit
 import os
 import weakref
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import Future
 from functools import partial
@@ -28,20 +28,15 @@ from ttrl_env.simulation import ChunkResult, EngineConfig, SimState
 
 opengl.choose_backend()  # must come before MuJoCo is imported
 
-from ttrl_env.bundle import TaskBundle, bundle_folder, find_bundle, load_bundle  # noqa: E402
+from ttrl_env.open_tasks import OpenTasks  # noqa: E402
 from ttrl_env.rendering import RenderThread  # noqa: E402
 from ttrl_env.threads import Job, ThreadPool, wait_for  # noqa: E402
 
 if TYPE_CHECKING:
     from ttrl_env.replica import Replica, Snapshot
-    from ttrl_env.settled import SettledStates
 
 REMEMBERED_STARTS = 64
 """How many settled initial states are kept, pictures included: a fraction of a megabyte each."""
-
-
-IDLE_TASKS = 2
-"""How many tasks are kept open although no row plays them: half a gigabyte each, a second to open."""
 
 
 class _Start(NamedTuple):
@@ -68,13 +63,11 @@ class NativeEngine:
         self.config = config
         self.observations = shared_arrays.allocate(config)
         self._pid = os.getpid()
-        self._bundles: dict[int, TaskBundle] = {}
-        self._settled: dict[int, SettledStates] = {}
-        self._homes: dict[int, list[int]] = {}
         self._rows: dict[int, tuple[int, Replica]] = {}
         self._starts: OrderedDict[tuple[int, bytes], _Start] = OrderedDict()
-        num_threads = config.num_workers or os.cpu_count() or 1
-        self._pool: ThreadPool | None = ThreadPool(min(num_threads, config.num_rows), config.image_size)
+        num_threads = min(config.num_workers or os.cpu_count() or 1, config.num_rows)
+        self._tasks = OpenTasks(config, num_threads)
+        self._pool: ThreadPool | None = ThreadPool(num_threads, config.image_size)
         _OPEN.add(self)
 
     def reset(self, rows: Sequence[int], task_ids: Sequence[int], init_state_ids: Sequence[int]) -> None:
@@ -120,48 +113,22 @@ class NativeEngine:
         if pool is not None and os.getpid() == self._pid:
             pool.close()
         self._rows.clear()
-        self._bundles.clear()
-        self._settled.clear()
-        self._homes.clear()
+        self._tasks.close()
         self._starts.clear()
         _OPEN.discard(self)
 
     def _open_tasks(self, task_ids: Sequence[int]) -> None:
-        """Load what rows are about to play, and give each task the threads that will draw it.
+        """Open what rows are about to play and is not open yet."""
+        new = self._tasks.give_homes(task_ids)
+        reading = self._start([partial(self._tasks.read, task_id=task_id) for task_id in new], new)
+        import ttrl_env.settled  # noqa: F401  takes as long as the threads need for a task
 
-        Every thread that draws a task holds its meshes and textures, half a gigabyte. So many tasks
-        are spread over the threads, and only few tasks are drawn by several.
-        """
-        new = [task_id for task_id in task_ids if task_id not in self._bundles]
-        num_threads = self._pool.num_threads if self._pool else 1
-        num_homes = -(-num_threads // max(len(task_ids), 1))
-        for task_id in new:
-            load = Counter(home for homes in self._homes.values() for home in homes)
-            self._homes[task_id] = sorted(range(num_threads), key=lambda home: load[home])[:num_homes]
-        opening = self._start([partial(self._open, task_id=task_id) for task_id in new], new)
-        from ttrl_env.settled import load_settled  # takes as long as the threads need for a task
-
-        seed = self.config.fixture_seed
-        for task_id, cached in zip(new, self._wait_for(opening), strict=True):
-            task = tasks.get_task(self.config.suite, task_id)
-            # Compiled here: robosuite makes OpenGL contexts of its own in the thread that it is called in.
-            self._bundles[task_id] = bundle = cached or load_bundle(task, seed)
-            states = tasks.init_states(self.config.suite, task_id)
-            self._settled[task_id] = load_settled(bundle_folder(task, seed), bundle, states)
-
-    def _open(self, thread: RenderThread, task_id: int) -> TaskBundle | None:
-        """A task's bundle if it has been compiled before, uploaded to be drawn by this thread."""
-        bundle = find_bundle(tasks.get_task(self.config.suite, task_id), self.config.fixture_seed)
-        if bundle is not None and self.config.cameras:
-            thread.upload(bundle)
-        return bundle
+        for task_id, bundle in zip(new, self._wait_for(reading), strict=True):
+            self._tasks.add(task_id, bundle)
 
     def _close_idle_tasks(self) -> None:
-        """Let go of the tasks that no row plays any more, but for the few last opened."""
-        played = {task_id for task_id, _ in self._rows.values()}
-        idle = [task_id for task_id in self._bundles if task_id not in played]
-        for task_id in idle[: max(len(idle) - IDLE_TASKS, 0)]:
-            del self._bundles[task_id], self._homes[task_id], self._settled[task_id]
+        """Let go of what no row plays any more, remembered starts included."""
+        for task_id in self._tasks.close_idle({task_id for task_id, _ in self._rows.values()}):
             for key in [key for key in self._starts if key[0] == task_id]:
                 del self._starts[key]
 
@@ -169,7 +136,7 @@ class NativeEngine:
         """Put rows of one task at one settled initial state."""
         init_state = tasks.init_states(self.config.suite, task_id)[init_state_id]
         key = (task_id, init_state.tobytes())
-        thread.keep_only(list(self._bundles.values()))
+        thread.keep_only(list(self._tasks.bundles.values()))
         start = self._starts.get(key)
         if start is None:
             start = self._settle(thread, rows[0], task_id, init_state)
@@ -190,7 +157,7 @@ class NativeEngine:
         from ttrl_env.settled import SETTLE_STEPS
 
         replica = self._replica(row, task_id)
-        kept = self._settled[task_id].find(init_state)
+        kept = self._tasks.settled[task_id].find(init_state)
         if kept is not None and self.config.settle_steps == SETTLE_STEPS:
             replica.restore(kept)
         else:
@@ -206,7 +173,7 @@ class NativeEngine:
     ) -> tuple[int, bool, str | None]:
         """Execute a chunk on a row and publish what it then sees; a diverged one sees nothing new."""
         replica = self._rows[row][1]
-        thread.keep_only(list(self._bundles.values()))
+        thread.keep_only(list(self._tasks.bundles.values()))
         executed, success, failure = replica.step(np.ascontiguousarray(actions))
         if failure is None:
             self._publish_proprioception(row, replica)
@@ -220,7 +187,7 @@ class NativeEngine:
         from ttrl_env.replica import Replica
 
         if row not in self._rows or self._rows[row][0] != task_id:
-            self._rows[row] = (task_id, Replica(self._bundles[task_id]))
+            self._rows[row] = (task_id, Replica(self._tasks.bundles[task_id]))
         return self._rows[row][1]
 
     def _publish_proprioception(self, row: int, replica: Replica) -> None:
@@ -240,7 +207,7 @@ class NativeEngine:
                 "the environment was made before this process was forked, and its threads are not here; "
                 "make it in the process that uses it"
             )
-        return self._pool.start(jobs, [self._homes[task_id] for task_id in task_ids])
+        return self._pool.start(jobs, [self._tasks.homes[task_id] for task_id in task_ids])
 
     def _wait_for(self, futures: Sequence[Future]) -> list[Any]:
         try:

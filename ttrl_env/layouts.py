@@ -6,9 +6,10 @@ import ctypes
 from typing import Any
 
 import mujoco  # type: ignore[import-untyped]
+import numpy as np
 from mujoco.introspect import ast_nodes, structs  # type: ignore[import-untyped]
 
-from ttrl_env.records import ContactLayout
+from ttrl_env.records import ContactLayout, ModelLayout
 
 
 def contact_layout() -> ContactLayout:
@@ -37,23 +38,24 @@ def contact_layout() -> ContactLayout:
     return layout
 
 
-def exclusion_layout(model: mujoco.MjModel) -> tuple[int, int, int]:
-    """The size of ``mjModel``, and where the number and the list of excluded pairs are in it.
-
-    Checked on ``model``: what is around them has to be there.
-    """
+def model_layout(model: mujoco.MjModel) -> ModelLayout:
+    """Read off the bindings' own description of ``mjModel``, and checked on ``model``."""
     structure = _structure("mjModel")
-    at = {name: getattr(structure, name).offset for name in ("nexclude", "exclude_signature", "nbody")}
-    words = (at["nbody"], at["nexclude"], structure.qpos0.offset)
-    seen = [ctypes.c_int64.from_address(model._address + offset).value for offset in words]
-    names = ctypes.c_int64.from_address(model._address + structure.names.offset).value
-    expected = [model.nbody, model.nexclude, model.qpos0.ctypes.data]
-    if seen != expected or ctypes.string_at(names, len(model.names)) != model.names:
+    offsets = {name: getattr(structure, name).offset for name in ModelLayout._fields[1:]}
+    differing = []
+    for name in (*offsets, "nbody", "qpos0", "signature"):  # the last three: sizes, arrays, the end
+        word = ctypes.c_uint64.from_address(model._address + getattr(structure, name).offset).value
+        value = getattr(model, name)
+        if isinstance(value, np.ndarray):  # of an empty array the bindings do not tell the address
+            value = value.ctypes.data if value.size else word
+        if word != value:
+            differing.append(name)
+    if differing:
         raise RuntimeError(
             f"MuJoCo {mujoco.__version__} lays out mjModel otherwise than its bindings declare "
-            f"({seen}, expected {expected}); use engine='upstream' or another MuJoCo version"
+            f"({', '.join(differing)}); use engine='upstream' or another MuJoCo version"
         )
-    return ctypes.sizeof(structure), at["nexclude"], at["exclude_signature"]
+    return ModelLayout(structure_bytes=ctypes.sizeof(structure), **offsets)
 
 
 def _structure(name: str) -> Any:

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from typing import Any
 
 import mujoco  # type: ignore[import-untyped]
+import numpy as np
+from numpy.typing import NDArray
 
 
 class Rect(ctypes.Structure):
@@ -58,6 +60,10 @@ def functions() -> Any:
     address, integer = ctypes.c_void_p, ctypes.c_int
     library.mj_loadModelBuffer.argtypes = (address, integer)
     library.mj_loadModelBuffer.restype = address
+    library.mj_sizeModel.argtypes = (address,)
+    library.mj_sizeModel.restype = ctypes.c_int64
+    library.mj_saveModel.argtypes = (address, address, address, integer)
+    library.mj_saveModel.restype = None
     library.mjv_makeScene.argtypes = (address, address, integer)
     library.mjv_updateScene.argtypes = (address, address, address, address, address, integer, address)
     library.mjr_makeContext.argtypes = (address, address, integer)
@@ -75,12 +81,19 @@ def functions() -> Any:
 
 
 def load_model(content: Any) -> mujoco.MjModel:
-    """A model from its binary form, in a writable buffer. Raises ``ValueError`` if it is not a model."""
-    start = ctypes.c_uint8.from_buffer(content)
-    model = functions().mj_loadModelBuffer(ctypes.addressof(start), len(content))
+    """A model from its binary form, in any buffer. Raises ``ValueError`` if it is not a model."""
+    content = np.frombuffer(content, dtype=np.uint8)
+    model = functions().mj_loadModelBuffer(content.ctypes.data, len(content))
     if not model:
         raise ValueError(f"not a model in the binary form of MuJoCo {mujoco.__version__}")
     return mujoco.MjModel._from_model_ptr(model)  # which owns it from here on
+
+
+def save_model(model: Any) -> NDArray[np.uint8]:
+    """The binary form of a model: the address of an ``mjModel``, or a shallow copy of one."""
+    content = np.empty(functions().mj_sizeModel(model), dtype=np.uint8)
+    functions().mj_saveModel(model, None, content.ctypes.data, len(content))
+    return content
 
 
 def on_fatal_error(handler: Callable[[str], None]) -> None:

@@ -11,7 +11,6 @@ with the pairs excluded, and the control step chooses between the two before eac
 
 from __future__ import annotations
 
-import ctypes
 import itertools
 from typing import Any, NamedTuple
 
@@ -19,26 +18,20 @@ import mujoco  # type: ignore[import-untyped]
 import numpy as np
 from numpy.typing import NDArray
 
-from ttrl_env.records import QuietPairs
+from ttrl_env.model_copies import ShallowCopy
+from ttrl_env.records import ModelLayout, QuietPairs
 
 _GAP_M = 1e-5
 """How far apart projections must be: a thousand million times what rounding makes of them."""
 
 
-class QuietModel:
+class QuietModel(ShallowCopy):
     """A model that shares everything with another but the list of pairs that do not collide."""
 
-    def __init__(self, model: mujoco.MjModel, pairs: QuietPairs) -> None:
+    def __init__(self, model: mujoco.MjModel, layout: ModelLayout, pairs: QuietPairs) -> None:
         """``model`` must stay alive, and its options as they are."""
-        self._structure = ctypes.create_string_buffer(
-            ctypes.string_at(model._address, pairs.model_bytes), pairs.model_bytes
-        )
-        excluded = np.concatenate([model.exclude_signature, pairs.signatures]).astype(np.int32)
-        self._excluded = np.sort(excluded)
-        self.address = ctypes.addressof(self._structure)
-        """Address of the ``mjModel``."""
-        ctypes.c_int64.from_address(self.address + pairs.number_offset).value = len(self._excluded)
-        ctypes.c_void_p.from_address(self.address + pairs.pointer_offset).value = self._excluded.ctypes.data
+        excluded = np.sort(np.concatenate([model.exclude_signature, pairs.signatures]))
+        super().__init__(model, layout, exclude_signature=excluded, nexclude=len(excluded))
 
 
 class _Slider(NamedTuple):
@@ -56,11 +49,8 @@ class _Slider(NamedTuple):
     """``[num_boxes, 3]`` half sizes."""
 
 
-def find_quiet_pairs(model: mujoco.MjModel, layout: tuple[int, int, int]) -> QuietPairs:
-    """The pairs of a model, and the interval of each slide within which they hold.
-
-    ``layout``: the size of ``mjModel`` and where the number and the list of its excluded pairs are.
-    """
+def find_quiet_pairs(model: mujoco.MjModel) -> QuietPairs:
+    """The pairs of a model, and the interval of each slide within which they hold."""
     sliders = _sliders(model)
     intervals: dict[int, tuple[float, float]] = {}
     quiet = []
@@ -85,9 +75,6 @@ def find_quiet_pairs(model: mujoco.MjModel, layout: tuple[int, int, int]) -> Qui
         joints=np.array([model.jnt_qposadr[joint] for joint in joints], dtype=np.int64),
         lowest=np.array([intervals[joint][0] for joint in joints], dtype=np.float64),
         highest=np.array([intervals[joint][1] for joint in joints], dtype=np.float64),
-        model_bytes=layout[0],
-        number_offset=layout[1],
-        pointer_offset=layout[2],
     )
 
 

@@ -125,12 +125,33 @@ class QuietPairs(NamedTuple):
     """``[k]`` metres"""
     highest: NDArray[np.float64]
     """``[k]`` metres"""
-    model_bytes: int
-    """Size of this version's ``mjModel``."""
-    number_offset: int
-    """Where in it the number of excluded pairs is."""
-    pointer_offset: int
-    """Where in it the pointer to them is."""
+
+
+class ModelLayout(NamedTuple):
+    """Where this version of MuJoCo keeps what shallow copies of ``mjModel`` replace, in bytes."""
+
+    structure_bytes: int
+    """Size of ``mjModel``; all others are offsets in it."""
+    nbuffer: int
+    nexclude: int
+    exclude_signature: int
+    ntexdata: int
+    tex_width: int
+    tex_height: int
+    tex_adr: int
+    tex_data: int
+    mesh_facenum: int
+
+
+class TextureLayout(NamedTuple):
+    """Which part of a run of pixels each of a model's ``n`` textures is."""
+
+    width: NDArray[np.int64]
+    """``[n]`` pixels"""
+    height: NDArray[np.int64]
+    """``[n]`` pixels"""
+    start: NDArray[np.int64]
+    """``[n]`` bytes"""
 
 
 class Views(NamedTuple):

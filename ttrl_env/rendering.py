@@ -24,13 +24,15 @@ import mujoco  # type: ignore[import-untyped]  # noqa: E402
 
 from ttrl_env import mujoco_c  # noqa: E402
 from ttrl_env.bundle import TaskBundle  # noqa: E402
+from ttrl_env.model_copies import ShallowCopy  # noqa: E402
 from ttrl_env.records import DRAWN, Sample  # noqa: E402
+from ttrl_env.textures import HIDDEN_GROUP  # noqa: E402
 
 _MAX_GEOMS = 1000
 """Most geoms that a scene draws; robosuite's number."""
 
-_COLLISION_GEOMS, _VISUAL_GEOMS = 0, 1
-"""Groups of geoms; only the visual ones are drawn."""
+_VISUAL_GROUP = 1
+"""The group of robosuite's geoms that are to be seen."""
 
 
 class RenderThread:
@@ -91,8 +93,8 @@ class _TaskRenderer:
         self._option, self._camera = mujoco_c.Option(), mujoco_c.Camera()
         self._perturbation, self._scene, self._context = (mujoco_c.opaque() for _ in range(3))
         mj.mjv_defaultOption(_address(self._option))
-        self._option.geomgroup[_COLLISION_GEOMS] = 0
-        self._option.geomgroup[_VISUAL_GEOMS] = 1
+        self._option.geomgroup[HIDDEN_GROUP] = 0
+        self._option.geomgroup[_VISUAL_GROUP] = 1
         mj.mjv_defaultPerturb(_address(self._perturbation))
         mj.mjv_defaultCamera(_address(self._camera))
         self._camera.type = int(mujoco.mjtCamera.mjCAMERA_FIXED)
@@ -100,11 +102,9 @@ class _TaskRenderer:
         mj.mjv_defaultScene(_address(self._scene))
         mj.mjv_makeScene(bundle.model._address, _address(self._scene), _MAX_GEOMS)
         mj.mjr_defaultContext(_address(self._context))
-        with bundle.drawing:
-            buffer = bundle.model.vis.global_
-            buffer.offwidth = buffer.offheight = image_size  # clearing a larger one costs time
-            scale = int(mujoco.mjtFontScale.mjFONTSCALE_150)
-            mj.mjr_makeContext(bundle.model._address, _address(self._context), scale)
+        scale = int(mujoco.mjtFontScale.mjFONTSCALE_150)
+        mj.mjr_makeContext(_uploaded(bundle, image_size), _address(self._context), scale)
+        bundle.textures.let_go()
 
     def draw(self, sample: Sample, camera: str, out: NDArray[np.uint8]) -> None:
         mj, model, data = mujoco_c.functions(), self._bundle.model, self._data
@@ -133,6 +133,19 @@ class _TaskRenderer:
     def close(self) -> None:
         mujoco_c.functions().mjv_freeScene(_address(self._scene))
         mujoco_c.functions().mjr_freeContext(_address(self._context))
+
+
+def _uploaded(bundle: TaskBundle, image_size: int) -> ShallowCopy:
+    """What OpenGL is given of a task: its model with textures, and without meshes that no picture shows."""
+    model = bundle.model
+    shown = (model.geom_type == mujoco.mjtGeom.mjGEOM_MESH) & (model.geom_group != HIDDEN_GROUP)
+    num_faces = np.zeros_like(model.mesh_facenum)
+    meshes = model.geom_dataid[shown]
+    num_faces[meshes] = model.mesh_facenum[meshes]
+    with bundle.drawing:
+        buffer = model.vis.global_
+        buffer.offwidth = buffer.offheight = image_size  # clearing a larger one costs time
+        return ShallowCopy(model, bundle.model_layout, mesh_facenum=num_faces, **bundle.textures.fields())
 
 
 def _address(structure: Any) -> int:

@@ -87,7 +87,7 @@ def grasping_actions(engine: Any, task_id: int, init_state_id: int, num_steps: i
     Closed-loop, so that the fingers meet what they reach for; recorded to be played open-loop elsewhere.
     """
     engine.reset([0], [task_id], [init_state_id])
-    bundle = engine._bundles[task_id]
+    bundle = engine._tasks.bundles[task_id]
     free = bundle.model.jnt_type == mujoco.mjtJoint.mjJNT_FREE
     objects = bundle.model.jnt_bodyid[free]
     actions = np.zeros((num_steps, 7))

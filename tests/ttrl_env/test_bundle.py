@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -69,25 +70,31 @@ def test_a_cached_bundle_is_the_compiled_one(compiled: TaskBundle, compilations:
     assert_same(opened.arm_at_reset, compiled.arm_at_reset)
     np.testing.assert_array_equal(opened.state_at_reset, compiled.state_at_reset)
     np.testing.assert_array_equal(opened.burner_alpha, compiled.burner_alpha)
-    for name in ("body_pos", "body_quat", "geom_size", "mesh_vert", "tex_data", "site_rgba"):
+    for name in ("body_pos", "body_quat", "geom_size", "mesh_vert", "mat_texid", "site_rgba"):
         np.testing.assert_array_equal(getattr(opened.model, name), getattr(compiled.model, name))
+    assert_same(opened.model_layout, compiled.model_layout)
+    assert_same(opened.textures.layout, compiled.textures.layout)
+    np.testing.assert_array_equal(opened.textures.pixels, compiled.textures.pixels)
     check_nothing_is_left_behind()
 
 
 def check_nothing_is_left_behind() -> None:
     (place,) = (cache_folder() / "bundles").iterdir()
-    assert sorted(file.suffix for file in place.iterdir()) == [".mjb", ".npz"]
+    assert sorted(file.suffix for file in place.iterdir()) == [".mjb", ".npz", ".rgb"]
 
 
 def test_damaged_and_foreign_files_are_compiled_again(compilations: list) -> None:
     load()
     (place,) = (cache_folder() / "bundles").iterdir()
-    (model,) = place.glob("*.mjb")
+    (model,), (textures,) = place.glob("*.mjb"), place.glob("*.rgb")
     archive = place / "bundle.npz"
     for count, (path, damage) in enumerate(
         [
             (model, lambda data: data[: len(data) // 2]),
             (model, lambda data: data[:5000] + bytes([data[5000] ^ 1]) + data[5001:]),
+            (textures, lambda data: data[: len(data) // 2]),
+            (textures, lambda data: data[:-1] + bytes([data[-1] ^ 1])),
+            (textures, lambda data: b""),
             (archive, lambda data: data[:-10]),
             (archive, lambda data: b"something else altogether"),
             (archive, lambda data: b""),
@@ -98,9 +105,30 @@ def test_damaged_and_foreign_files_are_compiled_again(compilations: list) -> Non
         assert len(compilations) == 2 + count
         load()
         assert len(compilations) == 2 + count
-    model.unlink()
+    for count, path in enumerate((model, textures)):
+        path.unlink()
+        load()
+        assert len(compilations) == 10 + count
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="counts what Linux maps")
+def test_a_bundle_that_nobody_has_any_more_leaves_no_file_open(compilations: list, tmp_path: Path) -> None:
     load()
-    assert len(compilations) == 7
+    gc.collect()
+    opened = load()
+    assert open_files(tmp_path) == (1, 1)  # the textures, for threads that may yet draw them
+    opened.textures.let_go()
+    assert opened.textures.pixels.any()
+    del opened
+    gc.collect()
+    assert open_files(tmp_path) == (0, 0)
+
+
+def open_files(folder: Path) -> tuple[int, int]:
+    """How many files of a folder this process has mapped, and how many it has open."""
+    maps = {line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines()}
+    descriptors = [os.path.realpath(link) for link in Path("/proc/self/fd").iterdir()]
+    return tuple(sum(str(folder) in name for name in names) for names in (maps, descriptors))
 
 
 def test_the_key_changes_with_whatever_changes_the_bundle(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -179,7 +179,7 @@ def test_vector_env_gives_the_same_episodes_on_both_engines(stove_engine: Callab
 @pytest.mark.usefixtures("turning_stove")
 def test_tasks_share_the_threads_and_are_let_go_when_nobody_plays_them() -> None:
     """Tasks that look alike: every task of the suite is the stove's."""
-    from ttrl_env import engine as engine_module
+    from ttrl_env import open_tasks
 
     stove = load_bundle(tasks.get_task(SUITE, TASK_ID))
     states = tasks.init_states(SUITE, TASK_ID)[:2]
@@ -187,10 +187,10 @@ def test_tasks_share_the_threads_and_are_let_go_when_nobody_plays_them() -> None
         pytest.MonkeyPatch.context() as monkeypatch,
         native_engine(SUITE, num_rows=4, num_workers=2, cameras=("agentview",)) as engine,
     ):
-        monkeypatch.setattr(engine_module, "find_bundle", lambda task, seed: dataclasses.replace(stove))
+        monkeypatch.setattr(open_tasks, "find_bundle", lambda task, seed: dataclasses.replace(stove))
         monkeypatch.setattr(tasks, "init_states", lambda suite, task_id: states)
         engine.reset(range(4), [0, 0, 1, 1], [0, 1, 0, 1])
-        assert sorted(map(tuple, engine._homes.values())) == [(0,), (1,)]
+        assert sorted(map(tuple, engine._tasks.homes.values())) == [(0,), (1,)]
         engine.step(range(4), np.zeros((4, 4, 7)), [4] * 4)
         assert_same_state(engine.state(2), engine.state(0), "the same steps of another task")
         images = engine.observations["agentview_image"]
@@ -198,10 +198,10 @@ def test_tasks_share_the_threads_and_are_let_go_when_nobody_plays_them() -> None
         first = images[0].copy()
         for task_id in range(2, 6):
             engine.reset(range(4), [task_id] * 4, [0, 1, 0, 1])
-            assert task_id in engine._bundles
-            assert len(engine._bundles) <= 1 + engine_module.IDLE_TASKS
-            assert set(engine._homes) == set(engine._bundles)
-            assert {key[0] for key in engine._starts} <= set(engine._bundles)
+            assert task_id in engine._tasks.bundles
+            assert len(engine._tasks.bundles) <= 1 + open_tasks.IDLE_TASKS
+            assert set(engine._tasks.homes) == set(engine._tasks.bundles)
+            assert {key[0] for key in engine._starts} <= set(engine._tasks.bundles)
         engine.step(range(4), np.zeros((4, 4, 7)), [4] * 4)
         np.testing.assert_array_equal(images[0], first)
 
@@ -209,7 +209,7 @@ def test_tasks_share_the_threads_and_are_let_go_when_nobody_plays_them() -> None
 @pytest.mark.usefixtures("turning_stove")
 def test_tasks_that_share_a_thread_are_drawn_into_buffers_of_their_own() -> None:
     """Once, the first picture after a change of task was the one that the task had drawn before."""
-    from ttrl_env import engine as engine_module
+    from ttrl_env import open_tasks
 
     stove = load_bundle(tasks.get_task(SUITE, TASK_ID))
     states = tasks.init_states(SUITE, TASK_ID)[:4]
@@ -218,7 +218,7 @@ def test_tasks_that_share_a_thread_are_drawn_into_buffers_of_their_own() -> None
         pytest.MonkeyPatch.context() as monkeypatch,
         native_engine(SUITE, num_rows=4, num_workers=1, cameras=("agentview",)) as engine,
     ):
-        monkeypatch.setattr(engine_module, "find_bundle", lambda task, seed: dataclasses.replace(stove))
+        monkeypatch.setattr(open_tasks, "find_bundle", lambda task, seed: dataclasses.replace(stove))
         monkeypatch.setattr(tasks, "init_states", lambda suite, task_id: states)
 
         def pictures(task_ids: list[int]) -> list[np.ndarray]:

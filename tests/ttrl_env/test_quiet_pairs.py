@@ -8,7 +8,7 @@ import mujoco
 import numpy as np
 import pytest
 
-from ttrl_env.layouts import exclusion_layout
+from ttrl_env.layouts import model_layout
 from ttrl_env.quiet_pairs import QuietModel, find_quiet_pairs
 
 CABINET = """
@@ -39,7 +39,7 @@ def model() -> mujoco.MjModel:
 
 
 def pairs_of(model: mujoco.MjModel) -> set[tuple[str, str]]:
-    signatures = find_quiet_pairs(model, exclusion_layout(model)).signatures
+    signatures = find_quiet_pairs(model).signatures
     return {(model.body(int(s) >> 16).name, model.body(int(s) & 0xFFFF).name) for s in signatures}
 
 
@@ -59,7 +59,7 @@ def test_a_drawer_that_touches_at_rest_is_not_left_out() -> None:
 
 def test_within_the_intervals_there_is_no_contact_and_beyond_there_is(model: mujoco.MjModel) -> None:
     data = mujoco.MjData(model)
-    pairs = find_quiet_pairs(model, exclusion_layout(model))
+    pairs = find_quiet_pairs(model)
     assert (pairs.lowest < -0.2).all()  # out of the cabinet, as far as the joint allows and further
     np.testing.assert_allclose(pairs.highest, 0.01, atol=1e-4)  # the drawer's back meets the wall
     left_out = pairs_of(model)
@@ -79,7 +79,7 @@ def touching(model: mujoco.MjModel, data: mujoco.MjData) -> set[tuple[str, str]]
 
 
 def test_the_quiet_model_goes_on_bit_for_bit(model: mujoco.MjModel) -> None:
-    quiet = QuietModel(model, find_quiet_pairs(model, exclusion_layout(model)))
+    quiet = QuietModel(model, model_layout(model), find_quiet_pairs(model))
     full_data, quiet_data = mujoco.MjData(model), mujoco.MjData(model)
     step = mujoco_step()
     for data in (full_data, quiet_data):

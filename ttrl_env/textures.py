@@ -1,0 +1,102 @@
+"""A task's textures, kept apart from its model: most bytes of it, and only OpenGL ever reads them.
+
+A model in a bundle has one pixel for each texture. The true ones are lent to MuJoCo at the one moment
+at which it reads them, when it uploads them, straight from the pages of the file that holds them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+from dataclasses import dataclass
+from typing import Any
+
+import mujoco  # type: ignore[import-untyped]
+import numpy as np
+from numpy.typing import NDArray
+
+from ttrl_env import mujoco_c
+from ttrl_env.model_copies import ShallowCopy
+from ttrl_env.records import ModelLayout, TextureLayout
+
+HIDDEN_GROUP = 0
+"""The group of robosuite's collision geoms, which no picture shows."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Textures:
+    """The pixels of a model's textures."""
+
+    layout: TextureLayout
+    pixels: NDArray[np.uint8]
+    """All of them, one after the other."""
+    pages: mmap.mmap | None = None
+    """The file that the pixels are read from, if they are in one; closed when nobody needs it."""
+
+    def fields(self) -> dict[str, Any]:
+        """What is to be replaced in a model (:class:`~ttrl_env.model_copies.ShallowCopy`) to lend them."""
+        return {
+            "tex_width": self.layout.width,
+            "tex_height": self.layout.height,
+            "tex_adr": self.layout.start,
+            "tex_data": self.pixels,
+            "ntexdata": len(self.pixels),
+        }
+
+    def let_go(self) -> None:
+        """Give the file's pages back to the system; they return when somebody reads them."""
+        if self.pages is not None and hasattr(mmap, "MADV_DONTNEED"):
+            self.pages.madvise(mmap.MADV_DONTNEED)
+
+
+def take_textures(model: mujoco.MjModel) -> Textures:
+    """The textures that pictures of a model can show; of each other one a pixel, which nobody sees."""
+    shown = _shown_textures(model)
+    width = np.where(shown, model.tex_width, 1).astype(np.int64)
+    height = np.where(shown, model.tex_height, 1).astype(np.int64)
+    lengths = width * height * model.tex_nchannel
+    ends = np.cumsum(lengths)
+    pixels = np.empty(int(lengths.sum()), dtype=np.uint8)
+    for source, length, end in zip(model.tex_adr, lengths, ends, strict=True):
+        pixels[end - length : end] = model.tex_data[source : source + length]
+    return Textures(layout=TextureLayout(width, height, ends - lengths), pixels=pixels)
+
+
+def merge_equal_textures(model: mujoco.MjModel) -> None:
+    """Have materials with equal textures use the same one: two bowls bring 16 million pixels each."""
+    first: dict[tuple, int] = {}
+    for texture in range(model.ntex):
+        shape = tuple(int(getattr(model, f"tex_{name}")[texture]) for name in _DESCRIPTION)
+        start, (width, height, channels) = model.tex_adr[texture], shape[:3]
+        content = hashlib.sha256(model.tex_data[start : start + width * height * channels]).hexdigest()
+        same = first.setdefault((shape, content), texture)
+        model.mat_texid[model.mat_texid == texture] = same
+
+
+_DESCRIPTION = ("width", "height", "nchannel", "type", "colorspace")
+
+
+def without_textures(model: mujoco.MjModel, layout: ModelLayout) -> mujoco.MjModel:
+    """A copy of a model in which every texture is the same pixel."""
+    ones = np.ones(model.ntex, dtype=np.int64)
+    pixel = Textures(
+        layout=TextureLayout(width=ones, height=ones, start=0 * ones),
+        pixels=np.zeros(max(model.tex_nchannel, default=0), dtype=np.uint8),
+    )
+    freed = _aligned(len(model.tex_data)) - _aligned(len(pixel.pixels))
+    bare = ShallowCopy(model, layout, nbuffer=model.nbuffer - freed, **pixel.fields())
+    return mujoco_c.load_model(mujoco_c.save_model(bare))
+
+
+def _aligned(length: int) -> int:
+    """The bytes that an array takes in a model: whole cache lines. Loading a model checks their sum."""
+    return -(-length // 64) * 64
+
+
+def _shown_textures(model: mujoco.MjModel) -> NDArray[np.bool_]:
+    """``[ntex]`` which textures are the sky's or belong to a site or to a geom that is not hidden."""
+    shown = model.tex_type == mujoco.mjtTexture.mjTEXTURE_SKYBOX
+    materials = np.concatenate([model.geom_matid[model.geom_group != HIDDEN_GROUP], model.site_matid])
+    used = model.mat_texid[np.unique(materials[materials >= 0])]
+    shown[used[used >= 0]] = True
+    return shown
