@@ -9,7 +9,7 @@ INSTALLED := $(VENV)/.installed
 SOURCES := ttrl_env agents kernels benchmarks tests
 
 help:
-	@echo "make demo    test-time RL on a real LIBERO task, start to finish, within 10 minutes"
+	@echo "make demo    a policy that ships with the package learns a changed LIBERO task, within 10 minutes"
 	@echo "make test    the test suite, within 10 minutes on 2 cores"
 	@echo "make lint    ruff: style, imports, docstrings; and the format"
 	@echo "make types   mypy over the whole package"

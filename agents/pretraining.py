@@ -21,7 +21,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from ttrl_env.agents.behaviour_cloning import imitation_loss
 from ttrl_env.agents.devices import choose_device
 from ttrl_env.agents.interrupts import StopRequest
 from ttrl_env.agents.policies import TinyVLA, TinyVLAConfig, TokenPolicy
@@ -116,7 +115,8 @@ def _train_step(
 
 def token_loss(policy: TokenPolicy, pairs: Pairs, rows: Any) -> torch.Tensor:
     """Mean negative log-probability, nats a token, of the demonstrated tokens of some pairs."""
-    return imitation_loss(policy, *pairs[torch.as_tensor(rows)])
+    inputs, tokens = pairs[torch.as_tensor(rows)]
+    return -policy.evaluate(inputs, tokens, torch.ones(len(tokens))).logprobs.mean()
 
 
 @torch.no_grad()

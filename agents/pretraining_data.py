@@ -7,10 +7,10 @@ from typing import cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ttrl_env.agents.action_tokenizer import encode_actions
-from ttrl_env.agents.demonstrations.episodes import action_chunks
 from ttrl_env.agents.demonstrations.reading import Pairing, RecordedEpisode, find_files, read_episodes
 from ttrl_env.agents.policies import PolicyInputs, TinyVLA
 from ttrl_env.agents.pretraining_config import PretrainConfig
@@ -68,6 +68,16 @@ def episode_pairs(policy: TinyVLA, episode: RecordedEpisode) -> Pairs:
         inputs,
         torch.from_numpy(encode_actions(action_chunks(episode.actions, policy.chunk_steps))).flatten(1),
     )
+
+
+def action_chunks(actions: NDArray[np.float32], chunk_steps: int) -> NDArray[np.float32]:
+    """``[T, chunk_steps, 7]`` of ``[T, 7]``: each step's action and those after it, the last repeated.
+
+    Success ends an episode, so a policy gets past a demonstration's end only if it lags behind, and then
+    carrying on is right, where standing still could keep it from ever finishing.
+    """
+    at = np.arange(len(actions))[:, None] + np.arange(chunk_steps)
+    return actions[np.minimum(at, len(actions) - 1)]
 
 
 def join(parts: Sequence[Pairs], like: Pairs | None = None) -> Pairs:

@@ -149,6 +149,22 @@ def test_other_settings_do_not_mix(tmp_path, attempts) -> None:
         record(tmp_path, 4, RecordingSettings(image_size=8, noise=0.3))
 
 
+def test_gives_up_on_an_expert_that_keeps_failing(tmp_path, attempts, monkeypatch) -> None:
+    def fail(bundle, task, parts, settings, thread, *, attempt, init_state) -> None:
+        parts.fail(attempt)
+
+    monkeypatch.setattr(dataset, "_attempt", fail)
+    with pytest.raises(RuntimeError, match=r"solved 0 of 12 attempts.*max_steps=200.*4 episodes"):
+        record(tmp_path, 4)
+
+
+def test_only_train_states_are_played(tmp_path, attempts) -> None:
+    with h5py.File(record(tmp_path, 40), "r") as file:
+        states = [int(demo.attrs["init_state_id"]) for demo in file["data"].values()]
+    assert set(states) <= set(range(40))
+    assert len(set(states)) > 20
+
+
 def test_progress_reaches_the_number_asked_for(tmp_path, attempts) -> None:
     calls: list[tuple[int, int]] = []
     record(tmp_path, 3, progress=lambda *call: calls.append(call))

@@ -11,11 +11,10 @@ import pytest
 import torch
 
 from ttrl_env.agents import cli
-from ttrl_env.agents.demonstrations.episodes import action_chunks
 from ttrl_env.agents.policies import load_policy
 from ttrl_env.agents.pretraining import learning_rate, new_policy, pretrain
 from ttrl_env.agents.pretraining_config import PretrainConfig, load_pretrain_config
-from ttrl_env.agents.pretraining_data import load_pairs
+from ttrl_env.agents.pretraining_data import action_chunks, load_pairs
 from ttrl_env.errors import CheckpointError, ConfigError, UnknownNameError
 
 TINY = [
@@ -73,6 +72,20 @@ def test_one_policy_learns_every_instruction(demos) -> None:
     observations = {"agentview_image": np.zeros((2, 32, 32, 3), dtype=np.uint8)}
     actions = policy.decode(policy(**policy.prepare(observations, list(ACTIONS))).argmax(-1))
     assert np.allclose(actions, np.array(list(ACTIONS.values()))[:, None, None], atol=0.01)
+
+
+def test_a_policy_learns_which_action_belongs_to_which_image(demos) -> None:
+    for file in demos.glob("*.hdf5"):
+        with h5py.File(file, "r+") as opened:
+            opened["data"].attrs["problem_info"] = json.dumps({"language_instruction": "go on"})
+            for demo in opened["data"].values():
+                demo["obs/agentview_rgb"][...] = 255 * (demo["actions"][0, 0] > 0)
+    run(configure(demos, "run", "steps=120"))
+    policy = load_policy(demos / "run" / "policy")
+    images = np.zeros((2, 32, 32, 3), dtype=np.uint8)
+    images[1] = 255
+    actions = policy.decode(policy(**policy.prepare({"agentview_image": images}, ["go on"] * 2)).argmax(-1))
+    assert np.allclose(actions, np.array([-0.5, 0.5])[:, None, None], atol=0.01)
 
 
 def test_an_interrupted_run_ends_as_an_uninterrupted_one(demos) -> None:
