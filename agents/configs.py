@@ -64,7 +64,8 @@ class PolicyConfig(LoadConfig):
     """Which policy is trained."""
 
     path: str | None = None
-    """Folder or hub repository (owner/name) of the policy to start from; null: a new TinyVLA."""
+    """The policy to start from: a folder, run or training checkpoint, the name of a shipped policy
+    (tiny-vla-libero-object), or a hub repository (owner/name); null: a new TinyVLA."""
     image_size: int = 64
     """A new TinyVLA's input size in pixels; env.image_size is a multiple of it."""
     hidden_size: int = 128
@@ -227,7 +228,8 @@ class EvaluateConfig:
     """Evaluation of one checkpoint, or of two (`ttrl eval`)."""
 
     checkpoint: str | None = None
-    """Run, training checkpoint, policy folder or hub repository; a run's env.* and policy.* are repeated."""
+    """Run, training checkpoint, policy folder, shipped policy's name or hub repository; a run's env.* and
+    policy.* are repeated."""
     baseline: str | None = None
     """Another one, evaluated on the same episodes: the report says how much better the checkpoint is."""
     output: str | None = None

@@ -26,7 +26,7 @@ def run(arguments: Sequence[str]) -> int:
         "policy what it seems, and does it fit the run that the keys describe?",
     )
     parser.add_argument(
-        "checkpoint", nargs="?", help="policy folder, training checkpoint, run or hub repository"
+        "checkpoint", nargs="?", help="policy folder, checkpoint, run, shipped policy or hub repository"
     )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="as for ttrl train")
     options = parser.parse_args(arguments)
