@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from ttrl_env.agents.demonstrations.reading import describe_files, find_files
 from ttrl_env.agents.devices import choose_device
 from ttrl_env.agents.interrupts import StopRequest
 from ttrl_env.agents.policies import TinyVLA, TinyVLAConfig, TokenPolicy
@@ -67,6 +68,7 @@ def pretrain(
     torch.manual_seed(config.seed)
     policy = new_policy(config)
     train_pairs, validation_pairs = load_pairs(config, policy, say)
+    policy.config.demonstrations = describe_files(find_files(config.data), config.max_episodes)
     nn.Module.to(policy, choose_device(config.device, "device"))
     optimizer = torch.optim.AdamW(
         policy.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay

@@ -61,8 +61,7 @@ def read_episodes(
         upright = data.attrs.get("macros_image_convention", "opengl") == "opencv"
         if pairing == "auto":
             pairing = "before" if data.attrs.get("observations") == BEFORE_ACTION else "after"
-        names = sorted((name for name in data if name.startswith("demo_")), key=lambda name: int(name[5:]))
-        for name in names[:max_episodes]:
+        for name in _episode_names(data, max_episodes):
             observations = {key: array[()] for key, array in _arrays(path, data[name], cameras).items()}
             if upright:
                 for camera in cameras:
@@ -72,6 +71,36 @@ def read_episodes(
                 observations = {key: array[:-1] for key, array in observations.items()}
                 actions = actions[1:]
             yield RecordedEpisode(instruction=instruction, observations=observations, actions=actions)
+
+
+def describe_files(files: Sequence[Path], max_episodes: int | None = None) -> list[dict[str, Any]]:
+    """What a policy is trained on that reads ``max_episodes`` of each file, for its ``config.json``.
+
+    One entry a file: ``suite`` and ``task`` as LIBERO names them (null if the file does not say),
+    ``num_episodes``, and ``init_state_ids``, the initial states that the episodes start from or near,
+    sorted, without repetition (null for files that ``ttrl demos`` did not write).
+    """
+    return [_describe_file(file, max_episodes) for file in files]
+
+
+def _describe_file(path: Path, max_episodes: int | None) -> dict[str, Any]:
+    with h5py.File(path, "r") as file:
+        data = file["data"]
+        names = _episode_names(data, max_episodes)
+        states = {data[name].attrs.get("init_state_id") for name in names}
+        bddl = Path(data.attrs.get("bddl_file_name", ""))
+        return {
+            "suite": bddl.parent.name or None,
+            "task": bddl.stem or None,
+            "num_episodes": len(names),
+            "init_state_ids": None if None in states else sorted(map(int, states)),
+        }
+
+
+def _episode_names(data: Any, max_episodes: int | None) -> list[str]:
+    """The groups of a file's first episodes, in order."""
+    names = (name for name in data if name.startswith("demo_"))
+    return sorted(names, key=lambda name: int(name[len("demo_") :]))[:max_episodes]
 
 
 def quaternions(rotation_vectors: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -11,6 +11,7 @@ import itertools
 import re
 import zlib
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -56,6 +57,8 @@ class TinyVLAConfig(PreTrainedConfig):
     """Whether the policy also sees the wrist camera's image, through an encoder of its own."""
     proprioception: bool = False
     """Whether it also knows the end effector's pose and the positions of the fingers."""
+    demonstrations: list[dict[str, Any]] | None = None
+    """What it was cloned from, as :func:`ttrl_env.agents.demonstrations.reading.describe_files` has it."""
 
     @property
     def cameras(self) -> tuple[CameraName, ...]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ttrl_env import tasks
 from ttrl_env.agents.checkpoints import TrainingState, read_state
@@ -12,7 +14,7 @@ from ttrl_env.agents.run_folder import is_checkpoint
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
-    """The reinforcement learning behind a checkpoint; nothing is known of its pre-training."""
+    """The reinforcement learning behind a checkpoint."""
 
     suite: str
     task_ids: tuple[int, ...]
@@ -21,11 +23,76 @@ class Provenance:
     started_from: str | None
     """The policy that training started from; ``None``: a new one."""
 
+    def knows(self, suite: str) -> bool:
+        """Whether a suite's states can be told apart into those trained on and others."""
+        return suite == self.suite
+
     def drew_from(self, suite: str, task_id: int, init_state_id: int) -> bool:
         """Whether training draws from this initial state."""
         if self.iteration == 0 or suite != self.suite or task_id not in self.task_ids:
             return False
         return init_state_id in tasks.init_state_ids(suite, task_id, "train")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demonstrated:
+    """A task's demonstrations that a policy was cloned from."""
+
+    suite: str | None
+    """LIBERO's name; ``None``: the file did not say."""
+    task: str | None
+    """LIBERO's name."""
+    num_episodes: int
+    init_state_ids: tuple[int, ...] | None
+    """The initial states that episodes start from or near; ``None``: not known."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cloning:
+    """The behaviour cloning behind a checkpoint."""
+
+    tasks: tuple[Demonstrated, ...]
+
+    @property
+    def suites(self) -> list[str]:
+        """Names of the suites, those that are known."""
+        return sorted({each.suite for each in self.tasks if each.suite is not None})
+
+    @property
+    def num_episodes(self) -> int:
+        """Demonstrations of all tasks."""
+        return sum(each.num_episodes for each in self.tasks)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether it is known of every demonstration where it started."""
+        return all(None not in (each.suite, each.task, each.init_state_ids) for each in self.tasks)
+
+    def knows(self, suite: str) -> bool:
+        """Whether a suite's states can be told apart into those demonstrated and others."""
+        return self.is_complete and suite in self.suites
+
+    def drew_from(self, suite: str, task_id: int, init_state_id: int) -> bool:
+        """Whether a demonstration starts from or near this initial state."""
+        wanted = (suite, tasks.get_task(suite, task_id).name)
+        return any(
+            (each.suite, each.task) == wanted and init_state_id in (each.init_state_ids or ())
+            for each in self.tasks
+        )
+
+
+def cloning(policy: Path) -> Cloning | None:
+    """What the policy in a folder was cloned from; ``None`` if its configuration does not say."""
+    file = policy / "config.json"
+    entries = json.loads(file.read_text(encoding="utf-8")).get("demonstrations") if file.is_file() else None
+    if not entries:
+        return None
+    return Cloning(tasks=tuple(_demonstrated(**entry) for entry in entries))
+
+
+def _demonstrated(*, init_state_ids: list[int] | None, **rest: Any) -> Demonstrated:
+    """An entry as JSON has it."""
+    return Demonstrated(init_state_ids=None if init_state_ids is None else tuple(init_state_ids), **rest)
 
 
 def training_state(policy: Path) -> TrainingState | None:

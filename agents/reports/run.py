@@ -26,7 +26,7 @@ from ttrl_env.agents.progress import Display
 from ttrl_env.agents.reports.episode_log import EpisodeLog
 from ttrl_env.agents.reports.markdown import markdown
 from ttrl_env.agents.reports.picture import draw
-from ttrl_env.agents.reports.provenance import provenance
+from ttrl_env.agents.reports.provenance import cloning, provenance
 from ttrl_env.agents.reports.summary import Subject, summarise
 from ttrl_env.agents.reports.videos import write_videos
 from ttrl_env.agents.videos import record_episodes
@@ -60,6 +60,7 @@ def evaluate_checkpoints(
                 name=name,
                 policy=str(folder),
                 provenance=provenance(folder),
+                cloning=cloning(folder),
                 evaluations=[
                     _evaluate(stage, config, name, folder, temperature, log, display)
                     for temperature in config.eval.temperatures

@@ -9,6 +9,7 @@ from ttrl_env.agents.evaluation import Evaluation
 from ttrl_env.agents.reports.comparison import Comparison
 
 if TYPE_CHECKING:
+    from ttrl_env.agents.reports.provenance import Cloning, Provenance
     from ttrl_env.agents.reports.summary import Subject
 
 
@@ -75,26 +76,58 @@ def _difference(comparison: Comparison) -> str:
 
 
 def _states(subject: Subject, result: Evaluation) -> str:
-    name, known = subject.name.capitalize(), subject.provenance
+    """Which of the states played were trained on, as far as is known."""
+    name, known, cloned = subject.name.capitalize(), subject.provenance, subject.cloning
     if known is None:
+        if cloned is not None:
+            return f"{name}: {_demonstrated(cloned, result)}"
         return (
             f"{name}: the folder does not say what the policy was trained on, so none of the states can be "
             f"called unseen."
         )
-    earlier = f" Of what trained {known.started_from}, which it started from, nothing is known here."
-    earlier = earlier if known.started_from else ""
-    if known.iteration == 0:
-        return f"{name}: no update has been made yet.{earlier}"
-    if known.suite != result.suite:
+    if cloned is not None:
+        return f"{name}: {_reinforced(known, result)} Before that it was {_demonstrated(cloned, result)}"
+    if known.started_from:
         return (
-            f"{name}: trained on {known.suite}, evaluated on {result.suite}. Suites of LIBERO-PRO may share "
-            f"initial states with the suite they vary, so none is called unseen.{earlier}"
+            f"{name}: {_reinforced(known, result)} Of what trained {known.started_from}, which it started "
+            f"from, nothing is known here."
         )
-    states = sorted({(episode.task_id, episode.init_state_id) for episode in result.episodes})
-    drawn = [state for state in states if known.drew_from(result.suite, *state)]
+    return f"{name}: {_reinforced(known, result)}"
+
+
+def _reinforced(known: Provenance, result: Evaluation) -> str:
+    if known.iteration == 0:
+        return "no update has been made yet."
+    if not known.knows(result.suite):
+        return f"trained on {known.suite}, evaluated on {result.suite}. {_SHARED}"
+    drawn, played = _drawn(known, result)
     if not drawn:
-        return f"{name}: its training draws from none of the {len(states)} initial states played.{earlier}"
+        return f"its training draws from none of the {played} initial states played."
     return (
-        f"{name}: its training draws from {len(drawn)} of the {len(states)} initial states played; "
-        f"success on these is not success on unseen states.{earlier}"
+        f"its training draws from {drawn} of the {played} initial states played; success on these is not "
+        f"success on unseen states."
     )
+
+
+def _demonstrated(cloned: Cloning, result: Evaluation) -> str:
+    told = f"cloned from {cloned.num_episodes} demonstrations"
+    if not cloned.is_complete:
+        return f"{told} of which it is not known where all start, so none of the states can be called unseen."
+    if not cloned.knows(result.suite):
+        return f"{told} of {', '.join(cloned.suites)}, evaluated on {result.suite}. {_SHARED}"
+    drawn, played = _drawn(cloned, result)
+    if not drawn:
+        return f"{told}, which start from none of the {played} initial states played."
+    return (
+        f"{told}, which start from {drawn} of the {played} initial states played; success on these is not "
+        f"success on unseen states."
+    )
+
+
+_SHARED = "Suites of LIBERO-PRO may share initial states with the suite they vary, so none is called unseen."
+
+
+def _drawn(known: Provenance | Cloning, result: Evaluation) -> tuple[int, int]:
+    """How many of the initial states played were trained on, and how many were played."""
+    states = {(episode.task_id, episode.init_state_id) for episode in result.episodes}
+    return sum(known.drew_from(result.suite, *state) for state in states), len(states)

@@ -9,7 +9,7 @@ from typing import Any
 from ttrl_env.agents.checkpoints import installed_versions
 from ttrl_env.agents.evaluation import Evaluation
 from ttrl_env.agents.reports.comparison import Comparison, compare
-from ttrl_env.agents.reports.provenance import Provenance
+from ttrl_env.agents.reports.provenance import Cloning, Demonstrated, Provenance
 from ttrl_env.agents.reports.statements import statements
 from ttrl_env.tasks import get_task
 
@@ -26,7 +26,9 @@ class Subject:
     policy: str
     """The policy folder evaluated."""
     provenance: Provenance | None
-    """What it was trained on; ``None`` if it does not say."""
+    """What reinforcement learning it had; ``None`` if it does not say."""
+    cloning: Cloning | None = None
+    """What it was cloned from; ``None`` if it does not say."""
     evaluations: list[Evaluation]
     """One a temperature."""
 
@@ -59,16 +61,23 @@ def paired(subjects: Sequence[Subject]) -> list[Comparison]:
 def _checkpoint(subject: Subject) -> dict[str, Any]:
     known = subject.provenance
     trained_on = None if known is None else {**asdict(known), "task_ids": list(known.task_ids)}
-    return {"policy": subject.policy, "trained_on": trained_on}
+    cloned = subject.cloning
+    cloned_from = None if cloned is None else [_demonstrated(each) for each in cloned.tasks]
+    return {"policy": subject.policy, "trained_on": trained_on, "cloned_from": cloned_from}
+
+
+def _demonstrated(task: Demonstrated) -> dict[str, Any]:
+    states = task.init_state_ids
+    return {**asdict(task), "init_state_ids": None if states is None else list(states)}
 
 
 def _evaluation(subject: Subject, result: Evaluation) -> dict[str, Any]:
-    known = subject.provenance
-    known = known if known is not None and known.suite == result.suite else None
+    trainings = (subject.provenance, subject.cloning)
+    known = [each for each in trainings if each is not None and each.knows(result.suite)]
     drawn = {
-        e.start
-        for e in result.episodes
-        if known and known.drew_from(result.suite, e.task_id, e.init_state_id)
+        episode.start
+        for episode in result.episodes
+        if any(each.drew_from(result.suite, episode.task_id, episode.init_state_id) for each in known)
     }
     parts = {
         "on_training_states": result.restricted(lambda episode: episode.start in drawn),
@@ -79,10 +88,7 @@ def _evaluation(subject: Subject, result: Evaluation) -> dict[str, Any]:
         "temperature": result.temperature,
         **result.totals(),
         "num_diverged": sum(episode.failure is not None for episode in result.episodes),
-        **{
-            name: part.totals() if known is not None and part.episodes else None
-            for name, part in parts.items()
-        },
+        **{name: part.totals() if known and part.episodes else None for name, part in parts.items()},
         "tasks": [
             {
                 "task_id": task_id,

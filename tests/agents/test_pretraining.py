@@ -162,6 +162,22 @@ def test_more_senses_are_read_from_the_files(demos) -> None:
     assert load_policy(demos / "run" / "policy").cameras == ("agentview", "robot0_eye_in_hand")
 
 
+def test_the_policy_records_what_it_was_cloned_from(demos) -> None:
+    with h5py.File(demos / "go_left_demo.hdf5", "r+") as file:
+        file["data"].attrs["bddl_file_name"] = "libero_object/go_left.bddl"
+        for number in range(4):
+            file[f"data/demo_{number}"].attrs["init_state_id"] = 7 - number
+    run(configure(demos, "run", "steps=1", "max_episodes=3"))
+    left, right = load_policy(demos / "run" / "policy").config.demonstrations
+    assert left == {
+        "suite": "libero_object",
+        "task": "go_left",
+        "num_episodes": 3,
+        "init_state_ids": [5, 6, 7],
+    }
+    assert right == {"suite": None, "task": None, "num_episodes": 3, "init_state_ids": None}
+
+
 def test_chunks_repeat_the_last_action() -> None:
     actions = np.arange(3, dtype=np.float32)[:, None].repeat(7, axis=1)
     assert action_chunks(actions, 2)[:, :, 0].tolist() == [[0, 1], [1, 2], [2, 2]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import imageio.v3 as imageio
@@ -16,21 +16,35 @@ from ttrl_env.agents.config_loading import load_config
 from ttrl_env.agents.configs import EvaluateConfig, TrainConfig
 from ttrl_env.agents.episode_queue import Episode
 from ttrl_env.agents.evaluation import Evaluation
+from ttrl_env.agents.policies import load_policy
 from ttrl_env.agents.progress import Display
 from ttrl_env.agents.reports.comparison import compare
 from ttrl_env.agents.reports.episode_log import EpisodeLog
 from ttrl_env.agents.reports.markdown import markdown
 from ttrl_env.agents.reports.picture import draw
-from ttrl_env.agents.reports.provenance import Provenance
+from ttrl_env.agents.reports.provenance import Cloning, Demonstrated, Provenance, cloning
 from ttrl_env.agents.reports.run import evaluate_checkpoints
 from ttrl_env.agents.reports.statements import statements
 from ttrl_env.agents.reports.summary import Subject, summarise
 from ttrl_env.agents.train import train
 from ttrl_env.errors import ConfigError
+from ttrl_env.tasks import get_task
 
 QUIET = Display(Console(quiet=True))
 
 TRAINED = Provenance(suite="libero_spatial", task_ids=(0,), iteration=3, started_from=None)
+
+
+CLONED = Cloning(
+    tasks=(
+        Demonstrated(
+            suite="libero_spatial",
+            task=get_task("libero_spatial", 0).name,
+            num_episodes=30,
+            init_state_ids=(37, 38),
+        ),
+    )
+)
 
 
 @pytest.fixture(scope="module")
@@ -228,6 +242,40 @@ def test_unseen_is_said_only_of_what_is_known(trained_on, claim) -> None:
     assert claim in " ".join(statements([subject("checkpoint", played("sss"), trained_on)], []))
 
 
+def test_a_cloned_policy_says_what_it_has_seen() -> None:
+    def said(cloned: Cloning, known: Provenance | None = None, first_state: int = 40) -> str:
+        played_by = subject("checkpoint", played("sss", first_state=first_state), known)
+        return statements([replace(played_by, cloning=cloned)], [])[-1]
+
+    assert "cloned from 30 demonstrations, which start from none of the 3 initial" in said(CLONED)
+    assert "which start from 1 of the 3 initial states" in said(CLONED, first_state=38)
+    both = said(CLONED, replace(TRAINED, started_from="runs/sft"))
+    assert "its training draws from none of the 3 initial states played. Before that it was cloned" in both
+    assert "nothing is known" not in both
+    (task,) = CLONED.tasks
+    assert "so none of the states" in said(Cloning(tasks=(task, replace(task, init_state_ids=None))))
+    assert "LIBERO-PRO" in said(Cloning(tasks=(replace(task, suite="libero_object"),)))
+    elsewhere = Cloning(tasks=(replace(task, task="another_task"),))
+    assert "from none of the 3" in said(elsewhere, first_state=38)
+
+
+def test_states_of_demonstrations_are_reported_apart() -> None:
+    cloned = replace(subject("baseline", played("sfss", first_state=37), None), cloning=CLONED)
+    report = summarise([cloned], {"max_steps": 20})
+    assert report["evaluations"][0]["on_training_states"]["num_episodes"] == 2
+    assert report["evaluations"][0]["on_other_states"]["num_episodes"] == 2
+
+
+def test_the_demonstrations_stay_with_the_policy(tmp_path) -> None:
+    policy = make_tiny_policy()
+    policy.save_pretrained(tmp_path / "unknown")
+    assert cloning(tmp_path / "unknown") is None
+    policy.config.demonstrations = [{**asdict(CLONED.tasks[0]), "init_state_ids": [37, 38]}]
+    policy.save_pretrained(tmp_path / "cloned")
+    load_policy(tmp_path / "cloned").save_pretrained(tmp_path / "trained")
+    assert cloning(tmp_path / "trained") == CLONED
+
+
 def test_diverged_simulations_are_counted() -> None:
     broken = replace(played("f")[0], failure="NaN in qpos")
     text = " ".join(
@@ -278,6 +326,7 @@ def test_the_guide_explains_every_key_of_the_report(policies, tmp_path) -> None:
             return set(value) | set().union(*map(keys, value.values()))
         return set().union(*map(keys, value)) if isinstance(value, list) else set()
 
+    report["checkpoints"]["baseline"]["cloned_from"] = [asdict(each) for each in CLONED.tasks]
     report["versions"] = {}
     report["checkpoints"]["checkpoint"]["trained_on"] = {
         "suite": "",
