@@ -22,27 +22,21 @@ from ttrl_env.temperatures import BASE_TEMPERATURE
 RESULT_FILE = "result.json"
 """Written last: a run that has it is done."""
 
-REPEATS = 6
-"""Sampled episodes from each held-out state."""
-
 
 def run(
-    family: Family, arm: Arm, seed: int, folder: Path, iterations: int, display: Display
+    family: Family, arm: Arm, seed: int, policy: str, folder: Path, iterations: int, display: Display
 ) -> dict[str, Any]:
     """The result of a run, from ``folder`` if it is there; an interrupted run goes on where it stopped."""
     result_file = folder / RESULT_FILE
     if result_file.is_file():
         return json.loads(result_file.read_text(encoding="utf-8"))
-    warm_start = family.make_policy(family, folder.parent / "warm_start")
     started = time.perf_counter()
-    config = load_config(TrainConfig, _training(family, arm, seed, folder, warm_start, iterations))
+    config = load_config(TrainConfig, _training(family, arm, seed, policy, folder, iterations))
     checkpoint = train(config, display)
     records = read_records(folder, METRICS_FILE)
     if len(records) < iterations:
         raise KeyboardInterrupt  # Ctrl-C ends training with a checkpoint and no error
-    report = evaluate_checkpoints(
-        load_config(EvaluateConfig, _evaluation(family, folder, warm_start)), display
-    )
+    report = evaluate_checkpoints(load_config(EvaluateConfig, _evaluation(family, policy, folder)), display)
     result = {
         "family": family.name,
         "arm": arm.name,
@@ -68,9 +62,7 @@ def run(
     return result
 
 
-def _training(
-    family: Family, arm: Arm, seed: int, folder: Path, warm_start: Path, iterations: int
-) -> list[str]:
+def _training(family: Family, arm: Arm, seed: int, policy: str, folder: Path, iterations: int) -> list[str]:
     return [
         "preset=tiny-cpu",
         *_tasks(family),
@@ -78,7 +70,7 @@ def _training(
         *arm.overrides,
         f"iterations={iterations}",
         f"seed={seed}",
-        f"policy.path='{warm_start}'",
+        f"policy.path='{policy}'",
         f"output_dir='{folder}'",
         "resume=auto",
         "checkpoint_every=5",
@@ -87,14 +79,15 @@ def _training(
     ]
 
 
-def _evaluation(family: Family, folder: Path, warm_start: Path) -> list[str]:
+def _evaluation(family: Family, policy: str, folder: Path) -> list[str]:
     return [
         f"checkpoint='{folder}'",
-        f"baseline='{warm_start}'",
+        f"baseline='{policy}'",
         f"output='{folder / 'report'}'",
+        "videos=0",
         *_tasks(family),
         f"eval.temperatures=[0,{BASE_TEMPERATURE}]",
-        f"eval.repeats={REPEATS}",
+        f"eval.repeats={family.repeats}",
     ]
 
 

@@ -30,10 +30,11 @@ def _section(family: str, results: Sequence[dict[str, Any]]) -> str:
     lines = [
         f"### {FAMILIES[family].title}",
         "",
-        "| | success on held-out states | each seed | steps to success | episodes | training time |",
-        "|---|---|---|---|---|---|",
+        "| | success on held-out states | each seed | steps to success | where both succeed | episodes "
+        "| training |",
+        "|---|---|---|---|---|---|---|",
         # every arm and seed starts from the same policy and is compared on the same episodes
-        _row("no adaptation", [sampled(results[0], "baseline")], "0", "0"),
+        _row("no adaptation", [sampled(results[0], "baseline")], "", "0", ""),
     ]
     for name, arm in ARMS.items():
         runs = sorted((result for result in results if result["arm"] == name), key=lambda each: each["seed"])
@@ -42,6 +43,7 @@ def _section(family: str, results: Sequence[dict[str, Any]]) -> str:
                 _row(
                     arm.title,
                     [sampled(each, "checkpoint") for each in runs],
+                    _steps_of_pairs(runs),
                     str(runs[0]["episodes"]),
                     f"{fmean(each['training_seconds'] for each in runs) / 60:.0f} min",
                 )
@@ -49,7 +51,20 @@ def _section(family: str, results: Sequence[dict[str, Any]]) -> str:
     return "\n".join([*lines, ""])
 
 
-def _row(title: str, evaluations: Sequence[dict[str, Any]], episodes: str, minutes: str) -> str:
+def _steps_of_pairs(runs: Sequence[dict[str, Any]]) -> str:
+    """Steps before and after, of the episodes that succeed before and after; means over seeds."""
+    pairs = [
+        comparison["steps_where_both_succeed"]
+        for run in runs
+        for comparison in run["comparisons"]
+        if comparison["temperature"] > 0 and comparison["steps_where_both_succeed"]
+    ]
+    if not pairs:
+        return "-"
+    return " → ".join(f"{fmean(pair[when] for pair in pairs):.0f}" for when in ("before", "after"))
+
+
+def _row(title: str, evaluations: Sequence[dict[str, Any]], pairs: str, episodes: str, minutes: str) -> str:
     trials = sum(each["num_episodes"] for each in evaluations)
     successes = sum(each["num_successes"] for each in evaluations)
     low, high = wilson_interval(successes, trials)
@@ -57,4 +72,4 @@ def _row(title: str, evaluations: Sequence[dict[str, Any]], episodes: str, minut
     steps = [each["steps_to_success"] for each in evaluations if each["steps_to_success"] is not None]
     mean_steps = f"{fmean(steps):.0f}" if steps else "-"
     rate = f"{successes / trials:.0%} [{low:.0%}, {high:.0%}]"
-    return f"| {title} | {rate} | {rates} | {mean_steps} | {episodes} | {minutes} |"
+    return f"| {title} | {rate} | {rates} | {mean_steps} | {pairs} | {episodes} | {minutes} |"
