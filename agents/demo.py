@@ -41,7 +41,7 @@ from ttrl_env.tasks import Task
 from ttrl_env.temperatures import BASE_TEMPERATURE, temperature_ladder
 from ttrl_env.vector_env import TTRLVectorEnv
 
-POLICY = "tiny-vla-libero-object"
+POLICY = "tiny-vla-libero-object-four"
 """The policy it starts from, which comes with the package."""
 
 BASE_SUITE = "libero_object"

@@ -18,7 +18,7 @@ import torch
 import transformers
 
 from benchmarks.ttrl_result.arms import ARMS
-from benchmarks.ttrl_result.families import FAMILIES, POLICY
+from benchmarks.ttrl_result.families import FAMILIES
 from benchmarks.ttrl_result.picture import draw
 from benchmarks.ttrl_result.run import RESULT_FILE, run
 from benchmarks.ttrl_result.table import markdown
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     folder = options.runs / family / f"{arm}_seed{seed}"
                     display.say(f"{family}, {ARMS[arm].title}, seed {seed}: {folder}")
                     iterations = options.iterations or FAMILIES[family].iterations
-                    run(FAMILIES[family], ARMS[arm], seed, options.policy, folder, iterations, display)
+                    run(FAMILIES[family], ARMS[arm], seed, folder, iterations, display)
                     report(options.runs, options.results)
     except KeyboardInterrupt:
         print("interrupted; the same command goes on where it stopped", file=sys.stderr)
@@ -68,7 +68,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS), help="ways of adapting")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="default 0 1 2")
     parser.add_argument("--iterations", type=int, help="updates a run; default: the family's")
-    parser.add_argument("--policy", default=POLICY, help="what every run starts from; default %(default)s")
     parser.add_argument("--runs", type=Path, default=Path("runs/ttrl_result"), help="default %(default)s")
     parser.add_argument(
         "--results",

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-POLICY = "tiny-vla-libero-object"
-"""The policy every run starts from: the one that is shipped, cloned on ``libero_object``."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
@@ -14,6 +11,8 @@ class Family:
 
     name: str
     title: str
+    policy: str
+    """What every run starts from; it comes with the package."""
     suite: str
     task_ids: tuple[int, ...]
     iterations: int
@@ -35,11 +34,21 @@ FAMILIES = {
     for family in (
         Family(
             name="replaced",
-            title="LIBERO-PRO: other objects in the place of known ones (libero_object_object 1, 2, 3)",
+            title="another salad dressing, another basket (LIBERO-PRO's libero_object_object, task 2)",
+            policy="tiny-vla-libero-object-four",
             suite="libero_object_object",
-            task_ids=(1, 2, 3),
-            iterations=24,
-            repeats=2,
+            task_ids=(2,),
+            iterations=20,
+            repeats=4,
+        ),
+        Family(
+            name="known",
+            title="the orange juice, as it was demonstrated (libero_object, task 9)",
+            policy="tiny-vla-libero-object",
+            suite="libero_object",
+            task_ids=(9,),
+            iterations=20,
+            repeats=4,
         ),
     )
 }

@@ -24,19 +24,19 @@ RESULT_FILE = "result.json"
 
 
 def run(
-    family: Family, arm: Arm, seed: int, policy: str, folder: Path, iterations: int, display: Display
+    family: Family, arm: Arm, seed: int, folder: Path, iterations: int, display: Display
 ) -> dict[str, Any]:
     """The result of a run, from ``folder`` if it is there; an interrupted run goes on where it stopped."""
     result_file = folder / RESULT_FILE
     if result_file.is_file():
         return json.loads(result_file.read_text(encoding="utf-8"))
     started = time.perf_counter()
-    config = load_config(TrainConfig, _training(family, arm, seed, policy, folder, iterations))
+    config = load_config(TrainConfig, _training(family, arm, seed, folder, iterations))
     checkpoint = train(config, display)
     records = read_records(folder, METRICS_FILE)
     if len(records) < iterations:
         raise KeyboardInterrupt  # Ctrl-C ends training with a checkpoint and no error
-    report = evaluate_checkpoints(load_config(EvaluateConfig, _evaluation(family, policy, folder)), display)
+    report = evaluate_checkpoints(load_config(EvaluateConfig, _evaluation(family, folder)), display)
     result = {
         "family": family.name,
         "arm": arm.name,
@@ -62,7 +62,7 @@ def run(
     return result
 
 
-def _training(family: Family, arm: Arm, seed: int, policy: str, folder: Path, iterations: int) -> list[str]:
+def _training(family: Family, arm: Arm, seed: int, folder: Path, iterations: int) -> list[str]:
     return [
         "preset=tiny-cpu",
         *_tasks(family),
@@ -70,7 +70,7 @@ def _training(family: Family, arm: Arm, seed: int, policy: str, folder: Path, it
         *arm.overrides,
         f"iterations={iterations}",
         f"seed={seed}",
-        f"policy.path='{policy}'",
+        f"policy.path='{family.policy}'",
         f"output_dir='{folder}'",
         "resume=auto",
         "checkpoint_every=5",
@@ -79,10 +79,10 @@ def _training(family: Family, arm: Arm, seed: int, policy: str, folder: Path, it
     ]
 
 
-def _evaluation(family: Family, policy: str, folder: Path) -> list[str]:
+def _evaluation(family: Family, folder: Path) -> list[str]:
     return [
         f"checkpoint='{folder}'",
-        f"baseline='{policy}'",
+        f"baseline='{family.policy}'",
         f"output='{folder / 'report'}'",
         "videos=0",
         *_tasks(family),

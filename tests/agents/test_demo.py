@@ -29,7 +29,7 @@ def test_it_leaves_a_report_a_video_a_curve_and_a_run_to_go_on_from(tmp_path, ca
     assert play(tmp_path / "demo") == 0
     report = json.loads((tmp_path / "demo/report.json").read_text())
     assert report["changes"] == "red salad dressing for salad dressing and red basket for basket"
-    assert report["settings"]["policy"] == "tiny-vla-libero-object"
+    assert report["settings"]["policy"] == "tiny-vla-libero-object-four"
     for when in ("before", "after"):
         assert report[when]["greedy"]["num_episodes"] == 10
         assert report[when]["sampled"]["num_episodes"] == 30
