@@ -65,7 +65,8 @@ class PolicyConfig(LoadConfig):
 
     path: str | None = None
     """The policy to start from: a folder, run or training checkpoint, the name of a shipped policy
-    (tiny-vla-libero-object), or a hub repository (owner/name); null: a new TinyVLA."""
+    (tiny-vla-libero-object, tiny-vla-libero-object-four), or a hub repository (owner/name); null: a new
+    TinyVLA."""
     image_size: int = 64
     """A new TinyVLA's input size in pixels; env.image_size is a multiple of it."""
     hidden_size: int = 128
