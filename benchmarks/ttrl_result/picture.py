@@ -17,51 +17,56 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 SMOOTHING = 5
 """Iterations that a point of a training curve is the mean of."""
 
 
 def draw(results: Sequence[dict[str, Any]], family: str, file: Path) -> None:
-    """Draw one family's results as a PNG; lines and bars are means over seeds, dots single seeds."""
+    """Draw one family's results as a PNG; thick lines and bars are means over seeds, thin and dots single."""
     mine = [result for result in results if result["family"] == family]
-    figure, axes = plt.subplots(1, 4, figsize=(16, 3.6), layout="constrained")
-    for colour, (name, arm) in enumerate(ARMS.items()):
-        runs = [result for result in mine if result["arm"] == name]
-        if not runs:
-            continue
-        style = {"color": f"C{colour}", "label": arm.title}
-        _curve(axes[0], [run["training_success"] for run in runs], **style)
-        _curve(axes[1], [run["training_steps_to_success"] for run in runs], **style)
-        for place, key in ((axes[2], "success_rate"), (axes[3], "steps_to_success")):
-            _bar(place, colour, [sampled(run, "checkpoint")[key] for run in runs], style["color"])
-    for place, key in ((axes[2], "success_rate"), (axes[3], "steps_to_success")):
-        place.axhline(sampled(mine[0], "baseline")[key], color="gray", linestyle="--", label="no adaptation")
-        place.set_xticks(range(len(ARMS)), ARMS)
-        place.legend(fontsize=8, loc="lower right")
-    axes[0].set(xlabel="iteration", ylabel="success in training", ylim=(0, 1.05))
-    axes[0].legend(fontsize=8, loc="lower right")
-    axes[1].set(xlabel="iteration", ylabel="steps to success in training")
-    axes[2].set(ylabel="success, held-out states", ylim=(0, 1.05))
-    axes[3].set(ylabel="steps to success, held-out states", ylim=(0, None))
+    arms = [arm for arm in ARMS.values() if any(result["arm"] == arm.name for result in mine)]
+    figure, axes = plt.subplots(1, 4, figsize=(16, 4.2), layout="constrained")
+    for place, arm in enumerate(arms):
+        runs = [result for result in mine if result["arm"] == arm.name]
+        colour = f"C{list(ARMS).index(arm.name)}"
+        label = f"{arm.title}, {len(runs)} seed{'s' * (len(runs) > 1)}"
+        _curve(axes[0], [run["training_success"] for run in runs], colour, label)
+        _curve(axes[1], [run["training_steps_to_success"] for run in runs], colour, label)
+        for panel, key in ((axes[2], "success_rate"), (axes[3], "steps_to_success")):
+            _seeds(panel, place, [sampled(run, "checkpoint")[key] for run in runs], colour)
+    for panel, key in ((axes[2], "success_rate"), (axes[3], "steps_to_success")):
+        before = sampled(mine[0], "baseline")[key]
+        if before is not None:
+            panel.axhline(before, color="gray", linestyle="--")
+            panel.text(len(arms) - 0.55, before, "before", color="gray", ha="right", va="bottom")
+        panel.set_xticks(range(len(arms)), [arm.name for arm in arms])
+        panel.set_xlim(-0.6, len(arms) - 0.4)
+    axes[0].set(xlabel="iteration", title="success in training", ylim=(0, 1.05))
+    axes[1].set(xlabel="iteration", title="steps to success in training")
+    axes[2].set(title="success, held-out states", ylim=(0, 1.05))
+    axes[3].set(title="steps to success, held-out states")
     figure.suptitle(FAMILIES[family].title)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(arms))
     figure.savefig(file, dpi=110)
     plt.close(figure)
 
 
-def _curve(axes: Axes, runs: Sequence[Sequence[float | None]], **style: Any) -> None:
+def _curve(axes: Axes, runs: Sequence[Sequence[float | None]], colour: str, label: str) -> None:
     length = min(len(run) for run in runs)
     values = np.array([[np.nan if v is None else v for v in run[:length]] for run in runs])
     window = min(SMOOTHING, length)
     smooth = np.stack([np.convolve(run, np.ones(window) / window, mode="valid") for run in values])
     iterations = np.arange(window, length + 1)
-    axes.plot(iterations, smooth.mean(axis=0), **style)
-    for run in smooth:
-        axes.plot(iterations, run, color=style["color"], alpha=0.25, linewidth=0.8)
+    axes.plot(iterations, smooth.mean(axis=0), color=colour, label=label)
+    axes.plot(iterations, smooth.T, color=colour, alpha=0.25, linewidth=0.8)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
-def _bar(axes: Axes, place: int, values: Sequence[float | None], colour: str) -> None:
+def _seeds(axes: Axes, place: int, values: Sequence[float | None], colour: str) -> None:
+    """A short bar at the mean, a dot for each seed; seeds without a success have no steps."""
     known = [value for value in values if value is not None]
     if known:
-        axes.bar(place, np.mean(known), color=colour, alpha=0.6)
-        axes.plot([place] * len(known), known, "o", color="black", markersize=3)
+        axes.hlines(np.mean(known), place - 0.3, place + 0.3, color=colour, linewidth=3)
+        axes.plot(place + np.linspace(-0.1, 0.1, len(known)), known, "o", color=colour, alpha=0.6)
