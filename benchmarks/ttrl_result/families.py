@@ -41,15 +41,5 @@ FAMILIES = {
             iterations=20,
             repeats=4,
         ),
-        Family(
-            name="known",
-            title="the orange juice, as it was demonstrated (libero_object, task 9)",
-            policy="tiny-vla-libero-object",
-            suite="libero_object",
-            task_ids=(9,),
-            iterations=20,
-            repeats=4,
-        ),
     )
 }
-"""Every family by name."""
