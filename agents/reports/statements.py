@@ -100,13 +100,7 @@ def _reinforced(known: Provenance, result: Evaluation) -> str:
         return "no update has been made yet."
     if not known.knows(result.suite):
         return f"trained on {known.suite}, evaluated on {result.suite}. {_SHARED}"
-    drawn, played = _drawn(known, result)
-    if not drawn:
-        return f"its training draws from none of the {played} initial states played."
-    return (
-        f"its training draws from {drawn} of the {played} initial states played; success on these is not "
-        f"success on unseen states."
-    )
+    return _drawn("its training draws from", known, result)
 
 
 def _demonstrated(cloned: Cloning, result: Evaluation) -> str:
@@ -115,19 +109,19 @@ def _demonstrated(cloned: Cloning, result: Evaluation) -> str:
         return f"{told} of which it is not known where all start, so none of the states can be called unseen."
     if not cloned.knows(result.suite):
         return f"{told} of {', '.join(cloned.suites)}, evaluated on {result.suite}. {_SHARED}"
-    drawn, played = _drawn(cloned, result)
-    if not drawn:
-        return f"{told}, which start from none of the {played} initial states played."
-    return (
-        f"{told}, which start from {drawn} of the {played} initial states played; success on these is not "
-        f"success on unseen states."
-    )
+    return _drawn(f"{told}, which start from", cloned, result)
 
 
 _SHARED = "Suites of LIBERO-PRO may share initial states with the suite they vary, so none is called unseen."
 
 
-def _drawn(known: Provenance | Cloning, result: Evaluation) -> tuple[int, int]:
-    """How many of the initial states played were trained on, and how many were played."""
+def _drawn(beginning: str, known: Provenance | Cloning, result: Evaluation) -> str:
+    """How many of the initial states played were trained on."""
     states = {(episode.task_id, episode.init_state_id) for episode in result.episodes}
-    return sum(known.drew_from(result.suite, *state) for state in states), len(states)
+    drawn = sum(known.drew_from(result.suite, *state) for state in states)
+    if not drawn:
+        return f"{beginning} none of the {len(states)} initial states played."
+    return (
+        f"{beginning} {drawn} of the {len(states)} initial states played; success on these is not success "
+        f"on unseen states."
+    )

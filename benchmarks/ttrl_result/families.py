@@ -43,3 +43,4 @@ FAMILIES = {
         ),
     )
 }
+"""Every family by name."""

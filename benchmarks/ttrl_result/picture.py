@@ -28,15 +28,16 @@ def draw(results: Sequence[dict[str, Any]], family: str, file: Path) -> None:
     mine = [result for result in results if result["family"] == family]
     arms = [arm for arm in ARMS.values() if any(result["arm"] == arm.name for result in mine)]
     figure, axes = plt.subplots(1, 4, figsize=(16, 4.2), layout="constrained")
+    held_out = ((axes[2], "success_rate"), (axes[3], "steps_to_success"))
     for place, arm in enumerate(arms):
         runs = [result for result in mine if result["arm"] == arm.name]
         colour = f"C{list(ARMS).index(arm.name)}"
         label = f"{arm.title}, {len(runs)} seed{'s' * (len(runs) > 1)}"
         _curve(axes[0], [run["training_success"] for run in runs], colour, label)
         _curve(axes[1], [run["training_steps_to_success"] for run in runs], colour, label)
-        for panel, key in ((axes[2], "success_rate"), (axes[3], "steps_to_success")):
+        for panel, key in held_out:
             _seeds(panel, place, [sampled(run, "checkpoint")[key] for run in runs], colour)
-    for panel, key in ((axes[2], "success_rate"), (axes[3], "steps_to_success")):
+    for panel, key in held_out:
         before = sampled(mine[0], "baseline")[key]
         if before is not None:
             panel.axhline(before, color="gray", linestyle="--")
