@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import sys
 import time
@@ -35,6 +34,7 @@ from ttrl_env.agents.policies import TokenPolicy, load_policy
 from ttrl_env.agents.progress import Display
 from ttrl_env.agents.train import train
 from ttrl_env.agents.videos import record_episodes, write_video
+from ttrl_env.agents.whole_files import write_whole
 from ttrl_env.engines import EngineChoice
 from ttrl_env.errors import TTRLError
 from ttrl_env.tasks import Task
@@ -131,7 +131,7 @@ def _run(demo: _Demo) -> None:
         "changes": _changes(),
         **summarise(output, record, greedy),
     }
-    _write(output / REPORT, report)
+    write_whole(output / REPORT, json.dumps(report, indent=1) + "\n")
     display.console.print(make_table(report))
     display.say(f"The video starts from held-out state {filmed}: {record['why_filmed']}")
     for name, path in (("Curve", picture), ("Video", video), ("Checkpoint", checkpoint), ("Metrics", output)):
@@ -223,7 +223,8 @@ def _before(demo: _Demo, policy: TokenPolicy) -> dict[str, Any]:
             "filmed_init_state": min(failed or states),
             "why_filmed": f"{which}, chosen before training",
         }
-        _write(file, {"settings": demo.settings, "greedy": greedy.totals(), **record})
+        record = {"settings": demo.settings, "greedy": greedy.totals(), **record}
+        write_whole(file, json.dumps(record, indent=1) + "\n")
     return json.loads(file.read_text(encoding="utf-8"))
 
 
@@ -245,13 +246,6 @@ def _environment(demo: _Demo, policy: TokenPolicy) -> TTRLVectorEnv:
 def _play_greedily(env: TTRLVectorEnv, policy: TokenPolicy, display: Display) -> Evaluation:
     with display.bar("greedy, held-out states", total=0) as progress:
         return evaluate(share_engine(env, policy.chunk_steps), policy, [TASK_ID], progress=progress)
-
-
-def _write(file: Path, content: dict[str, Any]) -> None:
-    """Write JSON whole or not at all."""
-    draft = file.with_name(f".{file.name}")
-    draft.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    os.replace(draft, file)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -18,6 +17,7 @@ from torch.utils.tensorboard import SummaryWriter
 from ttrl_env.agents.group_selection import GroupSelection
 from ttrl_env.agents.trajectories import Rollout
 from ttrl_env.agents.update_report import UpdateReport
+from ttrl_env.agents.whole_files import write_whole
 from ttrl_env.errors import MissingDependencyError
 
 METRICS_FILE = "metrics.jsonl"
@@ -202,9 +202,7 @@ def _drop_later_records(file: Path, completed: int) -> None:
     lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
     whole = [line for line in lines if line.endswith("\n")]  # a killed process may leave half a line
     kept = [line for line in whole if json.loads(line)["iteration"] <= completed]
-    draft = file.with_suffix(".draft")
-    draft.write_text("".join(kept), encoding="utf-8")
-    os.replace(draft, file)
+    write_whole(file, "".join(kept))
 
 
 def _start_wandb(project: str, config: Any) -> Any:

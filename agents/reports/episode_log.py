@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, TextIO
 
 from ttrl_env.agents.episode_queue import Episode
+from ttrl_env.agents.whole_files import write_whole
 from ttrl_env.errors import ConfigError
 
 COMMAND_FILE, EPISODES_FILE = "command.json", "episodes.jsonl"
@@ -82,9 +83,7 @@ def _claim(folder: Path, command: dict[str, Any], *, begun: bool) -> None:
     """Make sure that the folder is this command's; it becomes so if no episode has ended in it yet."""
     file = folder / COMMAND_FILE
     if not begun:
-        draft = file.with_suffix(".draft")
-        draft.write_text(json.dumps(command, indent=1) + "\n", encoding="utf-8")
-        os.replace(draft, file)
+        write_whole(file, json.dumps(command, indent=1) + "\n")
         return
     there = json.loads(file.read_text(encoding="utf-8"))
     differing = [key for key in {**there, **command} if there.get(key) != command.get(key)]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +22,7 @@ from benchmarks.ttrl_result.picture import draw
 from benchmarks.ttrl_result.run import RESULT_FILE, run
 from benchmarks.ttrl_result.table import markdown
 from ttrl_env.agents.progress import Display
+from ttrl_env.agents.whole_files import write_whole
 from ttrl_env.errors import TTRLError
 
 
@@ -56,8 +56,8 @@ def report(runs: Path, results: Path) -> None:
     """Write every finished run of ``runs`` as JSON lines, a table and a picture a family."""
     finished = [_read(file) for file in sorted(runs.glob(f"*/*/{RESULT_FILE}"))]
     results.mkdir(parents=True, exist_ok=True)
-    _write(results / "results.jsonl", "".join(json.dumps(result) + "\n" for result in finished))
-    _write(results / "table.md", markdown(finished))
+    write_whole(results / "results.jsonl", "".join(json.dumps(result) + "\n" for result in finished))
+    write_whole(results / "table.md", markdown(finished))
     for family in sorted({result["family"] for result in finished}):
         draw(finished, family, results / f"{family}.png")
 
@@ -81,12 +81,6 @@ def _parser() -> argparse.ArgumentParser:
 def _read(file: Path) -> dict[str, Any]:
     result: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     return result
-
-
-def _write(file: Path, text: str) -> None:
-    draft = file.with_name(f".{file.name}")
-    draft.write_text(text, encoding="utf-8")
-    os.replace(draft, file)
 
 
 if __name__ == "__main__":

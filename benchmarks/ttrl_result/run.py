@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from ttrl_env.agents.metrics import METRICS_FILE, read_records
 from ttrl_env.agents.progress import Display
 from ttrl_env.agents.reports.run import evaluate_checkpoints
 from ttrl_env.agents.train import train
+from ttrl_env.agents.whole_files import write_whole
 from ttrl_env.temperatures import BASE_TEMPERATURE
 
 RESULT_FILE = "result.json"
@@ -56,9 +56,7 @@ def run(
         "training_success": [record["rollout/success_rate"] for record in records],
         "training_steps_to_success": [record["rollout/steps_to_success"] for record in records],
     }
-    draft = result_file.with_suffix(".draft")
-    draft.write_text(json.dumps(result) + "\n", encoding="utf-8")
-    os.replace(draft, result_file)
+    write_whole(result_file, json.dumps(result) + "\n")
     return result
 
 
