@@ -24,7 +24,7 @@ class Family:
         "env.num_groups=4",
         "env.n_samples=8",
         "ppo.epochs=4",
-        "ppo.learning_rate=1e-4",
+        "ppo.learning_rate=2e-4",
     )
     """Training overrides that all arms share."""
 
@@ -37,6 +37,15 @@ FAMILIES = {
             title="another salad dressing, another basket (LIBERO-PRO's libero_object_object, task 2)",
             policy="tiny-vla-libero-object-four",
             suite="libero_object_object",
+            task_ids=(2,),
+            iterations=30,
+            repeats=4,
+        ),
+        Family(
+            name="known",
+            title="the salad dressing (LIBERO's libero_object, task 2)",
+            policy="tiny-vla-libero-object-four",
+            suite="libero_object",
             task_ids=(2,),
             iterations=20,
             repeats=4,

@@ -30,9 +30,9 @@ def _section(family: str, results: Sequence[dict[str, Any]]) -> str:
     lines = [
         f"### {FAMILIES[family].title}",
         "",
-        "| | success on held-out states | each seed | steps to success | where both succeed | episodes "
-        "| training |",
-        "|---|---|---|---|---|---|---|",
+        "| | success on held-out states | each seed | steps to success | each seed | where both succeed "
+        "| episodes | training |",
+        "|---|---|---|---|---|---|---|---|",
         # every arm and seed starts from the same policy and is compared on the same episodes
         _row("no adaptation", [sampled(results[0], "baseline")], "", "0", ""),
     ]
@@ -61,7 +61,7 @@ def _steps_of_pairs(runs: Sequence[dict[str, Any]]) -> str:
     ]
     if not pairs:
         return "-"
-    return " → ".join(f"{fmean(pair[when] for pair in pairs):.0f}" for when in ("before", "after"))
+    return " → ".join(_steps(fmean(pair[when] for pair in pairs)) for when in ("before", "after"))
 
 
 def _row(title: str, evaluations: Sequence[dict[str, Any]], pairs: str, episodes: str, minutes: str) -> str:
@@ -69,7 +69,14 @@ def _row(title: str, evaluations: Sequence[dict[str, Any]], pairs: str, episodes
     successes = sum(each["num_successes"] for each in evaluations)
     low, high = wilson_interval(successes, trials)
     rates = ", ".join(f"{each['success_rate']:.0%}" for each in evaluations)
-    steps = [each["steps_to_success"] for each in evaluations if each["steps_to_success"] is not None]
-    mean_steps = f"{fmean(steps):.0f}" if steps else "-"
+    steps = [each["steps_to_success"] for each in evaluations]
+    known = [each for each in steps if each is not None]
+    mean_steps = _steps(fmean(known) if known else None)
+    each_steps = ", ".join(map(_steps, steps))
     rate = f"{successes / trials:.0%} [{low:.0%}, {high:.0%}]"
-    return f"| {title} | {rate} | {rates} | {mean_steps} | {pairs} | {episodes} | {minutes} |"
+    return f"| {title} | {rate} | {rates} | {mean_steps} | {each_steps} | {pairs} | {episodes} | {minutes} |"
+
+
+def _steps(mean: float | None) -> str:
+    """A mean over the successes of a seed; one without a success has none."""
+    return "-" if mean is None else f"{mean:.1f}"

@@ -1,0 +1,99 @@
+"""The experiment's table and picture: true to the results they are made from, and shown as they are."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.ttrl_result.__main__ import main, report
+from benchmarks.ttrl_result.arms import ARMS
+from benchmarks.ttrl_result.families import FAMILIES
+from benchmarks.ttrl_result.run import RESULT_FILE, run
+from benchmarks.ttrl_result.table import markdown
+from ttrl_env.agents.progress import Display
+
+PROJECT = Path(__file__).parents[2]
+RESULTS = PROJECT / "benchmarks" / "results" / "ttrl_result"
+
+
+def recorded() -> list[dict[str, Any]]:
+    lines = (RESULTS / "results.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def result(arm: str, seed: int, successes: int, steps: float | None) -> dict[str, Any]:
+    """A finished run of 40 episodes, from a policy that succeeds in 10 of them after 70 steps."""
+
+    def evaluation(checkpoint: str, num_successes: int, steps: float | None) -> dict[str, Any]:
+        return {
+            "checkpoint": checkpoint,
+            "temperature": 0.6,
+            "num_episodes": 40,
+            "num_successes": num_successes,
+            "success_rate": num_successes / 40,
+            "steps_to_success": steps,
+        }
+
+    pair = None if steps is None else {"before": 70.0, "after": steps}
+    return {
+        "family": "replaced",
+        "arm": arm,
+        "seed": seed,
+        "episodes": 64,
+        "training_seconds": 120.0,
+        "evaluations": [evaluation("baseline", 10, 70.0), evaluation("checkpoint", successes, steps)],
+        "comparisons": [{"temperature": 0.6, "steps_where_both_succeed": pair}],
+        "training_success": [0.25, 0.5],
+        "training_steps_to_success": [70.0, steps],
+    }
+
+
+def test_the_published_table_is_that_of_the_recorded_results() -> None:
+    assert (RESULTS / "table.md").read_text(encoding="utf-8") == markdown(recorded())
+
+
+def test_the_readme_opens_with_the_recorded_table() -> None:
+    readme = (PROJECT / "README.md").read_text(encoding="utf-8").splitlines()
+    main_family = next(iter(FAMILIES))
+    table = markdown([each for each in recorded() if each["family"] == main_family]).splitlines()
+    missing = [line for line in table if line.startswith("|") and line not in readme]
+    assert not missing, "README.md does not show these lines of benchmarks/results/ttrl_result/table.md"
+
+
+def test_recorded_runs_have_the_settings_that_the_command_would_use() -> None:
+    for each in recorded():
+        family, arm = FAMILIES[each["family"]], ARMS[each["arm"]]
+        assert each["overrides"] == [*family.training, *arm.overrides]
+        assert each["iterations"] == family.iterations == len(each["training_success"])
+
+
+def test_a_row_pools_episodes_over_seeds_and_averages_steps() -> None:
+    table = markdown([result("ttrl", 1, 40, 66.0), result("ttrl", 0, 20, 64.0)])
+    row = next(line for line in table.splitlines() if "ladder and efficiency" in line)
+    assert "| 75% [65%, 83%] | 50%, 100% | 65.0 | 64.0, 66.0 | 70.0 → 65.0 | 64 | 2 min |" in row
+
+
+def test_a_seed_without_success_has_no_steps() -> None:
+    table = markdown([result("binary", 0, 0, None), result("binary", 1, 4, 80.0)])
+    row = next(line for line in table.splitlines() if "binary" in line)
+    assert "| 0%, 10% | 80.0 | -, 80.0 | 70.0 → 80.0 |" in row
+
+
+def test_finished_runs_are_kept_and_reported(tmp_path: Path) -> None:
+    finished = result("ttrl", 0, 40, 66.0)
+    folder = tmp_path / "runs" / "replaced" / "ttrl_seed0"
+    folder.mkdir(parents=True)
+    (folder / RESULT_FILE).write_text(json.dumps(finished), encoding="utf-8")
+    assert run(FAMILIES["replaced"], ARMS["ttrl"], 0, folder, 2, Display()) == finished
+    report(tmp_path / "runs", tmp_path / "results")
+    names = {path.name for path in (tmp_path / "results").iterdir()}
+    assert names == {"results.jsonl", "table.md", "replaced.png"}
+
+
+def test_unknown_names_are_refused_with_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--arms", "ttlr"])
+    assert "ttrl" in capsys.readouterr().err
