@@ -25,6 +25,8 @@ from ttrl_env.agents.progress import Display
 from ttrl_env.agents.whole_files import write_whole
 from ttrl_env.errors import TTRLError
 
+RESULTS_FILE = "results.jsonl"
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what the command line asks for; returns the process's exit code."""
@@ -53,13 +55,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def report(runs: Path, results: Path) -> None:
-    """Write every finished run of ``runs`` as JSON lines, a table and a picture a family."""
+    """Write results as JSON lines, a table and a picture a family.
+
+    They are the finished runs of ``runs`` and, from an earlier report in ``results``, those that were
+    played elsewhere with the settings of today.
+    """
+    earlier = [result for result in read_results(results) if _is_current(result)]
     finished = [_read(file) for file in sorted(runs.glob(f"*/*/{RESULT_FILE}"))]
+    by_run = {(each["family"], each["arm"], each["seed"]): each for each in [*earlier, *finished]}
+    ordered = [by_run[run] for run in sorted(by_run)]
     results.mkdir(parents=True, exist_ok=True)
-    write_whole(results / "results.jsonl", "".join(json.dumps(result) + "\n" for result in finished))
-    write_whole(results / "table.md", markdown(finished))
-    for family in sorted({result["family"] for result in finished}):
-        draw(finished, family, results / f"{family}.png")
+    write_whole(results / RESULTS_FILE, "".join(json.dumps(result) + "\n" for result in ordered))
+    write_whole(results / "table.md", markdown(ordered))
+    for family in sorted({result["family"] for result in ordered}):
+        draw(ordered, family, results / f"{family}.png")
+
+
+def read_results(results: Path) -> list[dict[str, Any]]:
+    """The results that a report holds; none if there is no report yet."""
+    file = results / RESULTS_FILE
+    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    return [json.loads(line) for line in lines]
+
+
+def _is_current(result: dict[str, Any]) -> bool:
+    """Whether the command would still run it this way."""
+    family, arm = FAMILIES.get(result["family"]), ARMS.get(result["arm"])
+    if family is None or arm is None:
+        return False
+    settings = (family.iterations, [*family.training, *arm.overrides])
+    return (result["iterations"], result["overrides"]) == settings
 
 
 def _parser() -> argparse.ArgumentParser:

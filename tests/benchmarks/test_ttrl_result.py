@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.ttrl_result.__main__ import main, report
+from benchmarks.ttrl_result.__main__ import main, read_results, report
 from benchmarks.ttrl_result.arms import ARMS
 from benchmarks.ttrl_result.families import FAMILIES
 from benchmarks.ttrl_result.run import RESULT_FILE, run
@@ -17,11 +17,6 @@ from ttrl_env.agents.progress import Display
 
 PROJECT = Path(__file__).parents[2]
 RESULTS = PROJECT / "benchmarks" / "results" / "ttrl_result"
-
-
-def recorded() -> list[dict[str, Any]]:
-    lines = (RESULTS / "results.jsonl").read_text(encoding="utf-8").splitlines()
-    return [json.loads(line) for line in lines]
 
 
 def result(arm: str, seed: int, successes: int, steps: float | None) -> dict[str, Any]:
@@ -38,10 +33,13 @@ def result(arm: str, seed: int, successes: int, steps: float | None) -> dict[str
         }
 
     pair = None if steps is None else {"before": 70.0, "after": steps}
+    family = FAMILIES["replaced"]
     return {
-        "family": "replaced",
+        "family": family.name,
         "arm": arm,
         "seed": seed,
+        "iterations": family.iterations,
+        "overrides": [*family.training, *ARMS[arm].overrides],
         "episodes": 64,
         "training_seconds": 120.0,
         "evaluations": [evaluation("baseline", 10, 70.0), evaluation("checkpoint", successes, steps)],
@@ -52,19 +50,19 @@ def result(arm: str, seed: int, successes: int, steps: float | None) -> dict[str
 
 
 def test_the_published_table_is_that_of_the_recorded_results() -> None:
-    assert (RESULTS / "table.md").read_text(encoding="utf-8") == markdown(recorded())
+    assert (RESULTS / "table.md").read_text(encoding="utf-8") == markdown(read_results(RESULTS))
 
 
 def test_the_readme_opens_with_the_recorded_table() -> None:
     readme = (PROJECT / "README.md").read_text(encoding="utf-8").splitlines()
     main_family = next(iter(FAMILIES))
-    table = markdown([each for each in recorded() if each["family"] == main_family]).splitlines()
+    table = markdown([each for each in read_results(RESULTS) if each["family"] == main_family]).splitlines()
     missing = [line for line in table if line.startswith("|") and line not in readme]
     assert not missing, "README.md does not show these lines of benchmarks/results/ttrl_result/table.md"
 
 
 def test_recorded_runs_have_the_settings_that_the_command_would_use() -> None:
-    for each in recorded():
+    for each in read_results(RESULTS):
         family, arm = FAMILIES[each["family"]], ARMS[each["arm"]]
         assert each["overrides"] == [*family.training, *arm.overrides]
         assert each["iterations"] == family.iterations == len(each["training_success"])
@@ -82,15 +80,42 @@ def test_a_seed_without_success_has_no_steps() -> None:
     assert "| 0%, 10% | 80.0 | -, 80.0 | 70.0 → 80.0 |" in row
 
 
-def test_finished_runs_are_kept_and_reported(tmp_path: Path) -> None:
-    finished = result("ttrl", 0, 40, 66.0)
-    folder = tmp_path / "runs" / "replaced" / "ttrl_seed0"
+def finished_run(runs: Path, result: dict[str, Any]) -> Path:
+    """The folder of a run that has ended with ``result``."""
+    folder = runs / result["family"] / f"{result['arm']}_seed{result['seed']}"
     folder.mkdir(parents=True)
-    (folder / RESULT_FILE).write_text(json.dumps(finished), encoding="utf-8")
+    (folder / RESULT_FILE).write_text(json.dumps(result), encoding="utf-8")
+    return folder
+
+
+def test_a_finished_run_is_not_run_again(tmp_path: Path) -> None:
+    finished = result("ttrl", 0, 40, 66.0)
+    folder = finished_run(tmp_path, finished)
     assert run(FAMILIES["replaced"], ARMS["ttrl"], 0, folder, 2, Display()) == finished
-    report(tmp_path / "runs", tmp_path / "results")
-    names = {path.name for path in (tmp_path / "results").iterdir()}
-    assert names == {"results.jsonl", "table.md", "replaced.png"}
+
+
+def test_a_report_adds_to_what_was_reported_before(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    first, second, again = (
+        result("ttrl", 0, 40, 66.0),
+        result("ttrl", 1, 30, 68.0),
+        result("ttrl", 0, 39, 65.0),
+    )
+    for number, each in enumerate((first, second, again)):
+        finished_run(tmp_path / str(number), each)
+        report(tmp_path / str(number), results)
+    assert read_results(results) == [again, second]
+    assert {path.name for path in results.iterdir()} == {"results.jsonl", "table.md", "replaced.png"}
+
+
+def test_a_report_leaves_out_runs_of_other_settings(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    finished_run(tmp_path / "old", result("ttrl", 0, 40, 66.0) | {"iterations": 1})
+    report(tmp_path / "old", results)
+    new = result("ttrl", 1, 30, 68.0)
+    finished_run(tmp_path / "new", new)
+    report(tmp_path / "new", results)
+    assert read_results(results) == [new]
 
 
 def test_unknown_names_are_refused_with_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
