@@ -83,8 +83,13 @@ def _is_current(result: dict[str, Any]) -> bool:
     family, arm = FAMILIES.get(result["family"]), ARMS.get(result["arm"])
     if family is None or arm is None:
         return False
-    settings = (family.iterations, [*family.training, *arm.overrides])
-    return (result["iterations"], result["overrides"]) == settings
+    protocol = result["protocol"]
+    played = [protocol[key] for key in ("suite", "task_ids", "max_steps", "repeats")]
+    return (
+        result["iterations"] == family.iterations
+        and result["overrides"] == [*family.training, *arm.overrides]
+        and played == [family.suite, list(family.task_ids), family.max_steps, family.repeats]
+    )
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -40,6 +40,12 @@ def result(arm: str, seed: int, successes: int, steps: float | None) -> dict[str
         "seed": seed,
         "iterations": family.iterations,
         "overrides": [*family.training, *ARMS[arm].overrides],
+        "protocol": {
+            "suite": family.suite,
+            "task_ids": list(family.task_ids),
+            "max_steps": family.max_steps,
+            "repeats": family.repeats,
+        },
         "episodes": 64,
         "training_seconds": 120.0,
         "evaluations": [evaluation("baseline", 10, 70.0), evaluation("checkpoint", successes, steps)],
