@@ -139,6 +139,15 @@ def test_a_worker_that_cannot_start_is_reported_with_its_output(monkeypatch: pyt
         spawn().reset([0, 1], [0, 0], [0, 0])
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C raises, also where a shell started pytest in the background and has it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_closes_the_engine_rather_than_mixing_up_answers() -> None:
     engine = spawn()
     processes = pids(engine)
