@@ -108,15 +108,16 @@ def _record_missing(
     bundle = load_bundle(task)
     stream = InitStateStream(task.suite, task.task_id, "train", [settings.seed])
     running: dict[Future, int] = {}
-    following = 0
+    following, limit = 0, MAX_ATTEMPTS_PER_EPISODE * num_episodes
     while True:
         done = len(parts.successful())
         if progress is not None:
             progress(min(done, num_episodes), num_episodes)
         if done >= num_episodes and not running:
             return
-        _give_up_if_hopeless(done, following - len(running), num_episodes, settings)
-        while len(running) < pool.num_threads and done + len(running) < num_episodes:
+        if done < num_episodes and following - len(running) >= limit:
+            raise _hopeless(done, following - len(running), num_episodes, settings)
+        while following < limit and len(running) < pool.num_threads and done + len(running) < num_episodes:
             if not parts.has(following):
                 job = partial(
                     _attempt, bundle, task, parts, settings, attempt=following, init_state=stream[following]
@@ -160,13 +161,12 @@ def _attempt(
         parts.fail(attempt)
 
 
-def _give_up_if_hopeless(done: int, finished: int, num_episodes: int, settings: RecordingSettings) -> None:
-    if done < num_episodes and finished >= MAX_ATTEMPTS_PER_EPISODE * num_episodes:
-        raise RuntimeError(
-            f"the expert solved {done} of {finished} attempts, each within max_steps={settings.max_steps}, "
-            f"and {num_episodes} episodes were asked for. Lower noise, which is {settings.noise:g}, or raise "
-            f"max_steps."
-        )
+def _hopeless(done: int, finished: int, num_episodes: int, settings: RecordingSettings) -> RuntimeError:
+    return RuntimeError(
+        f"the expert solved {done} of {finished} attempts, each within max_steps={settings.max_steps}, "
+        f"and {num_episodes} episodes were asked for. Lower noise, which is {settings.noise:g}, or raise "
+        f"max_steps."
+    )
 
 
 class _Parts:
