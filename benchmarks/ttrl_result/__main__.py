@@ -21,6 +21,7 @@ from benchmarks.ttrl_result.families import FAMILIES
 from benchmarks.ttrl_result.picture import draw
 from benchmarks.ttrl_result.run import RESULT_FILE, run
 from benchmarks.ttrl_result.table import markdown
+from ttrl_env.agents.metrics import read_records
 from ttrl_env.agents.progress import Display
 from ttrl_env.agents.whole_files import write_whole
 from ttrl_env.errors import TTRLError
@@ -73,9 +74,7 @@ def report(runs: Path, results: Path) -> None:
 
 def read_results(results: Path) -> list[dict[str, Any]]:
     """The results that a report holds; none if there is no report yet."""
-    file = results / RESULTS_FILE
-    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-    return [json.loads(line) for line in lines]
+    return read_records(results, RESULTS_FILE) if (results / RESULTS_FILE).is_file() else []
 
 
 def _is_current(result: dict[str, Any]) -> bool:
