@@ -1,4 +1,4 @@
-"""Run the experiment, or go on with it: every arm from every seed, one after the other.
+"""Run the experiment, or go on with it: each arm from each seed, one after the other.
 
 Finished runs are kept, interrupted ones go on where they stopped, and the table and picture are made
 again from all results that are there.
@@ -16,10 +16,10 @@ from typing import Any
 import torch
 import transformers
 
-from benchmarks.ttrl_result.arms import ARMS
+from benchmarks.ttrl_result.arms import ARMS, MAIN_ARMS
 from benchmarks.ttrl_result.families import FAMILIES
 from benchmarks.ttrl_result.picture import draw
-from benchmarks.ttrl_result.run import RESULT_FILE, run
+from benchmarks.ttrl_result.run import RESULT_FILE, run, settings
 from benchmarks.ttrl_result.table import markdown
 from ttrl_env.agents.metrics import read_records
 from ttrl_env.agents.progress import Display
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def report(runs: Path, results: Path) -> None:
-    """Write results as JSON lines, a table and a picture a family.
+    """Write results as JSON lines, a table, and a picture of each family's main arms.
 
     They are the finished runs of ``runs`` and, from an earlier report in ``results``, those that were
     played elsewhere with the settings of today.
@@ -68,7 +68,7 @@ def report(runs: Path, results: Path) -> None:
     results.mkdir(parents=True, exist_ok=True)
     write_whole(results / RESULTS_FILE, "".join(json.dumps(result) + "\n" for result in ordered))
     write_whole(results / "table.md", markdown(ordered))
-    for family in sorted({result["family"] for result in ordered}):
+    for family in sorted({result["family"] for result in ordered if result["arm"] in MAIN_ARMS}):
         draw(ordered, family, results / f"{family}.png")
 
 
@@ -86,7 +86,7 @@ def _is_current(result: dict[str, Any]) -> bool:
     played = [protocol[key] for key in ("suite", "task_ids", "max_steps", "repeats")]
     return (
         result["iterations"] == family.iterations
-        and result["overrides"] == [*family.training, *arm.overrides]
+        and result["overrides"] == settings(family, arm)
         and played == [family.suite, list(family.task_ids), family.max_steps, family.repeats]
     )
 
@@ -94,7 +94,13 @@ def _is_current(result: dict[str, Any]) -> bool:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.ttrl_result", description=__doc__)
     parser.add_argument("--families", nargs="+", choices=FAMILIES, default=list(FAMILIES), help="tasks")
-    parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS), help="ways of adapting")
+    parser.add_argument(
+        "--arms",
+        nargs="+",
+        choices=ARMS,
+        default=list(MAIN_ARMS),
+        help=f"ways of adapting; default {' '.join(MAIN_ARMS)}",
+    )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="default 0 1 2")
     parser.add_argument("--iterations", type=int, help="updates a run; default: the family's")
     parser.add_argument("--runs", type=Path, default=Path("runs/ttrl_result"), help="default %(default)s")

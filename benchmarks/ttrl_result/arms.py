@@ -1,4 +1,4 @@
-"""What is compared: the same training with each part of test-time RL switched on or off."""
+"""What is compared: the same training with each part of test-time RL on or off, and other ladders."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ class Arm:
     title: str
     """As it stands in tables and pictures."""
     overrides: tuple[str, ...]
-    """What it changes of the training configuration."""
+    """What it changes of the training configuration, the family's settings included."""
 
 
-ARMS = {
+MAIN_ARMS = {
     arm.name: arm
     for arm in (
         Arm(name="binary", title="binary reward, one temperature", overrides=("test_time_rl=false",)),
@@ -33,4 +33,34 @@ ARMS = {
         Arm(name="ttrl", title="test-time RL: ladder and efficiency", overrides=("test_time_rl=true",)),
     )
 }
-"""Every arm by name. No adaptation is no arm: each run is compared with the policy it started from."""
+"""The experiment. No adaptation is no arm: each run is compared with the policy it started from."""
+
+VARIATIONS = {
+    arm.name: arm
+    for arm in (
+        Arm(
+            name="narrow",
+            title="test-time RL, ladder from 0.6 to 0.7",
+            overrides=("test_time_rl=true", "temperature_range=0.1"),
+        ),
+        Arm(
+            name="cool",
+            title="test-time RL, ladder from 0.45 to 0.75",
+            overrides=("test_time_rl=true", "base_temperature=0.45"),
+        ),
+        Arm(
+            name="wide",
+            title="test-time RL, ladder from 0.6 to 1.2",
+            overrides=("test_time_rl=true", "temperature_range=0.6"),
+        ),
+        Arm(
+            name="fours",
+            title="test-time RL, eight groups of four",
+            overrides=("env.num_groups=8", "env.n_samples=4", "test_time_rl=true"),
+        ),
+    )
+}
+"""Test-time RL with another ladder or group size; played only where asked for."""
+
+ARMS = MAIN_ARMS | VARIATIONS
+"""Every arm by name."""

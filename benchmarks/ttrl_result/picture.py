@@ -9,7 +9,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 
-from benchmarks.ttrl_result.arms import ARMS
+from benchmarks.ttrl_result.arms import MAIN_ARMS
 from benchmarks.ttrl_result.families import FAMILIES
 from benchmarks.ttrl_result.table import sampled
 
@@ -24,14 +24,14 @@ SMOOTHING = 5
 
 
 def draw(results: Sequence[dict[str, Any]], family: str, file: Path) -> None:
-    """Draw one family's results as a PNG; thick lines and bars are means over seeds, thin and dots single."""
+    """Draw a family's main arms as a PNG; thick lines and bars are means over seeds, thin and dots single."""
     mine = [result for result in results if result["family"] == family]
-    arms = [arm for arm in ARMS.values() if any(result["arm"] == arm.name for result in mine)]
+    arms = [arm for arm in MAIN_ARMS.values() if any(result["arm"] == arm.name for result in mine)]
     figure, axes = plt.subplots(1, 4, figsize=(16, 4.2), layout="constrained")
     held_out = ((axes[2], "success_rate"), (axes[3], "steps_to_success"))
     for place, arm in enumerate(arms):
         runs = [result for result in mine if result["arm"] == arm.name]
-        colour = f"C{list(ARMS).index(arm.name)}"
+        colour = f"C{list(MAIN_ARMS).index(arm.name)}"
         label = f"{arm.title}, {len(runs)} seed{'s' * (len(runs) > 1)}"
         _curve(axes[0], [run["training_success"] for run in runs], colour, label)
         _curve(axes[1], [run["training_steps_to_success"] for run in runs], colour, label)

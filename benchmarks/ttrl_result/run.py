@@ -48,7 +48,7 @@ def run(
         ),
         "wall_seconds_of_this_sitting": time.perf_counter() - started,
         "checkpoint": checkpoint.name,
-        "overrides": [*family.training, *arm.overrides],
+        "overrides": settings(family, arm),
         "versions": installed_versions(),
         "protocol": report["protocol"],
         "evaluations": report["evaluations"],
@@ -60,12 +60,18 @@ def run(
     return result
 
 
+def settings(family: Family, arm: Arm) -> list[str]:
+    """Training overrides: those of the family that the arm does not set itself, then the arm's."""
+    set_by_arm = {override.partition("=")[0] for override in arm.overrides}
+    shared = [override for override in family.training if override.partition("=")[0] not in set_by_arm]
+    return [*shared, *arm.overrides]
+
+
 def _training(family: Family, arm: Arm, seed: int, folder: Path, iterations: int) -> list[str]:
     return [
         "preset=tiny-cpu",
         *_tasks(family),
-        *family.training,
-        *arm.overrides,
+        *settings(family, arm),
         f"iterations={iterations}",
         f"seed={seed}",
         f"policy.path='{family.policy}'",

@@ -11,8 +11,10 @@ import pytest
 from benchmarks.ttrl_result.__main__ import main, read_results, report
 from benchmarks.ttrl_result.arms import ARMS
 from benchmarks.ttrl_result.families import FAMILIES
-from benchmarks.ttrl_result.run import RESULT_FILE, run
+from benchmarks.ttrl_result.run import RESULT_FILE, run, settings
 from benchmarks.ttrl_result.table import markdown
+from ttrl_env.agents.config_loading import load_config
+from ttrl_env.agents.configs import TrainConfig
 from ttrl_env.agents.progress import Display
 
 PROJECT = Path(__file__).parents[2]
@@ -39,7 +41,7 @@ def result(arm: str, seed: int, successes: int, steps: float | None) -> dict[str
         "arm": arm,
         "seed": seed,
         "iterations": family.iterations,
-        "overrides": [*family.training, *ARMS[arm].overrides],
+        "overrides": settings(family, ARMS[arm]),
         "protocol": {
             "suite": family.suite,
             "task_ids": list(family.task_ids),
@@ -70,7 +72,7 @@ def test_the_readme_opens_with_the_recorded_table() -> None:
 def test_recorded_runs_have_the_settings_that_the_command_would_use() -> None:
     for each in read_results(RESULTS):
         family, arm = FAMILIES[each["family"]], ARMS[each["arm"]]
-        assert each["overrides"] == [*family.training, *arm.overrides]
+        assert each["overrides"] == settings(family, arm)
         assert each["iterations"] == family.iterations == len(each["training_success"])
 
 
@@ -114,6 +116,14 @@ def test_a_report_adds_to_what_was_reported_before(tmp_path: Path) -> None:
     assert {path.name for path in results.iterdir()} == {"results.jsonl", "table.md", "replaced.png"}
 
 
+def test_a_report_of_variations_alone_has_no_picture(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    finished_run(tmp_path / "runs", result("wide", 0, 40, 66.0))
+    report(tmp_path / "runs", results)
+    assert "ladder from 0.6 to 1.2" in (results / "table.md").read_text(encoding="utf-8")
+    assert not list(results.glob("*.png"))
+
+
 def test_a_report_leaves_out_runs_of_other_settings(tmp_path: Path) -> None:
     results = tmp_path / "results"
     finished_run(tmp_path / "old", result("ttrl", 0, 40, 66.0) | {"iterations": 1})
@@ -122,6 +132,19 @@ def test_a_report_leaves_out_runs_of_other_settings(tmp_path: Path) -> None:
     finished_run(tmp_path / "new", new)
     report(tmp_path / "new", results)
     assert read_results(results) == [new]
+
+
+def test_an_arm_sets_what_its_family_sets_otherwise() -> None:
+    training = settings(FAMILIES["known"], ARMS["fours"])
+    config = load_config(TrainConfig, training)
+    assert (config.env.num_groups, config.env.n_samples, config.ppo.epochs) == (8, 4, 4)
+    assert len({override.partition("=")[0] for override in training}) == len(training)
+
+
+@pytest.mark.parametrize("arm", ARMS)
+def test_every_arm_plays_equally_many_episodes(arm: str) -> None:
+    config = load_config(TrainConfig, settings(FAMILIES["replaced"], ARMS[arm]))
+    assert config.env.num_groups * config.env.n_samples == 32
 
 
 def test_unknown_names_are_refused_with_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
