@@ -9,7 +9,7 @@ import mujoco  # type: ignore[import-untyped]
 import numpy as np
 from numpy.typing import NDArray
 
-from ttrl_env import tasks
+from ttrl_env import mujoco_versions, tasks
 from ttrl_env.bundle import TaskBundle
 from ttrl_env.goals import articulation_ranges, compile_goal, joint_condition
 from ttrl_env.layouts import contact_layout, model_layout
@@ -154,14 +154,11 @@ def _burners(env: Any) -> Burners:
 
 
 def _inertia_index(model: mujoco.MjModel, dofs: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Where MuJoCo's sparse inertia matrix (lower triangle, by rows) keeps the arm's elements."""
-    index = np.full((len(dofs), len(dofs)), -1, dtype=np.int64)
+    """Where MuJoCo's sparse inertia matrix (a triangle of it) keeps the arm's elements."""
+    index = np.empty((len(dofs), len(dofs)), dtype=np.int64)
     for i, j in np.ndindex(index.shape):
         row, column = max(dofs[i], dofs[j]), min(dofs[i], dofs[j])
-        start = model.M_rowadr[row]
-        found = np.flatnonzero(model.M_colind[start : start + model.M_rownnz[row]] == column)
-        if found.size:
-            index[i, j] = start + found[0]
+        index[i, j] = mujoco_versions.inertia_address(model, int(row), int(column))
     return index
 
 

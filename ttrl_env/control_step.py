@@ -2,7 +2,8 @@
 
 A control step is 25 substeps. Upstream computes each substep's kinematics three times (twice before
 the controller, once inside ``mj_step``); splitting the step in two, with the controller between its
-halves, computes them once and leaves every bit of the trajectory the same.
+halves, computes them once and leaves every bit of the trajectory the same. Where a forward pass also
+changes what the step's solver starts from, its solving is repeated, and nothing else of it.
 
 LIBERO's observations lag: they are sampled at a fixed substep before the end of the control step, by
 a clock that counts in floating point. Its counting is repeated here, and everything that an
@@ -70,6 +71,8 @@ def _control_step(task, library, views, memory, sample, action):  # type: ignore
     for substep in range(_SUBSTEPS):
         model = views.quiet_model if _is_quiet(task.quiet, views.qpos) else views.model
         call_with_data(library.step1, model, views.data)
+        if library.forward_warms_solver:
+            _solve_in_advance(library, views, 2 if memory.arm.stale[0] else 1)
         if memory.arm.stale[0]:
             controller.measure(memory.arm, task.arm, library, views, memory.jacobians)
         if substep == 0:
@@ -79,6 +82,19 @@ def _control_step(task, library, views, memory, sample, action):  # type: ignore
         controller.set_gripper(memory.arm, task.arm, views, action[6])
         call_with_data(library.step2, views.model, views.data)
         _tick(task, views, memory, sample)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _solve_in_advance(library, views, num_forwards):  # type: ignore[no-untyped-def]
+    """What upstream's forward passes leave to the step's solver: where to start from.
+
+    They solve for the previous substep's torques, each from the solution before. All else that they
+    compute, the step computes again.
+    """
+    call_with_data(library.fwd_actuation, views.model, views.data)
+    call_with_data(library.fwd_acceleration, views.model, views.data)
+    for _ in range(num_forwards):
+        call_with_data(library.fwd_constraint, views.model, views.data)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

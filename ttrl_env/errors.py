@@ -18,6 +18,10 @@ class MissingDependencyError(TTRLError, ImportError):
     """Something that is not installed: LIBERO, its assets, a GL library."""
 
 
+class UnsupportedVersionError(TTRLError, ImportError):
+    """An installed package of a version that does not do; the message names the range and the command."""
+
+
 class EnvironmentDiedError(TTRLError, RuntimeError):
     """A simulation process ended or raised; the message holds its traceback and its task."""
 

@@ -41,10 +41,11 @@ def contact_layout() -> ContactLayout:
 def model_layout(model: mujoco.MjModel) -> ModelLayout:
     """Read off the bindings' own description of ``mjModel``, and checked on ``model``."""
     structure = _structure("mjModel")
-    offsets = {name: getattr(structure, name).offset for name in ModelLayout._fields[1:]}
+    offsets = {name: getattr(structure, name).offset for name in ModelLayout._fields[2:]}
     differing = []
     for name in (*offsets, "nbody", "qpos0", "signature"):  # the last three: sizes, arrays, the end
-        word = ctypes.c_uint64.from_address(model._address + getattr(structure, name).offset).value
+        field = getattr(structure, name)
+        word = _UNSIGNED[field.size].from_address(model._address + field.offset).value
         value = getattr(model, name)
         if isinstance(value, np.ndarray):  # of an empty array the bindings do not tell the address
             value = value.ctypes.data if value.size else word
@@ -55,13 +56,17 @@ def model_layout(model: mujoco.MjModel) -> ModelLayout:
             f"MuJoCo {mujoco.__version__} lays out mjModel otherwise than its bindings declare "
             f"({', '.join(differing)}); use engine='upstream' or another MuJoCo version"
         )
-    return ModelLayout(structure_bytes=ctypes.sizeof(structure), **offsets)
+    return ModelLayout(
+        structure_bytes=ctypes.sizeof(structure), size_bytes=structure.nexclude.size, **offsets
+    )
 
 
 def _structure(name: str) -> Any:
     """One of MuJoCo's structures as a ctypes class."""
     return type(name, (ctypes.Structure,), {"_fields_": _fields(structs.STRUCTS[name])})
 
+
+_UNSIGNED = {4: ctypes.c_uint32, 8: ctypes.c_uint64}
 
 _C_TYPES = {
     "mjtNum": ctypes.c_double,

@@ -15,11 +15,11 @@ from llvmlite import ir  # type: ignore[import-untyped]
 from numba import cfunc, types
 from numba.extending import intrinsic
 
-from ttrl_env import mujoco_c
+from ttrl_env import mujoco_c, mujoco_versions
 
 
 class Library(NamedTuple):
-    """Addresses of the C functions that a control step calls."""
+    """Addresses of the C functions that a control step calls, and how it has to call them."""
 
     step1: int
     """``mj_step1``: kinematics, contacts, velocities and bias forces of the current state."""
@@ -27,6 +27,15 @@ class Library(NamedTuple):
     """``mj_step2``: actuation, constraint solver and integration."""
     jac_site: int
     """``mj_jacSite``: a site's translational and rotational Jacobians."""
+    fwd_actuation: int
+    """``mj_fwdActuation``: forces of the actuators."""
+    fwd_acceleration: int
+    """``mj_fwdAcceleration``: accelerations without constraints."""
+    fwd_constraint: int
+    """``mj_fwdConstraint``: the constraint solver."""
+    forward_warms_solver: int
+    """1 if the solver of a step starts from what ``mj_forward`` solved before it, else 0; see
+    :func:`ttrl_env.mujoco_versions.forward_warms_solver`."""
 
 
 @functools.cache
@@ -38,8 +47,18 @@ def library() -> Library:
     """
     handle = mujoco_c.functions()
     ctypes.c_void_p.in_dll(handle, "mju_user_warning").value = _ignore_message.address
-    functions = (getattr(handle, name) for name in ("mj_step1", "mj_step2", "mj_jacSite"))
-    return Library(*(ctypes.cast(function, ctypes.c_void_p).value or 0 for function in functions))
+    addresses = (ctypes.cast(getattr(handle, name), ctypes.c_void_p).value or 0 for name in _FUNCTIONS)
+    return Library(*addresses, forward_warms_solver=int(mujoco_versions.forward_warms_solver()))
+
+
+_FUNCTIONS = (
+    "mj_step1",
+    "mj_step2",
+    "mj_jacSite",
+    "mj_fwdActuation",
+    "mj_fwdAcceleration",
+    "mj_fwdConstraint",
+)
 
 
 @intrinsic

@@ -38,7 +38,8 @@ class ShallowCopy:
         for name, value in fields.items():
             field = self.address + getattr(layout, name)
             if isinstance(value, int):
-                ctypes.c_int64.from_address(field).value = value
+                wide = name == "nbuffer" or layout.size_bytes == 8
+                (ctypes.c_int64 if wide else ctypes.c_int32).from_address(field).value = value
             else:
                 array = np.ascontiguousarray(value, dtype=getattr(model, name).dtype)
                 ctypes.c_void_p.from_address(field).value = array.ctypes.data

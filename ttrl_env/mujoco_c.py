@@ -16,6 +16,10 @@ import mujoco  # type: ignore[import-untyped]
 import numpy as np
 from numpy.typing import NDArray
 
+from ttrl_env import mujoco_versions
+
+mujoco_versions.require_supported()
+
 
 class Rect(ctypes.Structure):
     """``mjrRect``: where on a buffer to draw, in pixels."""
@@ -58,12 +62,7 @@ def functions() -> Any:
     """
     library = ctypes.CDLL(mujoco._functions.__file__)
     address, integer = ctypes.c_void_p, ctypes.c_int
-    library.mj_loadModelBuffer.argtypes = (address, integer)
-    library.mj_loadModelBuffer.restype = address
-    library.mj_sizeModel.argtypes = (address,)
-    library.mj_sizeModel.restype = ctypes.c_int64
-    library.mj_saveModel.argtypes = (address, address, address, integer)
-    library.mj_saveModel.restype = None
+    mujoco_versions.declare(library)
     library.mjv_makeScene.argtypes = (address, address, integer)
     library.mjv_updateScene.argtypes = (address, address, address, address, address, integer, address)
     library.mjr_makeContext.argtypes = (address, address, integer)
@@ -83,7 +82,7 @@ def functions() -> Any:
 def load_model(content: Any) -> mujoco.MjModel:
     """A model from its binary form, in any buffer. Raises ``ValueError`` if it is not a model."""
     content = np.frombuffer(content, dtype=np.uint8)
-    model = functions().mj_loadModelBuffer(content.ctypes.data, len(content))
+    model = mujoco_versions.load_model(functions(), content)
     if not model:
         raise ValueError(f"not a model in the binary form of MuJoCo {mujoco.__version__}")
     return mujoco.MjModel._from_model_ptr(model)  # which owns it from here on

@@ -38,7 +38,7 @@ class ArmConstants(NamedTuple):
     torque_limits: NDArray[np.float64]
     """``[2, 7]`` lowest and highest motor torques, Nm."""
     inertia_index: NDArray[np.int64]
-    """``[7, 7]`` where each element of the arm's inertia matrix is in MuJoCo's sparse ``M``; -1: zero."""
+    """``[7, 7]`` where each element of the arm's inertia matrix is in MuJoCo's sparse one; -1: zero."""
     initial_qpos: NDArray[np.float64]
     """``[7]`` the posture that the null-space spring pulls to, rad."""
     stiffness: NDArray[np.float64]
@@ -131,7 +131,9 @@ class ModelLayout(NamedTuple):
     """Where this version of MuJoCo keeps what shallow copies of ``mjModel`` replace, in bytes."""
 
     structure_bytes: int
-    """Size of ``mjModel``; all others are offsets in it."""
+    """Size of ``mjModel``."""
+    size_bytes: int
+    """How long ``nexclude`` and ``ntexdata`` are: 4 or 8; ``nbuffer`` has always 8."""
     nbuffer: int
     nexclude: int
     exclude_signature: int
@@ -169,7 +171,7 @@ class Views(NamedTuple):
     bias: NDArray[np.float64]
     """``qfrc_bias``: gravity, Coriolis and centrifugal forces."""
     inertia: NDArray[np.float64]
-    """``M``: the joint-space inertia, sparse."""
+    """The joint-space inertia, sparse; :func:`ttrl_env.mujoco_versions.inertia`."""
     xpos: NDArray[np.float64]
     xquat: NDArray[np.float64]
     site_xpos: NDArray[np.float64]

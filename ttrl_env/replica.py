@@ -8,7 +8,7 @@ import mujoco  # type: ignore[import-untyped]
 import numpy as np
 from numpy.typing import NDArray
 
-from ttrl_env import control_step, libmujoco
+from ttrl_env import control_step, libmujoco, mujoco_versions
 from ttrl_env.bundle import TaskBundle
 from ttrl_env.control_step import DIVERGED, SUCCESS
 from ttrl_env.controller import make_arm_state
@@ -155,7 +155,7 @@ def _views(model: mujoco.MjModel, data: mujoco.MjData, quiet: QuietModel | None 
         qvel=data.qvel,
         ctrl=data.ctrl,
         bias=data.qfrc_bias,
-        inertia=data.M,
+        inertia=mujoco_versions.inertia(data),
         warnings=data.warning.number,
         **{name: getattr(data, name) for name in ("xpos", "xquat", *DRAWN)},
     )

@@ -15,7 +15,7 @@ import mujoco  # type: ignore[import-untyped]
 import numpy as np
 from numpy.typing import NDArray
 
-from ttrl_env import mujoco_c
+from ttrl_env import mujoco_c, mujoco_versions
 from ttrl_env.model_copies import ShallowCopy
 from ttrl_env.records import ModelLayout, TextureLayout
 
@@ -65,15 +65,13 @@ def take_textures(model: mujoco.MjModel) -> Textures:
 def merge_equal_textures(model: mujoco.MjModel) -> None:
     """Have materials with equal textures use the same one: two bowls bring 16 million pixels each."""
     first: dict[tuple, int] = {}
+    description = mujoco_versions.texture_description()
     for texture in range(model.ntex):
-        shape = tuple(int(getattr(model, f"tex_{name}")[texture]) for name in _DESCRIPTION)
+        shape = tuple(int(getattr(model, f"tex_{name}")[texture]) for name in description)
         start, (width, height, channels) = model.tex_adr[texture], shape[:3]
         content = hashlib.sha256(model.tex_data[start : start + width * height * channels]).hexdigest()
         same = first.setdefault((shape, content), texture)
         model.mat_texid[model.mat_texid == texture] = same
-
-
-_DESCRIPTION = ("width", "height", "nchannel", "type", "colorspace")
 
 
 def without_textures(model: mujoco.MjModel, layout: ModelLayout) -> mujoco.MjModel:

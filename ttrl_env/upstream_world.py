@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ttrl_env import opengl, tasks
+from ttrl_env.records import DRAWN
 from ttrl_env.shared_arrays import PROPRIOCEPTION
 from ttrl_env.simulation import SETTLE_ACTION, EngineConfig, SimState
 
@@ -172,21 +173,19 @@ class _CameraGate:
         self.open = True
         self._env = env
         self._sensors: dict[str, Callable[[dict], NDArray]] = {}
-        model = env.sim.model._model
-        self._at_sampling, self._live = mujoco.MjData(model), mujoco.MjData(model)
-        self._site_rgba = model.site_rgba.copy()
+        self._at_sampling: dict[str, NDArray] = {}
+        self._site_rgba = env.sim.model._model.site_rgba.copy()
         for camera in cameras:
             self._gate(f"{camera}_image")
 
     def draw_skipped(self) -> dict[str, NDArray]:
         """Draw every camera from the kinematics kept when the gate was last found closed."""
         model, data = self._env.sim.model._model, self._env.sim.data._data
-        site_rgba = model.site_rgba.copy()
-        mujoco.mj_copyData(self._live, model, data)
-        mujoco.mj_copyData(data, model, self._at_sampling)
+        site_rgba, live = model.site_rgba.copy(), _drawn(data)
+        _write(self._at_sampling, data)
         model.site_rgba[:] = self._site_rgba
         images = {name: np.array(draw({})) for name, draw in self._sensors.items()}
-        mujoco.mj_copyData(data, model, self._live)
+        _write(live, data)
         model.site_rgba[:] = site_rgba
         return images
 
@@ -201,13 +200,22 @@ class _CameraGate:
             if self.open:
                 last = draw(observation_cache)
             else:
-                model = self._env.sim.model._model
-                mujoco.mj_copyData(self._at_sampling, model, self._env.sim.data._data)
-                self._site_rgba[:] = model.site_rgba
+                self._at_sampling = _drawn(self._env.sim.data._data)
+                self._site_rgba[:] = self._env.sim.model._model.site_rgba
             return last
 
         self._sensors[name] = draw
         env.modify_observable(observable_name=name, attribute="sensor", modifier=gated)
+
+
+def _drawn(data: mujoco.MjData) -> dict[str, NDArray]:
+    """Copies of the arrays that a picture is drawn from."""
+    return {name: getattr(data, name).copy() for name in DRAWN}
+
+
+def _write(arrays: dict[str, NDArray], data: mujoco.MjData) -> None:
+    for name, array in arrays.items():
+        getattr(data, name)[:] = array
 
 
 def _build(task: tasks.Task, config: EngineConfig) -> Any:

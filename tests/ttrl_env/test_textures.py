@@ -91,13 +91,14 @@ def test_lent_textures_are_in_the_copy_and_not_in_the_model(model: mujoco.MjMode
     bare = without_textures(model, layout)
     saved = mujoco_c.save_model(bare._address)
     lent = ShallowCopy(bare, layout, **textures.fields())
-    length = ctypes.c_int64.from_address(lent.address + layout.ntexdata).value
+    size = {4: ctypes.c_int32, 8: ctypes.c_int64}[layout.size_bytes]
+    length = size.from_address(lent.address + layout.ntexdata).value
     assert length == len(textures.pixels)
     assert pointed_at(lent.address + layout.tex_data, length) == textures.pixels.tobytes()
     for name in ("width", "height"):
         values = getattr(textures.layout, name).astype(np.int32)
         assert pointed_at(lent.address + getattr(layout, f"tex_{name}"), values.nbytes) == values.tobytes()
-    start = textures.layout.start
+    start = textures.layout.start.astype(bare.tex_adr.dtype)
     assert pointed_at(lent.address + layout.tex_adr, start.nbytes) == start.tobytes()
     np.testing.assert_array_equal(mujoco_c.save_model(bare._address), saved)
 

@@ -1,0 +1,101 @@
+"""What differs between the versions of MuJoCo that the native engine runs on; everything else is the same.
+
+Each difference is told by what is there, not by a version's number, so that the versions between those
+that the tests run on (the published one and the newest) are covered too.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+import mujoco  # type: ignore[import-untyped]
+import numpy as np
+from numpy.typing import NDArray
+
+from ttrl_env.errors import UnsupportedVersionError
+from ttrl_env.world import PUBLISHED_MUJOCO
+
+SUPPORTED = ((3, 3, 2), (5,))
+"""The oldest version that the native engine runs on, and the first that it does not."""
+
+_HAS_LOAD_FROM_BUFFER = "mj_loadModelBuffer"
+"""A C function of MuJoCo 3.4 and later; before it, a buffer is loaded through a virtual file system."""
+
+
+def require_supported(version: str = mujoco.__version__) -> None:
+    """Raise :class:`UnsupportedVersionError` unless the native engine runs on this version of MuJoCo."""
+    lowest, end = (".".join(map(str, bound)) for bound in SUPPORTED)
+    release = tuple(int(part) for part in version.split(".")[:3] if part.isdigit())
+    if not SUPPORTED[0] <= release < SUPPORTED[1]:
+        raise UnsupportedVersionError(
+            f"MuJoCo {version}: the native engine runs on MuJoCo {lowest} and newer, below {end}. "
+            f"Published LIBERO is MuJoCo {PUBLISHED_MUJOCO}: pip install mujoco=={PUBLISHED_MUJOCO}"
+        )
+
+
+def inertia(data: mujoco.MjData) -> NDArray[np.float64]:
+    """The joint-space inertia, sparse: what :func:`inertia_address` points into."""
+    return data.M if hasattr(data, "M") else data.qM
+
+
+def inertia_address(model: mujoco.MjModel, row: int, column: int) -> int:
+    """Where :func:`inertia` keeps an element of the lower triangle; -1 if it is always zero."""
+    if hasattr(model, "M_rowadr"):
+        start = model.M_rowadr[row]
+        found = np.flatnonzero(model.M_colind[start : start + model.M_rownnz[row]] == column)
+        return int(start + found[0]) if found.size else -1
+    address, dof = int(model.dof_Madr[row]), row  # a row starts on the diagonal and goes towards the root
+    while dof > column:
+        address, dof = address + 1, int(model.dof_parentid[dof])
+    return address if dof == column else -1
+
+
+def forward_warms_solver() -> bool:
+    """Whether ``mj_forward`` leaves its solution behind for the constraint solver to start from next.
+
+    It does up to MuJoCo 3.3 (at least): a forward pass before a step then changes the step's last bits.
+    Later ``mj_step`` alone does.
+    """
+    model = mujoco.MjModel.from_xml_string("<mujoco><worldbody><body><freejoint/><geom size='1'/></body></worldbody></mujoco>")
+    data = mujoco.MjData(model)
+    mujoco.mj_forward(model, data)  # the ball falls
+    return bool(data.qacc_warmstart.any())
+
+
+def texture_description() -> tuple[str, ...]:
+    """The arrays ``tex_...`` of a model that say how a texture's pixels are to be read."""
+    always = ("width", "height", "nchannel", "type")
+    return (*always, "colorspace") if hasattr(mujoco.MjModel, "tex_colorspace") else always
+
+
+def declare(library: Any) -> None:
+    """Set the argument types of the C functions that take a model's binary form."""
+    address = ctypes.c_void_p
+    size = ctypes.c_int64 if hasattr(library, _HAS_LOAD_FROM_BUFFER) else ctypes.c_int
+    library.mj_sizeModel.argtypes = (address,)
+    library.mj_sizeModel.restype = size
+    library.mj_saveModel.argtypes = (address, address, address, size)
+    library.mj_saveModel.restype = None
+    if hasattr(library, _HAS_LOAD_FROM_BUFFER):
+        library.mj_loadModelBuffer.argtypes = (address, size)
+        library.mj_loadModelBuffer.restype = address
+        return
+    for name in ("mj_defaultVFS", "mj_deleteVFS"):
+        getattr(library, name).argtypes = (address,)
+        getattr(library, name).restype = None
+    library.mj_addBufferVFS.argtypes = (address, ctypes.c_char_p, address, size)
+    library.mj_loadModel.argtypes = (ctypes.c_char_p, address)
+    library.mj_loadModel.restype = address
+
+
+def load_model(library: Any, content: NDArray[np.uint8]) -> int:
+    """The address of a new ``mjModel`` made from its binary form; 0 if it is not one."""
+    if hasattr(library, _HAS_LOAD_FROM_BUFFER):
+        return library.mj_loadModelBuffer(content.ctypes.data, len(content)) or 0
+    files, name = ctypes.c_void_p(), b"model.mjb"  # an mjVFS is one pointer
+    library.mj_defaultVFS(ctypes.byref(files))
+    library.mj_addBufferVFS(ctypes.byref(files), name, content.ctypes.data, len(content))
+    model = library.mj_loadModel(name, ctypes.byref(files))
+    library.mj_deleteVFS(ctypes.byref(files))
+    return model or 0

@@ -1,0 +1,1 @@
+PUBLISHED_MUJOCO = "3.3.2"
