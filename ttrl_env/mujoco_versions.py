@@ -19,6 +19,9 @@ from ttrl_env.world import PUBLISHED_MUJOCO
 SUPPORTED = ((3, 3, 2), (5,))
 """The oldest version that the native engine runs on, and the first that it does not."""
 
+DIVERGENCE_WARNINGS = ("BADQPOS", "BADQVEL", "BADQACC")
+"""MuJoCo's warnings after which a simulation can no longer be believed."""
+
 _HAS_LOAD_FROM_BUFFER = "mj_loadModelBuffer"
 """A C function of MuJoCo 3.4 and later; before it, a buffer is loaded through a virtual file system."""
 
@@ -57,10 +60,22 @@ def forward_warms_solver() -> bool:
     It does up to MuJoCo 3.3 (at least): a forward pass before a step then changes the step's last bits.
     Later ``mj_step`` alone does.
     """
-    model = mujoco.MjModel.from_xml_string("<mujoco><worldbody><body><freejoint/><geom size='1'/></body></worldbody></mujoco>")
+    model = mujoco.MjModel.from_xml_string(_FALLING_BALL)
     data = mujoco.MjData(model)
     mujoco.mj_forward(model, data)  # the ball falls
     return bool(data.qacc_warmstart.any())
+
+
+def divergence_warnings(data: mujoco.MjData) -> NDArray[np.int32]:
+    """``[3]`` how often each of :data:`DIVERGENCE_WARNINGS` was raised: a view of ``data``.
+
+    Their numbers change from version to version. Compiled code must not know them: Numba would go on
+    using those of the version it was compiled for.
+    """
+    numbers = [int(getattr(mujoco.mjtWarning, f"mjWARN_{name}")) for name in DIVERGENCE_WARNINGS]
+    if numbers != list(range(numbers[0], numbers[0] + len(numbers))):
+        raise RuntimeError(f"MuJoCo {mujoco.__version__} numbers {DIVERGENCE_WARNINGS} as {numbers}")
+    return data.warning.number[numbers[0] : numbers[-1] + 1]
 
 
 def texture_description() -> tuple[str, ...]:
@@ -99,3 +114,6 @@ def load_model(library: Any, content: NDArray[np.uint8]) -> int:
     model = library.mj_loadModel(name, ctypes.byref(files))
     library.mj_deleteVFS(ctypes.byref(files))
     return model or 0
+
+
+_FALLING_BALL = "<mujoco><worldbody><body><freejoint/><geom size='1'/></body></worldbody></mujoco>"

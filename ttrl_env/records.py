@@ -183,7 +183,7 @@ class Views(NamedTuple):
     light_xpos: NDArray[np.float64]
     light_xdir: NDArray[np.float64]
     warnings: NDArray[np.int32]
-    """How often each of MuJoCo's warnings was raised."""
+    """``[3]`` how often each of :data:`ttrl_env.mujoco_versions.DIVERGENCE_WARNINGS` was raised."""
 
 
 class Memory(NamedTuple):

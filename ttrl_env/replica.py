@@ -12,6 +12,7 @@ from ttrl_env import control_step, libmujoco, mujoco_versions
 from ttrl_env.bundle import TaskBundle
 from ttrl_env.control_step import DIVERGED, SUCCESS
 from ttrl_env.controller import make_arm_state
+from ttrl_env.mujoco_versions import DIVERGENCE_WARNINGS
 from ttrl_env.quiet_pairs import QuietModel
 from ttrl_env.records import DRAWN, Memory, Sample, Views
 from ttrl_env.simulation import SETTLE_ACTION, SimState
@@ -140,8 +141,8 @@ class Replica:
         )
 
     def _describe_divergence(self) -> str:
-        for warning in ("BADQPOS", "BADQVEL", "BADQACC"):
-            if self._views.warnings[int(getattr(mujoco.mjtWarning, f"mjWARN_{warning}"))]:
+        for warning, count in zip(DIVERGENCE_WARNINGS, self._views.warnings, strict=True):
+            if count:
                 return f"MuJoCo warning {warning}: the simulation diverged at {self._data.time:.3f} s"
         return f"qpos or qvel is not finite at {self._data.time:.3f} s"
 
@@ -156,7 +157,7 @@ def _views(model: mujoco.MjModel, data: mujoco.MjData, quiet: QuietModel | None 
         ctrl=data.ctrl,
         bias=data.qfrc_bias,
         inertia=mujoco_versions.inertia(data),
-        warnings=data.warning.number,
+        warnings=mujoco_versions.divergence_warnings(data),
         **{name: getattr(data, name) for name in ("xpos", "xquat", *DRAWN)},
     )
 
