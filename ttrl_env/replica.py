@@ -27,6 +27,8 @@ class Snapshot(NamedTuple):
     """What MuJoCo integrates from: time, qpos, qvel, the solver's warm start and so on."""
     xpos: NDArray[np.float64]
     """``[nbody, 3]`` body positions, which lag the state by one substep."""
+    xquat: NDArray[np.float64]
+    """``[nbody, 4]`` body orientations, which lag too."""
     memory: tuple[NDArray, ...]
     sample: tuple[NDArray, ...]
 
@@ -104,6 +106,7 @@ class Replica:
         return Snapshot(
             integration_state=state,
             xpos=self._views.xpos.copy(),
+            xquat=self._views.xquat.copy(),
             memory=tuple(array.copy() for array in _arrays(self._memory)),
             sample=tuple(array.copy() for array in self.sample),
         )
@@ -113,6 +116,7 @@ class Replica:
         mujoco.mj_resetData(self.bundle.model, self._data)  # also clears warnings
         mujoco.mj_setState(self.bundle.model, self._data, snapshot.integration_state, _STATE)
         self._views.xpos[:] = snapshot.xpos
+        self._views.xquat[:] = snapshot.xquat
         for array, value in zip(_arrays(self._memory), snapshot.memory, strict=True):
             array[...] = value
         _copy(snapshot.sample, self.sample)
@@ -127,6 +131,7 @@ class Replica:
             body_pos=model.body_pos.copy(),
             body_quat=model.body_quat.copy(),
             body_xpos=data.xpos.copy(),
+            body_xquat=data.xquat.copy(),
             body_names=tuple(model.body(body).name for body in range(model.nbody)),
         )
 

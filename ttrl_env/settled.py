@@ -68,7 +68,7 @@ def _settle(bundle: TaskBundle, init_states: NDArray[np.float64]) -> dict[str, N
 
 
 def _pack(snapshot: Snapshot) -> dict[str, NDArray]:
-    parts = {"integration_state": snapshot.integration_state, "xpos": snapshot.xpos}
+    parts = {name: getattr(snapshot, name) for name in ("integration_state", "xpos", "xquat")}
     parts.update({f"memory.{index:02}": array for index, array in enumerate(snapshot.memory)})
     parts.update(
         {f"sample.{name}": array for name, array in zip(Sample._fields, snapshot.sample, strict=True)}
@@ -82,6 +82,7 @@ def _unpack(values: dict[str, NDArray], row: int) -> Snapshot:
     return Snapshot(
         integration_state=values["integration_state"][row],
         xpos=values["xpos"][row],
+        xquat=values["xquat"][row],
         memory=tuple(values[name][row] for name in memory),
         sample=tuple(values[f"sample.{name}"][row] for name in Sample._fields),
     )

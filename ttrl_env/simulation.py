@@ -80,6 +80,8 @@ class SimState:
     """``[nbody, 4]`` the model's body orientations (wxyz)."""
     body_xpos: NDArray[np.float64]
     """``[nbody, 3]`` body positions in the world frame, metres."""
+    body_xquat: NDArray[np.float64]
+    """``[nbody, 4]`` body orientations in the world frame (wxyz)."""
     body_names: tuple[str, ...]
     """``[nbody]`` names, in the order of the arrays above."""
 

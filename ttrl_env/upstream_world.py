@@ -103,6 +103,7 @@ class UpstreamWorld:
             body_pos=np.array(sim.model.body_pos),
             body_quat=np.array(sim.model.body_quat),
             body_xpos=np.array(sim.data.body_xpos),
+            body_xquat=np.array(sim.data.body_xquat),
             body_names=tuple(sim.model.body_names),
         )
 

@@ -155,6 +155,7 @@ def make_state(facing) -> SimState:
         body_pos=np.array([np.zeros(3), cabinet, np.zeros(3)]),
         body_quat=np.array([(1.0, 0.0, 0.0, 0.0), facing, (1.0, 0.0, 0.0, 0.0)]),
         body_xpos=positions,
+        body_xquat=np.array([(1.0, 0.0, 0.0, 0.0), facing, facing]),
         body_names=("world", "oak_cabinet_1_main", "oak_cabinet_1_cabinet_top"),
     )
 

@@ -36,6 +36,7 @@ class PointReplica:
             body_pos=nothing,
             body_quat=np.zeros((0, 4)),
             body_xpos=nothing,
+            body_xquat=np.zeros((0, 4)),
             body_names=(),
         )
 
