@@ -28,6 +28,7 @@ from ttrl_env.agents.policies import TinyVLA, TinyVLAConfig, TokenPolicy
 from ttrl_env.agents.pretraining_config import PretrainConfig
 from ttrl_env.agents.pretraining_data import Pairs, load_pairs
 from ttrl_env.errors import CheckpointError
+from ttrl_env.world import warn_of_another_world
 
 WARMUP_FRACTION = 0.1
 """Share of the steps over which the step size rises."""
@@ -68,7 +69,7 @@ def pretrain(
     torch.manual_seed(config.seed)
     policy = new_policy(config)
     train_pairs, validation_pairs = load_pairs(config, policy, say)
-    policy.config.demonstrations = describe_files(find_files(config.data), config.max_episodes)
+    policy.config.demonstrations = _describe(config)
     nn.Module.to(policy, choose_device(config.device, "device"))
     optimizer = torch.optim.AdamW(
         policy.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
@@ -85,6 +86,15 @@ def pretrain(
     if stop.requested:
         raise KeyboardInterrupt
     return state
+
+
+def _describe(config: PretrainConfig) -> list[dict[str, Any]]:
+    """What the policy is cloned from; a file of another world than the installed one is warned of."""
+    files = find_files(config.data)
+    described = describe_files(files, config.max_episodes)
+    for file, entry in zip(files, described, strict=True):
+        warn_of_another_world(f"data: {file}", entry["mujoco"])
+    return described
 
 
 def new_policy(config: PretrainConfig) -> TinyVLA:

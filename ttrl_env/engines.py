@@ -7,6 +7,7 @@ from typing import TypeAlias, get_args
 
 from ttrl_env.checks import check_choice
 from ttrl_env.simulation import EngineConfig, EngineName, SimulationEngine
+from ttrl_env.world import warn_unless_published
 
 EngineChoice: TypeAlias = EngineName | Callable[[EngineConfig], SimulationEngine]
 """An engine's name, or anything that makes an engine from a configuration."""
@@ -17,6 +18,7 @@ def make_engine(engine: EngineChoice, config: EngineConfig) -> SimulationEngine:
     if callable(engine):
         return engine(config)
     check_choice("engine", engine, get_args(EngineName))
+    warn_unless_published()
     if engine == "native":
         from ttrl_env.engine import NativeEngine
 

@@ -18,6 +18,7 @@ import os
 import platform
 from pathlib import Path
 
+import mujoco  # type: ignore[import-untyped]
 import numba
 import numpy as np
 from llvmlite import binding  # type: ignore[import-untyped]
@@ -105,6 +106,7 @@ def _machine() -> str:
     """The code, libraries and processor that compute a control step."""
     parts = (
         SOURCES_DIGEST,
+        mujoco.__version__,
         platform.machine(),
         binding.get_host_cpu_name(),
         binding.get_host_cpu_features().flatten(),

@@ -1,8 +1,8 @@
-"""Which LIBERO this is. Published checkpoints, data and tables come from one; MuJoCo decides which is simulated.
+"""Which LIBERO this is: the published one, or another that a newer MuJoCo makes of it.
 
-MuJoCo 3.3.3 draws six of LIBERO's textures darker, MuJoCo 3.4 rests boxes on each other otherwise, and a
-policy that has learnt in one world fails in another without an error. So the world has a name: the
-version of MuJoCo. Every bundle, checkpoint, demonstration and report carries it.
+MuJoCo 3.3.3 draws six of LIBERO's textures darker, MuJoCo 3.4 lets boxes rest on each other otherwise, and a
+policy that has learnt in one world fails in another without an error. So a world has a name, the version
+of MuJoCo, and bundles, checkpoints, demonstrations and reports carry it.
 
 Light to import: neither MuJoCo nor LIBERO is needed to say which version is installed.
 """
@@ -11,22 +11,76 @@ from __future__ import annotations
 
 import functools
 import importlib.metadata
-from collections.abc import Sequence
-from typing import Literal, TypeAlias
+import re
+import warnings
 
 PUBLISHED_MUJOCO = "3.3.2"
-"""The version whose LIBERO is the published one; what an install gets."""
+"""The last version whose LIBERO is the published one; what an install gets (docs/which-libero.md)."""
 
 INSTALL_PUBLISHED = f"pip install mujoco=={PUBLISHED_MUJOCO}"
 
-CAMERAS: tuple[Literal["agentview", "robot0_eye_in_hand"], ...] = ("agentview", "robot0_eye_in_hand")
-IMAGE_SIZE = 256
-INIT_STATE_ID = 0
-"""What is compared between worlds: both cameras' first pictures after this initial state has settled."""
 
-_ROBOT = ("robot0_", "gripper0_", "mount0_")
+class WorldWarning(UserWarning):
+    """Something comes from another world than the one that is simulated."""
 
 
-def scene_bodies(names: Sequence[str]) -> list[int]:
-    """Indices of the bodies that are neither the world nor the robot."""
-    return [index for index, name in enumerate(names) if index and not name.startswith(_ROBOT)]
+@functools.cache
+def installed_mujoco() -> str:
+    """The version of MuJoCo that an environment of this process would be simulated by."""
+    return importlib.metadata.version("mujoco")
+
+
+def is_published(mujoco: str) -> bool:
+    """Whether LIBERO on this version of MuJoCo is the published one."""
+    return _release(mujoco) <= _release(PUBLISHED_MUJOCO)
+
+
+def same_world(one: str, other: str) -> bool:
+    """Whether LIBERO is the same on two versions of MuJoCo, up to rounding."""
+    return one == other or (is_published(one) and is_published(other))
+
+
+def describe(mujoco: str) -> str:
+    """A version of MuJoCo and which LIBERO that is."""
+    if is_published(mujoco):
+        return f"published LIBERO (MuJoCo {mujoco})"
+    return f"not published LIBERO, which is MuJoCo {PUBLISHED_MUJOCO}: this is {mujoco}"
+
+
+@functools.cache
+def warn_unless_published() -> None:
+    """Warn, once a process, that what is about to be simulated is not published LIBERO."""
+    mujoco = installed_mujoco()
+    if not is_published(mujoco):
+        warnings.warn(
+            f"{describe(mujoco).capitalize()}. Its tasks look and settle otherwise, so published policies "
+            f"and success rates do not hold here (docs/which-libero.md). {INSTALL_PUBLISHED} brings it",
+            WorldWarning,
+            stacklevel=3,
+        )
+
+
+def warn_of_another_world(what: str, mujoco: str | None) -> None:
+    """Warn if ``what`` was made with a version of MuJoCo whose LIBERO is not the one installed.
+
+    Args:
+        what: names the file or checkpoint, as the beginning of a sentence.
+        mujoco: the version that it carries; ``None``, as others' files have it, says nothing.
+    """
+    installed = installed_mujoco()
+    if mujoco is not None and not same_world(mujoco, installed):
+        warnings.warn(
+            f"{what} is of MuJoCo {mujoco}, and MuJoCo {installed} is installed: LIBERO looks and moves "
+            f"differently there, so expect other success rates (docs/which-libero.md). "
+            f"For the world it comes from: pip install mujoco=={mujoco}",
+            WorldWarning,
+            stacklevel=3,
+        )
+
+
+def _release(version: str) -> tuple[int, ...]:
+    """The numbers that a version begins with."""
+    found = re.match(r"\d+(\.\d+)*", version)
+    if found is None:
+        raise ValueError(f"mujoco: expected a version such as {PUBLISHED_MUJOCO!r}, got {version!r}")
+    return tuple(map(int, found.group().split(".")))

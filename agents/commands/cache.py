@@ -12,6 +12,7 @@ def run(arguments: Sequence[str]) -> int:
     parser.add_argument("--clear", action="store_true", help="delete every compiled task")
     options = parser.parse_args(arguments)
     from ttrl_env.bundle import cache_folder, clear_cache
+    from ttrl_env.world import describe, installed_mujoco
 
     if options.clear:
         print(f"{clear_cache()} compiled tasks deleted from {cache_folder()}")
@@ -20,4 +21,5 @@ def run(arguments: Sequence[str]) -> int:
     bundles = {file.parent for file in files}
     size = sum(file.stat().st_size for file in files)
     print(f"{len(bundles)} compiled tasks, {size / 1e9:.1f} GB, in {cache_folder()} (TTRL_CACHE)")
+    print(f"World: {describe(installed_mujoco())}; tasks compiled by other versions are compiled again")
     return 0

@@ -31,6 +31,7 @@ from ttrl_env.rendering import RenderThread
 from ttrl_env.replica import Replica
 from ttrl_env.tasks import Task
 from ttrl_env.threads import ThreadPool
+from ttrl_env.world import installed_mujoco
 
 SETTLE_STEPS = 10
 
@@ -220,5 +221,5 @@ def _check_settings(path: Path, settings: RecordingSettings) -> None:
 
 
 def _plain(settings: RecordingSettings) -> dict[str, Any]:
-    """The settings as JSON has them."""
-    return {**asdict(settings), "cameras": list(settings.cameras)}
+    """The settings as JSON has them, and the world that they are played in."""
+    return {**asdict(settings), "cameras": list(settings.cameras), "mujoco": installed_mujoco()}

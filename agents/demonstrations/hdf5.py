@@ -15,7 +15,7 @@ One file a task::
         obs/joint_states         float64 [T, 7]
 
 What is added to the published layout: ``executed_actions`` (with the noise), the attributes
-``attempt`` and ``init_state_id`` of an episode, and ``recording`` (JSON: the settings) and
+``attempt`` and ``init_state_id`` of an episode, and ``recording`` (JSON: the settings, MuJoCo's version) and
 ``observations`` = ``"before_action"`` of the data. What is left out: ``model_file``, the scene's XML, which
 only a playback in LIBERO itself needs.
 

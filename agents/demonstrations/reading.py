@@ -78,7 +78,8 @@ def describe_files(files: Sequence[Path], max_episodes: int | None = None) -> li
 
     One entry a file: ``suite`` and ``task`` as LIBERO names them (null if the file does not say),
     ``num_episodes``, and ``init_state_ids``, the initial states that the episodes start from or near,
-    sorted, without repetition (null for files that ``ttrl demos`` did not write).
+    sorted, without repetition, and ``mujoco``, the version they were played with (both null for files
+    that ``ttrl demos`` did not write).
     """
     return [_describe_file(file, max_episodes) for file in files]
 
@@ -94,6 +95,7 @@ def _describe_file(path: Path, max_episodes: int | None) -> dict[str, Any]:
             "task": bddl.stem or None,
             "num_episodes": len(names),
             "init_state_ids": None if None in states else sorted(map(int, states)),
+            "mujoco": json.loads(data.attrs.get("recording", "{}")).get("mujoco"),
         }
 
 

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from ttrl_env.agents.policies.finding import find_policy, is_repo_id
 from ttrl_env.agents.policies.options import PolicyOptions
+from ttrl_env.agents.policies.origin import mujoco_of
 from ttrl_env.agents.policies.tiny_vla import TinyVLA, TinyVLAConfig
 from ttrl_env.errors import CheckpointError, unknown_name
 from ttrl_env.simulation import CameraName
+from ttrl_env.world import warn_of_another_world
 
 if TYPE_CHECKING:
     from ttrl_env.agents.policies.openvla import OpenVLAPolicy
@@ -35,6 +37,7 @@ def load_policy(name: str | Path, options: PolicyOptions | None = None) -> TinyV
         raise CheckpointError(
             f"policy.kind: expected a {options.kind} checkpoint, {folder} has a {model_type}"
         )
+    warn_of_another_world(f"policy.path: {name}", mujoco_of(folder))
     if model_type == OPENVLA:
         from ttrl_env.agents.policies.openvla import load_openvla
 

@@ -89,9 +89,10 @@ def _claim(folder: Path, command: dict[str, Any], *, begun: bool) -> None:
     differing = [key for key in {**there, **command} if there.get(key) != command.get(key)]
     if differing:
         listed = "; ".join(f"{key}: there {there.get(key)}, now {command.get(key)}" for key in differing)
+        world = " Success in two worlds does not compare." if "mujoco" in differing else ""
         raise ConfigError(
-            f"output: {folder} holds another evaluation ({listed}). Repeat its command to go on with it, or "
-            f"choose another folder"
+            f"output: {folder} holds another evaluation ({listed}).{world} Repeat its command to go on with "
+            f"it, or choose another folder"
         )
 
 

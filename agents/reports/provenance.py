@@ -45,6 +45,8 @@ class Demonstrated:
     num_episodes: int
     init_state_ids: tuple[int, ...] | None
     """The initial states that episodes start from or near; ``None``: not known."""
+    mujoco: str | None = None
+    """The version of MuJoCo they were played with; ``None``: the file did not say."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -35,6 +35,7 @@ from ttrl_env.errors import ConfigError
 from ttrl_env.simulation import CameraName, EngineName
 from ttrl_env.tasks import Split, get_suite
 from ttrl_env.vector_env import TTRLVectorEnv
+from ttrl_env.world import describe, installed_mujoco
 
 
 def evaluate_checkpoints(
@@ -50,6 +51,7 @@ def evaluate_checkpoints(
     """
     folders = _policy_folders(config)
     protocol = _protocol(config)
+    display.say(f"World: {describe(protocol['mujoco'])}")
     command = {**protocol, **{name: _identity(folder) for name, folder in folders.items()}}
     with contextlib.ExitStack() as stack:
         log = None if config.output is None else stack.enter_context(EpisodeLog(config.output, command))
@@ -211,6 +213,7 @@ def _protocol(config: EvaluateConfig) -> dict[str, Any]:
         "decoding": config.policy.decoding,
         "unnorm_key": config.policy.unnorm_key,
         "dtype": config.policy.dtype,
+        "mujoco": installed_mujoco(),
     }
 
 

@@ -12,6 +12,7 @@ from ttrl_env.agents.reports.comparison import Comparison, compare
 from ttrl_env.agents.reports.provenance import Cloning, Demonstrated, Provenance
 from ttrl_env.agents.reports.statements import statements
 from ttrl_env.tasks import get_task
+from ttrl_env.world import describe, is_published
 
 SCHEMA = "ttrl-env/evaluation/1"
 """Changes when a key changes its meaning."""
@@ -41,11 +42,12 @@ def summarise(
     return {
         "schema": SCHEMA,
         "versions": installed_versions(),
+        "world": {"mujoco": protocol["mujoco"], "published": is_published(protocol["mujoco"])},
         "protocol": protocol,
         "checkpoints": {subject.name: _checkpoint(subject) for subject in subjects},
         "evaluations": [_evaluation(subject, each) for subject in subjects for each in subject.evaluations],
         "comparisons": [_comparison(each, subjects[0].evaluations[0].suite) for each in comparisons],
-        "statements": statements(subjects, comparisons),
+        "statements": [f"World: {describe(protocol['mujoco'])}.", *statements(subjects, comparisons)],
         "videos": list(videos),
     }
 

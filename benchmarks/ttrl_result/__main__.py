@@ -25,6 +25,7 @@ from ttrl_env.agents.metrics import read_records
 from ttrl_env.agents.progress import Display
 from ttrl_env.agents.whole_files import write_whole
 from ttrl_env.errors import TTRLError
+from ttrl_env.world import installed_mujoco, same_world
 
 RESULTS_FILE = "results.jsonl"
 
@@ -87,6 +88,7 @@ def _is_current(result: dict[str, Any]) -> bool:
     return (
         result["iterations"] == family.iterations
         and result["overrides"] == settings(family, arm)
+        and same_world(result["versions"]["mujoco"], installed_mujoco())
         and played == [family.suite, list(family.task_ids), family.max_steps, family.repeats]
     )
 

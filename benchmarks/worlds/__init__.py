@@ -1,1 +1,1 @@
-"""Which tasks of LIBERO differ between versions of MuJoCo, and by how much: ``python -m benchmarks.worlds``."""
+"""How LIBERO's tasks differ between versions of MuJoCo: ``python -m benchmarks.worlds``."""

@@ -1,4 +1,4 @@
-"""What each task looks like in this process's MuJoCo: ``python -m benchmarks.worlds.play FOLDER``.
+"""What each task looks like in this process's MuJoCo: ``python -m benchmarks.worlds.play FOLDER [SUITE ...]``.
 
 Unmodified LIBERO, the published protocol: initial state 0, ten settle steps. Then the pose of every
 body but the robot's, and the first picture of both cameras. Tasks whose file is there are left out, so
@@ -9,19 +9,27 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ttrl_env import tasks
-from ttrl_env.simulation import EngineConfig
-from ttrl_env.upstream_world import UpstreamWorld
-from ttrl_env.world import CAMERAS, IMAGE_SIZE, INIT_STATE_ID, scene_bodies
+from ttrl_env.published_world import CAMERAS, INIT_STATE_ID, Scene, make_scene, scene_config
 
 
-def main(folder: Path, suites: list[str]) -> int:
+@dataclass(frozen=True, kw_only=True)
+class PlayedScene:
+    """A scene and its whole pictures."""
+
+    scene: Scene
+    images: NDArray[np.uint8]
+    """``[2, 256, 256, 3]``, in the order of the cameras."""
+
+
+def main(folder: Path, suites: Sequence[str]) -> int:
     """Play every task that has no file yet; returns how many could not be played."""
     folder.mkdir(parents=True, exist_ok=True)
     todo = [task for task in every_task(suites) if not scene_file(folder, *task).exists()]
@@ -29,14 +37,14 @@ def main(folder: Path, suites: list[str]) -> int:
     for count, (suite, task_id) in enumerate(todo):
         print(f"{folder.name}: {suite} {task_id}, {count + 1} of {len(todo)}", flush=True)
         try:
-            write(scene_file(folder, suite, task_id), play(suite, task_id))
+            _write(scene_file(folder, suite, task_id), _play(suite, task_id))
         except Exception:  # noqa: BLE001  one task that cannot be built must not end the scan
             traceback.print_exc()
             failed += 1
     return failed
 
 
-def every_task(suites: list[str]) -> Iterator[tuple[str, int]]:
+def every_task(suites: Sequence[str]) -> Iterator[tuple[str, int]]:
     """Suites and ids of all tasks."""
     for suite in suites:
         for task_id in range(tasks.get_suite(suite).num_tasks):
@@ -48,31 +56,42 @@ def scene_file(folder: Path, suite: str, task_id: int) -> Path:
     return folder / f"{suite}-{task_id}.npz"
 
 
-def play(suite: str, task_id: int) -> dict[str, NDArray]:
-    """A task's settled scene: ``names`` ``[n]``, ``pos`` ``[n, 3]``, ``quat`` ``[n, 4]``, and pictures."""
-    config = EngineConfig(suite=suite, num_rows=1, image_size=IMAGE_SIZE, cameras=CAMERAS)
-    world = UpstreamWorld(tasks.get_task(suite, task_id), config)
+def read(folder: Path, suite: str, task_id: int) -> PlayedScene | None:
+    """A task that :func:`main` has played, if it has."""
+    file = scene_file(folder, suite, task_id)
+    if not file.exists():
+        return None
+    with np.load(file, allow_pickle=False) as values:
+        return PlayedScene(
+            scene=Scene(
+                names=tuple(values["names"].tolist()),
+                pos=values["pos"],
+                quat=values["quat"],
+                pictures=values["pictures"],
+            ),
+            images=values["images"],
+        )
+
+
+def _play(suite: str, task_id: int) -> PlayedScene:
+    from ttrl_env.upstream_world import UpstreamWorld  # imports MuJoCo and LIBERO
+
+    world = UpstreamWorld(tasks.get_task(suite, task_id), scene_config(suite))
     try:
         world.reset(INIT_STATE_ID)
-        state = world.state()
-        bodies = scene_bodies(state.body_names)
-        return {
-            "names": np.array([state.body_names[body] for body in bodies]),
-            "pos": state.body_xpos[bodies],
-            "quat": state.body_xquat[bodies],
-            **{camera: world.observation[f"{camera}_image"] for camera in CAMERAS},
-        }
+        images = np.stack([world.observation[f"{camera}_image"] for camera in CAMERAS])
+        return PlayedScene(scene=make_scene(world.state(), list(images)), images=images)
     finally:
         world.close()
 
 
-def write(path: Path, scene: dict[str, NDArray]) -> None:
+def _write(path: Path, played: PlayedScene) -> None:
     """Whole or not at all."""
     draft = path.with_suffix(".draft")
     with draft.open("wb") as file:
-        np.savez_compressed(file, **scene)  # type: ignore[arg-type]
+        np.savez_compressed(file, **{**vars(played.scene), "images": played.images})
     draft.replace(path)
 
 
 if __name__ == "__main__":
-    sys.exit(min(main(Path(sys.argv[1]), sys.argv[2:] or list(tasks.suite_names())), 1))
+    sys.exit(min(main(Path(sys.argv[1]), sys.argv[2:] or tasks.suite_names()), 1))

@@ -1,0 +1,29 @@
+"""Other versions of MuJoCo beside the installed one: each in a folder of its own, in front of the path."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+BEFORE_NUMPY_2 = (3, 2)
+"""The first versions that know NumPy 2. Earlier ones import with it and draw collision shapes instead of
+objects, because writing into their arrays misses."""
+
+_IN_TWO_PARTS = (4,)
+"""Since then, the wheel ``mujoco`` holds hardly more than the wheel ``mujoco-core``'s name."""
+
+
+def environment(version: str, folder: Path) -> dict[str, str]:
+    """Variables under which Python imports a version of MuJoCo, installed in ``folder`` if it is not there."""
+    place = folder / version
+    if not (place / "mujoco").exists():
+        release = tuple(map(int, version.split(".")))
+        packages = [f"mujoco=={version}"]
+        packages += [f"mujoco-core=={version}"] if release >= _IN_TWO_PARTS else []
+        packages += ["numpy==1.26.4"] if release < BEFORE_NUMPY_2 else []
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(place)]
+        subprocess.run([*command, *packages], check=True)
+    path = [str(place.resolve()), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
