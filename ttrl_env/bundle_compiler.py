@@ -39,7 +39,7 @@ def read_bundle(env: Any) -> TaskBundle:
     model = env.sim.model._model
     burners, lean, layout = _burners(env), _lean_copy(model), model_layout(model)
     return TaskBundle(
-        mujoco=mujoco.__version__,
+        mujoco_version=mujoco.__version__,
         model=without_textures(lean, layout),
         model_layout=layout,
         textures=take_textures(lean),

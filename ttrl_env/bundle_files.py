@@ -47,7 +47,7 @@ _MODEL, _TEXTURES = "model.mjb", "textures.rgb"
 def read_bundle(place: Path) -> TaskBundle | None:
     """The bundle in a folder, or ``None`` unless all files are there and whole."""
     values = read_archive(place / "bundle.npz")
-    if values is None or str(values["mujoco"]) != mujoco.__version__:
+    if values is None or str(values["mujoco_version"]) != mujoco.__version__:
         return None
     model, textures = (_map_checked(place, kind, *values[kind].tolist()) for kind in (_MODEL, _TEXTURES))
     if model is None or textures is None:
@@ -55,7 +55,7 @@ def read_bundle(place: Path) -> TaskBundle | None:
     layout = _unpack(TextureLayout, values, "texture_layout")
     pixels = np.frombuffer(textures, dtype=np.uint8)
     return TaskBundle(
-        mujoco=mujoco.__version__,
+        mujoco_version=mujoco.__version__,
         model=mujoco_c.load_model(model),
         model_layout=_unpack(ModelLayout, values, "model_layout"),
         textures=Textures(layout=layout, pixels=pixels, pages=textures),
@@ -72,7 +72,7 @@ def write_bundle(place: Path, bundle: TaskBundle) -> None:
     values: dict[str, NDArray] = {
         _MODEL: _write_checked(place, _MODEL, mujoco_c.save_model(bundle.model._address).data),
         _TEXTURES: _write_checked(place, _TEXTURES, bundle.textures.pixels.data),
-        "mujoco": np.array(bundle.mujoco),
+        "mujoco_version": np.array(bundle.mujoco_version),
         "burner_alpha": bundle.burner_alpha,
         "state_at_reset": bundle.state_at_reset,
     }

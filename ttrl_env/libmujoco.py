@@ -47,18 +47,19 @@ def library() -> Library:
     """
     handle = mujoco_c.functions()
     ctypes.c_void_p.in_dll(handle, "mju_user_warning").value = _ignore_message.address
-    addresses = (ctypes.cast(getattr(handle, name), ctypes.c_void_p).value or 0 for name in _FUNCTIONS)
-    return Library(*addresses, forward_warms_solver=int(mujoco_versions.forward_warms_solver()))
 
+    def address(name: str) -> int:
+        return ctypes.cast(getattr(handle, name), ctypes.c_void_p).value or 0
 
-_FUNCTIONS = (
-    "mj_step1",
-    "mj_step2",
-    "mj_jacSite",
-    "mj_fwdActuation",
-    "mj_fwdAcceleration",
-    "mj_fwdConstraint",
-)
+    return Library(
+        step1=address("mj_step1"),
+        step2=address("mj_step2"),
+        jac_site=address("mj_jacSite"),
+        fwd_actuation=address("mj_fwdActuation"),
+        fwd_acceleration=address("mj_fwdAcceleration"),
+        fwd_constraint=address("mj_fwdConstraint"),
+        forward_warms_solver=int(mujoco_versions.forward_warms_solver()),
+    )
 
 
 @intrinsic

@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ttrl_env.simulation import EngineConfig, SimState, SimulationEngine
-from ttrl_env.world import INSTALL_PUBLISHED, installed_mujoco
 
 FILE = Path(__file__).with_name("published_world.npz")
 
@@ -112,14 +111,6 @@ def differences(seen: Scene, published: Scene) -> list[str]:
         other = sorted(set(seen.names) ^ set(published.names))
         return [f"has other bodies ({', '.join(other[:4])}): another LIBERO is installed"]
     return [*_moved(seen, published), *_repainted(seen, published)]
-
-
-def complaint(suite: str, task_id: int, found: Sequence[str]) -> str:
-    """What :func:`differences` found, as a sentence that says what to do."""
-    return (
-        f"{suite} {task_id} {' and '.join(found)}: MuJoCo {installed_mujoco()} is installed; "
-        f"{INSTALL_PUBLISHED}"
-    )
 
 
 def distance_m(one: Scene, other: Scene) -> NDArray[np.float64]:

@@ -6,6 +6,7 @@ import argparse
 import os
 import platform
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import get_args
 
 import numpy as np
@@ -16,6 +17,7 @@ from ttrl_env import opengl, tasks
 from ttrl_env.agents.checkpoints import installed_versions
 from ttrl_env.errors import ConfigError, TTRLError
 from ttrl_env.simulation import EngineConfig, EngineName
+from ttrl_env.world import INSTALL_PUBLISHED, describe, installed_mujoco
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -29,7 +31,15 @@ def run(arguments: Sequence[str]) -> int:
         "checkpoint", nargs="?", help="policy folder, checkpoint, run, shipped policy or hub repository"
     )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="as for ttrl train")
+    parser.add_argument(
+        "--world",
+        nargs="+",
+        metavar="SUITE",
+        help="only compare every task of these suites with published LIBERO (ten seconds a task, once)",
+    )
     options = parser.parse_args(arguments)
+    if options.world is not None:
+        return _report((suite, partial(_suite_is_published, suite)) for suite in options.world)
     if options.checkpoint is None:
         return _report(_CHECKS.items())
     if "=" in options.checkpoint and not os.path.exists(options.checkpoint):
@@ -139,6 +149,37 @@ def _simulation() -> str:
     return f"both engines built, reset and rendered the same image ({', '.join(seconds)})"
 
 
+def _world() -> str:
+    """Two tasks that tell worlds apart: textures that got darker, and boxes that rest otherwise."""
+    for suite, task_id in (("libero_object", 0), ("libero_spatial", 5)):
+        _look_at(suite, [task_id])
+    return f"{describe(installed_mujoco())}; libero_object 0 and libero_spatial 5 look and settle so"
+
+
+def _suite_is_published(suite: str) -> str:
+    task_ids = range(tasks.get_suite(suite).num_tasks)
+    _look_at(suite, task_ids)
+    return f"its {len(task_ids)} tasks look and settle as published"
+
+
+def _look_at(suite: str, task_ids: Iterable[int]) -> None:
+    """Raise with the tasks of a suite that are not as in published LIBERO."""
+    from ttrl_env.engines import make_engine
+    from ttrl_env.published_world import differences, published_scene, scene_config, see
+
+    engine = make_engine("native", scene_config(suite))
+    try:
+        found = {
+            task_id: differences(see(engine, task_id), published_scene(suite, task_id))
+            for task_id in task_ids
+        }
+    finally:
+        engine.close()
+    wrong = [f"{suite} {task_id} {' and '.join(what)}" for task_id, what in found.items() if what]
+    if wrong:
+        raise RuntimeError(f"{'; '.join(wrong)}: MuJoCo {installed_mujoco()}; {INSTALL_PUBLISHED}")
+
+
 _CHECKS: dict[str, Callable[[], str]] = {
     "machine": _machine,
     "versions": _versions,
@@ -146,5 +187,6 @@ _CHECKS: dict[str, Callable[[], str]] = {
     "threads": _threads,
     "OpenGL": _gl,
     "LIBERO": _assets,
+    "world": _world,
     "simulation": _simulation,
 }

@@ -16,7 +16,7 @@ _IN_TWO_PARTS = (4,)
 
 
 def environment(version: str, folder: Path) -> dict[str, str]:
-    """Variables under which Python imports a version of MuJoCo, installed in ``folder`` if it is not there."""
+    """Variables under which Python imports a version of MuJoCo; it is installed in ``folder`` first."""
     place = folder / version
     if not (place / "mujoco").exists():
         release = tuple(map(int, version.split(".")))

@@ -1,4 +1,4 @@
-"""What each task looks like in this process's MuJoCo: ``python -m benchmarks.worlds.play FOLDER [SUITE ...]``.
+"""Each task in this process's MuJoCo: ``python -m benchmarks.worlds.play FOLDER [SUITE ...]``.
 
 Unmodified LIBERO, the published protocol: initial state 0, ten settle steps. Then the pose of every
 body but the robot's, and the first picture of both cameras. Tasks whose file is there are left out, so

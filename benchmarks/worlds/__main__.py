@@ -1,0 +1,110 @@
+"""Play every task in several versions of MuJoCo, compare them with the published one, and write it down.
+
+Results go to ``benchmarks/results/worlds.jsonl`` (a line a task and version), from which
+``docs/make_tables.py`` makes the tables of ``docs/which-libero.md``. A whole scan takes half an hour a
+version on one core. Interrupted, the same command goes on; what was compared earlier is kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.report import RESULTS
+from benchmarks.worlds.compare import compare
+from benchmarks.worlds.packages import environment
+from benchmarks.worlds.play import every_task, read
+from ttrl_env import tasks
+from ttrl_env.agents.whole_files import write_whole
+from ttrl_env.published_world import write_published
+from ttrl_env.world import PUBLISHED_MUJOCO
+
+RESULTS_FILE = RESULTS / "worlds.jsonl"
+
+VERSIONS = ("4.0.0", "3.2.3", "2.3.7")
+"""The newest; what others pin; the oldest that LIBERO's robosuite takes and that installs on Python 3.11."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Do what the command line asks for; returns the process's exit code."""
+    options = _parser().parse_args(arguments)
+    versions = [PUBLISHED_MUJOCO, *options.versions]
+    if not options.report_only:
+        for suite in options.suites:  # suite by suite, so that an unfinished scan compares whole suites
+            for version in versions:
+                _play(version, suite, options.folder)
+    results = merge(_compared(options.folder, options.versions, options.suites))
+    print(
+        f"{len(results)} comparisons in {RESULTS_FILE}; python docs/make_tables.py brings the docs up to date"
+    )
+    if options.golden:
+        return _write_golden(options.folder / PUBLISHED_MUJOCO)
+    return 0
+
+
+def read_results() -> list[dict[str, Any]]:
+    """What has been compared so far."""
+    if not RESULTS_FILE.is_file():
+        return []
+    return [json.loads(line) for line in RESULTS_FILE.read_text(encoding="utf-8").splitlines()]
+
+
+def merge(new: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Add comparisons to those of earlier scans; of a task and version the new one counts."""
+    found = {(each["mujoco"], each["suite"], each["task_id"]): each for each in [*read_results(), *new]}
+    order = {suite: index for index, suite in enumerate(tasks.suite_names())}
+    ordered = sorted(found.values(), key=lambda each: (each["mujoco"], order[each["suite"]], each["task_id"]))
+    write_whole(RESULTS_FILE, "".join(json.dumps(each) + "\n" for each in ordered))
+    return ordered
+
+
+def _play(version: str, suite: str, folder: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks.worlds.play", str(folder / version), suite]
+    subprocess.run(command, env=environment(version, folder / "packages"), check=True)
+
+
+def _compared(folder: Path, versions: Sequence[str], suites: Sequence[str]) -> list[dict[str, Any]]:
+    found = []
+    for suite, task_id in every_task(suites):
+        published = read(folder / PUBLISHED_MUJOCO, suite, task_id)
+        for version in versions:
+            other = read(folder / version, suite, task_id)
+            if published is not None and other is not None:
+                task = {"mujoco": version, "suite": suite, "task_id": task_id}
+                found.append({**task, **compare(published, other)})
+    return found
+
+
+def _write_golden(folder: Path) -> int:
+    """Write the file that ``ttrl doctor`` compares with; every task must have been played."""
+    every = list(every_task(tasks.suite_names()))
+    played = {task: read(folder, *task) for task in every}
+    missing = [f"{suite} {task_id}" for (suite, task_id), scene in played.items() if scene is None]
+    if missing:
+        print(
+            f"--golden: {len(missing)} tasks have not been played, {missing[0]} among them", file=sys.stderr
+        )
+        return 1
+    write_published({task: scene.scene for task, scene in played.items() if scene is not None})
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.worlds", description=__doc__)
+    parser.add_argument("--versions", nargs="+", default=list(VERSIONS), help="default %(default)s")
+    parser.add_argument(
+        "--suites", nargs="+", choices=tasks.suite_names(), default=list(tasks.suite_names()), metavar="SUITE"
+    )
+    parser.add_argument("--folder", type=Path, default=Path("runs/worlds"), help="default %(default)s")
+    parser.add_argument("--report-only", action="store_true", help="play nothing, compare what is there")
+    parser.add_argument("--golden", action="store_true", help="also write ttrl_env/published_world.npz")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
