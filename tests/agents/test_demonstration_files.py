@@ -15,6 +15,7 @@ from ttrl_env.agents.demonstrations.dataset import RecordingSettings, record_dat
 from ttrl_env.agents.demonstrations.playing import Trajectory
 from ttrl_env.agents.demonstrations.reading import find_files, quaternions, read_episodes
 from ttrl_env.errors import ConfigError
+from ttrl_env.world import installed_mujoco
 
 CAMERAS = ("agentview", "robot0_eye_in_hand")
 SETTINGS = RecordingSettings(image_size=8)
@@ -147,6 +148,13 @@ def test_other_settings_do_not_mix(tmp_path, attempts) -> None:
     record(tmp_path, 2)
     with pytest.raises(ConfigError, match=r"noise=0.1 \(asked for: 0.3\)"):
         record(tmp_path, 4, RecordingSettings(image_size=8, noise=0.3))
+
+
+def test_episodes_of_two_worlds_do_not_mix(tmp_path, attempts, monkeypatch) -> None:
+    record(tmp_path, 2)
+    monkeypatch.setattr(dataset, "installed_mujoco", lambda: "99.1.0")
+    with pytest.raises(ConfigError, match=rf"mujoco='{installed_mujoco()}' \(asked for: '99.1.0'\)"):
+        record(tmp_path, 3)
 
 
 def test_gives_up_on_an_expert_that_keeps_failing(tmp_path, attempts, monkeypatch) -> None:

@@ -16,6 +16,7 @@ from ttrl_env.agents.pretraining import learning_rate, new_policy, pretrain
 from ttrl_env.agents.pretraining_config import PretrainConfig, load_pretrain_config
 from ttrl_env.agents.pretraining_data import action_chunks, load_pairs
 from ttrl_env.errors import CheckpointError, ConfigError, UnknownNameError
+from ttrl_env.world import PUBLISHED_MUJOCO, WorldWarning, installed_mujoco
 
 TINY = [
     "policy.image_size=16",
@@ -25,6 +26,8 @@ TINY = [
     "batch_size=16",
     "learning_rate=0.01",
 ]
+
+_INSTALLED = installed_mujoco()
 
 ACTIONS = {"go left": -0.5, "go right": 0.5}
 
@@ -167,6 +170,7 @@ def test_the_policy_records_what_it_was_cloned_from(demos) -> None:
         file["data"].attrs["bddl_file_name"] = "libero_object/go_left.bddl"
         for number in range(4):
             file[f"data/demo_{number}"].attrs["init_state_id"] = 7 - number
+        file["data"].attrs["recording"] = json.dumps({"mujoco": PUBLISHED_MUJOCO})
     run(configure(demos, "run", "steps=1", "max_episodes=3"))
     left, right = load_policy(demos / "run" / "policy").config.demonstrations
     assert left == {
@@ -174,8 +178,21 @@ def test_the_policy_records_what_it_was_cloned_from(demos) -> None:
         "task": "go_left",
         "num_episodes": 3,
         "init_state_ids": [5, 6, 7],
+        "mujoco": PUBLISHED_MUJOCO,
     }
-    assert right == {"suite": None, "task": None, "num_episodes": 3, "init_state_ids": None}
+    unknown = {"suite": None, "task": None, "init_state_ids": None, "mujoco": None}
+    assert right == {**unknown, "num_episodes": 3}
+
+
+def test_demonstrations_and_policies_of_another_world_are_warned_of(demos) -> None:
+    with h5py.File(demos / "go_left_demo.hdf5", "r+") as file:
+        file["data"].attrs["recording"] = json.dumps({"mujoco": "99.1.0"})
+    with pytest.warns(
+        WorldWarning, match=rf"go_left_demo.hdf5 is of MuJoCo 99.1.0, and MuJoCo {_INSTALLED} is"
+    ):
+        run(configure(demos, "run", "steps=1"))
+    with pytest.warns(WorldWarning, match=r"policy.path: .*run/policy is of MuJoCo 99.1.0"):
+        load_policy(demos / "run" / "policy")
 
 
 def test_chunks_repeat_the_last_action() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from dataclasses import asdict, replace
@@ -12,6 +13,7 @@ import pytest
 from rich.console import Console
 
 from tests.agents.reach import ReachEngine, make_tiny_policy
+from ttrl_env.agents import reports
 from ttrl_env.agents.config_loading import load_config
 from ttrl_env.agents.configs import EvaluateConfig, TrainConfig
 from ttrl_env.agents.episode_queue import Episode
@@ -29,6 +31,7 @@ from ttrl_env.agents.reports.summary import Subject, summarise
 from ttrl_env.agents.train import train
 from ttrl_env.errors import ConfigError
 from ttrl_env.tasks import get_task
+from ttrl_env.world import installed_mujoco, is_published
 
 QUIET = Display(Console(quiet=True))
 
@@ -154,6 +157,30 @@ def test_the_folder_of_another_evaluation_is_refused(policies, tmp_path) -> None
         EpisodeLog(tmp_path / "busy", {}),
     ):
         pass
+
+
+def test_episodes_of_two_worlds_are_not_compared(policies, tmp_path, monkeypatch) -> None:
+    config = configure(policies, f"output={tmp_path}/r", "videos=0")
+    report = evaluate_checkpoints(config, QUIET, ReachEngine)
+    mujoco = installed_mujoco()
+    assert report["world"] == {"mujoco": mujoco, "published": is_published(mujoco)}
+    assert report["statements"][0].startswith("World: ")
+    monkeypatch.setattr(reports.run, "installed_mujoco", lambda: "99.1.0")
+    refusal = rf"\(mujoco: there {mujoco}, now 99.1.0; .* Success in two worlds does not compare"
+    with pytest.raises(ConfigError, match=refusal):
+        evaluate_checkpoints(replace(config, baseline=str(policies / "before")), QUIET, ReachEngine)
+
+
+def test_the_world_is_said_before_anything_is_played(policies) -> None:
+    class NoEngine(ReachEngine):
+        def reset(self, *arguments):
+            raise KeyboardInterrupt
+
+    said = io.StringIO()
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_checkpoints(configure(policies), Display(Console(file=said)), NoEngine)
+    assert said.getvalue().startswith("World: ")
+    assert installed_mujoco() in said.getvalue()
 
 
 def test_a_folder_without_an_episode_belongs_to_nobody(tmp_path) -> None:

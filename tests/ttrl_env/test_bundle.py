@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import os
 import shutil
@@ -15,7 +16,7 @@ import pytest
 
 from ttrl_env import bundle, bundle_compiler, tasks
 from ttrl_env.bundle import TaskBundle, bundle_key, cache_folder, clear_cache, load_bundle
-from ttrl_env.bundle_files import read_archive, write_archive
+from ttrl_env.bundle_files import read_archive, write_archive, write_bundle
 
 pytestmark = pytest.mark.libero
 
@@ -109,6 +110,14 @@ def test_damaged_and_foreign_files_are_compiled_again(compilations: list) -> Non
         path.unlink()
         load()
         assert len(compilations) == 10 + count
+
+
+def test_a_bundle_of_another_version_is_compiled_again(compilations: list, compiled: TaskBundle) -> None:
+    load()
+    (place,) = (cache_folder() / "bundles").iterdir()
+    write_bundle(place, dataclasses.replace(compiled, mujoco_version="99.1.0"))
+    load()
+    assert len(compilations) == 2
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="counts what Linux maps")

@@ -1,0 +1,89 @@
+"""Which LIBERO this is: told by MuJoCo's version, said once, and warned of where worlds mix."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator
+
+import pytest
+
+from ttrl_env import world
+from ttrl_env.engines import make_engine
+from ttrl_env.simulation import EngineConfig
+from ttrl_env.world import PUBLISHED_MUJOCO, WorldWarning, describe, is_published, same_world
+
+
+@pytest.fixture
+def newer(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A MuJoCo of another world is installed, and nobody has been warned yet."""
+    monkeypatch.setattr(world, "installed_mujoco", lambda: "3.17.0")
+    world.warn_unless_published.cache_clear()
+    yield
+    world.warn_unless_published.cache_clear()
+
+
+def test_the_published_world_ends_with_its_version() -> None:
+    assert [is_published(version) for version in ("2.3.7", "3.2.3", "3.3.2")] == [True] * 3
+    assert [is_published(version) for version in ("3.3.3", "3.4.0", "3.17.0", "4.0.0")] == [False] * 4
+    assert same_world("3.2.3", "3.3.2")
+    assert same_world("3.17.0", "3.17.0")
+    assert not same_world("3.17.0", "4.0.0")
+    assert not same_world("3.3.2", "3.17.0")
+    with pytest.raises(ValueError, match=r"mujoco: expected a version such as '3.3.2', got 'newest'"):
+        is_published("newest")
+
+
+def test_a_world_is_named() -> None:
+    assert describe("3.3.2") == "published LIBERO (MuJoCo 3.3.2)"
+    assert describe("3.17.0") == "not published LIBERO, which is MuJoCo 3.3.2: this is 3.17.0"
+
+
+@pytest.mark.usefixtures("newer")
+def test_opening_an_environment_in_another_world_warns_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ttrl_env.tasks.require_libero", _stop)
+    config = EngineConfig(suite="libero_object", num_rows=1)
+    with pytest.warns(
+        WorldWarning, match=rf"3.17.0. .*do not hold here .* pip install mujoco=={PUBLISHED_MUJOCO}"
+    ):
+        _open(config)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        _open(config)
+
+
+def test_the_published_world_does_not_warn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(world, "installed_mujoco", lambda: PUBLISHED_MUJOCO)
+    world.warn_unless_published.cache_clear()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        world.warn_unless_published()
+        world.warn_of_another_world("a file", PUBLISHED_MUJOCO)
+        world.warn_of_another_world("a file of others", None)
+
+
+@pytest.mark.usefixtures("newer")
+def test_what_comes_from_another_world_is_named_with_both_versions() -> None:
+    with pytest.warns(WorldWarning, match=r"a file is of MuJoCo 3.3.2, and MuJoCo 3.17.0 is installed"):
+        world.warn_of_another_world("a file", "3.3.2")
+
+
+def test_the_world_is_known_without_importing_mujoco() -> None:
+    code = "import sys, ttrl_env.world as w; print(w.installed_mujoco(), 'mujoco' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [world.installed_mujoco(), "False"]
+
+
+class _Stopped(Exception):
+    pass
+
+
+def _stop() -> None:
+    raise _Stopped
+
+
+def _open(config: EngineConfig) -> None:
+    """Make an engine as far as the warning."""
+    with pytest.raises(_Stopped):
+        make_engine("native", config)
