@@ -1,14 +1,17 @@
 """Write the generated tables of the documentation: ``python docs/make_tables.py``.
 
 Each table stands between ``<!-- NAME -->`` and ``<!-- /NAME -->`` and is made from the code: the
-configuration's schemas, the presets and SimpleVLA-RL's keys. A test fails when a page is out of date.
+configuration's schemas, the presets, SimpleVLA-RL's keys, and what a scan of worlds has found. A test
+fails when a page is out of date.
 """
 
 from __future__ import annotations
 
 import importlib.resources
 import re
+import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from ttrl_env.agents.alias_table import ALIASES, REFUSED_PREFIXES
@@ -18,6 +21,11 @@ from ttrl_env.agents.config_loading import preset_names
 from ttrl_env.agents.configs import EvaluateConfig, TrainConfig
 
 DOCS = Path(__file__).parent
+
+sys.path.insert(0, str(DOCS.parent))  # the benchmarks are not installed
+
+from benchmarks.worlds.__main__ import NEWEST, OLDEST, PINNED, read_results  # noqa: E402
+from benchmarks.worlds.tables import Comparisons, by_suite, moved_tasks, repainted_tasks  # noqa: E402
 
 
 def main() -> None:
@@ -60,9 +68,21 @@ def simplevla_keys() -> str:
     return _table(("SimpleVLA-RL", "here"), rows)
 
 
+def worlds(make: Callable[[Comparisons], str], version: str) -> str:
+    """A table of what a version of MuJoCo makes of LIBERO."""
+    return make([each for each in read_results() if each["mujoco"] == version])
+
+
 PAGES: dict[str, dict[str, Callable[[], str]]] = {
     "configuration.md": {"train keys": train_keys, "eval keys": evaluate_keys, "presets": presets},
     "migration.md": {"keys": simplevla_keys},
+    "which-libero.md": {
+        "newest by suite": partial(worlds, by_suite, NEWEST),
+        "newest moved": partial(worlds, moved_tasks, NEWEST),
+        "newest repainted": partial(worlds, repainted_tasks, NEWEST),
+        "pinned by suite": partial(worlds, by_suite, PINNED),
+        "oldest by suite": partial(worlds, by_suite, OLDEST),
+    },
 }
 """The tables of each page, by the name of their marks."""
 

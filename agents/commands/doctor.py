@@ -151,33 +151,39 @@ def _simulation() -> str:
 
 def _world() -> str:
     """Two tasks that tell worlds apart: textures that got darker, and boxes that rest otherwise."""
-    for suite, task_id in (("libero_object", 0), ("libero_spatial", 5)):
-        _look_at(suite, [task_id])
+    _refuse([*_unlike_published("libero_object", [0]), *_unlike_published("libero_spatial", [5])])
     return f"{describe(installed_mujoco())}; libero_object 0 and libero_spatial 5 look and settle so"
 
 
 def _suite_is_published(suite: str) -> str:
     task_ids = range(tasks.get_suite(suite).num_tasks)
-    _look_at(suite, task_ids)
+    _refuse(_unlike_published(suite, task_ids))
     return f"its {len(task_ids)} tasks look and settle as published"
 
 
-def _look_at(suite: str, task_ids: Iterable[int]) -> None:
-    """Raise with the tasks of a suite that are not as in published LIBERO."""
+def _unlike_published(suite: str, task_ids: Sequence[int]) -> list[str]:
+    """What is not as in published LIBERO, a phrase for each task that differs."""
+    from ttrl_env.agents.progress import Display
     from ttrl_env.engines import make_engine
     from ttrl_env.published_world import differences, published_scene, scene_config, see
 
+    found = []
     engine = make_engine("native", scene_config(suite))
     try:
-        found = {
-            task_id: differences(see(engine, task_id), published_scene(suite, task_id))
-            for task_id in task_ids
-        }
+        with Display().bar(suite, total=len(task_ids)) as progress:
+            for count, task_id in enumerate(task_ids):
+                progress(count, len(task_ids))
+                different = differences(see(engine, task_id), published_scene(suite, task_id))
+                if different:
+                    found.append(f"{suite} {task_id} {' and '.join(different)}")
     finally:
         engine.close()
-    wrong = [f"{suite} {task_id} {' and '.join(what)}" for task_id, what in found.items() if what]
-    if wrong:
-        raise RuntimeError(f"{'; '.join(wrong)}: MuJoCo {installed_mujoco()}; {INSTALL_PUBLISHED}")
+    return found
+
+
+def _refuse(found: Sequence[str]) -> None:
+    if found:
+        raise RuntimeError(f"{'; '.join(found)}: MuJoCo {installed_mujoco()}; {INSTALL_PUBLISHED}")
 
 
 _CHECKS: dict[str, Callable[[], str]] = {

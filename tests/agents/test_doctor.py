@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,8 @@ from tests.agents.reach import make_tiny_policy
 from ttrl_env.agents import policy_checkup
 from ttrl_env.agents.cli import main
 from ttrl_env.agents.policies.openvla.decoding import Parallel
+from ttrl_env.published_world import Scene, published_scene
+from ttrl_env.world import installed_mujoco
 
 CHECKS = (
     "checkpoint",
@@ -219,3 +222,41 @@ def test_more_threads_than_cores_are_found(folder, capsys, monkeypatch) -> None:
 def test_keys_without_a_checkpoint_are_refused(capsys) -> None:
     assert main(["doctor", "policy.decoding=parallel"]) == 2
     assert "expected the checkpoint first" in capsys.readouterr().err
+
+
+def test_a_suite_of_another_world_fails_by_name_and_says_what_to_install(capsys, monkeypatch) -> None:
+    engines = []
+
+    class Engine:
+        closed = False
+
+        def __init__(self, config) -> None:
+            self.suite = config.suite
+            engines.append(self)
+
+        def close(self) -> None:
+            self.closed = True
+
+    def see(engine: Engine, task_id: int) -> Scene:
+        scene = published_scene(engine.suite, task_id)
+        return replace(scene, pictures=scene.pictures - 36) if task_id in (3, 7) else scene
+
+    monkeypatch.setattr("ttrl_env.engines.make_engine", lambda name, config: Engine(config))
+    monkeypatch.setattr("ttrl_env.published_world.see", see)
+    assert main(["doctor", "--world", "libero_object", "libero_goal"]) == 1
+    said = capsys.readouterr().out
+    for task_id in (3, 7):
+        assert f"libero_object {task_id} draws 36 grey levels darker than published (agentview)" in said
+    assert f"MuJoCo {installed_mujoco()}; pip install mujoco==3.3.2" in said
+    assert said.count("FAILED") == 2  # libero_goal's tasks 3 and 7 too
+    assert all(engine.closed for engine in engines)
+    monkeypatch.setattr(
+        "ttrl_env.published_world.see", lambda engine, task: published_scene(engine.suite, task)
+    )
+    assert main(["doctor", "--world", "libero_object"]) == 0
+    assert "its 10 tasks look and settle as published" in capsys.readouterr().out
+
+
+def test_a_suite_that_does_not_exist_is_named(capsys) -> None:
+    assert main(["doctor", "--world", "libero_objects"]) != 0
+    assert "Did you mean 'libero_object'?" in "".join(capsys.readouterr())

@@ -1,0 +1,74 @@
+"""What a scan of worlds has found, as the Markdown tables of ``docs/which-libero.md``."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+from ttrl_env import tasks
+from ttrl_env.published_world import CAMERAS, POSITION_TOLERANCE_M
+
+Comparisons = Sequence[dict[str, Any]]
+"""Of one version of MuJoCo with the published one, an entry a task."""
+
+SEEN = 1.0
+"""Grey levels, of the mean over a picture, from which it counts as another picture."""
+
+
+def by_suite(comparisons: Comparisons) -> str:
+    """A row a suite: how many tasks have bodies elsewhere, and how differently they are drawn."""
+    header = ("suite", "tasks", "bodies moved", "furthest", "agentview", "largest", "wrist", "largest")
+    rows = []
+    for suite in tasks.suite_names():
+        mine = [each for each in comparisons if each["suite"] == suite]
+        if mine:
+            moved = [each for each in mine if is_moved(each)]
+            furthest = max(mine, key=lambda each: each["distance_mm"])
+            pictures = [[each[camera]["mean_difference"] for each in mine] for camera in CAMERAS]
+            drawn = [f"{f(values):.2f}" for values in pictures for f in (statistics.median, max)]
+            rows.append((suite, str(len(mine)), str(len(moved)), f"{furthest['distance_mm']:.2f} mm", *drawn))
+    return table(header, rows)
+
+
+def moved_tasks(comparisons: Comparisons) -> str:
+    """A row a task in which a body rests elsewhere, the furthest first."""
+    moved = sorted(filter(is_moved, comparisons), key=lambda each: -each["distance_mm"])
+    rows = [
+        (
+            f"{each['suite']} {each['task_id']}",
+            tasks.get_task(each["suite"], each["task_id"]).instruction,
+            each["moved_most"],
+            f"{each['distance_mm'] / 10:.1f} cm",
+        )
+        for each in moved
+    ]
+    return table(("task", "instruction", "body that moved most", "by"), rows)
+
+
+def repainted_tasks(comparisons: Comparisons) -> str:
+    """A row a suite: its tasks whose pictures differ in the mean, and by how much."""
+    rows = []
+    for suite in tasks.suite_names():
+        mine = [each for each in comparisons if each["suite"] == suite and is_repainted(each)]
+        if mine:
+            changes = [each["agentview"]["mean_change"] for each in mine]
+            ids = ", ".join(str(each["task_id"]) for each in mine)
+            rows.append((suite, ids, f"{min(changes):+.1f} to {max(changes):+.1f}"))
+    return table(("suite", "tasks", "agentview, mean change in grey levels"), rows)
+
+
+def is_moved(comparison: dict[str, Any]) -> bool:
+    """Whether a body rests further from its published place than ``ttrl doctor`` tolerates."""
+    return comparison["distance_mm"] > 1e3 * POSITION_TOLERANCE_M
+
+
+def is_repainted(comparison: dict[str, Any]) -> bool:
+    """Whether a camera's mean colour differs visibly, for another reason than a body that moved."""
+    return not is_moved(comparison) and any(abs(comparison[c]["mean_change"]) >= SEEN for c in CAMERAS)
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
