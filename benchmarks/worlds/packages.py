@@ -7,9 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-BEFORE_NUMPY_2 = (3, 2)
-"""The first versions that know NumPy 2. Earlier ones import with it and draw collision shapes instead of
-objects, because writing into their arrays misses."""
+KNOWS_NUMPY_2 = (3, 1, 6)
+"""A version that draws rightly with NumPy 2. Earlier ones import with it, and collision shapes cover the
+objects, because writing into their arrays misses (docs/findings/old-mujoco-on-new-numpy.md)."""
 
 _IN_TWO_PARTS = (4,)
 """Since then, the wheel ``mujoco`` holds hardly more than the wheel ``mujoco-core``'s name."""
@@ -22,7 +22,7 @@ def environment(version: str, folder: Path) -> dict[str, str]:
         release = tuple(map(int, version.split(".")))
         packages = [f"mujoco=={version}"]
         packages += [f"mujoco-core=={version}"] if release >= _IN_TWO_PARTS else []
-        packages += ["numpy==1.26.4"] if release < BEFORE_NUMPY_2 else []
+        packages += ["numpy==1.26.4"] if release < KNOWS_NUMPY_2 else []
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(place)]
         subprocess.run([*command, *packages], check=True)
     path = [str(place.resolve()), *filter(None, [os.environ.get("PYTHONPATH")])]
