@@ -40,6 +40,7 @@ from ttrl_env.errors import TTRLError
 from ttrl_env.tasks import Task
 from ttrl_env.temperatures import BASE_TEMPERATURE, temperature_ladder
 from ttrl_env.vector_env import TTRLVectorEnv
+from ttrl_env.world import installed_mujoco
 
 POLICY = "tiny-vla-libero-object-four"
 """The policy it starts from, which comes with the package."""
@@ -104,6 +105,7 @@ class _Demo:
             "iterations": self.config.iterations,
             "n_samples": self.config.env.n_samples,
             "seed": self.config.seed,
+            "mujoco": installed_mujoco(),
         }
 
 

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from ttrl_env.agents.metrics import EVALUATIONS_FILE, METRICS_FILE, read_records
 from ttrl_env.tasks import Task
+from ttrl_env.world import stamp
 
 
 def summarise(output: Path, record: dict[str, Any], greedy_after: dict[str, Any]) -> dict[str, Any]:
@@ -25,6 +26,7 @@ def summarise(output: Path, record: dict[str, Any], greedy_after: dict[str, Any]
     third = max(len(records) // 3, 1)
     spreads = [each["rollout/reward_spread"] for each in records]
     return {
+        "world": stamp(),
         **{key: value for key, value in record.items() if key != "greedy"},
         "before": {"sampled": sampled[0], "greedy": record["greedy"]},
         "after": {"sampled": sampled[-1], "greedy": greedy_after},

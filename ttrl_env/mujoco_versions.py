@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ttrl_env.errors import UnsupportedVersionError
-from ttrl_env.world import PUBLISHED_MUJOCO
+from ttrl_env.world import INSTALL_PUBLISHED, PUBLISHED_MUJOCO, release
 
 SUPPORTED = ((3, 3, 2), (5,))
 """The oldest version that the native engine runs on, and the first that it does not."""
@@ -29,11 +29,10 @@ _HAS_LOAD_FROM_BUFFER = "mj_loadModelBuffer"
 def require_supported(version: str = mujoco.__version__) -> None:
     """Raise :class:`UnsupportedVersionError` unless the native engine runs on this version of MuJoCo."""
     lowest, end = (".".join(map(str, bound)) for bound in SUPPORTED)
-    release = tuple(int(part) for part in version.split(".")[:3] if part.isdigit())
-    if not SUPPORTED[0] <= release < SUPPORTED[1]:
+    if not SUPPORTED[0] <= release(version) < SUPPORTED[1]:
         raise UnsupportedVersionError(
             f"MuJoCo {version}: the native engine runs on MuJoCo {lowest} and newer, below {end}. "
-            f"Published LIBERO is MuJoCo {PUBLISHED_MUJOCO}: pip install mujoco=={PUBLISHED_MUJOCO}"
+            f"Published LIBERO is MuJoCo {PUBLISHED_MUJOCO}: {INSTALL_PUBLISHED}"
         )
 
 

@@ -13,6 +13,7 @@ import functools
 import importlib.metadata
 import re
 import warnings
+from typing import Any
 
 PUBLISHED_MUJOCO = "3.3.2"
 """The last version whose LIBERO is the published one; what an install gets (docs/which-libero.md)."""
@@ -32,12 +33,17 @@ def installed_mujoco() -> str:
 
 def is_published(mujoco: str) -> bool:
     """Whether LIBERO on this version of MuJoCo is the published one."""
-    return _release(mujoco) <= _release(PUBLISHED_MUJOCO)
+    return release(mujoco) <= release(PUBLISHED_MUJOCO)
 
 
 def same_world(one: str, other: str) -> bool:
     """Whether LIBERO is the same on two versions of MuJoCo, up to rounding."""
     return one == other or (is_published(one) and is_published(other))
+
+
+def stamp() -> dict[str, Any]:
+    """The world of this process as reports carry it: ``mujoco``'s version and whether it is ``published``."""
+    return {"mujoco": installed_mujoco(), "published": is_published(installed_mujoco())}
 
 
 def describe(mujoco: str) -> str:
@@ -78,8 +84,8 @@ def warn_of_another_world(what: str, mujoco: str | None) -> None:
         )
 
 
-def _release(version: str) -> tuple[int, ...]:
-    """The numbers that a version begins with."""
+def release(version: str) -> tuple[int, ...]:
+    """The numbers that a version begins with, for comparing it."""
     found = re.match(r"\d+(\.\d+)*", version)
     if found is None:
         raise ValueError(f"mujoco: expected a version such as {PUBLISHED_MUJOCO!r}, got {version!r}")

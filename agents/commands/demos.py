@@ -17,6 +17,7 @@ from ttrl_env.checks import check_positive_int
 from ttrl_env.errors import ConfigError
 from ttrl_env.simulation import CameraName
 from ttrl_env.tasks import Task
+from ttrl_env.world import stamp
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -92,7 +93,7 @@ def _check(chosen: Sequence[Task], options: argparse.Namespace) -> int:
                 )
         except UnknownNameError:
             table.add_row(str(task.task_id), task.instruction, "no expert", "", "", "")
-            reports.append({"suite": task.suite, "task_id": task.task_id, "expert": False})
+            reports.append({"suite": task.suite, "task_id": task.task_id, "expert": False, **stamp()})
             continue
         steps = [episode.steps for episode in played if episode.success]
         failed = [episode.init_state_id for episode in played if not episode.success]
@@ -116,6 +117,7 @@ def _check(chosen: Sequence[Task], options: argparse.Namespace) -> int:
                 "solved": len(steps),
                 "mean_steps": mean,
                 "failed_init_states": failed,
+                **stamp(),
             }
         )
     display.console.print(table)

@@ -12,7 +12,7 @@ from ttrl_env.agents.reports.comparison import Comparison, compare
 from ttrl_env.agents.reports.provenance import Cloning, Demonstrated, Provenance
 from ttrl_env.agents.reports.statements import statements
 from ttrl_env.tasks import get_task
-from ttrl_env.world import describe, installed_mujoco, is_published
+from ttrl_env.world import describe, installed_mujoco, stamp
 
 SCHEMA = "ttrl-env/evaluation/1"
 """Changes when a key changes its meaning."""
@@ -42,7 +42,7 @@ def summarise(
     return {
         "schema": SCHEMA,
         "versions": installed_versions(),
-        "world": {"mujoco": installed_mujoco(), "published": is_published(installed_mujoco())},
+        "world": stamp(),
         "protocol": protocol,
         "checkpoints": {subject.name: _checkpoint(subject) for subject in subjects},
         "evaluations": [_evaluation(subject, each) for subject in subjects for each in subject.evaluations],

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from ttrl_env.world import release
+
 KNOWS_NUMPY_2 = (3, 1, 6)
 """A version that draws rightly with NumPy 2. Earlier ones import with it, and collision shapes cover the
 objects, because writing into their arrays misses (docs/findings/old-mujoco-on-new-numpy.md)."""
@@ -19,10 +21,9 @@ def environment(version: str, folder: Path) -> dict[str, str]:
     """Variables under which Python imports a version of MuJoCo; it is installed in ``folder`` first."""
     place = folder / version
     if not (place / "mujoco").exists():
-        release = tuple(map(int, version.split(".")))
         packages = [f"mujoco=={version}"]
-        packages += [f"mujoco-core=={version}"] if release >= _IN_TWO_PARTS else []
-        packages += ["numpy==1.26.4"] if release < KNOWS_NUMPY_2 else []
+        packages += [f"mujoco-core=={version}"] if release(version) >= _IN_TWO_PARTS else []
+        packages += ["numpy==1.26.4"] if release(version) < KNOWS_NUMPY_2 else []
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(place)]
         subprocess.run([*command, *packages], check=True)
     path = [str(place.resolve()), *filter(None, [os.environ.get("PYTHONPATH")])]
