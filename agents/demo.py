@@ -48,13 +48,13 @@ POLICY = "tiny-vla-libero-object-four"
 BASE_SUITE = "libero_object"
 """What that policy was cloned on."""
 
-SUITE, TASK_ID = "libero_object_object", 2
+SUITE, TASK_ID = "libero_object_object", 3
 """The task of the same number with other objects (LIBERO-PRO)."""
 
 MAX_STEPS = 112
 """Horizon in policy steps: room for a success without detours."""
 
-ITERATIONS = 20
+ITERATIONS = 10
 
 NUM_GROUPS = 4
 """Groups a rollout: one group's eight episodes alone make an update too noisy (docs/findings)."""

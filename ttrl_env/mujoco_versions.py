@@ -23,7 +23,7 @@ DIVERGENCE_WARNINGS = ("BADQPOS", "BADQVEL", "BADQACC")
 """MuJoCo's warnings after which a simulation can no longer be believed."""
 
 _HAS_LOAD_FROM_BUFFER = "mj_loadModelBuffer"
-"""A C function of MuJoCo 3.4 and later; before it, a buffer is loaded through a virtual file system."""
+"""A C function of newer versions; before it, a buffer is loaded through a virtual file system."""
 
 
 def require_supported(version: str = mujoco.__version__) -> None:
@@ -56,8 +56,8 @@ def inertia_address(model: mujoco.MjModel, row: int, column: int) -> int:
 def forward_warms_solver() -> bool:
     """Whether ``mj_forward`` leaves its solution behind for the constraint solver to start from next.
 
-    It does up to MuJoCo 3.3 (at least): a forward pass before a step then changes the step's last bits.
-    Later ``mj_step`` alone does.
+    It does in MuJoCo 3.3.2: a forward pass before a step then changes the step's last bits. From 3.3.7 on,
+    if not before, ``mj_step`` alone does.
     """
     model = mujoco.MjModel.from_xml_string(_FALLING_BALL)
     data = mujoco.MjData(model)

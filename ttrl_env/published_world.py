@@ -127,8 +127,9 @@ def angle_deg(one: Scene, other: Scene) -> NDArray[np.float64]:
 def _moved(seen: Scene, published: Scene) -> list[str]:
     """The body that is furthest from its place, if it is too far."""
     distance, angle = distance_m(seen, published), angle_deg(seen, published)
-    body = int(np.argmax(distance / POSITION_TOLERANCE_M + angle / ROTATION_TOLERANCE_DEG))
-    if distance[body] <= POSITION_TOLERANCE_M and angle[body] <= ROTATION_TOLERANCE_DEG:
+    excess = np.maximum(distance / POSITION_TOLERANCE_M, angle / ROTATION_TOLERANCE_DEG)
+    body = int(np.argmax(excess))
+    if excess[body] <= 1.0:
         return []
     name = seen.names[body].removesuffix("_main")
     return [f"has {name} {100 * distance[body]:.1f} cm and {angle[body]:.0f} degrees from its published pose"]

@@ -34,10 +34,10 @@ FAMILIES = {
     for family in (
         Family(
             name="replaced",
-            title="another salad dressing, another basket (LIBERO-PRO's libero_object_object, task 2)",
+            title="another bbq sauce, another basket (LIBERO-PRO's libero_object_object, task 3)",
             policy="tiny-vla-libero-object-four",
             suite="libero_object_object",
-            task_ids=(2,),
+            task_ids=(3,),
             iterations=30,
             repeats=4,
         ),

@@ -28,7 +28,7 @@ def play(output, *arguments: str, engine=ReachEngine) -> int:
 def test_it_leaves_a_report_a_video_a_curve_and_a_run_to_go_on_from(tmp_path, capsys) -> None:
     assert play(tmp_path / "demo") == 0
     report = json.loads((tmp_path / "demo/report.json").read_text())
-    assert report["changes"] == "red salad dressing for salad dressing and red basket for basket"
+    assert report["changes"] == "green bbq sauce for bbq sauce and red basket for basket"
     assert report["settings"]["policy"] == "tiny-vla-libero-object-four"
     for when in ("before", "after"):
         assert report[when]["greedy"]["num_episodes"] == 10
