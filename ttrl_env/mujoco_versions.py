@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ttrl_env.errors import UnsupportedVersionError
+from ttrl_env.memory_resource import resource_name
 from ttrl_env.world import INSTALL_PUBLISHED, PUBLISHED_MUJOCO, release
 
 SUPPORTED = ((3, 3, 2), (5,))
@@ -23,7 +24,7 @@ DIVERGENCE_WARNINGS = ("BADQPOS", "BADQVEL", "BADQACC")
 """MuJoCo's warnings after which a simulation can no longer be believed."""
 
 _HAS_LOAD_FROM_BUFFER = "mj_loadModelBuffer"
-"""A C function of newer versions; before it, a buffer is loaded through a virtual file system."""
+"""A C function of newer versions; before it, what is in memory needs a name."""
 
 
 def require_supported(version: str = mujoco.__version__) -> None:
@@ -95,10 +96,6 @@ def declare(library: Any) -> None:
         library.mj_loadModelBuffer.argtypes = (address, size)
         library.mj_loadModelBuffer.restype = address
         return
-    for name in ("mj_defaultVFS", "mj_deleteVFS"):
-        getattr(library, name).argtypes = (address,)
-        getattr(library, name).restype = None
-    library.mj_addBufferVFS.argtypes = (address, ctypes.c_char_p, address, size)
     library.mj_loadModel.argtypes = (ctypes.c_char_p, address)
     library.mj_loadModel.restype = address
 
@@ -107,12 +104,8 @@ def load_model(library: Any, content: NDArray[np.uint8]) -> int:
     """The address of a new ``mjModel`` made from its binary form; 0 if it is not one."""
     if hasattr(library, _HAS_LOAD_FROM_BUFFER):
         return library.mj_loadModelBuffer(content.ctypes.data, len(content)) or 0
-    files, name = ctypes.c_void_p(), b"model.mjb"  # an mjVFS is one pointer
-    library.mj_defaultVFS(ctypes.byref(files))
-    library.mj_addBufferVFS(ctypes.byref(files), name, content.ctypes.data, len(content))
-    model = library.mj_loadModel(name, ctypes.byref(files))
-    library.mj_deleteVFS(ctypes.byref(files))
-    return model or 0
+    with resource_name(library, content) as name:
+        return library.mj_loadModel(name, None) or 0
 
 
 _FALLING_BALL = "<mujoco><worldbody><body><freejoint/><geom size='1'/></body></worldbody></mujoco>"
