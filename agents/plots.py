@@ -91,7 +91,8 @@ def _steps(axes: Axes, records: Sequence[dict[str, Any]], evaluations: Sequence[
     held_out = _known([(record["iteration"], record["steps_to_success"]) for record in evaluations])
     axes.plot(*rollouts, color="tab:gray", alpha=0.7)
     axes.plot(*held_out, color="tab:blue", marker="o", linestyle="")
-    axes.set(xlabel="iteration", ylabel="policy steps to success", ylim=(0, None))
+    highest = max([*rollouts[1], *held_out[1]], default=1.0)
+    axes.set(xlabel="iteration", ylabel="policy steps to success", ylim=(0, 1.1 * highest))
 
 
 def _known(points: Sequence[tuple[int, float | None]]) -> tuple[list[int], list[float]]:
