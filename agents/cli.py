@@ -5,10 +5,14 @@ from __future__ import annotations
 import difflib
 import importlib
 import sys
+import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 from ttrl_env import __version__
 from ttrl_env.errors import EnvironmentDiedError, TTRLError
+from ttrl_env.world import WorldWarning
 
 _USAGE = f"""ttrl {__version__}: test-time reinforcement learning for VLA policies on LIBERO
 
@@ -53,7 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     run: Callable[[Sequence[str]], int] = importlib.import_module(_COMMANDS[name]).run
     try:
-        return run(rest)
+        with warnings.catch_warnings():
+            warnings.showwarning = partial(_show_warning, name, warnings.showwarning)
+            return run(rest)
     except EnvironmentDiedError as error:
         print(f"ttrl {name}: {error}", file=sys.stderr)
         return 1
@@ -68,6 +74,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"ttrl {name}: interrupted", file=sys.stderr)
         return 130
+
+
+def _show_warning(
+    command: str, others: Callable[..., None], message: Warning | str, category: type[Warning], *where: Any
+) -> None:
+    """Say which world this is as the command's own message, without the line of code that noticed."""
+    if issubclass(category, WorldWarning):
+        print(f"ttrl {command}: {message}", file=sys.stderr)
+    else:
+        others(message, category, *where)
 
 
 if __name__ == "__main__":

@@ -33,7 +33,6 @@ from ttrl_env.agents.trajectories import Rollout
 from ttrl_env.engines import EngineChoice
 from ttrl_env.errors import CheckpointError, ConfigError, EnvironmentDiedError, TrainingDivergedError
 from ttrl_env.tasks import Split
-from ttrl_env.world import warn_of_another_world
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -89,7 +88,6 @@ class _Run:
         self.agent = PPOAgent(self.policy, config.ppo, reference, world)
         if checkpoint is not None:
             checkpoints.restore_agent(checkpoint, self.agent)
-            warn_of_another_world(f"resume: {checkpoint}", state.versions.get("mujoco") if state else None)
             display.say(f"Resuming after iteration {self.completed} from {checkpoint}")
         self.schedule = Schedule(config)
         first = self._deal(self.groups_dealt)

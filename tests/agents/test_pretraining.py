@@ -195,6 +195,15 @@ def test_demonstrations_and_policies_of_another_world_are_warned_of(demos) -> No
         load_policy(demos / "run" / "policy")
 
 
+def test_the_command_says_so_without_the_line_of_code(demos, capsys) -> None:
+    with h5py.File(demos / "go_left_demo.hdf5", "r+") as file:
+        file["data"].attrs["recording"] = json.dumps({"mujoco": "99.1.0"})
+    assert cli.main(["pretrain", f"data=[{demos}]", f"output_dir={demos / 'run'}", *TINY, "steps=1"]) == 0
+    said = capsys.readouterr().err.splitlines()
+    (line,) = [each for each in said if "99.1.0" in each]
+    assert line.startswith(f"ttrl pretrain: data: {demos / 'go_left_demo.hdf5'} is of MuJoCo 99.1.0")
+
+
 def test_chunks_repeat_the_last_action() -> None:
     actions = np.arange(3, dtype=np.float32)[:, None].repeat(7, axis=1)
     assert action_chunks(actions, 2)[:, :, 0].tolist() == [[0, 1], [1, 2], [2, 2]]

@@ -157,7 +157,7 @@ def assert_equal(world: Any, engine: Any, where: str) -> None:
 
 
 def assert_same_state(state: SimState, expected: SimState, where: str) -> None:
-    for name in ("time", "qpos", "qvel", "body_pos", "body_quat", "body_xpos"):
+    for name in ("time", "qpos", "qvel", "body_pos", "body_quat", "body_xpos", "body_xquat"):
         np.testing.assert_array_equal(
             getattr(state, name), getattr(expected, name), err_msg=f"{name} after {where}"
         )
