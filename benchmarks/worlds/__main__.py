@@ -18,6 +18,7 @@ from typing import Any
 from benchmarks.report import RESULTS
 from benchmarks.worlds.compare import compare
 from benchmarks.worlds.packages import environment
+from benchmarks.worlds.picture import draw
 from benchmarks.worlds.play import every_task, read
 from ttrl_env import tasks
 from ttrl_env.agents.whole_files import write_whole
@@ -29,6 +30,9 @@ RESULTS_FILE = RESULTS / "worlds.jsonl"
 NEWEST, PINNED, OLDEST = "4.0.0", "3.2.3", "2.3.7"
 """Compared with the published one: the newest; what others pin; the last of the series that LIBERO's
 robosuite was written for."""
+
+
+PICTURE = RESULTS.parents[1] / "docs/images/two-worlds.png"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(
         f"{len(results)} comparisons in {RESULTS_FILE}; python docs/make_tables.py brings the docs up to date"
     )
+    draw(options.folder, NEWEST, PICTURE)
     if options.golden:
         return _write_golden(options.folder / PUBLISHED_MUJOCO)
     return 0

@@ -89,11 +89,11 @@ def test_divergence_is_counted_under_its_name(model: mujoco.MjModel) -> None:
 
 
 def test_versions_outside_the_range_are_refused_with_the_command() -> None:
-    for version in ("3.3.2", "3.3.7", "3.17.0", "4.0.0", "4.1.2", mujoco.__version__):
+    for version in ("3.3.2", "3.3.7", "3.10.0", "3.17.0", "4.0.0", "4.1.2", mujoco.__version__):
         require_supported(version)
-    for version in ("2.3.7", "3.2.3", "3.3.1", "5.0.0"):
+    for version in ("2.3.7", "3.2.3", "3.3.1", "3.4.0", "3.9.0", "5.0.0"):
         with pytest.raises(
             UnsupportedVersionError,
-            match=rf"MuJoCo {version}: .* on MuJoCo 3.3.2 and newer, below 5.* pip install mujoco==3.3.2",
+            match=rf"MuJoCo {version}: .* 3.3.2 to below 3.4 and 3.10 to below 5.* pip install mujoco==3.3.2",
         ):
             require_supported(version)

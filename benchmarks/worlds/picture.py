@@ -1,0 +1,35 @@
+"""Both worlds side by side: the picture of ``docs/which-libero.md``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+
+from benchmarks.worlds.play import read
+from ttrl_env.published_world import CAMERAS
+from ttrl_env.world import PUBLISHED_MUJOCO
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+
+TELLING = (("libero_object", 0), ("libero_spatial", 5), ("libero_10", 0))
+"""Tasks that show what changed: a texture, a bowl on a ramekin, a bottle that stands or falls."""
+
+
+def draw(folder: Path, version: str, picture: Path, tasks: Sequence[tuple[str, int]] = TELLING) -> bool:
+    """Draw the telling tasks in the published world (above) and in another; false if one was not played."""
+    rows = [[read(folder / each, *task) for task in tasks] for each in (PUBLISHED_MUJOCO, version)]
+    figure, axes = plt.subplots(2, len(tasks), figsize=(3.2 * len(tasks), 6.6), layout="constrained")
+    for row, name, scenes in zip(axes, (f"{PUBLISHED_MUJOCO}, published", version), rows, strict=True):
+        row[0].set_ylabel(f"MuJoCo {name}")
+        for place, task, scene in zip(row, tasks, scenes, strict=True):
+            if scene is None:
+                return False
+            place.imshow(scene.images[CAMERAS.index("agentview")][::-1])
+            place.set(xticks=[], yticks=[], title=f"{task[0]} {task[1]}")
+    figure.savefig(picture, dpi=90)
+    plt.close(figure)
+    return True
