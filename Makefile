@@ -6,9 +6,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-PUBLISHED_MUJOCO := $(shell sed -n 's/^mujoco==//p' constraints.txt)
 NEWEST_MUJOCO := 4.0.0
-NEWEST := $(VENV)/mujoco-$(NEWEST_MUJOCO)
+NEWEST := $(CURDIR)/$(VENV)/mujoco-$(NEWEST_MUJOCO)
 ENGINE_TESTS := $(addprefix tests/ttrl_env/test_,$(addsuffix .py,mujoco_versions world published_world native_engine \
 	textures quiet_pairs goals bundle settled))
 FIVE_TASKS := libero_spatial-9] or libero_object-6] or libero_goal-7] or libero_10-9] or libero_90-17]
@@ -17,8 +16,8 @@ SOURCES := ttrl_env agents kernels benchmarks tests docs
 help:
 	@echo "make demo    a policy that ships with the package learns a changed LIBERO task, within 10 minutes"
 	@echo "make test    the test suite, within 10 minutes on 2 cores"
-	@echo "make test-newest  the engine's tests on the newest MuJoCo instead of published LIBERO's"
-	@echo "make equivalence  39 tasks over full episodes against LIBERO, an hour; five of them on the newest MuJoCo"
+	@echo "make test-newest   the engine's tests on the newest MuJoCo, beside published LIBERO's"
+	@echo "make equivalence   39 tasks over full episodes against LIBERO, an hour; five on the newest MuJoCo"
 	@echo "make lint    ruff: style, imports, docstrings; and the format"
 	@echo "make types   mypy over the whole package"
 	@echo "make bench   the benchmarks that need no GPU"
@@ -35,7 +34,9 @@ test-newest: setup gl $(NEWEST)
 	PYTHONPATH=$(NEWEST) $(BIN)/python -m pytest $(ENGINE_TESTS) $(PYTEST_ARGS)
 
 $(NEWEST): | setup
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $@ mujoco==$(NEWEST_MUJOCO) mujoco-core==$(NEWEST_MUJOCO)
+	rm -rf $@.draft
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $@.draft mujoco==$(NEWEST_MUJOCO) mujoco-core==$(NEWEST_MUJOCO)
+	mv $@.draft $@
 
 equivalence: setup gl $(NEWEST)
 	$(BIN)/python -m pytest -m equivalence $(PYTEST_ARGS)
@@ -59,7 +60,7 @@ setup: $(INSTALLED)
 
 # torch first and alone: asked for together with packages that need any torch, pip may fetch another build.
 $(INSTALLED): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14) and "Python 3.10 to 3.13 is needed (MuJoCo $(PUBLISHED_MUJOCO) has no newer wheel): make PYTHON=python3.11 ...")'
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14) and "Python 3.10 to 3.13 is needed: make PYTHON=python3.11 ...")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^torch==' constraints.txt)"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[libero,sb3,dev]'

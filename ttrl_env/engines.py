@@ -18,11 +18,12 @@ def make_engine(engine: EngineChoice, config: EngineConfig) -> SimulationEngine:
     if callable(engine):
         return engine(config)
     check_choice("engine", engine, get_args(EngineName))
-    warn_unless_published()
     if engine == "native":
         from ttrl_env.engine import NativeEngine
 
+        warn_unless_published()
         return NativeEngine(config)
     from ttrl_env.upstream import UpstreamEngine
 
+    warn_unless_published()
     return UpstreamEngine(config)

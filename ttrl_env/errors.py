@@ -19,7 +19,7 @@ class MissingDependencyError(TTRLError, ImportError):
 
 
 class UnsupportedVersionError(TTRLError, ImportError):
-    """An installed package of a version that does not do; the message names the range and the command."""
+    """An installed package of a version that is not supported; the message names range and command."""
 
 
 class EnvironmentDiedError(TTRLError, RuntimeError):

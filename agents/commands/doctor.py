@@ -17,7 +17,7 @@ from ttrl_env import opengl, tasks
 from ttrl_env.agents.checkpoints import installed_versions
 from ttrl_env.errors import ConfigError, TTRLError
 from ttrl_env.simulation import EngineConfig, EngineName
-from ttrl_env.world import INSTALL_PUBLISHED, describe, installed_mujoco
+from ttrl_env.world import describe, install_command, installed_mujoco, is_published
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -35,10 +35,15 @@ def run(arguments: Sequence[str]) -> int:
         "--world",
         nargs="+",
         metavar="SUITE",
-        help="only compare every task of these suites with published LIBERO (ten seconds a task, once)",
+        help="only compare every task of these suites with published LIBERO; the first time a task takes ten "
+        "seconds and a quarter of a gigabyte of the cache (ttrl cache --clear)",
     )
     options = parser.parse_args(arguments)
     if options.world is not None:
+        if options.checkpoint is not None:
+            raise ConfigError(f"--world: takes no checkpoint and no keys, got {options.checkpoint!r} as well")
+        for suite in options.world:
+            tasks.get_suite(suite)
         return _report((suite, partial(_suite_is_published, suite)) for suite in options.world)
     if options.checkpoint is None:
         return _report(_CHECKS.items())
@@ -183,7 +188,11 @@ def _unlike_published(suite: str, task_ids: Sequence[int]) -> list[str]:
 
 def _refuse(found: Sequence[str]) -> None:
     if found:
-        raise RuntimeError(f"{'; '.join(found)}: MuJoCo {installed_mujoco()}; {INSTALL_PUBLISHED}")
+        mujoco = installed_mujoco()
+        advice = "is another LIBERO installed, or does the OpenGL driver draw otherwise?"
+        if not is_published(mujoco):
+            advice = install_command()
+        raise RuntimeError(f"{'; '.join(found)}: MuJoCo {mujoco}; {advice}")
 
 
 _CHECKS: dict[str, Callable[[], str]] = {

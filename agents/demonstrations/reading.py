@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ttrl_env.agents.demonstrations.hdf5 import BEFORE_ACTION, IMAGE_KEYS
 from ttrl_env.errors import ConfigError
+from ttrl_env.world import is_version
 
 Pairing: TypeAlias = Literal["auto", "before", "after"]
 """Which action an observation belongs to: see :func:`read_episodes`."""
@@ -95,8 +96,17 @@ def _describe_file(path: Path, max_episodes: int | None) -> dict[str, Any]:
             "task": bddl.stem or None,
             "num_episodes": len(names),
             "init_state_ids": None if None in states else sorted(map(int, states)),
-            "mujoco": json.loads(data.attrs.get("recording", "{}")).get("mujoco"),
+            "mujoco": _recorded_mujoco(data.attrs.get("recording")),
         }
+
+
+def _recorded_mujoco(recording: Any) -> str | None:
+    """MuJoCo's version in the settings of a recording; ``None`` for what ``ttrl demos`` did not write."""
+    try:
+        version = json.loads(recording)["mujoco"]
+    except (TypeError, ValueError, KeyError):
+        return None
+    return version if is_version(version) else None
 
 
 def _episode_names(data: Any, max_episodes: int | None) -> list[str]:

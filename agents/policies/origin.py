@@ -7,23 +7,32 @@ from pathlib import Path
 from typing import Any
 
 from ttrl_env.agents.run_folder import is_checkpoint
-from ttrl_env.world import same_world
+from ttrl_env.world import installed_mujoco, is_version, same_world
 
 
 def mujoco_of(policy: Path) -> str | None:
     """The version of MuJoCo that the policy in a folder was trained with; ``None`` if nothing says so.
 
     That of its reinforcement learning, if it belongs to a training checkpoint, else that of the
-    demonstrations it was cloned from; of several worlds, the first that is not that of the first file.
+    demonstrations it was cloned from; of several worlds, one that is not installed. What others wrote into
+    these files is no reason not to load a policy: anything but a version says nothing.
     """
     if is_checkpoint(policy.parent):
-        return _read(policy.parent / "state.json").get("versions", {}).get("mujoco")
-    demonstrations = _read(policy / "config.json").get("demonstrations") or []
-    versions = [entry["mujoco"] for entry in demonstrations if entry.get("mujoco") is not None]
-    others = [version for version in versions if not same_world(version, versions[0])]
-    return (others or versions or [None])[0]
+        versions = _read(policy.parent / "state.json").get("versions")
+        found = [versions.get("mujoco")] if isinstance(versions, dict) else []
+    else:
+        entries = _read(policy / "config.json").get("demonstrations")
+        entries = entries if isinstance(entries, list) else []
+        found = [entry.get("mujoco") for entry in entries if isinstance(entry, dict)]
+    known = [version for version in found if is_version(version)]
+    others = [version for version in known if not same_world(version, installed_mujoco())]
+    return (others or known or [None])[0]
 
 
 def _read(file: Path) -> dict[str, Any]:
-    """A JSON file's object; empty if there is no such file."""
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    """A JSON file's object; empty if it holds none."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}

@@ -89,7 +89,9 @@ def _claim(folder: Path, command: dict[str, Any], *, begun: bool) -> None:
     differing = [key for key in {**there, **command} if there.get(key) != command.get(key)]
     if differing:
         listed = "; ".join(f"{key}: there {there.get(key)}, now {command.get(key)}" for key in differing)
-        world = " Success in two worlds does not compare." if "mujoco" in differing else ""
+        world = ""
+        if "mujoco" in differing:  # missing: made before reports carried it
+            world = " Success in two worlds of LIBERO does not compare (docs/which-libero.md)."
         raise ConfigError(
             f"output: {folder} holds another evaluation ({listed}).{world} Repeat its command to go on with "
             f"it, or choose another folder"

@@ -23,7 +23,7 @@ from benchmarks.worlds.play import every_task, read
 from ttrl_env import tasks
 from ttrl_env.agents.whole_files import write_whole
 from ttrl_env.published_world import write_published
-from ttrl_env.world import PUBLISHED_MUJOCO
+from ttrl_env.world import PUBLISHED_MUJOCO, is_version, release
 
 RESULTS_FILE = RESULTS / "worlds.jsonl"
 
@@ -42,12 +42,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not options.report_only:
         for suite in options.suites:  # suite by suite, so that an unfinished scan compares whole suites
             for version in versions:
-                _play(version, suite, options.folder)
+                if _play(version, suite, options.folder):
+                    print(f"some tasks of {suite} cannot be played in MuJoCo {version}", file=sys.stderr)
     results = merge(_compared(options.folder, options.versions, options.suites))
     print(
         f"{len(results)} comparisons in {RESULTS_FILE}; python docs/make_tables.py brings the docs up to date"
     )
-    draw(options.folder, NEWEST, PICTURE)
+    if NEWEST in options.versions and draw(options.folder, NEWEST, PICTURE):
+        print(f"picture of both worlds: {PICTURE}")
     if options.golden:
         return _write_golden(options.folder / PUBLISHED_MUJOCO)
     return 0
@@ -64,14 +66,17 @@ def merge(new: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Add comparisons to those of earlier scans; of a task and version the new one counts."""
     found = {(each["mujoco"], each["suite"], each["task_id"]): each for each in [*read_results(), *new]}
     order = {suite: index for index, suite in enumerate(tasks.suite_names())}
-    ordered = sorted(found.values(), key=lambda each: (each["mujoco"], order[each["suite"]], each["task_id"]))
+    ordered = sorted(
+        found.values(), key=lambda each: (release(each["mujoco"]), order[each["suite"]], each["task_id"])
+    )
     write_whole(RESULTS_FILE, "".join(json.dumps(each) + "\n" for each in ordered))
     return ordered
 
 
-def _play(version: str, suite: str, folder: Path) -> None:
+def _play(version: str, suite: str, folder: Path) -> int:
+    """Play a suite in a process of its own; returns whether tasks failed, which that process has printed."""
     command = [sys.executable, "-m", "benchmarks.worlds.play", str(folder / version), suite]
-    subprocess.run(command, env=environment(version, folder / "packages"), check=True)
+    return subprocess.run(command, env=environment(version, folder / "packages"), check=False).returncode
 
 
 def _compared(folder: Path, versions: Sequence[str], suites: Sequence[str]) -> list[dict[str, Any]]:
@@ -100,9 +105,24 @@ def _write_golden(folder: Path) -> int:
     return 0
 
 
+def _version(text: str) -> str:
+    """A version to compare with the published one, from the command line."""
+    if not is_version(text) or text == PUBLISHED_MUJOCO:
+        raise argparse.ArgumentTypeError(
+            f"expected a version of MuJoCo other than {PUBLISHED_MUJOCO}, such as {NEWEST}, got {text!r}"
+        )
+    return text
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.worlds", description=__doc__)
-    parser.add_argument("--versions", nargs="+", default=[NEWEST, PINNED, OLDEST], help="default %(default)s")
+    parser.add_argument(
+        "--versions",
+        nargs="+",
+        type=_version,
+        default=[NEWEST, PINNED, OLDEST],
+        help="default %(default)s; the oldest comes with NumPy 1.26, which Python 3.13 cannot have",
+    )
     parser.add_argument(
         "--suites", nargs="+", choices=tasks.suite_names(), default=list(tasks.suite_names()), metavar="SUITE"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,17 +15,20 @@ KNOWS_NUMPY_2 = (3, 1, 6)
 objects, because writing into their arrays misses (docs/findings/old-mujoco-on-new-numpy.md)."""
 
 _IN_TWO_PARTS = (4,)
-"""Since then, the wheel ``mujoco`` holds hardly more than the wheel ``mujoco-core``'s name."""
+"""From this version on, the library is in a distribution of its own, ``mujoco-core``."""
 
 
 def environment(version: str, folder: Path) -> dict[str, str]:
     """Variables under which Python imports a version of MuJoCo; it is installed in ``folder`` first."""
     place = folder / version
-    if not (place / "mujoco").exists():
+    if not (place / "mujoco").exists():  # appears whole: pip fills a draft
+        draft = folder / f".{version}"
         packages = [f"mujoco=={version}"]
         packages += [f"mujoco-core=={version}"] if release(version) >= _IN_TWO_PARTS else []
         packages += ["numpy==1.26.4"] if release(version) < KNOWS_NUMPY_2 else []
-        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(place)]
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(draft)]
+        shutil.rmtree(draft, ignore_errors=True)
         subprocess.run([*command, *packages], check=True)
+        draft.rename(place)
     path = [str(place.resolve()), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(path)}

@@ -22,12 +22,13 @@ TELLING = (("libero_object", 0), ("libero_spatial", 5), ("libero_10", 0))
 def draw(folder: Path, version: str, picture: Path, tasks: Sequence[tuple[str, int]] = TELLING) -> bool:
     """Draw the telling tasks in the published world (above) and in another; false if one was not played."""
     rows = [[read(folder / each, *task) for task in tasks] for each in (PUBLISHED_MUJOCO, version)]
+    if any(scene is None for scenes in rows for scene in scenes):
+        return False
     figure, axes = plt.subplots(2, len(tasks), figsize=(3.2 * len(tasks), 6.6), layout="constrained")
     for row, name, scenes in zip(axes, (f"{PUBLISHED_MUJOCO}, published", version), rows, strict=True):
         row[0].set_ylabel(f"MuJoCo {name}")
         for place, task, scene in zip(row, tasks, scenes, strict=True):
-            if scene is None:
-                return False
+            assert scene is not None
             place.imshow(scene.images[CAMERAS.index("agentview")][::-1])
             place.set(xticks=[], yticks=[], title=f"{task[0]} {task[1]}")
     figure.savefig(picture, dpi=90)

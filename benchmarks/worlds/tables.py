@@ -18,7 +18,16 @@ SEEN = 1.0
 
 def by_suite(comparisons: Comparisons) -> str:
     """A row a suite: how many tasks have bodies elsewhere, and how differently they are drawn."""
-    header = ("suite", "tasks", "bodies moved", "furthest", "agentview", "largest", "wrist", "largest")
+    header = (
+        "suite",
+        "tasks",
+        "bodies moved",
+        "furthest",
+        "agentview, median",
+        "largest",
+        "wrist, median",
+        "largest",
+    )
     rows = []
     for suite in tasks.suite_names():
         mine = [each for each in comparisons if each["suite"] == suite]
@@ -52,10 +61,10 @@ def repainted_tasks(comparisons: Comparisons) -> str:
     for suite in tasks.suite_names():
         mine = [each for each in comparisons if each["suite"] == suite and is_repainted(each)]
         if mine:
-            changes = [each["agentview"]["mean_change"] for each in mine]
+            changes = [[each[camera]["mean_change"] for each in mine] for camera in CAMERAS]
             ids = ", ".join(str(each["task_id"]) for each in mine)
-            rows.append((suite, ids, f"{min(changes):+.1f} to {max(changes):+.1f}"))
-    return table(("suite", "tasks", "agentview, mean change in grey levels"), rows)
+            rows.append((suite, ids, *(f"{min(each):+.1f} to {max(each):+.1f}" for each in changes)))
+    return table(("suite", "tasks", "agentview, mean change in grey levels", "wrist"), rows)
 
 
 def is_moved(comparison: dict[str, Any]) -> bool:

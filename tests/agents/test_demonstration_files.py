@@ -157,6 +157,17 @@ def test_episodes_of_two_worlds_do_not_mix(tmp_path, attempts, monkeypatch) -> N
         record(tmp_path, 3)
 
 
+def test_attempts_of_two_worlds_do_not_mix(tmp_path, attempts, monkeypatch) -> None:
+    def interrupt(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        record(tmp_path, 2, progress=interrupt)
+    monkeypatch.setattr(dataset, "installed_mujoco", lambda: "99.1.0")
+    with pytest.raises(ConfigError, match=r"\(asked for: '99.1.0'\)"):
+        record(tmp_path, 2)
+
+
 def test_gives_up_on_an_expert_that_keeps_failing(tmp_path, attempts, monkeypatch) -> None:
     def fail(bundle, task, parts, settings, thread, *, attempt, init_state) -> None:
         parts.fail(attempt)

@@ -18,11 +18,12 @@ from tests.agents.policies.tiny_openvla import (
     write_shards,
 )
 from tests.agents.reach import make_tiny_policy
+from ttrl_env import world
 from ttrl_env.agents import policy_checkup
 from ttrl_env.agents.cli import main
+from ttrl_env.agents.commands import doctor
 from ttrl_env.agents.policies.openvla.decoding import Parallel
 from ttrl_env.published_world import Scene, published_scene
-from ttrl_env.world import installed_mujoco
 
 CHECKS = (
     "checkpoint",
@@ -241,13 +242,15 @@ def test_a_suite_of_another_world_fails_by_name_and_says_what_to_install(capsys,
         scene = published_scene(engine.suite, task_id)
         return replace(scene, pictures=scene.pictures - 36) if task_id in (3, 7) else scene
 
+    for module in (doctor, world):
+        monkeypatch.setattr(module, "installed_mujoco", lambda: "3.17.0")
     monkeypatch.setattr("ttrl_env.engines.make_engine", lambda name, config: Engine(config))
     monkeypatch.setattr("ttrl_env.published_world.see", see)
     assert main(["doctor", "--world", "libero_object", "libero_goal"]) == 1
     said = capsys.readouterr().out
     for task_id in (3, 7):
         assert f"libero_object {task_id} draws 36 grey levels darker than published (agentview)" in said
-    assert f"MuJoCo {installed_mujoco()}; pip install mujoco==3.3.2" in said
+    assert "MuJoCo 3.17.0; pip install mujoco==3.3.2" in said
     assert said.count("FAILED") == 2  # libero_goal's tasks 3 and 7 too
     assert all(engine.closed for engine in engines)
     monkeypatch.setattr(
@@ -258,5 +261,10 @@ def test_a_suite_of_another_world_fails_by_name_and_says_what_to_install(capsys,
 
 
 def test_a_suite_that_does_not_exist_is_named(capsys) -> None:
-    assert main(["doctor", "--world", "libero_objects"]) != 0
+    assert main(["doctor", "--world", "libero_goal", "libero_objects"]) == 2
     assert "Did you mean 'libero_object'?" in "".join(capsys.readouterr())
+
+
+def test_a_suite_is_not_compared_for_a_checkpoint(capsys) -> None:
+    assert main(["doctor", "tiny-vla-libero-object", "--world", "libero_goal"]) == 2
+    assert "--world: takes no checkpoint and no keys, got 'tiny-vla-libero-object'" in capsys.readouterr().err

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from ttrl_env.agents import cli
+from ttrl_env.agents.demonstrations.reading import describe_files
 from ttrl_env.agents.policies import load_policy
 from ttrl_env.agents.pretraining import learning_rate, new_policy, pretrain
 from ttrl_env.agents.pretraining_config import PretrainConfig, load_pretrain_config
@@ -193,6 +194,14 @@ def test_demonstrations_and_policies_of_another_world_are_warned_of(demos) -> No
         run(configure(demos, "run", "steps=1"))
     with pytest.warns(WorldWarning, match=r"policy.path: .*run/policy is of MuJoCo 99.1.0"):
         load_policy(demos / "run" / "policy")
+
+
+@pytest.mark.parametrize("recording", ["", "[]", "null", "{", '{"mujoco": 3}', '{"mujoco": "newest"}', 7])
+def test_a_strange_recording_says_nothing(demos, recording) -> None:
+    with h5py.File(demos / "go_left_demo.hdf5", "r+") as file:
+        file["data"].attrs["recording"] = recording
+    (described,) = describe_files([demos / "go_left_demo.hdf5"])
+    assert described["mujoco"] is None
 
 
 def test_the_command_says_so_without_the_line_of_code(demos, capsys) -> None:

@@ -59,11 +59,15 @@ def result(arm: str, seed: int, successes: int, steps: float | None) -> dict[str
     }
 
 
+NO_RESULTS = pytest.mark.skipif(not read_results(RESULTS), reason="no run of the experiment is finished yet")
+
+
+@NO_RESULTS
 def test_the_published_table_is_that_of_the_recorded_results() -> None:
-    table = RESULTS / "table.md"
-    assert (table.read_text(encoding="utf-8") if table.exists() else "") == markdown(read_results(RESULTS))
+    assert (RESULTS / "table.md").read_text(encoding="utf-8") == markdown(read_results(RESULTS))
 
 
+@NO_RESULTS
 def test_the_readme_opens_with_the_recorded_table() -> None:
     readme = (PROJECT / "README.md").read_text(encoding="utf-8").splitlines()
     main_family = next(iter(FAMILIES))
@@ -72,6 +76,7 @@ def test_the_readme_opens_with_the_recorded_table() -> None:
     assert not missing, "README.md does not show these lines of benchmarks/results/ttrl_result/table.md"
 
 
+@NO_RESULTS
 def test_recorded_runs_have_the_settings_that_the_command_would_use() -> None:
     for each in read_results(RESULTS):
         family, arm = FAMILIES[each["family"]], ARMS[each["arm"]]

@@ -67,6 +67,22 @@ def test_comparisons_add_up_over_scans(tmp_path: Path, monkeypatch: pytest.Monke
     assert scan.read_results() == merged
 
 
+def test_the_golden_file_waits_for_every_task(played: PlayedScene, tmp_path: Path, capsys) -> None:
+    _write(scene_file(tmp_path, "libero_spatial", 5), played)
+    assert scan._write_golden(tmp_path) == 1
+    assert "--golden: 289 tasks are not played, libero_spatial 0 is one" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("version", ["newest", "3.3.2"])
+def test_a_version_that_cannot_be_compared_is_refused(version: str, capsys) -> None:
+    with pytest.raises(SystemExit):
+        scan.main(["--versions", version])
+    assert (
+        f"expected a version of MuJoCo other than 3.3.2, such as 4.0.0, got '{version}'"
+        in capsys.readouterr().err
+    )
+
+
 def test_the_newest_version_was_compared_on_every_task() -> None:
     compared = {
         (each["suite"], each["task_id"]) for each in scan.read_results() if each["mujoco"] == scan.NEWEST

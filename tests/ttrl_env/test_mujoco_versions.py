@@ -40,7 +40,7 @@ def test_the_inertia_is_found_where_mujoco_keeps_it(model: mujoco.MjModel) -> No
     data = mujoco.MjData(model)
     data.qpos[:4] = [0.3, -0.5, 0.7, 0.2]
     mujoco.mj_forward(model, data)
-    # column k: the forces of a unit acceleration of degree of freedom k at rest, less those of gravity
+    # row k: the inertia times the k-th unit vector
     dense = np.zeros((model.nv, model.nv))
     for dof in range(model.nv):
         unit = np.zeros(model.nv)

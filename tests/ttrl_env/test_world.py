@@ -12,7 +12,14 @@ import pytest
 from ttrl_env import world
 from ttrl_env.engines import make_engine
 from ttrl_env.simulation import EngineConfig
-from ttrl_env.world import PUBLISHED_MUJOCO, WorldWarning, describe, is_published, same_world
+from ttrl_env.world import (
+    PUBLISHED_MUJOCO,
+    WorldWarning,
+    describe,
+    install_command,
+    is_published,
+    same_world,
+)
 
 
 @pytest.fixture
@@ -37,7 +44,16 @@ def test_the_published_world_ends_with_its_version() -> None:
 
 def test_a_world_is_named() -> None:
     assert describe("3.3.2") == "published LIBERO (MuJoCo 3.3.2)"
-    assert describe("3.17.0") == "not published LIBERO, which is MuJoCo 3.3.2: this is 3.17.0"
+    assert describe("3.17.0") == "MuJoCo 3.17.0, which is not published LIBERO (that is MuJoCo 3.3.2)"
+
+
+@pytest.mark.usefixtures("newer")
+def test_an_install_across_the_split_distribution_takes_the_old_one_away_first(monkeypatch) -> None:
+    assert install_command() == f"pip install mujoco=={PUBLISHED_MUJOCO}"
+    away = "pip uninstall -y mujoco mujoco-core mujoco-studio && pip install mujoco"
+    assert install_command("4.0.0") == f"{away}==4.0.0"
+    monkeypatch.setattr(world, "installed_mujoco", lambda: "4.0.0")
+    assert install_command() == f"{away}=={PUBLISHED_MUJOCO}"
 
 
 @pytest.mark.usefixtures("newer")
