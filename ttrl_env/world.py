@@ -13,7 +13,7 @@ import functools
 import importlib.metadata
 import re
 import warnings
-from typing import Any
+from typing import Any, TypeGuard
 
 PUBLISHED_MUJOCO = "3.3.2"
 """The last version whose LIBERO is the published one; what an install gets (docs/which-libero.md)."""
@@ -93,7 +93,7 @@ def warn_of_another_world(what: str, mujoco: str | None) -> None:
         )
 
 
-def is_version(value: object) -> bool:
+def is_version(value: object) -> TypeGuard[str]:
     """Whether something read from a file is a version at all."""
     return isinstance(value, str) and re.match(r"\d+(\.\d+)*", value) is not None
 

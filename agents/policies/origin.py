@@ -26,7 +26,7 @@ def mujoco_of(policy: Path) -> str | None:
         found = [entry.get("mujoco") for entry in entries if isinstance(entry, dict)]
     known = [version for version in found if is_version(version)]
     others = [version for version in known if not same_world(version, installed_mujoco())]
-    return (others or known or [None])[0]
+    return next(iter(others or known), None)
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -97,9 +97,7 @@ def _write_golden(folder: Path) -> int:
     played = {task: read(folder, *task) for task in every}
     missing = [f"{suite} {task_id}" for (suite, task_id), scene in played.items() if scene is None]
     if missing:
-        print(
-            f"--golden: {len(missing)} tasks have not been played, {missing[0]} among them", file=sys.stderr
-        )
+        print(f"--golden: {len(missing)} tasks are not played, {missing[0]} is one", file=sys.stderr)
         return 1
     write_published({task: scene.scene for task, scene in played.items() if scene is not None})
     return 0
