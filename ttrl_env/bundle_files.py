@@ -47,7 +47,7 @@ _MODEL, _TEXTURES = "model.mjb", "textures.rgb"
 def read_bundle(place: Path) -> TaskBundle | None:
     """The bundle in a folder, or ``None`` unless all files are there and whole."""
     values = read_archive(place / "bundle.npz")
-    if values is None or str(values["mujoco_version"]) != mujoco.__version__:
+    if values is None or str(values.get("mujoco_version")) != mujoco.__version__:
         return None
     model, textures = (_map_checked(place, kind, *values[kind].tolist()) for kind in (_MODEL, _TEXTURES))
     if model is None or textures is None:

@@ -15,7 +15,7 @@ from ttrl_env.agents.demonstrations.dataset import RecordingSettings, record_dat
 from ttrl_env.agents.demonstrations.playing import Trajectory
 from ttrl_env.agents.demonstrations.reading import find_files, quaternions, read_episodes
 from ttrl_env.errors import ConfigError
-from ttrl_env.world import installed_mujoco
+from ttrl_env.world import installed_mujoco, stamp
 
 CAMERAS = ("agentview", "robot0_eye_in_hand")
 SETTINGS = RecordingSettings(image_size=8)
@@ -311,5 +311,5 @@ class TestCommandLine:
         assert cli.main(["demos", *arguments]) == 0
         assert "no expert" in capsys.readouterr().out
         assert json.loads(report.read_text(encoding="utf-8")) == [
-            {"suite": "libero_goal", "task_id": 0, "expert": False}
+            {"suite": "libero_goal", "task_id": 0, "expert": False, **stamp()}
         ]

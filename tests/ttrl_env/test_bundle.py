@@ -118,6 +118,11 @@ def test_a_bundle_of_another_version_is_compiled_again(compilations: list, compi
     write_bundle(place, dataclasses.replace(compiled, mujoco_version="99.1.0"))
     load()
     assert len(compilations) == 2
+    values = read_archive(place / "bundle.npz")
+    del values["mujoco_version"]
+    write_archive(place / "bundle.npz", values)
+    load()
+    assert len(compilations) == 3
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="counts what Linux maps")
