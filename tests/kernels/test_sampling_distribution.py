@@ -6,6 +6,11 @@ draw the same tokens is tested beside it.
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -84,16 +89,45 @@ def test_draws_next_to_a_boundary_take_the_same_token_on_every_path(sample, make
     assert (got.tokens // CHUNK if vocab > CHUNK else got.tokens).tolist() == picked.tolist()
 
 
+GAPS = [0.01, 1.0, 3.0, 6.0, 9.0, 12.0, 14.238, 15.0, 16.0, 17.0, 18.0, 20.0]
+
+
 @pytest.mark.parametrize("vocab", [CHUNK, 32064])
-@pytest.mark.parametrize("gap", [0.01, 1.0, 3.0, 6.0, 9.0, 12.0, 15.0, 16.0, 17.0, 18.0, 20.0])
+@pytest.mark.parametrize("gap", GAPS)
 def test_float32_sums_on_the_cpu_stay_inside_the_margin(vocab, gap):
     """Head and plateau is the worst case for them; the draw is decided in float64 within the margin."""
+    for heads in ([vocab // 3, vocab // 2], [0], [0, 1]):
+        check_float32_sums(vocab, gap, heads)
+
+
+def test_float32_sums_stay_inside_the_margin_without_vector_instructions():
+    """Fewer lanes each sum more weights one after the other: the worst that a processor can do."""
+    code = (
+        "from tests.kernels.test_sampling_distribution import GAPS, check_float32_sums\n"
+        "[check_float32_sums(1024, gap, heads) for gap in GAPS for heads in ([0], [0, 1], [341, 512])]\n"
+        "print('all inside')"
+    )
+    environment = {**os.environ, "NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=Path(__file__).parents[2],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.stdout.strip() == "all inside", done.stderr
+
+
+def check_float32_sums(vocab, gap, heads):
+    """Raise unless every running sum of a row of heads and plateau is inside half the margin."""
     import numpy as np
 
     from ttrl_env.kernels import row_sums_cpu, sampling_cpu
 
     row = np.full(vocab, -gap, np.float32)
-    row[[vocab // 3, vocab // 2]] = 0.0
+    row[heads] = 0.0
     maxima, sums, weights, _ = row_sums_cpu.make_scratch(vocab)
     _, total, _ = row_sums_cpu.sum_row(
         row, row.view(np.int32), np.float32(row_sums_cpu.LOG2_E), maxima, sums, weights
@@ -104,7 +138,7 @@ def test_float32_sums_on_the_cpu_stay_inside_the_margin(vocab, gap):
     error = np.abs(chunks.cumsum() / total - exact_chunks.cumsum() / exact.sum()).max()
     assert error < sampling_cpu.MARGIN / 2
 
-    chunk = (vocab // 3) // CHUNK
+    chunk = heads[0] // CHUNK
     tokens = row[chunk * CHUNK : (chunk + 1) * CHUNK]
     chunk_total, _ = row_sums_cpu.sum_chunk(tokens, maxima[chunk], np.float32(row_sums_cpu.LOG2_E), weights)
     cumulative = weights.astype(np.float64).cumsum() / chunk_total
