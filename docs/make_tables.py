@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib.resources
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -25,7 +25,7 @@ DOCS = Path(__file__).parent
 sys.path.insert(0, str(DOCS.parent))  # the benchmarks are not installed
 
 from benchmarks.worlds.__main__ import NEWEST, OLDEST, PINNED, read_results  # noqa: E402
-from benchmarks.worlds.tables import Comparisons, by_suite, moved_tasks, repainted_tasks  # noqa: E402
+from benchmarks.worlds.tables import Comparisons, by_suite, moved_tasks, repainted_tasks, table  # noqa: E402
 
 
 def main() -> None:
@@ -65,7 +65,7 @@ def simplevla_keys() -> str:
     """What becomes of SimpleVLA-RL's keys."""
     rows = [(f"`{key}`", _becomes(treatment)) for key, treatment in ALIASES.items()]
     rows += [(f"`{prefix}*`", f"refused: {reason}") for prefix, reason in REFUSED_PREFIXES.items()]
-    return _table(("SimpleVLA-RL", "here"), rows)
+    return table(("SimpleVLA-RL", "here"), rows)
 
 
 def worlds(make: Callable[[Comparisons], str], version: str) -> str:
@@ -89,7 +89,7 @@ PAGES: dict[str, dict[str, Callable[[], str]]] = {
 
 def _keys(schema: type) -> str:
     rows = [(f"`{key}`", f"`{default}`", meaning) for key, default, meaning in described_keys(schema)]
-    return _table(("key", "default", "meaning"), rows)
+    return table(("key", "default", "meaning"), rows)
 
 
 def _preset(name: str, text: str) -> str:
@@ -108,7 +108,7 @@ def _preset(name: str, text: str) -> str:
         if not line.startswith(" "):
             group = ""
         rows.append((f"`{group}{key}`", f"`{value.strip()}`", why.strip()))
-    return f"### {name}\n{' '.join(head)}\n\n" + _table(("key", "value", "why"), rows) + "\n"
+    return f"### {name}\n{' '.join(head)}\n\n" + table(("key", "value", "why"), rows) + "\n"
 
 
 def _becomes(treatment: Treatment) -> str:
@@ -118,11 +118,6 @@ def _becomes(treatment: Treatment) -> str:
         return f"refused: {treatment.because}"
     values = " or ".join(f"`{value}`" for value in treatment.values)
     return f"only {values}: {treatment.because}"
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
 
 
 if __name__ == "__main__":

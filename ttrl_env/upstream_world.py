@@ -39,6 +39,8 @@ from libero.libero.envs import OffScreenRenderEnv  # noqa: E402
 from robosuite.utils.errors import RandomizationError  # noqa: E402
 from robosuite.utils.observables import sensor  # noqa: E402
 
+from ttrl_env.mujoco_versions import DIVERGENCE_WARNINGS  # noqa: E402
+
 MAX_PLACEMENT_ATTEMPTS = 100
 """How often LIBERO may fail to place objects without overlap before a reset gives up."""
 
@@ -153,7 +155,7 @@ class UpstreamWorld:
     def _divergence(self) -> str | None:
         """Why the simulation can no longer be believed, or ``None``."""
         data = self._env.sim.data._data
-        for warning in ("BADQPOS", "BADQVEL", "BADQACC"):
+        for warning in DIVERGENCE_WARNINGS:
             if data.warning[getattr(mujoco.mjtWarning, f"mjWARN_{warning}")].number:
                 return f"MuJoCo warning {warning}: the simulation diverged at {data.time:.3f} s"
         if not (np.isfinite(data.qpos).all() and np.isfinite(data.qvel).all()):

@@ -18,6 +18,8 @@ from typing import Any, TypeGuard
 PUBLISHED_MUJOCO = "3.3.2"
 """The last version whose LIBERO is the published one; what an install gets (docs/which-libero.md)."""
 
+_NUMBERS = re.compile(r"\d+(\.\d+)*")
+
 
 class WorldWarning(UserWarning):
     """Something comes from another world than the one that is simulated."""
@@ -95,12 +97,12 @@ def warn_of_another_world(what: str, mujoco: str | None) -> None:
 
 def is_version(value: object) -> TypeGuard[str]:
     """Whether something read from a file is a version at all."""
-    return isinstance(value, str) and re.match(r"\d+(\.\d+)*", value) is not None
+    return isinstance(value, str) and _NUMBERS.match(value) is not None
 
 
 def release(version: str) -> tuple[int, ...]:
     """The numbers that a version begins with, for comparing it."""
-    found = re.match(r"\d+(\.\d+)*", version)
+    found = _NUMBERS.match(version)
     if found is None:
         raise ValueError(f"mujoco: expected a version such as {PUBLISHED_MUJOCO!r}, got {version!r}")
     return tuple(map(int, found.group().split(".")))

@@ -93,7 +93,7 @@ def _check(chosen: Sequence[Task], options: argparse.Namespace) -> int:
                 )
         except UnknownNameError:
             table.add_row(str(task.task_id), task.instruction, "no expert", "", "", "")
-            reports.append({"suite": task.suite, "task_id": task.task_id, "expert": False, **stamp()})
+            reports.append({"suite": task.suite, "task_id": task.task_id, "expert": False})
             continue
         steps = [episode.steps for episode in played if episode.success]
         failed = [episode.init_state_id for episode in played if not episode.success]
@@ -117,13 +117,13 @@ def _check(chosen: Sequence[Task], options: argparse.Namespace) -> int:
                 "solved": len(steps),
                 "mean_steps": mean,
                 "failed_init_states": failed,
-                **stamp(),
             }
         )
     display.console.print(table)
     if options.report is not None:
         options.report.parent.mkdir(parents=True, exist_ok=True)
-        options.report.write_text(json.dumps(reports, indent=1) + "\n", encoding="utf-8")
+        stamped = [{**report, **stamp()} for report in reports]
+        options.report.write_text(json.dumps(stamped, indent=1) + "\n", encoding="utf-8")
     return 0
 
 

@@ -21,6 +21,7 @@ from benchmarks.worlds.packages import environment
 from benchmarks.worlds.picture import draw
 from benchmarks.worlds.play import every_task, read
 from ttrl_env import tasks
+from ttrl_env.agents.metrics import read_records
 from ttrl_env.agents.whole_files import write_whole
 from ttrl_env.published_world import write_published
 from ttrl_env.world import PUBLISHED_MUJOCO, is_version, release
@@ -30,7 +31,6 @@ RESULTS_FILE = RESULTS / "worlds.jsonl"
 NEWEST, PINNED, OLDEST = "4.0.0", "3.2.3", "2.3.7"
 """Compared with the published one: the newest; what others pin; the last of the series that LIBERO's
 robosuite was written for."""
-
 
 PICTURE = RESULTS.parents[1] / "docs/images/two-worlds.png"
 
@@ -59,7 +59,7 @@ def read_results() -> list[dict[str, Any]]:
     """What has been compared so far."""
     if not RESULTS_FILE.is_file():
         return []
-    return [json.loads(line) for line in RESULTS_FILE.read_text(encoding="utf-8").splitlines()]
+    return read_records(RESULTS_FILE.parent, RESULTS_FILE.name)
 
 
 def merge(new: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

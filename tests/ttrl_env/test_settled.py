@@ -59,7 +59,7 @@ def test_a_stored_state_goes_on_as_a_state_settled_now(
 
 def _everything(replica: Replica) -> Iterator[np.ndarray]:
     snapshot = replica.snapshot()
-    yield from (snapshot.integration_state, snapshot.xpos, *snapshot.memory, *snapshot.sample)
+    yield from (snapshot.integration_state, snapshot.xpos, snapshot.xquat, *snapshot.memory, *snapshot.sample)
 
 
 def test_what_changes_the_last_bits_is_settled_anew(
