@@ -6,6 +6,7 @@ import difflib
 import re
 from pathlib import Path
 
+from ttrl_env.agents.policies.checkpoint_files import check_own_files
 from ttrl_env.agents.run_folder import is_checkpoint, list_checkpoints
 from ttrl_env.errors import CheckpointError
 
@@ -27,15 +28,16 @@ def find_policy(name: str | Path, argument: str = "policy.path") -> Path:
     for the error.
 
     Raises:
-        CheckpointError: there is no such policy, or it cannot be downloaded.
+        CheckpointError: there is no such policy, it cannot be downloaded, or one of its files is a link to
+            elsewhere or no regular file.
     """
     path = Path(name).expanduser()
     if path.exists():
-        return _policy_in(path, argument)
+        return _own(_policy_in(path, argument), argument)
     if str(name) in shipped_policies():
         return SHIPPED / str(name)
     if is_repo_id(name):
-        return _downloaded(str(name), argument)
+        return _own(_downloaded(str(name), argument), argument)
     shipped = shipped_policies()
     nearest = difflib.get_close_matches(str(name), shipped, n=1)
     raise CheckpointError(
@@ -69,6 +71,13 @@ def _policy_in(path: Path, argument: str) -> Path:
         f"save_pretrained, a training checkpoint, a run's folder that has some, or a published OpenVLA "
         f"checkpoint"
     )
+
+
+def _own(folder: Path, argument: str) -> Path:
+    """``folder``, if its files are its own."""
+    if folder.is_dir():
+        check_own_files(folder, argument)
+    return folder
 
 
 def _downloaded(name: str, argument: str) -> Path:

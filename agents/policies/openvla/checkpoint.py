@@ -12,6 +12,7 @@ from peft import LoraConfig
 from torch import Tensor
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
+from ttrl_env.agents.policies.checkpoint_files import LARGEST_SMALL_FILE, read_own_file
 from ttrl_env.agents.policies.finding import find_policy, is_repo_id
 from ttrl_env.agents.policies.openvla import lora
 from ttrl_env.agents.policies.openvla.actions import choose_statistics
@@ -36,8 +37,6 @@ _DTYPES = {"auto": None, "float32": torch.float32, "bfloat16": torch.bfloat16}
 _DEFAULT_CHUNKS = {"parallel": 8, "autoregressive": 1}
 
 _SIDE_FILES = (".json", ".model", ".txt", ".py")
-
-_LARGEST_SIDE_FILE = 32 * 2**20
 
 
 def load_openvla(folder: Path, options: PolicyOptions, source: str) -> OpenVLAPolicy:
@@ -176,9 +175,10 @@ def _side_files(folder: Path) -> dict[str, bytes]:
     """Small files that travel with the weights. Code among them is copied for others, never run."""
     written = (INDEX, ACTION_SPACE_FILE, lora.ADAPTER_CONFIG)
     return {
-        file.name: file.read_bytes()
+        file.name: read_own_file(folder, file.name)
         for file in sorted(folder.iterdir())
         if file.suffix in _SIDE_FILES
         and file.name not in written
-        and file.stat().st_size <= _LARGEST_SIDE_FILE
+        and not file.is_dir()
+        and file.stat().st_size <= LARGEST_SMALL_FILE
     }
