@@ -111,7 +111,8 @@ def _check_index(folder: Path, name: str, argument: str) -> None:
     named = read_own_json(folder, name, argument).get("weight_map")
     if not isinstance(named, dict) or not all(isinstance(file, str) for file in named.values()):
         raise CheckpointError(
-            f"{argument}: {folder / name} cannot be read: weight_map: expected an object that names files, got {named!r:.80}"
+            f"{argument}: {folder / name} cannot be read: weight_map: expected an object "
+            f"that names files, got {named!r:.80}"
         )
     for file in sorted(set(named.values())):
         if Path(file).name != file or file in ("", ".."):
