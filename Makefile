@@ -7,6 +7,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 NEWEST_MUJOCO := 4.0.0
+# Two processes, a file of tests at a time; one thread each, as more would wait for each other.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 NEWEST := $(CURDIR)/$(VENV)/mujoco-$(NEWEST_MUJOCO)
 ENGINE_TESTS := $(addprefix tests/ttrl_env/test_,$(addsuffix .py,mujoco_versions world published_world native_engine \
 	textures quiet_pairs goals bundle settled))
@@ -27,11 +29,11 @@ demo: setup gl
 	$(BIN)/python -m ttrl_env.agents.demo
 
 test: setup gl
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(PYTEST) $(PYTEST_ARGS)
 
 # A MuJoCo of its own in front of the installed one, which stays as it is.
 test-newest: setup gl $(NEWEST)
-	PYTHONPATH=$(NEWEST) $(BIN)/python -m pytest $(ENGINE_TESTS) $(PYTEST_ARGS)
+	PYTHONPATH=$(NEWEST) $(PYTEST) $(ENGINE_TESTS) $(PYTEST_ARGS)
 
 $(NEWEST): | setup
 	rm -rf $@.draft
@@ -39,8 +41,8 @@ $(NEWEST): | setup
 	mv $@.draft $@
 
 equivalence: setup gl $(NEWEST)
-	$(BIN)/python -m pytest -m equivalence $(PYTEST_ARGS)
-	PYTHONPATH=$(NEWEST) $(BIN)/python -m pytest -m equivalence -k "$(FIVE_TASKS)" $(PYTEST_ARGS)
+	$(PYTEST) --dist load -m equivalence $(PYTEST_ARGS)
+	PYTHONPATH=$(NEWEST) $(PYTEST) --dist load -m equivalence -k "$(FIVE_TASKS)" $(PYTEST_ARGS)
 
 lint: setup
 	$(BIN)/ruff check $(SOURCES)
