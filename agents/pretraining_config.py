@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ttrl_env.agents.config_loading import unknown_key, walk_fields, writable
-from ttrl_env.agents.demonstrations.reading import Pairing
+from ttrl_env.agents.demonstrations.self_description import Pairing
 from ttrl_env.checks import check_choice, check_positive_int
 from ttrl_env.errors import ConfigError
 

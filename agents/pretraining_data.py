@@ -11,10 +11,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ttrl_env.agents.action_tokenizer import encode_actions
-from ttrl_env.agents.demonstrations.reading import Pairing, RecordedEpisode, find_files, read_episodes
+from ttrl_env.agents.demonstrations.reading import (
+    FileSize,
+    RecordedEpisode,
+    find_files,
+    measure_file,
+    read_episodes,
+)
+from ttrl_env.agents.demonstrations.self_description import Pairing
+from ttrl_env.agents.memory import require_memory
 from ttrl_env.agents.policies import PolicyInputs, TinyVLA
 from ttrl_env.agents.pretraining_config import PretrainConfig
 from ttrl_env.errors import ConfigError
+from ttrl_env.simulation import ACTION_DIM
 
 
 class Pairs:
@@ -37,13 +46,19 @@ class Pairs:
 def load_pairs(config: PretrainConfig, policy: TinyVLA, say: Callable[[str], None]) -> tuple[Pairs, Pairs]:
     """Pairs to train on and pairs of the episodes kept out, which may be none.
 
-    Images are brought to the policy's own size episode by episode, so memory holds no larger ones.
+    Images are brought to the policy's own size episode by episode, so memory holds no larger ones. Every
+    file is checked, and what they take together, before the first is read.
+
+    Raises :class:`ConfigError` if a file or a demonstration of it cannot be used; the message names it.
     """
     train, validation = [], []
     instructions = set()
-    for path in find_files(config.data):
+    files, pairing = find_files(config.data), cast(Pairing, config.pairing)
+    _check_memory(
+        policy, [measure_file(path, policy.cameras, pairing, config.max_episodes) for path in files]
+    )
+    for path in files:
         episodes = []
-        pairing = cast(Pairing, config.pairing)
         for episode in read_episodes(path, policy.cameras, pairing, config.max_episodes):
             episodes.append(episode_pairs(policy, episode))
             instructions.add(episode.instruction)
@@ -87,6 +102,19 @@ def join(parts: Sequence[Pairs], like: Pairs | None = None) -> Pairs:
         return Pairs({key: tensor[:0] for key, tensor in like.inputs.items()}, like.tokens[:0])
     inputs = {key: torch.cat([part.inputs[key] for part in parts]) for key in parts[0].inputs}
     return Pairs(inputs, torch.cat([part.tokens for part in parts]))
+
+
+def _check_memory(policy: TinyVLA, sizes: Sequence[FileSize]) -> None:
+    """Raise before anything is read if the pairs cannot fit: all of them twice while they are joined."""
+    row = len(policy.cameras) * 3 * policy.config.image_size**2 + 8 * policy.config.max_words
+    row += 8 * policy.chunk_steps * ACTION_DIM
+    steps = sum(size.num_steps for size in sizes)
+    needed = 2 * steps * row + 2 * max(size.largest_episode_bytes for size in sizes)
+    require_memory(
+        needed,
+        f"data: reading {steps} steps",
+        "name fewer files, or lower max_episodes or policy.image_size",
+    )
 
 
 def _kept_out(num_episodes: int, config: PretrainConfig) -> set[int]:

@@ -25,8 +25,8 @@ what ``env.step(action)`` returned). Here the observation is the one the action 
 
 from __future__ import annotations
 
+import io
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,7 +36,10 @@ import h5py  # type: ignore[import-untyped]
 import numpy as np
 from numpy.typing import NDArray
 
+from ttrl_env.agents.demonstrations import foreign_files
 from ttrl_env.agents.demonstrations.playing import Trajectory
+from ttrl_env.agents.whole_files import write_bytes_whole
+from ttrl_env.errors import ConfigError
 from ttrl_env.simulation import CONTROL_FREQ_HZ
 from ttrl_env.tasks import Task
 
@@ -86,7 +89,7 @@ def assemble(path: Path, task: Task, settings: dict[str, Any], episodes: Iterabl
         data = file.create_group("data")
         total = number = 0
         for number, episode in enumerate(episodes, start=1):
-            with h5py.File(episode, "r") as part:
+            with foreign_files.opened(episode) as part:
                 part.copy("demo", data, name=f"demo_{number - 1}")
                 total += int(part["demo"].attrs["num_samples"])
         data.attrs.update(_task_attributes(task, settings))
@@ -96,10 +99,28 @@ def assemble(path: Path, task: Task, settings: dict[str, Any], episodes: Iterabl
 
 def split(path: Path, place: Callable[[int], Path]) -> None:
     """The inverse of :func:`assemble`: each episode to the file that ``place`` names for its attempt."""
-    with h5py.File(path, "r") as file:
-        for group in file["data"].values():
-            with _replacing(place(int(group.attrs["attempt"]))) as part:
+    with foreign_files.opened(path) as file:
+        data = foreign_files.group(file, "data")
+        for name in foreign_files.names(data):
+            group = foreign_files.group(data, name)
+            attempt = foreign_files.whole_number(group, "attempt")
+            if attempt is None:
+                raise foreign_files.refuse(
+                    group, "it has no attribute 'attempt'; choose another folder (--output)"
+                )
+            with _replacing(place(attempt)) as part:
                 file.copy(group, part, name="demo")
+
+
+def is_whole(path: Path) -> bool:
+    """Whether an episode's own file can be read to its end."""
+    try:
+        with foreign_files.opened(path) as file:
+            demo = foreign_files.group(file, "demo")
+            foreign_files.read_all(demo)
+            return foreign_files.whole_number(demo, "num_samples") is not None
+    except ConfigError:
+        return False
 
 
 def write_settings(path: Path, settings: dict[str, Any]) -> None:
@@ -110,15 +131,24 @@ def write_settings(path: Path, settings: dict[str, Any]) -> None:
 
 def read_num_episodes(path: Path) -> int:
     """How many episodes a file holds."""
-    with h5py.File(path, "r") as file:
-        return len(file["data"])
+    with foreign_files.opened(path) as file:
+        return len(foreign_files.names(foreign_files.group(file, "data")))
 
 
 def read_settings(path: Path) -> dict[str, Any] | None:
     """How one of our files was recorded; ``None`` for a file that others made."""
-    with h5py.File(path, "r") as file:
-        settings = file["data"].attrs.get("recording")
-    return None if settings is None else json.loads(settings)
+    with foreign_files.opened(path) as file:
+        data = foreign_files.group(file, "data")
+        written = foreign_files.text(data, "recording")
+        try:
+            settings = None if written is None else json.loads(written)
+        except (ValueError, RecursionError):
+            settings = ()
+        if not isinstance(settings, dict | None):
+            raise foreign_files.refuse_attribute(
+                data, "recording", "expected settings as JSON", repr(written)
+            )
+    return settings
 
 
 def axis_angle(quat: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -174,13 +204,13 @@ def _task_attributes(task: Task, settings: dict[str, Any]) -> dict[str, Any]:
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[Any]:
-    """A new HDF5 file that appears under its name once it is complete."""
+def _replacing(path: Path) -> Iterator[h5py.File]:
+    """A new HDF5 file that appears under its name once it is complete.
+
+    It is made in memory and written by Python: HDF5 itself crashes on a disk that is full.
+    """
+    image = io.BytesIO()
+    with h5py.File(image, "w") as file:
+        yield file
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.draft")
-    try:
-        with h5py.File(draft, "w") as file:
-            yield file
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
+    write_bytes_whole(path, image.getbuffer())

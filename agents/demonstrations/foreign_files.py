@@ -1,0 +1,209 @@
+"""HDF5 files that others made, read as data: nothing outside a file, and nothing that it does not hold.
+
+HDF5 lets a file point elsewhere (soft and external links, raw storage, virtual datasets) and claim arrays
+of any size. Every function here reads what lies in the file itself, or raises :class:`ConfigError` with the
+file, the place in it and the way out.
+"""
+
+from __future__ import annotations
+
+import math
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py  # type: ignore[import-untyped]
+from numpy.typing import NDArray
+
+from ttrl_env.errors import ConfigError
+
+_LFS_POINTER = b"version https://git-lfs"
+
+_FILTERS = (h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32, h5py.h5z.FILTER_LZF)
+"""Compression and checksums that every h5py can undo."""
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[h5py.File]:
+    """An HDF5 file to read from. No lock is taken: files are replaced whole, and some disks have no locks."""
+    _check_kind(path)
+    with _naming(path, "the file"):
+        file = h5py.File(path, "r", locking=False)
+    with file:
+        yield file
+
+
+def names(group: h5py.Group) -> list[str]:
+    """What a group has, by name."""
+    with _naming_part(group):
+        return [name if isinstance(name, str) else name.decode("utf-8", "replace") for name in group]
+
+
+def group(parent: h5py.Group, name: str) -> h5py.Group:
+    """A group that a group has."""
+    return _member(parent, name, h5py.Group, "a group")
+
+
+def dataset(parent: h5py.Group, name: str) -> h5py.Dataset:
+    """An array of numbers that a group has, all of it in the file itself; :func:`read` reads it."""
+    found = _member(parent, name, h5py.Dataset, "an array")
+    with _naming_part(found):
+        if found.dtype.kind not in "biuf":
+            raise refuse(found, f"expected numbers, got {found.dtype}")
+        _check_storage(found)
+    return found
+
+
+def read(array: h5py.Dataset) -> NDArray[Any]:
+    """The numbers of an array."""
+    with _naming_part(array):
+        return array[()]
+
+
+def read_all(part: h5py.Group) -> None:
+    """Read every array that a group and its groups have, to see whether it can be."""
+    for name in names(part):
+        if isinstance(_member(part, name, (h5py.Group, h5py.Dataset), "a group or an array"), h5py.Group):
+            read_all(group(part, name))
+        else:
+            read(dataset(part, name))
+
+
+def num_bytes(array: h5py.Dataset) -> int:
+    """Memory that reading an array takes: the numbers, and one chunk to unpack."""
+    chunk = math.prod(array.chunks) if array.chunks else 0
+    return (math.prod(array.shape) + chunk) * int(array.dtype.itemsize)
+
+
+def has_attributes(part: h5py.Group) -> bool:
+    """Whether a group has any attribute."""
+    with _naming_part(part):
+        return len(part.attrs) > 0
+
+
+def text(part: h5py.Group, attribute: str) -> str | None:
+    """An attribute that is text; ``None`` if there is none of that name."""
+    with _naming_part(part, attribute):
+        if attribute not in part.attrs:
+            return None
+        kind = part.attrs.get_id(attribute)
+        if h5py.check_string_dtype(kind.dtype) is None or kind.shape != ():
+            raise refuse_attribute(part, attribute, "expected text", kind.dtype)
+        value = part.attrs[attribute]
+        return value.decode("utf-8") if isinstance(value, bytes) else str(value)
+
+
+def whole_number(part: h5py.Group, attribute: str) -> int | None:
+    """An attribute that counts something, from 0 on; ``None`` if there is none of that name."""
+    with _naming_part(part, attribute):
+        if attribute not in part.attrs:
+            return None
+        kind = part.attrs.get_id(attribute)
+        value = part.attrs[attribute] if kind.dtype.kind in "iu" and kind.shape == () else None
+        if value is None or value < 0:
+            raise refuse_attribute(
+                part, attribute, "expected an integer from 0 on", kind.dtype if value is None else value
+            )
+        return int(value)
+
+
+class Refusal(ConfigError):
+    """A file of demonstrations that says something else than it should."""
+
+
+def refuse(part: h5py.HLObject, problem: str) -> Refusal:
+    """An error that names the file, a group or array in it, and what is wrong there."""
+    return Refusal(f"{part.file.filename}: {_place(part)}: {problem}")
+
+
+def refuse_attribute(part: h5py.Group, attribute: str, expected: str, got: object) -> Refusal:
+    """An error that names the file, an attribute in it, what was expected and what came."""
+    return refuse(part, f"attribute {attribute!r}: {expected}, got {got}")
+
+
+@contextmanager
+def _naming(path: object, what: str) -> Iterator[None]:
+    """Turn what h5py raises about a damaged file into an error that names it."""
+    try:
+        yield
+    except Refusal:
+        raise
+    except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
+        reason = str(error).strip("'\"").splitlines()[0] if str(error) else type(error).__name__
+        raise ConfigError(
+            f"{path}: {what} cannot be read: {reason}. The file is damaged or incomplete; copy it again"
+        ) from error
+
+
+def _naming_part(part: h5py.HLObject, attribute: str | None = None) -> Any:
+    what = _place(part) if attribute is None else f"attribute {attribute!r} of {_place(part)}"
+    return _naming(part.file.filename, what)
+
+
+def _place(part: h5py.HLObject) -> str:
+    return str(part.name).strip("/") or "the file"
+
+
+def _check_kind(path: Path) -> None:
+    """Raise unless a path leads to an HDF5 file; a missing or forbidden one is the system's own error."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise ConfigError(f"{path}: expected an HDF5 file, got a {'folder' if path.is_dir() else 'device'}")
+    with path.open("rb") as file:
+        start = file.read(len(_LFS_POINTER))
+    if start == _LFS_POINTER:
+        raise ConfigError(
+            f"{path}: this is a Git LFS pointer, not the file itself; fetch that with `git lfs pull`"
+        )
+    if not h5py.is_hdf5(path):
+        problem = "it is empty" if not start else f"it begins with {start[:8]!r}"
+        raise ConfigError(f"{path}: expected an HDF5 file, and {problem}; copy or make it again")
+
+
+def _member(parent: h5py.Group, name: str, kind: type | tuple[type, ...], kind_name: str) -> Any:
+    with _naming_part(parent):
+        link = parent.get(name, getlink=True)
+        if link is None:
+            raise refuse(parent, f"it has no {name!r}, got {', '.join(names(parent)) or 'nothing'}")
+        if not isinstance(link, h5py.HardLink):
+            raise refuse(
+                parent, f"{name!r} is a link to {_target(link)}; only what lies in the file itself is read"
+            )
+        found = parent[name]
+        if not isinstance(found, kind):
+            raise refuse(parent, f"expected {name!r} to be {kind_name}, got {type(found).__name__.lower()}")
+        return found
+
+
+def _target(link: h5py.SoftLink | h5py.ExternalLink) -> str:
+    outside = f"{link.filename}:" if isinstance(link, h5py.ExternalLink) else ""
+    return f"{outside}{link.path}"
+
+
+def _check_storage(array: h5py.Dataset) -> None:
+    """Raise unless every number of an array is in the file itself."""
+    if array.is_virtual:
+        raise refuse(array, "it is a virtual dataset, put together of other files; only the file is read")
+    if array.external:
+        raise refuse(array, f"its numbers are in another file, {array.external[0][0]}; only the file is read")
+    properties = array.id.get_create_plist()
+    for index in range(properties.get_nfilters()):
+        code, _, _, filter_name = properties.get_filter(index)
+        if code not in _FILTERS:
+            raise refuse(
+                array, f"it is packed with filter {code} ({filter_name.decode()}); write it with gzip or none"
+            )
+    claimed, stored = math.prod(array.shape) * array.dtype.itemsize, array.id.get_storage_size()
+    if stored > Path(array.file.filename).stat().st_size:
+        raise refuse(array, f"it claims {claimed / 1e9:.3g} GB, more than the file has")
+    if array.chunks is None:
+        missing = stored < claimed
+    else:
+        chunks = math.prod(-(-size // chunk) for size, chunk in zip(array.shape, array.chunks, strict=True))
+        missing = array.id.get_num_chunks() < chunks
+    if missing:
+        raise refuse(
+            array,
+            f"it claims {claimed / 1e9:.3g} GB, and parts of it were never written ({stored} bytes were)",
+        )
