@@ -12,6 +12,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import tempfile
+import warnings
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -25,6 +27,7 @@ from ttrl_env.agents.policies import TokenPolicy
 from ttrl_env.agents.ppo import PPOAgent
 from ttrl_env.agents.run_folder import iteration_of, list_checkpoints
 from ttrl_env.agents.sharding import all_finite, whole, whole_weights
+from ttrl_env.agents.whole_files import flush
 from ttrl_env.errors import CheckpointError, TrainingDivergedError
 
 AGENT_FILE = "agent.pt"
@@ -77,6 +80,27 @@ def save_checkpoint(
     content = _Content(policy, whole_weights(policy, world), whole(agent.state_dict(), world), state)
     world.on_main(lambda: _replace(target, content, keep))
     return target
+
+
+def drop_later(output_dir: str | Path, iteration: int) -> None:
+    """Remove a run's checkpoints after ``iteration``, which it goes on from: a course that is left.
+
+    The last one goes first, so that those that a killed process leaves are of one course.
+
+    Raises:
+        CheckpointError: one cannot be removed.
+    """
+    for path in reversed(list_checkpoints(output_dir)):
+        if iteration_of(path) <= iteration:
+            return
+        try:
+            left = _set_aside(path)
+        except OSError as error:
+            raise CheckpointError(
+                f"{path} is of the course that resuming from iteration {iteration} leaves, and cannot be "
+                f"removed ({error}). Remove it, or choose another output_dir"
+            ) from error
+        _try_to_remove(left)
 
 
 def read_state(checkpoint: Path) -> TrainingState:
@@ -135,14 +159,14 @@ def _replace(target: Path, content: _Content, keep: int) -> None:
     """Write a checkpoint into a draft that becomes ``target``, then delete old ones and later ones."""
     folder = target.parent
     for leftover in folder.glob(f"{_DRAFT}*"):
-        shutil.rmtree(leftover)
+        _try_to_remove(leftover)
     draft = folder / f"{_DRAFT}{os.getpid()}"
     try:
         _write(draft, content)
         if target.is_dir():
-            target.rename(folder / f"{_DRAFT}replaced")
+            _set_aside(target)
         draft.rename(target)
-        _flush(folder)
+        flush(folder)
     except (OSError, RuntimeError, SafetensorError) as error:
         shutil.rmtree(draft, ignore_errors=True)
         raise CheckpointError(_not_written(target, error)) from error
@@ -150,7 +174,25 @@ def _replace(target: Path, content: _Content, keep: int) -> None:
     earlier = [path for path in existing if iteration_of(path) <= content.state.iteration]
     left = [path for path in existing if iteration_of(path) > content.state.iteration]
     for path in [*earlier[:-keep], *left, *folder.glob(f"{_DRAFT}*")]:
-        shutil.rmtree(path)
+        _try_to_remove(path)
+
+
+def _set_aside(path: Path) -> Path:
+    """Move a checkpoint, or a link to one, at once to where none is looked for; returns the new place."""
+    place = Path(tempfile.mkdtemp(prefix=_DRAFT, dir=path.parent))
+    path.rename(place / path.name)
+    return place
+
+
+def _try_to_remove(path: Path) -> None:
+    """Remove an old checkpoint or draft, or say that it cannot be: the new one is written already.
+
+    What a link leads to is left alone.
+    """
+    try:
+        shutil.rmtree(_set_aside(path))
+    except OSError as error:
+        warnings.warn(f"{path} is not needed any more and cannot be removed: {error}", stacklevel=2)
 
 
 def _write(draft: Path, content: _Content) -> None:
@@ -160,7 +202,7 @@ def _write(draft: Path, content: _Content) -> None:
     torch.save(content.agent, draft / AGENT_FILE)
     (draft / "state.json").write_text(json.dumps(asdict(content.state), indent=1), encoding="utf-8")
     for file in draft.rglob("*"):
-        _flush(file)
+        flush(file)
 
 
 def _not_written(target: Path, error: Exception) -> str:
@@ -174,12 +216,3 @@ def _not_written(target: Path, error: Exception) -> str:
     return (
         f"{target} could not be written ({error}); {kept}. Is the disk full? (keep_checkpoints, output_dir)"
     )
-
-
-def _flush(path: Path) -> None:
-    """Make sure that a file or folder has reached the disk."""
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

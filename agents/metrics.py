@@ -14,10 +14,11 @@ import numpy as np
 import psutil
 from torch.utils.tensorboard import SummaryWriter
 
+from ttrl_env.agents import json_lines
 from ttrl_env.agents.group_selection import GroupSelection
 from ttrl_env.agents.trajectories import Rollout
 from ttrl_env.agents.update_report import UpdateReport
-from ttrl_env.agents.whole_files import write_whole
+from ttrl_env.agents.whole_files import naming, write_whole
 from ttrl_env.errors import MissingDependencyError
 
 METRICS_FILE = "metrics.jsonl"
@@ -25,6 +26,8 @@ METRICS_FILE = "metrics.jsonl"
 
 EVALUATIONS_FILE = "evaluations.jsonl"
 """One record an evaluation, with the number of iterations before it."""
+
+_KEYS = ("iteration",)
 
 
 def rollout_metrics(rollout: Rollout) -> dict[str, Any]:
@@ -105,60 +108,77 @@ def memory_gigabytes() -> float:
 
 
 class MetricsWriter:
-    """Writes one record an iteration to ``metrics.jsonl``, TensorBoard and, if asked for, W&B."""
+    """Writes one record an iteration to ``metrics.jsonl``, TensorBoard and, if asked for, W&B.
+
+    Entered, it drops from the files what a resumed run plays again.
+    """
 
     def __init__(
         self, output_dir: str | Path, *, completed: int, wandb_project: str | None, config: Any
     ) -> None:
-        """Continue the files of a run of which ``completed`` iterations stand."""
-        folder = Path(output_dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        self._file = folder / METRICS_FILE
-        self._evaluations = folder / EVALUATIONS_FILE
-        _drop_later_records(self._file, completed)
-        # a run without a whole iteration starts with its first evaluation again
-        _drop_later_records(self._evaluations, completed or -1)
-        self._tensorboard = SummaryWriter(str(folder / "tensorboard"), purge_step=completed + 1)
+        """Continue the files of a run of which ``completed`` iterations stand.
+
+        Raises:
+            CheckpointError: a file of records has a line that is none; nothing is changed.
+        """
+        self._folder = Path(output_dir)
+        self._file = self._folder / METRICS_FILE
+        self._evaluations = self._folder / EVALUATIONS_FILE
+        self._completed = completed
+        self._kept = {
+            self._file: _records_until(self._file, completed),
+            # a run without a whole iteration starts with its first evaluation again
+            self._evaluations: _records_until(self._evaluations, completed or -1),
+        }
         self._wandb = _start_wandb(wandb_project, config) if wandb_project else None
+
+    def __enter__(self) -> MetricsWriter:
+        """Cut the files of an earlier run, and open TensorBoard's."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        for file, records in self._kept.items():
+            if file.is_file():
+                write_whole(file, "".join(json.dumps(record) + "\n" for record in records))
+        events = self._folder / "tensorboard"
+        with naming(events):
+            self._tensorboard = SummaryWriter(str(events), purge_step=self._completed + 1)
+        return self
 
     def write(self, iteration: int, metrics: Mapping[str, Any]) -> None:
         """Record the metrics of an iteration (counted from 1); lists go to the JSON lines only."""
-        with self._file.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"iteration": iteration, **_numbers(metrics)}, allow_nan=False) + "\n")
-        scalars = {key: value for key, value in metrics.items() if isinstance(value, (int, float))}
-        for key, value in scalars.items():
-            self._tensorboard.add_scalar(key, value, iteration)
-        self._tensorboard.flush()
-        if self._wandb is not None:
-            self._wandb.log(scalars, step=iteration)
+        record = {"iteration": iteration, **_numbers(metrics)}
+        json_lines.append_record(self._file, record, allow_nan=False)
+        self._show(
+            iteration, {key: value for key, value in metrics.items() if isinstance(value, (int, float))}
+        )
 
     def write_evaluation(self, iteration: int, report: Mapping[str, Any]) -> None:
         """Record an evaluation in ``evaluations.jsonl``, and its success rate beside the metrics."""
-        with self._evaluations.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"iteration": iteration, **report}) + "\n")
-        for key in ("success_rate", "steps_to_success"):
-            if report[key] is not None:
-                self._tensorboard.add_scalar(f"evaluation/{key}", report[key], iteration)
-                if self._wandb is not None:
-                    self._wandb.log({f"evaluation/{key}": report[key]}, step=iteration)
-        self._tensorboard.flush()
+        json_lines.append_record(self._evaluations, {"iteration": iteration, **report})
+        shown = {f"evaluation/{key}": report[key] for key in ("success_rate", "steps_to_success")}
+        self._show(iteration, {key: value for key, value in shown.items() if value is not None})
+
+    def _show(self, iteration: int, scalars: Mapping[str, float]) -> None:
+        """Add points to the curves of TensorBoard and W&B."""
+        with naming(self._folder / "tensorboard"):
+            for key, value in scalars.items():
+                self._tensorboard.add_scalar(key, value, iteration)
+            self._tensorboard.flush()
+        if self._wandb is not None:
+            self._wandb.log(dict(scalars), step=iteration)
 
     def has_evaluation(self, iteration: int) -> bool:
         """Whether the evaluation after ``iteration`` iterations has been recorded."""
         if not self._evaluations.is_file():
             return False
-        lines = self._evaluations.read_text(encoding="utf-8").splitlines()
-        return any(json.loads(line)["iteration"] == iteration for line in lines)
-
-    def __enter__(self) -> MetricsWriter:
-        """Nothing to do: files are open."""
-        return self
+        records = json_lines.read_records(self._evaluations, _KEYS)
+        return any(record["iteration"] == iteration for record in records)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close the files."""
-        self._tensorboard.close()
+        with naming(self._folder / "tensorboard"):
+            self._tensorboard.close()
         if self._wandb is not None:
             self._wandb.finish()
 
@@ -167,7 +187,11 @@ class NoMetrics(MetricsWriter):
     """Writes nothing: for the processes of a run beside the first."""
 
     def __init__(self) -> None:
+        """Read no files."""
+
+    def __enter__(self) -> NoMetrics:
         """Open no files."""
+        return self
 
     def write(self, iteration: int, metrics: Mapping[str, Any]) -> None:
         """Write nothing."""
@@ -183,8 +207,7 @@ class NoMetrics(MetricsWriter):
 
 def read_records(output_dir: str | Path, name: str) -> list[dict[str, Any]]:
     """The records of a run's :data:`METRICS_FILE` or :data:`EVALUATIONS_FILE`, in order."""
-    text = (Path(output_dir) / name).read_text(encoding="utf-8")
-    return [json.loads(line) for line in text.splitlines()]
+    return json_lines.read_records(Path(output_dir) / name)
 
 
 def _numbers(metrics: Mapping[str, Any]) -> dict[str, Any]:
@@ -195,14 +218,10 @@ def _numbers(metrics: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _drop_later_records(file: Path, completed: int) -> None:
-    """Drop records of iterations that a resumed run plays again."""
-    if not file.is_file():
-        return
-    lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
-    whole = [line for line in lines if line.endswith("\n")]  # a killed process may leave half a line
-    kept = [line for line in whole if json.loads(line)["iteration"] <= completed]
-    write_whole(file, "".join(kept))
+def _records_until(file: Path, completed: int) -> list[dict[str, Any]]:
+    """The records of iterations that a resumed run does not play again."""
+    records = json_lines.read_records(file, _KEYS) if file.is_file() else []
+    return [record for record in records if record["iteration"] <= completed]
 
 
 def _start_wandb(project: str, config: Any) -> Any:

@@ -27,6 +27,11 @@ def is_checkpoint(folder: Path) -> bool:
     return (folder / "state.json").is_file()
 
 
+def in_run(checkpoint: Path, output_dir: str | Path) -> bool:
+    """Whether a checkpoint belongs to the run in ``output_dir``."""
+    return checkpoint.resolve().parent == (Path(output_dir) / "checkpoints").resolve()
+
+
 def find_checkpoint(path: str | Path) -> Path:
     """The checkpoint that ``path`` means: itself, or the last one of the run in that folder."""
     path = Path(path).expanduser()

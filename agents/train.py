@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import cast
@@ -14,6 +15,7 @@ from ttrl_env.agents.config_checks import check_config
 from ttrl_env.agents.configs import TrainConfig
 from ttrl_env.agents.distributed import ALONE, World, join_world
 from ttrl_env.agents.evaluation import evaluate
+from ttrl_env.agents.folder_lock import folder_lock
 from ttrl_env.agents.group_selection import GroupSelection, draw_groups
 from ttrl_env.agents.interrupts import StopRequest
 from ttrl_env.agents.metrics import (
@@ -27,7 +29,7 @@ from ttrl_env.agents.metrics import (
 from ttrl_env.agents.ppo import PPOAgent
 from ttrl_env.agents.progress import Display
 from ttrl_env.agents.rollout import collect_rollout
-from ttrl_env.agents.run_folder import find_checkpoint, iteration_of, list_checkpoints
+from ttrl_env.agents.run_folder import find_checkpoint, in_run, list_checkpoints
 from ttrl_env.agents.schedule import Assignment, Schedule
 from ttrl_env.agents.trajectories import Rollout
 from ttrl_env.engines import EngineChoice
@@ -49,20 +51,22 @@ def train(config: TrainConfig, display: Display | None = None, engine: EngineCho
 
     ``engine`` is a simulation engine of the caller's own, instead of the one ``config.env`` names.
 
-    The first Ctrl-C ends the run after the iteration under way, with a checkpoint; so does a
-    simulation that dies, whose error is raised again after the checkpoint of the last whole iteration
-    (with several processes there is no such checkpoint: the last one written is what is left).
+    The first Ctrl-C (or SIGTERM, SIGHUP) ends the run after the iteration under way, with a checkpoint; so
+    does a simulation that dies, whose error is raised again after the checkpoint of the last whole
+    iteration (with several processes there is no such checkpoint: the last one written is what is left).
 
     Raises:
-        ConfigError: the configuration cannot work (checked before anything is built or loaded).
+        ConfigError: the configuration cannot work (checked before anything is built or loaded), or another
+            process is writing to ``config.output_dir``.
         CheckpointError: a policy or checkpoint cannot be read, or a checkpoint not be written.
         EnvironmentDiedError: a simulation process died.
         TrainingDivergedError: the policy's outputs, loss or gradients are no longer numbers. Earlier
             checkpoints stay as they are, and the message names the last one.
     """
     _check(config)
-    with join_world(config.policy.device) as world:
+    with join_world(config.policy.device) as world, ExitStack() as stack:
         _check_share(config, world)
+        world.on_main(lambda: stack.enter_context(folder_lock(config.output_dir, "output_dir")))
         run = _Run(config, display or Display(), engine, world)
         try:
             return run.loop()
@@ -82,7 +86,9 @@ class _Run:
         checkpoint = world.on_main(lambda: _checkpoint_to_resume(config))
         state = checkpoints.read_state(checkpoint) if checkpoint else None
         self.saved = checkpoint  # the last one written, or started from
-        self.completed = state.iteration if state else 0
+        self.completed = self.saved_at = state.iteration if state else 0
+        # records beside a checkpoint of another run are of a course that left none
+        self.recorded = self.completed if checkpoint and in_run(checkpoint, config.output_dir) else 0
         self.groups_dealt = state.groups_dealt if state else 0
         self.policy, reference = make_policies(config, checkpoint, world)
         self.agent = PPOAgent(self.policy, config.ppo, reference, world)
@@ -96,8 +102,12 @@ class _Run:
 
     def loop(self) -> Path:
         """Iterate to the end or until asked to stop; returns the last checkpoint."""
-        config, writer = self.config, self._make_writer()
-        with writer, StopRequest() as stop, self.display.training(config.iterations, self.completed):
+        config = self.config
+        writer, bars = self._make_writer(), self.display.training(config.iterations, self.completed)
+        # before the writer cuts the metrics: killed in between, a run goes on with the course they tell of
+        self.world.on_main(lambda: checkpoints.drop_later(config.output_dir, self.completed))
+        # a signal sent twice must not cut off the last checkpoint either
+        with StopRequest() as stop, writer, bars:
             try:
                 due = self._evaluation_is_due()
                 if due and not self.world.on_main(lambda: writer.has_evaluation(self.completed)):
@@ -110,14 +120,14 @@ class _Run:
                 raise
             except TrainingDivergedError as error:
                 raise TrainingDivergedError(self._last_good(str(error))) from error
-        checkpoint = self.save()
+            checkpoint = self.save()
         if self.completed < config.iterations:
             self.display.say(f"Stopped after iteration {self.completed}. Continue with resume={checkpoint}")
         return checkpoint
 
     def save(self) -> Path:
         """Write a checkpoint of the iterations completed, unless that was done; returns its folder."""
-        if self.saved is not None and iteration_of(self.saved) == self.completed:
+        if self.saved is not None and self.saved_at == self.completed:
             return self.saved
         state = checkpoints.TrainingState(
             iteration=self.completed,
@@ -129,6 +139,7 @@ class _Run:
         self.saved = checkpoints.save_checkpoint(
             self.config.output_dir, self.policy, self.agent, state, keep=self.config.keep_checkpoints
         )
+        self.saved_at = self.completed
         return self.saved
 
     def close(self) -> None:
@@ -194,7 +205,7 @@ class _Run:
             return NoMetrics()
         return MetricsWriter(
             config.output_dir,
-            completed=self.completed,
+            completed=self.recorded,
             wandb_project=config.wandb_project,
             config=asdict(config),
         )
@@ -246,14 +257,14 @@ def _checkpoint_to_resume(config: TrainConfig) -> Path | None:
     existing = list_checkpoints(config.output_dir)
     if config.resume == "auto":
         return existing[-1] if existing else None
-    if config.resume is not None:
-        return find_checkpoint(config.resume)
-    if existing:
+    checkpoint = None if config.resume is None else find_checkpoint(config.resume)
+    if existing and (checkpoint is None or not in_run(checkpoint, config.output_dir)):
+        other = "" if checkpoint is None else f", which {checkpoint} does not belong to"
         raise CheckpointError(
-            f"output_dir: {config.output_dir} already holds a run (up to {existing[-1].name}). "
+            f"output_dir: {config.output_dir} already holds a run (up to {existing[-1].name}){other}. "
             f"Continue it with resume=auto, or choose another output_dir"
         )
-    return None
+    return checkpoint
 
 
 if __name__ == "__main__":

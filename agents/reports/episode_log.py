@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TextIO
+from typing import Any
 
 from ttrl_env.agents.episode_queue import Episode
-from ttrl_env.agents.whole_files import write_whole
-from ttrl_env.errors import ConfigError
+from ttrl_env.agents.folder_lock import lock_file
+from ttrl_env.agents.json_lines import append_record, cut_torn_end, read_records
+from ttrl_env.agents.whole_files import read_object, write_whole
+from ttrl_env.errors import ConfigError, TTRLError
 
 COMMAND_FILE, EPISODES_FILE = "command.json", "episodes.jsonl"
 
@@ -26,7 +26,8 @@ class EpisodeLog:
         command: all that decides what the episodes are; the folder of another command is refused.
 
     Raises:
-        ConfigError: the folder holds another evaluation, or something else.
+        ConfigError: the folder holds another evaluation, or something else, or another process has it.
+        CheckpointError: a file in it is damaged; it is named.
     """
 
     def __init__(self, folder: str | Path, command: Mapping[str, Any]) -> None:
@@ -35,10 +36,10 @@ class EpisodeLog:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._file = (self.folder / EPISODES_FILE).open("a", encoding="utf-8")
         try:
-            _lock(self._file, self.folder)
+            lock_file(self._file, self.folder, "output")
             self._episodes = _read(self.folder / EPISODES_FILE)
             _claim(self.folder, json.loads(json.dumps(command)), begun=bool(self._episodes))
-        except ConfigError:
+        except TTRLError:
             self._file.close()
             raise
 
@@ -47,11 +48,14 @@ class EpisodeLog:
         return [episode for key, episode in self._episodes if key == (checkpoint, temperature)]
 
     def add(self, checkpoint: str, temperature: float, episode: Episode) -> None:
-        """Keep an episode; it survives whatever ends this process."""
+        """Keep an episode; it survives whatever ends this process.
+
+        Raises:
+            OSError: it cannot be kept, as where the disk is full; names the file.
+        """
         self._episodes.append(((checkpoint, temperature), episode))
-        line = {"checkpoint": checkpoint, "temperature": temperature, **asdict(episode)}
-        self._file.write(json.dumps(line) + "\n")
-        self._file.flush()
+        record = {"checkpoint": checkpoint, "temperature": temperature, **asdict(episode)}
+        append_record(self.folder / EPISODES_FILE, record)
 
     def __len__(self) -> int:
         """How many episodes are kept."""
@@ -85,7 +89,7 @@ def _claim(folder: Path, command: dict[str, Any], *, begun: bool) -> None:
     if not begun:
         write_whole(file, json.dumps(command, indent=1) + "\n")
         return
-    there = json.loads(file.read_text(encoding="utf-8"))
+    there = read_object(file, "choose another folder to begin anew")
     differing = [key for key in {**there, **command} if there.get(key) != command.get(key)]
     if differing:
         listed = "; ".join(f"{key}: there {there.get(key)}, now {command.get(key)}" for key in differing)
@@ -98,23 +102,12 @@ def _claim(folder: Path, command: dict[str, Any], *, begun: bool) -> None:
         )
 
 
-def _lock(file: TextIO, folder: Path) -> None:
-    """Keep other processes out until the file is closed."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise ConfigError(f"output: another process is writing to {folder}; choose another folder") from error
-
-
 def _read(file: Path) -> list[tuple[tuple[str, float], Episode]]:
-    """The whole lines of the file; half a line that a killed process left is cut off."""
-    text = file.read_bytes()
-    whole = text[: text.rfind(b"\n") + 1]
-    if len(whole) < len(text):
-        os.truncate(file, len(whole))
+    """The episodes of the file; half a line that a killed process left is cut off."""
+    keys = ("checkpoint", "temperature", *(field.name for field in fields(Episode)))
     episodes = []
-    for line in whole.decode("utf-8").splitlines():
-        values = json.loads(line)
-        key = (values.pop("checkpoint"), values.pop("temperature"))
-        episodes.append((key, Episode(**values)))
+    for values in read_records(file, keys):
+        key = (values["checkpoint"], values["temperature"])
+        episodes.append((key, Episode(**{field.name: values[field.name] for field in fields(Episode)})))
+    cut_torn_end(file)
     return episodes

@@ -19,12 +19,13 @@ from tests.agents.reach import ReachEngine, make_tiny_policy
 from ttrl_env.agents import checkpoints
 from ttrl_env.agents.config_loading import load_config, to_config
 from ttrl_env.agents.configs import PPOConfig, TrainConfig
+from ttrl_env.agents.folder_lock import folder_lock
 from ttrl_env.agents.metrics import METRICS_FILE, read_records
 from ttrl_env.agents.policies import load_policy
 from ttrl_env.agents.ppo import PPOAgent
 from ttrl_env.agents.progress import Display
 from ttrl_env.agents.train import train
-from ttrl_env.errors import CheckpointError, TrainingDivergedError
+from ttrl_env.errors import CheckpointError, ConfigError, TrainingDivergedError
 
 SETTINGS = (
     "test_time_rl=true",
@@ -159,6 +160,101 @@ def test_the_first_save_after_going_back_keeps_what_it_wrote(tmp_path) -> None:
     earlier = checkpoints.list_checkpoints(tmp_path)[0]
     assert _train(replace(config, resume=str(earlier), iterations=3, keep_checkpoints=1)).is_dir()
     assert [path.name for path in checkpoints.list_checkpoints(tmp_path)] == ["iteration_000003"]
+
+
+def test_killed_after_going_back_a_run_does_not_mix_two_courses(tmp_path, monkeypatch) -> None:
+    config = _config(tmp_path, "checkpoint_every=1", "iterations=3")
+    _train(config)
+    earlier = checkpoints.list_checkpoints(tmp_path)[0]
+
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ttrl_env.agents.train.collect_rollout", killed)
+    with pytest.raises(KeyboardInterrupt):
+        _train(replace(config, resume=str(earlier), keep_checkpoints=3))
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["iteration_000002"]
+    assert [record["iteration"] for record in read_records(tmp_path, METRICS_FILE)] == [1, 2]
+
+
+def test_a_checkpoint_goes_before_the_records_that_tell_of_it(tmp_path, monkeypatch) -> None:
+    """Killed between the two, a run goes on from a checkpoint whose records are all there."""
+    config = _config(tmp_path, "checkpoint_every=1", "iterations=2", "keep_checkpoints=3")
+    _train(config)
+    seen = []
+
+    def cut(file, _):
+        seen.append([path.name for path in checkpoints.list_checkpoints(tmp_path)])
+        raise OSError(5, "killed", str(file))
+
+    monkeypatch.setattr("ttrl_env.agents.metrics.write_whole", cut)
+    with pytest.raises(OSError, match="killed"):
+        _train(replace(config, resume=str(checkpoints.list_checkpoints(tmp_path)[0])))
+    assert seen == [["iteration_000001"]]
+
+
+def test_a_line_that_is_no_record_is_told_of_before_checkpoints_go(tmp_path) -> None:
+    config = _config(tmp_path, "checkpoint_every=1", "iterations=2", "keep_checkpoints=3")
+    _train(config)
+    file = tmp_path / METRICS_FILE
+    file.write_text("garbage\n" + file.read_text())
+    with pytest.raises(CheckpointError, match=r"metrics\.jsonl, line 1: expected a JSON object"):
+        _train(replace(config, resume=str(checkpoints.list_checkpoints(tmp_path)[0])))
+    assert len(checkpoints.list_checkpoints(tmp_path)) == 2
+
+
+def test_one_folder_holds_one_run(tmp_path) -> None:
+    """A checkpoint of another run does not go on beside this one's, nor two processes in one folder."""
+    mine, other = _config(tmp_path / "mine", "iterations=1"), _config(tmp_path / "other", "iterations=1")
+    _train(mine)
+    last = _train(other)
+    with pytest.raises(CheckpointError, match=r"mine already holds .*, which .*other.* does not belong"):
+        _train(replace(mine, resume=str(last), iterations=2))
+    with (
+        folder_lock(mine.output_dir, "output_dir"),
+        pytest.raises(ConfigError, match="output_dir: another process is writing to"),
+    ):
+        _train(replace(mine, resume="auto", iterations=2))
+    assert _train(replace(mine, resume="auto", iterations=2)).name == "iteration_000002"
+
+
+def test_records_that_left_no_checkpoint_are_not_taken_for_those_of_another_run(tmp_path) -> None:
+    last = _train(_config(tmp_path / "other", "iterations=2"))
+    mine = _config(tmp_path / "mine", "iterations=3")
+    Path(mine.output_dir).mkdir()
+    (tmp_path / "mine" / METRICS_FILE).write_text('{"iteration": 1}\n{"iteration": 2}\n')
+    _train(replace(mine, resume=str(last)))
+    assert [record["iteration"] for record in read_records(mine.output_dir, METRICS_FILE)] == [3]
+
+
+def test_a_checkpoint_of_any_name_is_gone_on_from(tmp_path) -> None:
+    last = _train(_config(tmp_path, "iterations=1"))
+    best = last.rename(last.with_name("best"))
+    assert _train(_config(tmp_path, "iterations=2", f"resume={best}")).name == "iteration_000002"
+
+
+def test_old_checkpoints_that_cannot_be_removed_do_not_end_a_run(tmp_path, monkeypatch) -> None:
+    """A link goes and what it leads to stays; where nothing can be moved the run says so and goes on."""
+    policy = make_tiny_policy()
+    agent = PPOAgent(policy, PPOConfig())
+    state = checkpoints.TrainingState(iteration=1, groups_dealt=1, reference=None, config={}, versions={})
+    first = checkpoints.save_checkpoint(tmp_path / "run", policy, agent, state, keep=1)
+    first.rename(tmp_path / "moved")
+    first.symlink_to(tmp_path / "moved")
+    (first.parent / ".draft_1").symlink_to(tmp_path / "moved")
+    second = checkpoints.save_checkpoint(tmp_path / "run", policy, agent, replace(state, iteration=2), keep=1)
+    assert list(second.parent.iterdir()) == [second]
+    assert (tmp_path / "moved" / "state.json").is_file()
+
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(checkpoints, "_set_aside", refuse)
+    with pytest.warns(UserWarning, match=r"iteration_000002 is not needed any more and cannot be removed"):
+        third = checkpoints.save_checkpoint(
+            tmp_path / "run", policy, agent, replace(state, iteration=3), keep=1
+        )
+    assert checkpoints.list_checkpoints(tmp_path / "run") == [second, third]
 
 
 def _weights_of(checkpoint: Path) -> list:

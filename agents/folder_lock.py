@@ -1,0 +1,50 @@
+"""One process at a time in a folder that a run writes to."""
+
+from __future__ import annotations
+
+import fcntl
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from ttrl_env.errors import ConfigError
+
+LOCK_FILE = ".lock"
+
+
+@contextmanager
+def folder_lock(folder: str | Path, argument: str, name: str = LOCK_FILE) -> Iterator[None]:
+    """Keep other processes that ask for it out of ``folder``, which is made if it does not exist.
+
+    The lock ends with the process, whatever ends it; the file ``name`` stays.
+
+    Raises:
+        ConfigError: another process has it, or the folder cannot be written to; names ``argument``.
+    """
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / name).open("ab")
+    except OSError as error:
+        raise ConfigError(f"{argument}: expected a folder that can be written to: {error}") from error
+    with file:
+        lock_file(file, folder, argument)
+        yield
+
+
+def lock_file(file: IO[bytes] | IO[str], folder: Path, argument: str) -> None:
+    """Lock an open file, until it is closed, in the name of the folder it is in."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise ConfigError(
+            f"{argument}: another process is writing to {folder}; wait for its end or choose another folder"
+        ) from error
+    except OSError as error:  # some network file systems have no locks
+        warnings.warn(
+            f"{folder} cannot be locked ({error.strerror}): see to it that no other run writes there",
+            RuntimeWarning,
+            stacklevel=2,
+        )
