@@ -30,6 +30,10 @@ class TrainingDivergedError(TTRLError, FloatingPointError):
     """A policy whose outputs are no longer numbers."""
 
 
+class ExpertFailedError(TTRLError, RuntimeError):
+    """A scripted expert that solves its task too rarely to record what was asked for."""
+
+
 class ConfigError(TTRLError, ValueError):
     """A configuration value of the wrong type or out of range."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,9 +13,9 @@ from typing import get_args
 from rich.table import Table
 
 from ttrl_env import tasks
+from ttrl_env.agents.memory import require_memory
 from ttrl_env.agents.progress import Display
-from ttrl_env.checks import check_positive_int
-from ttrl_env.errors import ConfigError
+from ttrl_env.errors import ConfigError, UnknownNameError
 from ttrl_env.simulation import CameraName
 from ttrl_env.tasks import Task
 from ttrl_env.world import stamp
@@ -25,26 +26,51 @@ def run(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
     if options.noise is None:
         options.noise = 0.0 if options.check else 0.1
+    chosen = _chosen_tasks(options)
+    _check_numbers(options)
+    if len(set(options.cameras)) < len(options.cameras):
+        raise ConfigError(f"--cameras: expected each camera once, got {' '.join(options.cameras)}")
+    return _check(chosen, options) if options.check else _record(chosen, options)
+
+
+def _chosen_tasks(options: argparse.Namespace) -> list[Task]:
     suite = tasks.get_suite(options.suite)
     wanted = range(suite.num_tasks) if options.tasks is None else options.tasks
     try:
         ids = [tasks.check_task_id(suite.name, task_id, "--tasks") for task_id in wanted]
-        check_positive_int("--episodes", options.episodes)
-        check_positive_int("--image-size", options.image_size)
-        check_positive_int("--max-steps", options.max_steps)
-        check_positive_int("--workers", options.workers)
     except ValueError as error:
         raise ConfigError(str(error)) from error
+    if len(set(ids)) < len(ids):
+        raise ConfigError(f"--tasks: expected each task once, got {' '.join(map(str, ids))}")
+    return [tasks.get_task(suite.name, task_id) for task_id in ids]
+
+
+def _check_numbers(options: argparse.Namespace) -> None:
+    for name, (low, high) in _BOUNDS.items():
+        value = getattr(options, name.replace("-", "_"))
+        if not low <= value <= high:
+            raise ConfigError(f"--{name}: expected an integer from {low} to {high}, got {value}")
     for name in ("noise", "shift"):
         if not 0.0 <= getattr(options, name) < 1.0:
             raise ConfigError(f"--{name}: expected a number from 0 to 1, got {getattr(options, name)}")
-    chosen = [tasks.get_task(suite.name, task_id) for task_id in ids]
-    return _check(chosen, options) if options.check else _record(chosen, options)
+
+
+_BOUNDS = {
+    "episodes": (1, 10_000),
+    "image-size": (1, 16_384),
+    "max-steps": (1, 100_000),
+    "workers": (1, 1_024),
+    "seed": (0, 2**63 - 1),
+}
+"""Integer options and what they may be: more would take weeks, or more than OpenGL and PyTorch have."""
 
 
 def _record(chosen: Sequence[Task], options: argparse.Namespace) -> int:
-    from ttrl_env.agents.demonstrations.dataset import RecordingSettings, record_dataset
+    from ttrl_env.agents.demonstrations.dataset import RecordingSettings, memory_needed, record_dataset
 
+    if options.report is not None:
+        raise ConfigError("--report: it goes with --check; add that, or leave --report out")
+    _check_skills(chosen)
     settings = RecordingSettings(
         image_size=options.image_size,
         cameras=tuple(options.cameras),
@@ -53,13 +79,21 @@ def _record(chosen: Sequence[Task], options: argparse.Namespace) -> int:
         max_steps=options.max_steps,
         seed=options.seed,
     )
+    require_memory(
+        memory_needed(settings, options.workers),
+        f"--image-size {options.image_size}: the images of --workers {options.workers} episodes of "
+        f"--max-steps {options.max_steps}",
+        "lower one of them",
+    )
+    output = options.output.expanduser()
+    _check_writable("--output", output)
     display = Display()
     for task in chosen:
         started = time.perf_counter()
         with display.bar(f"{task.suite} {task.task_id}", options.episodes) as progress:
             path = record_dataset(
                 task,
-                options.output,
+                output,
                 options.episodes,
                 settings,
                 num_workers=options.workers,
@@ -70,10 +104,26 @@ def _record(chosen: Sequence[Task], options: argparse.Namespace) -> int:
     return 0
 
 
+def _check_skills(chosen: Sequence[Task]) -> None:
+    """Raise before the first task is recorded if there is one without an expert."""
+    from ttrl_env.agents.experts import has_skill
+
+    able = [str(task.task_id) for task in chosen if has_skill(task)]
+    if len(able) < len(chosen):
+        without = [str(task.task_id) for task in chosen if str(task.task_id) not in able]
+        advice = f"ask for the others: --tasks {' '.join(able)}" if able else "see docs/demonstrations.md"
+        raise UnknownNameError(
+            f"--tasks: no scripted expert for {chosen[0].suite} {', '.join(without)}; {advice}"
+        )
+
+
 def _check(chosen: Sequence[Task], options: argparse.Namespace) -> int:
     from ttrl_env.agents.demonstrations.check import check_expert
-    from ttrl_env.errors import UnknownNameError
 
+    if options.report is not None:
+        _check_writable("--report", options.report.parent)
+        if options.report.is_dir():
+            raise ConfigError(f"--report: expected a file, and {options.report} is a folder")
     display = Display()
     table = Table(
         "task", "instruction", "solved", "of", "steps", "not solved from", title=f"noise {options.noise}"
@@ -121,10 +171,19 @@ def _check(chosen: Sequence[Task], options: argparse.Namespace) -> int:
         )
     display.console.print(table)
     if options.report is not None:
-        options.report.parent.mkdir(parents=True, exist_ok=True)
         stamped = [{**report, **stamp()} for report in reports]
         options.report.write_text(json.dumps(stamped, indent=1) + "\n", encoding="utf-8")
     return 0
+
+
+def _check_writable(option: str, folder: Path) -> None:
+    """Make a folder; raise :class:`ConfigError` if it cannot be made, or nothing can be written there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ConfigError(f"{option}: expected a folder that can be written to: {error}") from error
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -8,7 +8,7 @@ power cut, loses the attempts under way and no more. The finished file holds the
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -24,8 +24,10 @@ from ttrl_env.agents.demonstrations import hdf5
 from ttrl_env.agents.demonstrations.perturbation import settle
 from ttrl_env.agents.demonstrations.playing import play
 from ttrl_env.agents.experts import make_expert
+from ttrl_env.agents.folder_lock import folder_lock
+from ttrl_env.agents.memory import require_memory
 from ttrl_env.bundle import TaskBundle, load_bundle
-from ttrl_env.errors import ConfigError
+from ttrl_env.errors import ConfigError, ExpertFailedError
 from ttrl_env.init_state_stream import InitStateStream
 from ttrl_env.rendering import RenderThread
 from ttrl_env.replica import Replica
@@ -34,6 +36,9 @@ from ttrl_env.threads import ThreadPool
 from ttrl_env.world import installed_mujoco
 
 SETTLE_STEPS = 10
+
+PARTS = ".parts"
+"""Suffix of the folder where a file's attempts are kept until there are enough."""
 
 MAX_ATTEMPTS_PER_EPISODE = 3
 """Recording gives up after this many attempts for each episode asked for."""
@@ -78,23 +83,49 @@ def record_dataset(
 
     Raises:
         UnknownNameError: the task has no expert.
-        ConfigError: the file was recorded with other settings.
-        RuntimeError: the expert failed too often.
+        ConfigError: the file was recorded with other settings, another process is recording it, or it
+            does not fit into memory.
+        ExpertFailedError: the expert failed too often.
+        OSError: the file cannot be written; names it. What was played stays for the next attempt.
     """
     path = dataset_file(folder, task)
-    if path.exists():
-        _check_settings(path, settings)
-        if hdf5.read_num_episodes(path) >= num_episodes:
-            return path
+    if _is_finished(path, num_episodes, settings) and not path.with_suffix(PARTS).exists():
+        return path
     opengl.require_gl()
     make_expert(task)  # before any work: is there one?
-    parts = _Parts(path, settings)
-    pool = ThreadPool(num_workers, settings.image_size)
-    with closing(pool):
-        _record_missing(pool, parts, task, num_episodes, settings, progress)
-    hdf5.assemble(path, task, _plain(settings), parts.successful()[:num_episodes])
-    parts.delete()
+    with folder_lock(path.with_suffix(PARTS), "--output"):
+        if not _is_finished(path, num_episodes, settings):
+            parts = _Parts(path, settings)
+            pool = ThreadPool(num_workers, settings.image_size)
+            with closing(pool):
+                _record_missing(pool, parts, task, num_episodes, settings, progress)
+            _join(parts.successful()[:num_episodes], path, task, settings)
+        shutil.rmtree(path.with_suffix(PARTS))  # all of it is in the finished file
     return path
+
+
+def memory_needed(settings: RecordingSettings, num_workers: int) -> int:
+    """Images that are kept at a time, bytes: as drawn, joined, and packed to a file's image."""
+    image = 3 * settings.image_size**2
+    return 3 * num_workers * settings.max_steps * len(settings.cameras) * image
+
+
+def _is_finished(path: Path, num_episodes: int, settings: RecordingSettings) -> bool:
+    """Whether a task's file has as many episodes; raises if they were recorded with other settings."""
+    if not path.exists():
+        return False
+    _check_settings(path, settings)
+    return hdf5.read_num_episodes(path) >= num_episodes
+
+
+def _join(episodes: Sequence[Path], path: Path, task: Task, settings: RecordingSettings) -> None:
+    """Put the finished file together, in memory first."""
+    require_memory(
+        2 * sum(episode.stat().st_size for episode in episodes),
+        f"--episodes: putting {path} together",
+        "the episodes are kept; ask for fewer, or run the same command on a larger machine",
+    )
+    hdf5.assemble(path, task, _plain(settings), episodes)
 
 
 def _record_missing(
@@ -162,8 +193,8 @@ def _attempt(
         parts.fail(attempt)
 
 
-def _hopeless(done: int, finished: int, num_episodes: int, settings: RecordingSettings) -> RuntimeError:
-    return RuntimeError(
+def _hopeless(done: int, finished: int, num_episodes: int, settings: RecordingSettings) -> ExpertFailedError:
+    return ExpertFailedError(
         f"the expert solved {done} of {finished} attempts, each within max_steps={settings.max_steps}, "
         f"and {num_episodes} episodes were asked for. Lower noise, which is {settings.noise:g}, or raise "
         f"max_steps."
@@ -174,14 +205,20 @@ class _Parts:
     """The attempts of a file that is not finished: a folder with a file for each."""
 
     def __init__(self, path: Path, settings: RecordingSettings) -> None:
-        """Open the folder, or make it of the episodes that ``path`` already holds."""
-        self._folder = path.with_suffix(".parts")
+        """Open the folder, or make it of the episodes that ``path`` already holds.
+
+        An attempt whose file cannot be read is made again.
+        """
+        self._folder = path.with_suffix(PARTS)
         key = self._folder / "settings.hdf5"
         if key.exists():
             _check_settings(key, settings)
         elif path.exists():
             hdf5.split(path, self.file)
         hdf5.write_settings(key, _plain(settings))
+        for part in self.successful():
+            if not hdf5.is_whole(part):
+                part.unlink()
 
     def file(self, attempt: int) -> Path:
         """Where a successful attempt is kept."""
@@ -198,10 +235,6 @@ class _Parts:
     def successful(self) -> list[Path]:
         """Successful attempts, in order."""
         return sorted(self._folder.glob("attempt_*.hdf5"))
-
-    def delete(self) -> None:
-        """Forget the attempts: they are in the finished file."""
-        shutil.rmtree(self._folder)
 
 
 def _check_settings(path: Path, settings: RecordingSettings) -> None:

@@ -8,6 +8,6 @@ A skill is chosen by the predicate of the task's goal and its arguments, not by 
 be on or in something is picked up and put there.
 """
 
-from ttrl_env.agents.experts.choice import Expert, find_skill, make_expert
+from ttrl_env.agents.experts.choice import Expert, find_skill, has_skill, make_expert
 
-__all__ = ["Expert", "find_skill", "make_expert"]
+__all__ = ["Expert", "find_skill", "has_skill", "make_expert"]

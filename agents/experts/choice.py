@@ -40,18 +40,33 @@ def make_expert(task: Task, fixture_seed: int = 0) -> Expert:
         task: the task.
         fixture_seed: the environment's: experts know where its fixtures stand.
     """
-    predicates = read_goal(task)
-    skill = find_skill(predicates[0]) if len(predicates) == 1 else None
-    arguments = predicates[0].arguments
+    if not has_skill(task):
+        raise _no_expert(task)
+    (predicate,) = read_goal(task)
+    skill, arguments = find_skill(predicate), predicate.arguments
     if skill == "close_top_drawer":
         return CloseTopDrawer()
-    scene = Scene(task, fixture_seed) if skill else None
-    if scene and skill == "turn_knob_on":
+    scene = Scene(task, fixture_seed)
+    if skill == "turn_knob_on":
         return TurnKnobOn(scene=scene, knob=scene.body(f"{arguments[0]}_button"))
-    inside = predicates[0].name == "in"
-    if scene and not (inside and scene.slides(arguments[1])):  # the drawers that goals name are shut
-        return PickPlace(scene, *arguments, inside=inside)
-    raise UnknownNameError(
+    inside = predicate.name == "in"
+    if inside and scene.slides(arguments[1]):  # the drawers that goals name are shut
+        raise _no_expert(task)
+    return PickPlace(scene, *arguments, inside=inside)
+
+
+def has_skill(task: Task) -> bool:
+    """Whether a task's goal is of a kind that experts reach, without opening the task."""
+    predicates = read_goal(task)
+    if len(predicates) != 1 or find_skill(predicates[0]) is None:
+        return False
+    in_a_drawer = predicates[0].name == "in" and "_cabinet_" in predicates[0].arguments[1]
+    return not in_a_drawer  # they are shut
+
+
+def _no_expert(task: Task) -> UnknownNameError:
+    predicates = read_goal(task)
+    return UnknownNameError(
         f"task: no scripted expert for {task.suite} task {task.task_id}, {task.instruction!r}. Its goal is "
         f"{' and '.join(map(str, predicates))}; the experts of ttrl_env.agents.experts reach goals of one "
         f"predicate each: an object on something or in a container, a stove on, the top drawer closed"

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
+import resource
+from contextlib import contextmanager
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
 import pytest
 
 from ttrl_env import tasks
-from ttrl_env.agents import cli
+from ttrl_env.agents import cli, memory, whole_files
 from ttrl_env.agents.demonstrations import dataset, hdf5
 from ttrl_env.agents.demonstrations.dataset import RecordingSettings, record_dataset
 from ttrl_env.agents.demonstrations.playing import Trajectory
 from ttrl_env.agents.demonstrations.reading import find_files, quaternions, read_episodes
+from ttrl_env.agents.folder_lock import folder_lock
 from ttrl_env.errors import ConfigError
 from ttrl_env.world import installed_mujoco, stamp
 
@@ -168,6 +173,90 @@ def test_attempts_of_two_worlds_do_not_mix(tmp_path, attempts, monkeypatch) -> N
         record(tmp_path, 2)
 
 
+def test_an_interrupted_recording_ends_as_an_uninterrupted_one(tmp_path, attempts) -> None:
+    whole = record(tmp_path / "whole", 5).read_bytes()
+    for stop in range(5):
+
+        def interrupt(done: int, total: int, stop: int = stop) -> None:
+            if done == stop:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            record(tmp_path / str(stop), 5, num_workers=1, progress=interrupt)
+        assert record(tmp_path / str(stop), 5).read_bytes() == whole
+
+
+@pytest.mark.parametrize("damage", [0, 0.5, 0.99])
+def test_an_attempt_that_cannot_be_read_is_made_again(tmp_path, attempts, damage) -> None:
+    whole = record(tmp_path / "whole", 4).read_bytes()
+    part = interrupted(tmp_path / "broken", 3) / "attempt_000001.hdf5"
+    part.write_bytes(part.read_bytes()[: int(damage * part.stat().st_size)])
+    attempts.clear()
+    assert record(tmp_path / "broken", 4).read_bytes() == whole
+    assert sorted(attempts) == [1, 4]
+
+
+def test_an_attempt_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch) -> None:
+    calls: list[str] = []
+    for name in ("fsync", "replace"):
+        real = getattr(os, name)
+        monkeypatch.setattr(
+            whole_files.os, name, lambda *given, name=name, real=real: (calls.append(name), real(*given))
+        )
+    hdf5.write_episode(tmp_path / "attempt.hdf5", made_up(0), {"attempt": 0})
+    assert calls == ["fsync", "replace"]
+
+
+def test_what_a_killed_recording_left_behind_goes_with_the_next(tmp_path, attempts) -> None:
+    path = record(tmp_path, 2)
+    content = path.read_bytes()
+    leftover = path.with_suffix(".parts") / "attempt_000000.hdf5"  # killed after the file was complete
+    leftover.parent.mkdir()
+    leftover.write_bytes(b"half")
+    assert record(tmp_path, 2).read_bytes() == content
+    assert not leftover.parent.exists()
+
+
+def test_two_recordings_of_one_file_at_once_are_refused(tmp_path, attempts) -> None:
+    path = dataset.dataset_file(tmp_path, tasks.get_task("libero_object", 0))
+    with folder_lock(path.with_suffix(".parts"), "--output"):
+        with pytest.raises(ConfigError, match=r"--output: another process is writing to .*basket_demo.parts"):
+            record(tmp_path, 1)
+        record_dataset(tasks.get_task("libero_object", 1), tmp_path, 1, SETTINGS)
+    record(tmp_path, 1)
+
+
+class TestFullDisk:
+    """No file may become larger than a limit, which is what a full disk looks like to who writes."""
+
+    def test_an_attempt_that_cannot_be_written_names_its_file(self, tmp_path, attempts) -> None:
+        with largest_file(20_000), pytest.raises(OSError, match=r"File too large.*attempt_000000\.hdf5"):
+            record(tmp_path, 2, num_workers=1)
+        assert not list(tmp_path.rglob("*attempt*"))
+        assert record(tmp_path, 2).read_bytes() == record(tmp_path / "whole", 2).read_bytes()
+
+    def test_a_finished_file_that_cannot_be_written_keeps_its_attempts(self, tmp_path, attempts) -> None:
+        whole = record(tmp_path / "whole", 4).read_bytes()
+        attempts.clear()
+        with largest_file(len(whole) - 1), pytest.raises(OSError, match=r"File too large.*_demo\.hdf5"):
+            record(tmp_path / "full", 4)
+        made = list(attempts)
+        assert record(tmp_path / "full", 4).read_bytes() == whole
+        assert attempts == made
+
+    def test_the_command_says_which_file(self, tmp_path, attempts, capsys) -> None:
+        with largest_file(20_000):
+            arguments = ["libero_object", "--tasks", "0", "--episodes", "1", "--output", str(tmp_path)]
+            assert cli.main(["demos", *arguments]) == 1
+        assert "attempt_000000.hdf5: File too large" in capsys.readouterr().err
+
+    def test_a_finished_file_that_does_not_fit_into_memory_is_refused(self, tmp_path, attempts, monkeypatch):
+        monkeypatch.setattr(memory.psutil, "virtual_memory", lambda: SimpleNamespace(available=1000))
+        with pytest.raises(ConfigError, match=r"--episodes: putting .*_demo\.hdf5 together needs about"):
+            record(tmp_path, 2)
+        monkeypatch.undo()
+
+
 def test_gives_up_on_an_expert_that_keeps_failing(tmp_path, attempts, monkeypatch) -> None:
     def fail(bundle, task, parts, settings, thread, *, attempt, init_state) -> None:
         parts.fail(attempt)
@@ -276,6 +365,29 @@ def published(path, convention="opengl", episodes=1):
     return path
 
 
+def interrupted(folder, episodes):
+    """The attempts of a recording of four that stopped at so many."""
+
+    def interrupt(done: int, total: int) -> None:
+        if done == episodes:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        record(folder, 4, num_workers=1, progress=interrupt)
+    [parts] = folder.rglob("*.parts")
+    return parts
+
+
+@contextmanager
+def largest_file(num_bytes: int):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
 def find_nothing(folder) -> bool:
     return not [path for path in folder.rglob("*_demo.hdf5") if ".parts" not in str(path)]
 
@@ -288,11 +400,50 @@ class TestCommandLine:
             (["libero_object", "--tasks", "11"], "--tasks: libero_object has tasks 0 to 9, got 11"),
             (["libero_object", "--episodes", "0"], "--episodes: expected"),
             (["libero_object", "--noise", "-1"], "--noise: expected a number from 0 to 1"),
+            (["libero_object", "--noise", "nan"], "--noise: expected a number from 0 to 1"),
+            (["libero_object", "--shift", "inf"], "--shift: expected a number from 0 to 1"),
+            (["libero_object", "--episodes", "1000000"], "--episodes: expected an integer from 1 to 10000"),
+            (["libero_object", "--tasks", "3", "0", "3"], "--tasks: expected each task once, got 3 0 3"),
+            (["libero_object", "--tasks", "-1"], "--tasks: libero_object has tasks 0 to 9, got -1"),
+            (
+                ["libero_object", "--cameras", "agentview", "agentview"],
+                "--cameras: expected each camera once",
+            ),
+            (["libero_object", "--image-size", "0"], "--image-size: expected an integer from 1 to 16384"),
+            (
+                ["libero_object", "--image-size", "16000"],
+                "16000: the images of --workers 2 episodes of --max",
+            ),
+            (["libero_object", "--max-steps", "0"], "--max-steps: expected an integer from 1 to 100000"),
+            (["libero_object", "--workers", "0"], "--workers: expected an integer from 1 to 1024"),
+            (["libero_object", "--seed", "-1"], "--seed: expected an integer from 0 to"),
+            (["libero_object", "--seed", str(2**64)], "--seed: expected an integer from 0 to"),
+            (["libero_object", "--output", "/dev/null"], "--output: expected a folder"),
+            (["libero_object", "--output", "/dev/null/x"], "--output: expected a folder"),
+            (["libero_object", "--report", "x.json"], "--report: it goes with --check"),
+            (["libero_object", "--check", "--report", "/dev/null/x.json"], "--report: expected a folder"),
+            (["libero_object", "--check", "--report", "."], "--report: expected a file"),
+            (
+                ["libero_goal"],
+                "--tasks: no scripted expert for libero_goal 0, 3; ask for the others: --tasks 1 2 4",
+            ),
         ],
     )
     def test_a_mistake_is_named(self, arguments, message, capsys) -> None:
         assert cli.main(["demos", *arguments]) == 2
         assert message in capsys.readouterr().err
+
+    def test_an_expert_that_fails_too_often_is_no_crash(
+        self, tmp_path, attempts, monkeypatch, capsys
+    ) -> None:
+        monkeypatch.setattr(
+            dataset,
+            "_attempt",
+            lambda bundle, task, parts, settings, thread, *, attempt, **_: parts.fail(attempt),
+        )
+        arguments = ["libero_object", "--tasks", "0", "--episodes", "1", "--max-steps", "1"]
+        assert cli.main(["demos", *arguments, "--output", str(tmp_path)]) == 2
+        assert "solved 0 of 3 attempts, each within max_steps=1" in capsys.readouterr().err
 
     def test_records_every_task_asked_for(self, tmp_path, attempts, capsys) -> None:
         assert (
