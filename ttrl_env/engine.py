@@ -11,15 +11,18 @@ threads are already reading and uploading the task.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
+import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from gymnasium.error import ResetNeeded
 from numpy.typing import NDArray
 
 from ttrl_env import opengl, shared_arrays, tasks
@@ -53,7 +56,9 @@ class NativeEngine:
     compiled through LIBERO the first time it is ever played on a machine (seconds) and opened from the
     cache from then on.
 
-    Usable only in the process that made it: threads and OpenGL contexts do not survive a fork.
+    Usable only in the process that made it: threads and OpenGL contexts do not survive a fork. Threads
+    of that process take turns. A call that is interrupted leaves nothing running; the rows that it was
+    about must be reset.
     """
 
     def __init__(self, config: EngineConfig) -> None:
@@ -67,7 +72,11 @@ class NativeEngine:
         self._starts: OrderedDict[tuple[int, bytes], _Start] = OrderedDict()
         num_threads = min(config.num_workers or os.cpu_count() or 1, config.num_rows)
         self._tasks = OpenTasks(config, num_threads)
-        self._pool: ThreadPool | None = ThreadPool(num_threads, config.image_size)
+        self._pool = ThreadPool(num_threads, config.image_size)
+        self._turn = threading.RLock()
+        self._halfway: set[int] = set()
+        self._when_dropped = weakref.finalize(self, _end_threads, self._pool, self._pid)
+        self._when_dropped.atexit = False  # too late for OpenGL: see _close_at_exit
         _OPEN.add(self)
 
     def reset(self, rows: Sequence[int], task_ids: Sequence[int], init_state_ids: Sequence[int]) -> None:
@@ -75,28 +84,29 @@ class NativeEngine:
         starts: dict[tuple[int, int], list[int]] = {}
         for row, task_id, init_state_id in zip(rows, task_ids, init_state_ids, strict=True):
             starts.setdefault((task_id, init_state_id), []).append(row)
-        self._open_tasks(sorted({task_id for task_id, _ in starts}))
-        self._run(
-            [
-                partial(self._begin, rows=mine, task_id=task_id, init_state_id=init_state_id)
-                for (task_id, init_state_id), mine in starts.items()
-            ],
-            [task_id for task_id, _ in starts],
-        )
-        self._close_idle_tasks()
-        _close_at_exit()
+        jobs = [
+            partial(self._begin, rows=mine, task_id=task_id, init_state_id=init_state_id)
+            for (task_id, init_state_id), mine in starts.items()
+        ]
+        with self._taking_turns():
+            self._open_tasks(sorted({task_id for task_id, _ in starts}))
+            self._change(rows, jobs, [task_id for task_id, _ in starts])
+            self._close_idle_tasks()
+            _close_at_exit()
 
     def step(
         self, rows: Sequence[int], actions: NDArray[np.float64], max_steps: Sequence[int]
     ) -> ChunkResult:
         """See :meth:`ttrl_env.simulation.SimulationEngine.step`."""
-        answers = self._run(
-            [
-                partial(self._advance, row=row, actions=chunk[:limit])
-                for row, chunk, limit in zip(rows, actions, max_steps, strict=True)
-            ],
-            [self._rows[row][0] for row in rows],
-        )
+        jobs = [
+            partial(self._advance, row=row, actions=chunk[:limit])
+            for row, chunk, limit in zip(rows, actions, max_steps, strict=True)
+        ]
+        with self._taking_turns():
+            halfway = sorted(self._halfway.intersection(rows))
+            if halfway:
+                raise ResetNeeded(f"step: an earlier call left rows {halfway} halfway; reset them first")
+            answers = self._change(rows, jobs, [self._rows[row][0] for row in rows])
         return ChunkResult(
             executed_steps=np.array([answer[0] for answer in answers], dtype=np.int64),
             success=np.array([answer[1] for answer in answers], dtype=np.bool_),
@@ -105,17 +115,42 @@ class NativeEngine:
 
     def state(self, row: int) -> SimState:
         """See :meth:`ttrl_env.simulation.SimulationEngine.state`."""
-        return self._rows[row][1].state()
+        with self._taking_turns():
+            return self._rows[row][1].state()
 
     def close(self) -> None:
-        """End the threads and free simulations and OpenGL contexts; safe to call twice."""
-        pool, self._pool = self._pool, None
-        if pool is not None and os.getpid() == self._pid:
-            pool.close()
-        self._rows.clear()
-        self._tasks.close()
-        self._starts.clear()
+        """End the threads and free simulations and OpenGL contexts; safe to call twice, and in any thread.
+
+        A call of another thread that is under way raises ``RuntimeError``.
+        """
+        if os.getpid() != self._pid:
+            return  # neither threads nor contexts are here, and whoever had the turn is not either
+        self._when_dropped()
+        with self._turn:
+            self._rows.clear()
+            self._tasks.close()
+            self._starts.clear()
         _OPEN.discard(self)
+
+    @contextlib.contextmanager
+    def _taking_turns(self) -> Iterator[None]:
+        """Keep other threads' calls waiting; however the turn ends, no job of it goes on afterwards."""
+        self._require_usable()
+        with self._turn:
+            self._pool.drain(RuntimeError(_INTERRUPTED))  # of a turn whose own draining was interrupted
+            try:
+                yield
+            except BaseException:
+                self._pool.drain(RuntimeError(_INTERRUPTED))
+                raise
+
+    def _require_usable(self) -> None:
+        if os.getpid() != self._pid:
+            raise RuntimeError(
+                "the environment was made before this process was forked, and its threads are not here; "
+                "make it in the process that uses it"
+            )
+        self._pool.require_open()
 
     def _open_tasks(self, task_ids: Sequence[int]) -> None:
         """Open what rows are about to play and is not open yet."""
@@ -195,18 +230,18 @@ class NativeEngine:
         self.observations["robot0_eef_quat"][row] = replica.sample.eef_quat
         self.observations["robot0_gripper_qpos"][row] = replica.sample.gripper_qpos
 
+    def _change(self, rows: Sequence[int], jobs: Sequence[Job], task_ids: Sequence[int]) -> list[Any]:
+        """Run jobs that change ``rows``, and remember these if they are not all done."""
+        self._halfway.update(rows)
+        answers = self._run(jobs, task_ids)
+        self._halfway.difference_update(rows)
+        return answers
+
     def _run(self, jobs: Sequence[Job], task_ids: Sequence[int]) -> list[Any]:
         """Run jobs in the threads of the tasks they are about; the first error is raised."""
         return self._wait_for(self._start(jobs, task_ids))
 
     def _start(self, jobs: Sequence[Job], task_ids: Sequence[int]) -> list[Future]:
-        if self._pool is None:
-            raise RuntimeError("the engine is closed (a fatal error closes it too); make a new environment")
-        if os.getpid() != self._pid:
-            raise RuntimeError(
-                "the environment was made before this process was forked, and its threads are not here; "
-                "make it in the process that uses it"
-            )
         return self._pool.start(jobs, [self._tasks.homes[task_id] for task_id in task_ids])
 
     def _wait_for(self, futures: Sequence[Future]) -> list[Any]:
@@ -216,6 +251,14 @@ class NativeEngine:
             self.close()
             raise
 
+
+def _end_threads(pool: ThreadPool, pid: int) -> None:
+    """What is done for an engine that is closed, or that nobody holds any more."""
+    if os.getpid() == pid:
+        pool.close()
+
+
+_INTERRUPTED = "the call that this job is part of was interrupted"
 
 _OPEN: weakref.WeakSet[NativeEngine] = weakref.WeakSet()
 

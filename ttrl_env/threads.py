@@ -17,6 +17,9 @@ from ttrl_env.rendering import RenderThread
 Job: TypeAlias = Callable[[RenderThread], Any]
 """What a thread is asked to do; it is given its own means of drawing."""
 
+_CLOSED = "the engine is closed (a fatal error closes it too); make a new environment"
+"""What a call that comes too late is told, or that waits while another thread closes."""
+
 
 class ThreadPool:
     """Worker threads, each with an OpenGL context of its own."""
@@ -26,6 +29,7 @@ class ThreadPool:
         mujoco_c.on_fatal_error(_strand_this_thread)
         self.num_threads = num_threads
         self._queued: list[_Entry] = []
+        self._busy: set[int] = set()
         self._changed = threading.Condition()
         self._closing = False
         # Daemons, so that a forgotten environment does not keep the interpreter from exiting; they are
@@ -47,30 +51,58 @@ class ThreadPool:
         """Have jobs run, as :meth:`run` does, and return without waiting; see :func:`wait_for`."""
         entries = [_Entry(job, allowed, Future()) for job, allowed in zip(jobs, threads, strict=True)]
         with self._changed:
+            self.require_open()
             self._queued.extend(entries)
             self._changed.notify_all()
         return [entry.future for entry in entries]
 
+    def require_open(self) -> None:
+        """Raise ``RuntimeError`` if the threads have been told to end."""
+        if self._closing:
+            raise RuntimeError(_CLOSED)
+
+    def drain(self, error: BaseException) -> None:
+        """Answer the jobs that have not begun with ``error``, and wait for those that have."""
+        self.fail(error)
+        with self._changed:
+            self._changed.wait_for(lambda: not self._busy)
+
     def close(self) -> None:
-        """End the threads, once they have done what they were asked."""
+        """End the threads once they are done with the jobs that they have begun; safe to call twice.
+
+        Called in a worker thread, where an environment that nobody holds any more may happen to be freed,
+        it does not wait for them: they might wait for that thread.
+        """
         with self._changed:
             self._closing = True
             self._changed.notify_all()
+        if isinstance(threading.current_thread(), _Worker):
+            self.fail(RuntimeError(_CLOSED))
+            return
+        self.drain(RuntimeError(_CLOSED))
         for thread in self._threads:
             if not thread.stranded:
                 thread.join()
 
     def take(self, index: int) -> _Entry | None:
-        """The next job for a thread, or ``None`` when there will be none any more."""
+        """The next job for a thread that is done with its last; ``None`` when there will be none any more."""
         with self._changed:
+            self.leave(index)
             while True:
                 for entry in self._queued:
                     if index in entry.threads:
                         self._queued.remove(entry)
+                        self._busy.add(index)
                         return entry
                 if self._closing:
                     return None
                 self._changed.wait()
+
+    def leave(self, index: int) -> None:
+        """Note that a thread is no longer busy."""
+        with self._changed:
+            self._busy.discard(index)
+            self._changed.notify_all()
 
     def fail(self, error: BaseException) -> None:
         """Answer every job that no thread has taken yet with an error."""
@@ -119,7 +151,9 @@ class _Worker(threading.Thread):
                 self._future.set_exception(error)
             else:
                 self._future.set_result(result)
-            del entry  # an idle thread holds on to nothing
+                del result
+            del entry  # an idle thread holds on to nothing: errors hold on to the engine
+            self._future = Future()
         drawing.close()
 
     def strand(self, message: str) -> None:
@@ -131,6 +165,7 @@ class _Worker(threading.Thread):
         )
         self._pool.fail(error)
         self._future.set_exception(error)
+        self._pool.leave(self._index)
 
 
 def _strand_this_thread(message: str) -> NoReturn:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import weakref
 from collections.abc import Sequence
@@ -21,6 +22,8 @@ from ttrl_env import opengl, shared_arrays, tasks
 from ttrl_env.errors import EnvironmentDiedError
 from ttrl_env.simulation import ChunkResult, EngineConfig, SimState
 from ttrl_env.upstream_worker import Rows
+
+_CLOSED = "the engine is closed (an error closes it too); make a new environment"
 
 STOP_TIMEOUT_S = 1.0
 """How long a worker gets to finish what it is doing before it is killed."""
@@ -55,6 +58,10 @@ class UpstreamEngine:
             self.observations, fd = shared_arrays.create(config)
             self._workers = [_Worker(config, fd) for _ in range(num_workers)]
             os.close(fd)
+        self._closed = False
+        self._turn = threading.RLock()
+        self._pid = os.getpid()
+        self._when_dropped = weakref.finalize(self, _end, self._workers, self._local, self._pid)
         _OPEN.add(self)
 
     def reset(self, rows: Sequence[int], task_ids: Sequence[int], init_state_ids: Sequence[int]) -> None:
@@ -79,48 +86,77 @@ class UpstreamEngine:
         return self._each_row("state", [row])[0]
 
     def close(self) -> None:
-        """End the worker processes; safe to call twice."""
-        workers, self._workers = self._workers, []
-        for worker in workers:
-            worker.hang_up()
-        deadline = time.monotonic() + STOP_TIMEOUT_S
-        for worker in workers:
-            worker.stop(deadline)
-        if self._local is not None:
-            self._local.close()
+        """End the worker processes; safe to call twice, and in any thread.
+
+        A call of another thread that is under way raises ``RuntimeError``.
+        """
+        if os.getpid() != self._pid:
+            return  # after a fork: the workers are the parent's
+        self._closed = True
+        if not self._turn.acquire(blocking=False):
+            for worker in self._workers:
+                worker.kill()  # so that the call under way ends
+            self._turn.acquire()
+        try:
+            self._when_dropped()
+        finally:
+            self._turn.release()
         _OPEN.discard(self)
 
     def _each_row(self, method: str, rows: Sequence[int], *arguments: Sequence[Any] | NDArray) -> list[Any]:
         """Run a method on rows in all workers at once; answers in the order of ``rows``."""
-        if self._local is not None:
-            return getattr(self._local, method)(list(rows), *arguments)
-        if not self._workers:
-            raise RuntimeError("the engine is closed (an error closes it too); make a new environment")
+        with self._turn:
+            if self._closed:
+                raise RuntimeError(_CLOSED)
+            if self._local is not None:
+                return getattr(self._local, method)(list(rows), *arguments)
+            try:
+                return self._ask(method, rows, *arguments)
+            except EnvironmentDiedError:
+                if self._closed:  # by another thread, meanwhile
+                    raise RuntimeError(_CLOSED) from None
+                self.close()
+                raise
+            except BaseException:  # also an interrupt: answers under way would be taken for the next ones
+                self.close()
+                raise
+
+    def _ask(self, method: str, rows: Sequence[int], *arguments: Sequence[Any] | NDArray) -> list[Any]:
+        """Have the workers that hold ``rows`` run a method, all at once."""
         places: dict[_Worker, list[int]] = {}
         for place, row in enumerate(rows):  # neighbouring rows go to different workers, to share the cores
             places.setdefault(self._workers[row % len(self._workers)], []).append(place)
         answers: list[Any] = [None] * len(rows)
-        try:
-            for worker, mine in places.items():
-                worker.send(
-                    method,
-                    ([rows[k] for k in mine], *([each[k] for k in mine] for each in arguments)),
-                    doing=self._describe(method, [rows[k] for k in mine]),
-                )
-            while places:
-                ready = wait([worker.connection for worker in places])
-                for worker in [worker for worker in places if worker.connection in ready]:
-                    for place, answer in zip(places.pop(worker), worker.receive(), strict=True):
-                        answers[place] = answer
-        except BaseException:  # also an interrupt: answers still under way would be taken for the next ones
-            self.close()
-            raise
+        for worker, mine in places.items():
+            worker.send(
+                method,
+                ([rows[k] for k in mine], *([each[k] for k in mine] for each in arguments)),
+                doing=self._describe(method, [rows[k] for k in mine]),
+            )
+        while places:
+            ready = wait([worker.connection for worker in places])
+            for worker in [worker for worker in places if worker.connection in ready]:
+                for place, answer in zip(places.pop(worker), worker.receive(), strict=True):
+                    answers[place] = answer
         return answers
 
     def _describe(self, method: str, rows: Sequence[int]) -> str:
         """What a worker is asked to do, for the report should it die."""
         played = ", ".join(f"row {row}: task {self._task_ids[row]}" for row in rows)
         return f"{method} of {self.config.suite} ({played})"
+
+
+def _end(workers: Sequence[_Worker], local: Rows | None, pid: int) -> None:
+    """What is done for an engine that is closed, or that nobody holds any more."""
+    if os.getpid() != pid:
+        return  # after a fork: the workers are the parent's
+    for worker in workers:
+        worker.hang_up()
+    deadline = time.monotonic() + STOP_TIMEOUT_S
+    for worker in workers:
+        worker.stop(deadline)
+    if local is not None:
+        local.close()
 
 
 class _Worker:
@@ -167,6 +203,10 @@ class _Worker:
         if status == "error":
             raise EnvironmentDiedError(f"a LIBERO environment failed {answer}")
         return answer
+
+    def kill(self) -> None:
+        """End the process whatever it is doing."""
+        self._process.kill()
 
     def hang_up(self) -> None:
         """Close the connection, which ends an idle process at once and a busy one when it is done."""

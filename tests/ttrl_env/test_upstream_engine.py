@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -169,6 +170,23 @@ def test_no_process_outlives_close() -> None:
     engine.close()
     engine.close()
     assert not any(psutil.pid_exists(pid) for pid in processes)
+
+
+def test_no_process_outlives_an_engine_that_nobody_holds() -> None:
+    engine = spawn()
+    processes = pids(engine)
+    del engine
+    gc.collect()
+    assert not any(psutil.pid_exists(pid) for pid in processes)
+
+
+def test_a_call_under_way_is_told_when_another_thread_closes() -> None:
+    engine = spawn(num_rows=1, num_workers=1)
+    closing = threading.Timer(0.5, engine.close)
+    closing.start()
+    with pytest.raises(RuntimeError, match="the engine is closed"):
+        engine.reset([0], [0], [0])  # takes longer than half a second
+    closing.join()
 
 
 @pytest.fixture
