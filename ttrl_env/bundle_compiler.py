@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ttrl_env import mujoco_versions, tasks
 from ttrl_env.bundle import TaskBundle
+from ttrl_env.bundle_sources import check_read_from_here
 from ttrl_env.goals import articulation_ranges, compile_goal, joint_condition
 from ttrl_env.layouts import contact_layout, model_layout
 from ttrl_env.quiet_pairs import find_quiet_pairs
@@ -36,6 +37,7 @@ def compile_bundle(task: tasks.Task, fixture_seed: int) -> TaskBundle:
 def read_bundle(env: Any) -> TaskBundle:
     """The bundle of a LIBERO environment (a ``BDDLBaseDomain``) that has just been reset."""
     _check_supported(env)
+    check_read_from_here(filter(None, (element.get("file") for element in env.model.root.iter())))
     model = env.sim.model._model
     burners, lean, layout = _burners(env), _lean_copy(model), model_layout(model)
     return TaskBundle(

@@ -22,6 +22,10 @@ class UnsupportedVersionError(TTRLError, ImportError):
     """An installed package of a version that is not supported; the message names range and command."""
 
 
+class NoCacheError(TTRLError, RuntimeError):
+    """There is no folder in which compiled tasks could be kept; the message says how to name one."""
+
+
 class EnvironmentDiedError(TTRLError, RuntimeError):
     """A simulation process ended or raised; the message holds its traceback and its task."""
 

@@ -57,6 +57,8 @@ class OpenTasks:
             bundle = reading.result()
         if bundle is not None and self._config.cameras:
             thread.upload(bundle)
+        elif bundle is not None:
+            bundle.textures.let_go()
         return bundle
 
     def add(self, task_id: int, bundle: TaskBundle | None) -> None:
@@ -70,7 +72,7 @@ class OpenTasks:
         task = tasks.get_task(suite, task_id)
         self.bundles[task_id] = bundle = bundle or load_bundle(task, seed)
         states = tasks.init_states(suite, task_id)
-        self.settled[task_id] = load_settled(bundle_folder(task, seed), bundle, states)
+        self.settled[task_id] = load_settled(bundle.place or bundle_folder(task, seed), bundle, states)
 
     def close_idle(self, played: Collection[int]) -> list[int]:
         """Let go of the tasks that no row plays any more, but for the few last opened; returns them."""

@@ -25,7 +25,7 @@ from llvmlite import binding  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from ttrl_env.bundle import TaskBundle
-from ttrl_env.bundle_files import read_archive, write_archive
+from ttrl_env.bundle_files import keeping, read_archive, remove_abandoned, write_archive
 from ttrl_env.control_step import SOURCES_DIGEST
 from ttrl_env.records import Sample
 from ttrl_env.replica import Replica, Snapshot
@@ -54,8 +54,10 @@ def load_settled(place: Path, bundle: TaskBundle, init_states: NDArray[np.float6
     values = read_archive(path)
     if values is None:
         values = _settle(bundle, init_states)
-        place.mkdir(parents=True, exist_ok=True)
-        write_archive(path, values)
+        with keeping(place):
+            place.mkdir(parents=True, exist_ok=True)
+            remove_abandoned(place)
+            write_archive(path, values)
     return SettledStates(init_states, values)
 
 

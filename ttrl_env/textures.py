@@ -1,21 +1,25 @@
 """A task's textures, kept apart from its model: most bytes of it, and only OpenGL ever reads them.
 
 A model in a bundle has one pixel for each texture. The true ones are lent to MuJoCo at the one moment
-at which it reads them, when it uploads them, straight from the pages of the file that holds them.
+at which it reads them, when it uploads them, and are read from their file again for the next thread.
 """
 
 from __future__ import annotations
 
 import hashlib
-import mmap
-from dataclasses import dataclass
-from typing import Any
+import os
+import threading
+import weakref
+import zlib
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import mujoco  # type: ignore[import-untyped]
 import numpy as np
 from numpy.typing import NDArray
 
 from ttrl_env import mujoco_c, mujoco_versions
+from ttrl_env.errors import EnvironmentDiedError
 from ttrl_env.model_copies import ShallowCopy
 from ttrl_env.records import ModelLayout, TextureLayout
 
@@ -23,30 +27,74 @@ HIDDEN_GROUP = 0
 """The group of robosuite's collision geoms, which no picture shows."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Textures:
-    """The pixels of a model's textures."""
+class StoredBytes(NamedTuple):
+    """A file whose content is known by its length and its CRC-32."""
 
-    layout: TextureLayout
-    pixels: NDArray[np.uint8]
-    """All of them, one after the other."""
-    pages: mmap.mmap | None = None
-    """The file that the pixels are read from, if they are in one; closed when nobody needs it."""
+    path: Path
+    length: int
+    checksum: int
+
+    def read(self) -> NDArray[np.uint8] | None:
+        """The content, or ``None`` unless the file is there and whole."""
+        try:
+            with self.path.open("rb", buffering=0) as file:
+                if os.fstat(file.fileno()).st_size != self.length:
+                    return None
+                content = np.empty(self.length, dtype=np.uint8)
+                whole = file.readinto(content.data) == self.length
+        except OSError:
+            return None
+        return content if whole and zlib.crc32(content.data) == self.checksum else None
+
+
+class Textures:
+    """The pixels of a model's textures: in memory, or in a file and in memory while somebody needs them."""
+
+    def __init__(
+        self, *, layout: TextureLayout, pixels: NDArray[np.uint8], file: StoredBytes | None = None
+    ) -> None:
+        """``pixels``: all of them, one after the other; ``file`` is what they were read from."""
+        self.layout = layout
+        self._file = file
+        self._pixels: NDArray[np.uint8] | None = pixels
+        self._lent: weakref.ref[NDArray[np.uint8]] = weakref.ref(pixels)
+        self._reading = threading.Lock()
+
+    @property
+    def pixels(self) -> NDArray[np.uint8]:
+        """All of them, one after the other; threads that have them at the same time share them."""
+        with self._reading:
+            pixels = self._lent() if self._pixels is None else self._pixels
+            if pixels is None:
+                pixels = self._read_again()
+                self._lent = weakref.ref(pixels)
+            return pixels
 
     def fields(self) -> dict[str, Any]:
         """What is to be replaced in a model (:class:`~ttrl_env.model_copies.ShallowCopy`) to lend them."""
+        pixels = self.pixels
         return {
             "tex_width": self.layout.width,
             "tex_height": self.layout.height,
             "tex_adr": self.layout.start,
-            "tex_data": self.pixels,
-            "ntexdata": len(self.pixels),
+            "tex_data": pixels,
+            "ntexdata": len(pixels),
         }
 
     def let_go(self) -> None:
-        """Give the file's pages back to the system; they return when somebody reads them."""
-        if self.pages is not None and hasattr(mmap, "MADV_DONTNEED"):
-            self.pages.madvise(mmap.MADV_DONTNEED)
+        """Keep them in memory no longer if they can be read again."""
+        if self._file is not None:
+            self._pixels = None
+
+    def _read_again(self) -> NDArray[np.uint8]:
+        assert self._file is not None  # else they are in memory
+        pixels = self._file.read()
+        if pixels is None:
+            raise EnvironmentDiedError(
+                f"{self._file.path}: changed or deleted while its task was open, and a thread still had to "
+                f"draw it; make a new environment (the task is compiled again)"
+            )
+        return pixels
 
 
 def take_textures(model: mujoco.MjModel) -> Textures:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import stat
 from collections.abc import Sequence
+from pathlib import Path
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -11,15 +14,25 @@ def run(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="ttrl cache", description=__doc__)
     parser.add_argument("--clear", action="store_true", help="delete every compiled task")
     options = parser.parse_args(arguments)
-    from ttrl_env.bundle import cache_folder, clear_cache
+    from ttrl_env.bundle import cache_folder, cached_bundles, clear_cache, is_whole
     from ttrl_env.world import describe, installed_mujoco
 
     if options.clear:
         print(f"{clear_cache()} compiled tasks deleted from {cache_folder()}")
         return 0
-    files = [file for file in (cache_folder() / "bundles").rglob("*") if file.is_file()]
-    bundles = {file.parent for file in files}
-    size = sum(file.stat().st_size for file in files)
-    print(f"{len(bundles)} compiled tasks, {size / 1e9:.1f} GB, in {cache_folder()} (TTRL_CACHE)")
+    bundles = list(cached_bundles())
+    whole = sum(is_whole(bundle) for bundle in bundles)
+    size = sum(map(_size, bundles))
+    print(f"{whole} compiled tasks, {size / 1e9:.1f} GB, in {cache_folder()} (TTRL_CACHE)")
     print(f"World: {describe(installed_mujoco())}; tasks compiled by other versions are compiled again")
     return 0
+
+
+def _size(bundle: Path) -> int:
+    """The bytes of a folder's files, but of none that goes meanwhile."""
+    size = 0
+    for path in (bundle, *bundle.rglob("*")):
+        with contextlib.suppress(FileNotFoundError):
+            found = path.lstat()
+            size += found.st_size if stat.S_ISREG(found.st_mode) else 0
+    return size

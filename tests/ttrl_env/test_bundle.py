@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import gc
 import os
+import resource
 import shutil
+import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,9 +16,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ttrl_env import bundle, bundle_compiler, tasks
-from ttrl_env.bundle import TaskBundle, bundle_key, cache_folder, clear_cache, load_bundle
+from tests.ttrl_env.reference import upstream_world
+from ttrl_env import bundle, bundle_compiler, bundle_files, tasks
+from ttrl_env.agents import cli
+from ttrl_env.bundle import CacheWarning, TaskBundle, bundle_key, cache_folder, clear_cache, load_bundle
 from ttrl_env.bundle_files import read_archive, write_archive, write_bundle
+from ttrl_env.errors import EnvironmentDiedError, NoCacheError
 
 pytestmark = pytest.mark.libero
 
@@ -41,6 +46,7 @@ def compilations(compiled: TaskBundle, tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("TTRL_CACHE", str(tmp_path))
     monkeypatch.setattr(bundle_compiler, "compile_bundle", compile_once)
     bundle._OPEN.clear()
+    bundle.warn_once.cache_clear()
     yield done
     bundle._OPEN.clear()
     shutil.rmtree(tmp_path)
@@ -50,6 +56,11 @@ def load() -> TaskBundle:
     """A bundle as a new process would find it."""
     bundle._OPEN.clear()
     return load_bundle(tasks.get_task(*TASK))
+
+
+def load_twice() -> None:
+    load()
+    load()
 
 
 def assert_same(one: Any, other: Any) -> None:
@@ -130,7 +141,7 @@ def test_a_bundle_that_nobody_has_any_more_leaves_no_file_open(compilations: lis
     load()
     gc.collect()
     opened = load()
-    assert open_files(tmp_path) == (1, 1)  # the textures, for threads that may yet draw them
+    assert open_files(tmp_path) == (0, 0)  # a mapped file that is truncated ends the process
     opened.textures.let_go()
     assert opened.textures.pixels.any()
     del opened
@@ -143,6 +154,160 @@ def open_files(folder: Path) -> tuple[int, int]:
     maps = {line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines()}
     descriptors = [os.path.realpath(link) for link in Path("/proc/self/fd").iterdir()]
     return tuple(sum(str(folder) in name for name in names) for names in (maps, descriptors))
+
+
+def test_textures_changed_while_their_task_is_open_are_an_error(compilations: list) -> None:
+    load()
+    opened = load()
+    expected = opened.textures.pixels.copy()
+    opened.textures.let_go()
+    np.testing.assert_array_equal(opened.textures.pixels, expected)
+    assert opened.textures._lent() is None  # nobody has them now
+    (file,) = opened.place.glob("*.rgb")
+    os.truncate(file, 100)
+    with pytest.raises(EnvironmentDiedError, match=r"\.rgb: changed or deleted while its task was open"):
+        opened.textures.fields()
+
+
+def test_threads_share_the_textures_that_they_need_at_the_same_time(compilations: list) -> None:
+    load()
+    opened = load()
+    opened.textures.let_go()
+    one = opened.textures.fields()["tex_data"]
+    assert opened.textures.fields()["tex_data"] is one
+
+
+def test_another_tasks_files_in_a_bundles_folder_are_compiled_again(compilations: list) -> None:
+    load()
+    (place,) = (cache_folder() / "bundles").iterdir()
+    other = tasks.get_task("libero_object", 1)
+    shutil.copytree(place, bundle.bundle_folder(other))
+    assert bundle.find_bundle(other) is None
+    load_bundle(other)
+    assert compilations == [(0, 0), (1, 0)]
+    assert bundle.find_bundle(other) is not None
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(
+    compilations: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "file"
+    file.write_text("not a folder")
+    monkeypatch.setenv("TTRL_CACHE", str(file))
+    with pytest.warns(CacheWarning) as said:
+        load_twice()
+    assert "file/bundles cannot be written to (Not a directory); make room" in str(said[0].message)
+    assert len(said) == 1
+    assert len(compilations) == 2
+
+
+def test_without_a_home_there_is_no_cache(compilations: list, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TTRL_CACHE")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+
+    def nobody() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", nobody)
+    with pytest.raises(NoCacheError, match=r"no folder for compiled tasks .*; set TTRL_CACHE to one"):
+        cache_folder()
+    with pytest.warns(CacheWarning, match="set TTRL_CACHE to one") as said:
+        assert load() is not None
+    assert len(said) == 1
+    assert cli.main(["cache"]) == 2
+
+
+def test_a_disk_that_fills_up_leaves_nothing_behind(
+    compilations: list, compiled: TaskBundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_bundle(tmp_path / "probe", compiled)
+    limit = max(file.stat().st_size for file in (tmp_path / "probe").iterdir()) - 1
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limits[1]))  # the larger file does not fit
+    try:
+        with pytest.warns(CacheWarning, match="File too large"):
+            assert load() is not None
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
+    (place,) = (tmp_path / "bundles").iterdir()
+    assert list(place.iterdir()) == []
+
+
+def test_what_killed_writers_leave_is_no_task_and_goes_with_the_next_write(
+    compilations: list, capsys: pytest.CaptureFixture
+) -> None:
+    place = bundle.bundle_folder(tasks.get_task(*TASK))
+    (place / "writing-of-an-older-version").mkdir(parents=True)
+    (place / "writing-of-an-older-version" / "model.mjb").write_bytes(b"half")
+    child = os.fork()
+    if child == 0:
+        with bundle_files._replacing(place / "model.mjb") as file:
+            file.write(b"half")
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert len(list(place.iterdir())) == 2
+    assert cli.main(["cache"]) == 0
+    assert capsys.readouterr().out.startswith("0 compiled tasks, 0.0 GB")
+    with bundle_files._replacing(place / "somebody") as file:  # who is still writing
+        load()
+        assert os.path.exists(file.name)
+    assert not [path for path in place.iterdir() if path.name.startswith("writing-")]
+    assert cli.main(["cache"]) == 0
+    assert capsys.readouterr().out.startswith("1 compiled tasks")
+
+
+def test_clearing_follows_no_links_and_takes_stray_files(compilations: list, tmp_path: Path) -> None:
+    load()
+    bundles = tmp_path / "bundles"
+    (place,) = bundles.iterdir()
+    elsewhere = tmp_path / "elsewhere"
+    place.rename(elsewhere)
+    place.symlink_to(elsewhere)
+    (bundles / "nowhere").symlink_to(tmp_path / "missing")
+    (bundles / "file").write_text("stray")
+    assert clear_cache() == 1
+    assert list(bundles.iterdir()) == []
+    assert (elsewhere / "bundle.npz").exists()
+
+
+def test_the_key_changes_with_what_is_in_the_assets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = tasks.get_task(*TASK)
+    assets = tmp_path / "assets"
+    (assets / "bowl").mkdir(parents=True)
+    xml, mesh = assets / "bowl" / "bowl.xml", assets / "bowl" / "bowl.stl"
+    xml.write_text("<geom mass='0.1'/>")
+    mesh.write_bytes(b"vertices")
+    os.utime(mesh, (1, 1))
+    keys = {bundle_key(task, 0)}
+    (tmp_path / "config.yaml").write_text(f"assets: {assets}\n")
+    monkeypatch.setenv("LIBERO_CONFIG_PATH", str(tmp_path))
+    keys.add(bundle_key(task, 0))
+    times = xml.stat()
+    xml.write_text("<geom mass='0.2'/>")
+    os.utime(xml, ns=(times.st_atime_ns, times.st_mtime_ns + 1))
+    keys.add(bundle_key(task, 0))
+    mesh.write_bytes(b"moved on")
+    keys.add(bundle_key(task, 0))
+    mesh.rename(assets / "bowl" / "other.stl")
+    keys.add(last := bundle_key(task, 0))
+    assert len(keys) == 5
+    assets.rename(tmp_path / "moved")
+    (tmp_path / "config.yaml").write_text(f"assets: {tmp_path / 'moved'}\n")
+    assert bundle_key(task, 0) == last
+
+
+def test_assets_that_changed_after_libero_was_imported_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "assets").mkdir()
+    (tmp_path / "config.yaml").write_text(f"assets: {tmp_path / 'assets'}\n")
+    with upstream_world(*TASK) as world:
+        bundle_compiler.read_bundle(world._env.env)
+        monkeypatch.setenv("LIBERO_CONFIG_PATH", str(tmp_path))
+        with pytest.raises(RuntimeError, match=r"which is not in LIBERO's assets .*start a new process"):
+            bundle_compiler.read_bundle(world._env.env)
 
 
 def test_the_key_changes_with_whatever_changes_the_bundle(monkeypatch: pytest.MonkeyPatch) -> None:
