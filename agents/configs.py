@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from ttrl_env.tasks import liberos_name
+
 
 @dataclass(frozen=True, kw_only=True)
 class EnvConfig:
     """Which tasks are played and how."""
 
     suite: str = "libero_spatial"
-    """LIBERO or LIBERO-PRO suite; `ttrl tasks` lists them."""
+    """LIBERO or LIBERO-PRO suite; `ttrl tasks` lists them. "libero_long" is taken as libero_10."""
     task_ids: tuple[int, ...] = (0,)
     """Tasks of the suite; the groups of successive rollouts take them in turn."""
     max_steps: int | None = None
@@ -28,6 +30,10 @@ class EnvConfig:
     """Threads (native) or worker processes (upstream); null: one a core."""
     fixture_seed: int = 0
     """Seed of the fixtures' poses; 0 is the published protocol."""
+
+    def __post_init__(self) -> None:
+        """Have the suite under LIBERO's own name: checkpoints, reports and statistics are compared by it."""
+        object.__setattr__(self, "suite", liberos_name(self.suite))
 
 
 @dataclass(frozen=True, kw_only=True)

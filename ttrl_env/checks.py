@@ -2,33 +2,108 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Collection, Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from ttrl_env.errors import unknown_name
 
 
-def check_positive_int(argument: str, value: Any, minimum: int = 1) -> int:
-    """Return ``value`` as an ``int`` of at least ``minimum``, else raise."""
+def check_bool(argument: str, value: Any) -> bool:
+    """Return ``value`` as a ``bool`` if it is one: a string or a number is more likely a mistake."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{argument}: expected True or False, got {value!r}")
+    return bool(value)
+
+
+def check_positive_int(argument: str, value: Any, minimum: int = 1, maximum: int | None = 2**63 - 1) -> int:
+    """Return ``value`` as an ``int`` of ``minimum`` to ``maximum``, else raise."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         raise TypeError(f"{argument}: expected an integer of at least {minimum}, got {value!r}")
     if value < minimum:
         raise ValueError(f"{argument}: expected an integer of at least {minimum}, got {value}")
+    if maximum is not None and value > maximum:
+        raise ValueError(f"{argument}: expected an integer of at most {maximum}, got {value}")
     return int(value)
+
+
+def check_finite(argument: str, value: Any) -> float:
+    """Return ``value`` as a ``float`` if it is a finite real number, else raise."""
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    if not is_number or not abs(value) <= sys.float_info.max:
+        raise ValueError(f"{argument}: expected a finite number, got {value!r}")
+    return float(value)
 
 
 def check_choice(argument: str, value: Any, choices: Sequence[str]) -> str:
     """Return ``value`` if it is one of ``choices``, else raise with the nearest."""
-    if value not in choices:
+    if not isinstance(value, str) or value not in choices:
         raise unknown_name(argument, value, choices)
     return str(value)
 
 
+def check_sequence(argument: str, value: Any, of: str, minimum: int = 1) -> list[Any]:
+    """Return the members of a sequence or one-dimensional array of at least ``minimum``, else raise."""
+    if not _is_sequence(value) or len(value) < minimum:
+        raise ValueError(f"{argument}: expected a non-empty sequence of {of}, got {value!r}")
+    return list(value)
+
+
+def check_seed(argument: str, seed: Any) -> int:
+    """Return ``seed`` as an ``int`` of at least 0 and any size, else raise."""
+    return check_positive_int(argument, seed, minimum=0, maximum=None)
+
+
+def check_seeds(argument: str, seed: Any, lengths: Collection[int]) -> list[int]:
+    """Return a seed, or a sequence of seeds of one of ``lengths``, as a list of integers, else raise."""
+    if not _is_sequence(seed):
+        return [check_seed(argument, seed)]
+    if len(seed) not in lengths:
+        wanted = " or ".join(map(str, sorted(set(lengths))))
+        raise ValueError(f"{argument}: expected an integer, or {wanted} of them, got {len(seed)}: {seed!r}")
+    return [check_seed(f"{argument}[{k}]", each) for k, each in enumerate(seed)]
+
+
+def check_real_array(argument: str, values: ArrayLike) -> NDArray[np.float64]:
+    """Return ``values`` as a float64 array if they are integers or floating-point numbers, else raise."""
+    try:
+        array = np.asarray(values)
+    except ValueError as error:  # rows of different lengths
+        raise ValueError(f"{argument}: expected an array of numbers: {error}") from error
+    if array.dtype.kind not in "fiu":
+        raise TypeError(f"{argument}: expected real numbers, got an array of dtype {array.dtype}")
+    return array.astype(np.float64)
+
+
+def check_reset_mask(mask: Any, num_envs: int) -> NDArray[np.bool_]:
+    """Return ``options["reset_mask"]`` (a copy; ``None``: all rows) if it says which rows, else raise."""
+    if mask is None:
+        return np.ones(num_envs, dtype=np.bool_)
+    mask = np.array(mask)
+    if mask.shape != (num_envs,) or mask.dtype != np.bool_ or not mask.any():
+        raise ValueError(
+            f"options['reset_mask']: expected a bool array of shape ({num_envs},) with at least "
+            f"one True, got dtype {mask.dtype}, shape {mask.shape}, {np.count_nonzero(mask)} set"
+        )
+    return mask
+
+
 def check_options(argument: str, options: Mapping[str, Any] | None, known: Sequence[str]) -> dict[str, Any]:
     """Return a copy of ``options`` if it has only known keys, else raise with the nearest."""
-    options = dict(options or {})
+    if options is None:
+        return {}
+    if not isinstance(options, Mapping):
+        raise TypeError(f"{argument}: expected a dictionary, got {options!r}")
     for key in options:
         check_choice(f"{argument}[{key!r}]", key, known)
-    return options
+    return dict(options)
+
+
+def _is_sequence(value: Any) -> bool:
+    if isinstance(value, np.ndarray):
+        return value.ndim == 1
+    return isinstance(value, Sequence) and not isinstance(value, (str, bytes))

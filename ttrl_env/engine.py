@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from ttrl_env import opengl, shared_arrays, tasks
 from ttrl_env.errors import EnvironmentDiedError
+from ttrl_env.requests import check_reset, check_started
 from ttrl_env.simulation import ChunkResult, EngineConfig, SimState
 
 opengl.choose_backend()  # must come before MuJoCo is imported
@@ -81,6 +82,7 @@ class NativeEngine:
 
     def reset(self, rows: Sequence[int], task_ids: Sequence[int], init_state_ids: Sequence[int]) -> None:
         """See :meth:`ttrl_env.simulation.SimulationEngine.reset`."""
+        check_reset(self.config, rows, task_ids, init_state_ids)
         starts: dict[tuple[int, int], list[int]] = {}
         for row, task_id, init_state_id in zip(rows, task_ids, init_state_ids, strict=True):
             starts.setdefault((task_id, init_state_id), []).append(row)
@@ -103,6 +105,7 @@ class NativeEngine:
             for row, chunk, limit in zip(rows, actions, max_steps, strict=True)
         ]
         with self._taking_turns():
+            check_started(rows, self._rows)
             halfway = sorted(self._halfway.intersection(rows))
             if halfway:
                 raise ResetNeeded(f"step: an earlier call left rows {halfway} halfway; reset them first")
@@ -116,6 +119,7 @@ class NativeEngine:
     def state(self, row: int) -> SimState:
         """See :meth:`ttrl_env.simulation.SimulationEngine.state`."""
         with self._taking_turns():
+            check_started([row], self._rows)
             return self._rows[row][1].state()
 
     def close(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -26,6 +28,9 @@ class Episodes:
         self.failure = np.full(num_envs, None, dtype=object)
         """Why the row's simulation diverged, else ``None``."""
 
+        self.lost = np.zeros(num_envs, dtype=np.bool_)
+        """Rows whose simulation and records no longer belong together, until they are reset."""
+
     @property
     def finished(self) -> NDArray[np.bool_]:
         """Rows without a running episode: over and not reset since, or never reset."""
@@ -36,7 +41,7 @@ class Episodes:
         self.index[rows] = index
         self.init_state_id[rows] = init_state_id
         self.finish_step[rows] = 0
-        self.success[rows] = self.terminated[rows] = self.truncated[rows] = False
+        self.success[rows] = self.terminated[rows] = self.truncated[rows] = self.lost[rows] = False
         self.failure[rows] = None
 
     def advance(self, rows: NDArray[np.int64], result: ChunkResult, max_steps: int) -> None:
@@ -46,6 +51,18 @@ class Episodes:
         failed = np.array([reason is not None for reason in result.failure], dtype=np.bool_)
         self.success[rows] = self.terminated[rows] = result.success & ~failed
         self.truncated[rows] = ~self.terminated[rows] & (failed | (self.finish_step[rows] >= max_steps))
+
+    @contextmanager
+    def lost_unless_done(
+        self, rows: NDArray[np.int64], refused: type[Exception] | None = None
+    ) -> Iterator[None]:
+        """Mark ``rows`` as lost if simulating them raises, by interrupts too, except ``refused``."""
+        try:
+            yield
+        except BaseException as error:
+            if refused is None or not isinstance(error, refused):
+                self.lost[rows] = True
+            raise
 
     def infos(self) -> dict[str, NDArray[Any]]:
         """Copies of what a user may want to know of every row."""

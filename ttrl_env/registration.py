@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gymnasium
 
-from ttrl_env.tasks import SUITES, Suite
+from ttrl_env.tasks import SUITES, Suite, get_suite
 
 NAMESPACE = "ttrl_env"
 
@@ -19,7 +19,7 @@ def env_id(suite: str, task_id: int | None = None) -> str:
     ('ttrl_env/LiberoSpatial-v0', 'ttrl_env/LiberoSpatial-3-v0')
     """
     task = "" if task_id is None else f"-{task_id}"
-    return f"{NAMESPACE}/{SUITES[suite].gym_name}{task}-v0"
+    return f"{NAMESPACE}/{get_suite(suite).gym_name}{task}-v0"
 
 
 def register_envs() -> None:

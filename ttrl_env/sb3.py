@@ -65,6 +65,7 @@ class TTRLVecEnv(VecEnv):
             )
         self.envs = envs
         super().__init__(envs.num_envs, envs.single_observation_space, envs.single_action_space)
+        self.metadata = envs.metadata  # from which SB3's video recorder takes the frames per second
 
     def reset(self) -> dict[str, NDArray]:
         """First observations; the seed given to :meth:`seed` and the options of :meth:`set_options` apply."""

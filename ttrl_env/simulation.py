@@ -100,7 +100,8 @@ class SimulationEngine(Protocol):
     def reset(self, rows: Sequence[int], task_ids: Sequence[int], init_state_ids: Sequence[int]) -> None:
         """Put ``rows[k]`` at initial state ``init_state_ids[k]`` of task ``task_ids[k]``, settled.
 
-        Afterwards ``observations`` holds the first observation of these rows.
+        Afterwards ``observations`` holds the first observation of these rows. A reset that raises an
+        ``Exception`` has left every row as it was, or what is asked of the rows next raises too.
         """
 
     def step(

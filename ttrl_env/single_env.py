@@ -9,7 +9,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from numpy.typing import ArrayLike, NDArray
 
-from ttrl_env.checks import check_options
+from ttrl_env.checks import check_options, check_positive_int, check_real_array, check_seed
 from ttrl_env.simulation import CONTROL_FREQ_HZ
 from ttrl_env.vector_env import TTRLVectorEnv
 
@@ -53,6 +53,7 @@ class LiberoEnv(gym.Env):
                     f"use gym.make_vec for {keyword}={kwargs[keyword]!r}"
                 )
         self._rows = TTRLVectorEnv(suite, (task_id,), 1, autoreset_mode=AutoresetMode.DISABLED, **kwargs)
+        self.metadata = {**self.metadata, "render_fps": self._rows.metadata["render_fps"]}
         self.observation_space = self._rows.single_observation_space
         self.action_space = self._rows.single_action_space
         self.render_mode = self._rows.render_mode
@@ -70,18 +71,21 @@ class LiberoEnv(gym.Env):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, NDArray], dict[str, Any]]:
-        """Start an episode from the split's next initial state.
+        """Start an episode from the split's next initial state. A call that raises changes nothing.
 
         Args:
             seed: restarts the order of initial states.
             options: ``"init_state_id"`` chooses the initial state of this episode, ``"task_id"`` the
                 task from now on.
         """
-        super().reset(seed=seed)
         chosen = check_options("options", options, ("task_id", "init_state_id"))
+        for name, value in chosen.items():
+            check_positive_int(f"options[{name!r}]", value, minimum=0)
+        seed = None if seed is None else check_seed("seed", seed)
         observations, infos = self._rows.reset(
             seed=seed, options={f"{name}s": [value] for name, value in chosen.items()}
         )
+        super().reset(seed=seed)
         return _row(observations), _info(infos)
 
     def step(self, action: ArrayLike) -> tuple[dict[str, NDArray], float, bool, bool, dict[str, Any]]:
@@ -89,9 +93,10 @@ class LiberoEnv(gym.Env):
 
         After the end of the episode further steps do nothing until ``reset``.
         """
-        if np.shape(action) != self.action_space.shape:
-            raise ValueError(f"action: expected shape {self.action_space.shape}, got {np.shape(action)}")
-        observations, rewards, terminations, truncations, infos = self._rows.step(np.asarray(action)[None])
+        chunk = check_real_array("action", action)
+        if chunk.shape != self.action_space.shape:
+            raise ValueError(f"action: expected shape {self.action_space.shape}, got {chunk.shape}")
+        observations, rewards, terminations, truncations, infos = self._rows.step(chunk[None])
         return (
             _row(observations),
             float(rewards[0]),

@@ -20,6 +20,7 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from ttrl_env.checks import check_positive_int, check_sequence
 from ttrl_env.errors import MissingDependencyError, unknown_name
 
 INSTALL_LIBERO = "pip install 'ttrl-env[libero]'"
@@ -91,16 +92,31 @@ class Task:
     """The task's definition: objects, regions, goal."""
 
 
+_COMMUNITYS_LIBERO_10 = "libero_long"
+"""The community's name of libero_10; it may stand wherever a suite's name is given."""
+
+
 def suite_names() -> tuple[str, ...]:
     """Names of every suite."""
     return tuple(SUITES)
 
 
 def get_suite(name: str) -> Suite:
-    """Look a suite up by LIBERO's name; an unknown one raises with the nearest names."""
-    if name not in SUITES:
+    """Look a suite up by LIBERO's name or the community's; an unknown one raises with the nearest names.
+
+    >>> get_suite("libero_long").name
+    'libero_10'
+    """
+    if not isinstance(name, str) or liberos_name(name) not in SUITES:
         raise unknown_name("suite", name, SUITES)
-    return SUITES[name]
+    return SUITES[liberos_name(name)]
+
+
+def liberos_name(suite: str) -> str:
+    """LIBERO's own name of a suite that may be called as papers and model cards call it."""
+    if suite.startswith(_COMMUNITYS_LIBERO_10):
+        return suite.replace(_COMMUNITYS_LIBERO_10, "libero_10", 1)
+    return suite
 
 
 def check_task_id(suite: str, task_id: int, argument: str = "task_id") -> int:
@@ -120,6 +136,7 @@ def check_task_id(suite: str, task_id: int, argument: str = "task_id") -> int:
 def get_task(suite: str, task_id: int) -> Task:
     """Read one task's definition from the installed LIBERO."""
     task_id = check_task_id(suite, task_id)
+    suite = get_suite(suite).name
     benchmark = _benchmark(suite)
     entry = benchmark.get_task(task_id)
     bddl_file = Path(benchmark.get_task_bddl_file_path(task_id))
@@ -136,6 +153,7 @@ def get_task(suite: str, task_id: int) -> Task:
 @functools.lru_cache(maxsize=64)
 def init_states(suite: str, task_id: int) -> NDArray[np.float64]:
     """A task's initial states, ``[num_states, 1 + nq + nv]`` float64 rows of time, qpos, qvel (read-only)."""
+    suite = get_suite(suite).name
     states = np.array(_benchmark(suite).get_task_init_states(check_task_id(suite, task_id)), dtype=np.float64)
     states.setflags(write=False)
     return states
@@ -154,8 +172,9 @@ def init_state_ids(suite: str, task_id: int, split: Split | Sequence[int] = "tra
         if split not in ranges:
             raise unknown_name("init_states", split, get_args(Split))
         return tuple(range(*ranges[split]))
-    chosen = tuple(int(state) for state in split)
-    wrong = [state for state in chosen if not 0 <= state < num_states]
+    states = check_sequence("init_states", split, "ids of initial states", minimum=0)
+    chosen = tuple(check_positive_int("init_states", state, minimum=0) for state in states)
+    wrong = [state for state in chosen if state >= num_states]
     if wrong or not chosen:
         raise ValueError(
             f"init_states: {suite} task {task_id} has initial states 0 to {num_states - 1}, "

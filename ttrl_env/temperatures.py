@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numpy.typing import NDArray
 
-from ttrl_env.checks import check_positive_int
+from ttrl_env.checks import check_finite, check_positive_int
 
 BASE_TEMPERATURE = 0.6
 TEMPERATURE_RANGE = 0.3
+
+_FLOAT32 = np.finfo(np.float32)
 
 
 def temperature_ladder(
@@ -25,15 +25,15 @@ def temperature_ladder(
     by a temperature of zero.
     """
     check_positive_int("n_samples", n_samples)
-    for name, value in (("base_temperature", base_temperature), ("temperature_range", temperature_range)):
-        if not isinstance(value, (int, float, np.number)) or not math.isfinite(value):
-            raise ValueError(f"{name}: expected a finite number, got {value!r}")
+    base = check_finite("base_temperature", base_temperature)
+    range_ = check_finite("temperature_range", temperature_range)
     steps = np.arange(n_samples, dtype=np.float64) / max(n_samples - 1, 1)
-    ladder = base_temperature + temperature_range * steps
-    if ladder.min() <= 0:
+    ladder = base + range_ * steps
+    if ladder.min() < _FLOAT32.tiny or ladder.max() > _FLOAT32.max:
         raise ValueError(
-            f"base_temperature, temperature_range: every temperature must be above 0, got a ladder from "
-            f"{ladder[0]:g} to {ladder[-1]:g} (base_temperature={base_temperature}, "
-            f"temperature_range={temperature_range}, n_samples={n_samples})"
+            f"base_temperature, temperature_range: every temperature must be above 0 and a float32 "
+            f"({_FLOAT32.tiny:.0e} to {_FLOAT32.max:.0e}), got a ladder from {ladder[0]:g} to {ladder[-1]:g} "
+            f"(base_temperature={base_temperature}, temperature_range={temperature_range}, "
+            f"n_samples={n_samples})"
         )
     return ladder.astype(np.float32)

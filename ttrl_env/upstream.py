@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from ttrl_env import opengl, shared_arrays, tasks
 from ttrl_env.errors import EnvironmentDiedError
+from ttrl_env.requests import check_started
 from ttrl_env.simulation import ChunkResult, EngineConfig, SimState
 from ttrl_env.upstream_worker import Rows
 
@@ -45,7 +46,7 @@ class UpstreamEngine:
         tasks.require_libero()
         opengl.require_gl()
         self.config = config
-        self._task_ids = [-1] * config.num_rows
+        self._task_ids: dict[int, int] = {}  # of the rows that have been reset
         num_workers = min(config.num_rows, os.cpu_count() or 1)
         if config.num_workers is not None:
             num_workers = min(config.num_rows, config.num_workers)
@@ -66,14 +67,16 @@ class UpstreamEngine:
 
     def reset(self, rows: Sequence[int], task_ids: Sequence[int], init_state_ids: Sequence[int]) -> None:
         """See :meth:`ttrl_env.simulation.SimulationEngine.reset`."""
-        for row, task_id in zip(rows, task_ids, strict=True):
-            self._task_ids[row] = task_id
+        self._require_open()
+        self._task_ids.update(zip(rows, task_ids, strict=True))
         self._each_row("reset", rows, task_ids, init_state_ids)
 
     def step(
         self, rows: Sequence[int], actions: NDArray[np.float64], max_steps: Sequence[int]
     ) -> ChunkResult:
         """See :meth:`ttrl_env.simulation.SimulationEngine.step`."""
+        self._require_open()
+        check_started(rows, self._task_ids)
         answers = self._each_row("step", rows, actions, max_steps)
         return ChunkResult(
             executed_steps=np.array([answer[0] for answer in answers], dtype=np.int64),
@@ -83,6 +86,8 @@ class UpstreamEngine:
 
     def state(self, row: int) -> SimState:
         """See :meth:`ttrl_env.simulation.SimulationEngine.state`."""
+        self._require_open()
+        check_started([row], self._task_ids)
         return self._each_row("state", [row])[0]
 
     def close(self) -> None:
@@ -106,8 +111,7 @@ class UpstreamEngine:
     def _each_row(self, method: str, rows: Sequence[int], *arguments: Sequence[Any] | NDArray) -> list[Any]:
         """Run a method on rows in all workers at once; answers in the order of ``rows``."""
         with self._turn:
-            if self._closed:
-                raise RuntimeError(_CLOSED)
+            self._require_open()
             if self._local is not None:
                 return getattr(self._local, method)(list(rows), *arguments)
             try:
@@ -139,6 +143,10 @@ class UpstreamEngine:
                 for place, answer in zip(places.pop(worker), worker.receive(), strict=True):
                     answers[place] = answer
         return answers
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise RuntimeError(_CLOSED)
 
     def _describe(self, method: str, rows: Sequence[int]) -> str:
         """What a worker is asked to do, for the report should it die."""

@@ -26,7 +26,17 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import ArrayLike, NDArray
 
 from ttrl_env import tasks
-from ttrl_env.checks import check_choice, check_options, check_positive_int
+from ttrl_env.checks import (
+    check_bool,
+    check_choice,
+    check_options,
+    check_positive_int,
+    check_real_array,
+    check_reset_mask,
+    check_seed,
+    check_seeds,
+    check_sequence,
+)
 from ttrl_env.engines import EngineChoice, make_engine
 from ttrl_env.episodes import Episodes
 from ttrl_env.groups import Groups, group_tasks
@@ -125,14 +135,15 @@ class TTRLVectorEnv(VectorEnv):
             render_mode: ``"rgb_array"`` or ``None``.
         """
         self.suite = tasks.get_suite(suite)
+        suite = self.suite.name
         self.n_samples = check_positive_int("n_samples", n_samples)
         groups = group_tasks(suite, task_ids, num_groups)
         self.num_groups = len(groups)
         self.num_envs = self.num_groups * self.n_samples
+        self.test_time_rl = check_bool("test_time_rl", test_time_rl)
         ladder = temperature_ladder(n_samples, base_temperature, temperature_range if test_time_rl else 0.0)
         self.temperatures: NDArray[np.float32] = np.tile(ladder, self.num_groups)
         self.groups: NDArray[np.int64] = np.repeat(np.arange(self.num_groups), self.n_samples)
-        self.test_time_rl = test_time_rl
         check_choice("test_time_rl_reward", test_time_rl_reward, get_args(RewardName))
         self._reward: RewardName = test_time_rl_reward if test_time_rl else "env_sparse"
         self.max_steps = check_positive_int(
@@ -140,22 +151,28 @@ class TTRLVectorEnv(VectorEnv):
         )
         self.chunk_steps = check_positive_int("chunk_steps", chunk_steps)
         self.autoreset_mode = _autoreset_mode(autoreset_mode)
-        self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
-        self.render_mode = check_choice("render_mode", render_mode, ("rgb_array",)) if render_mode else None
+        self.metadata = {
+            **self.metadata,
+            "autoreset_mode": self.autoreset_mode,
+            "render_fps": CONTROL_FREQ_HZ / self.chunk_steps,  # a frame a step; not always a whole number
+        }
+        self.render_mode = (
+            None if render_mode is None else check_choice("render_mode", render_mode, ("rgb_array",))
+        )
         config = EngineConfig(
             suite=suite,
             num_rows=self.num_envs,
             cameras=_cameras(cameras),
             image_size=check_positive_int("image_size", image_size),
             settle_steps=check_positive_int("settle_steps", settle_steps, minimum=0),
-            fixture_seed=check_positive_int("fixture_seed", fixture_seed, minimum=0),
+            fixture_seed=check_positive_int("fixture_seed", fixture_seed, minimum=0, maximum=2**32 - 1),
             num_workers=None
             if num_workers is None
             else check_positive_int("num_workers", num_workers, minimum=0),
         )
         self._set_spaces(config)
-        self._groups = Groups(suite, groups, init_states)
-        self._groups.seed([np.random.SeedSequence().entropy if seed is None else seed])
+        entropy = [np.random.SeedSequence().entropy] if seed is None else [check_seed("seed", seed)]
+        self._groups = Groups(suite, groups, init_states, entropy)
         self._episodes = Episodes(self.num_envs)
         self.engine: SimulationEngine = make_engine(engine, config)
 
@@ -172,29 +189,31 @@ class TTRLVectorEnv(VectorEnv):
     def reset(
         self, *, seed: int | Sequence[int] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, NDArray], dict[str, Any]]:
-        """Start new episodes.
+        """Start new episodes. A call that raises for its arguments changes nothing.
 
         Args:
-            seed: restarts the groups' orders of initial states.
+            seed: restarts the groups' orders of initial states: an integer, or one for each group or
+                each row, which together seed all orders.
             options: any of ``"task_ids"`` and ``"init_state_ids"`` (one a group: what it plays from
                 now on, and where the episodes begun here start) and ``"reset_mask"`` (bool
                 ``[num_envs]``: reset these rows only).
         """
-        super().reset(seed=seed if isinstance(seed, int) else None)
         chosen = check_options("options", options, ("task_ids", "init_state_ids", "reset_mask"))
-        mask = self._reset_mask(chosen.get("reset_mask"))
+        mask = check_reset_mask(chosen.get("reset_mask"), self.num_envs)
+        groups = self._groups
         if chosen.get("task_ids") is not None:
-            self._groups.assign(
-                chosen["task_ids"],
-                whole=np.logical_and.reduceat(mask, range(0, self.num_envs, self.n_samples)),
-            )
+            whole = np.logical_and.reduceat(mask, range(0, self.num_envs, self.n_samples))
+            groups = groups.assigned(chosen["task_ids"], whole)
+        previous = self._episodes.index.copy()
         if seed is not None:
-            self._groups.seed([seed] if isinstance(seed, (int, np.integer)) else [int(s) for s in seed])
-            self._episodes.index[mask] = -1
-        rows = np.flatnonzero(mask)
+            seeds = check_seeds("seed", seed, (1, self.num_groups, self.num_envs))
+            groups = groups.seeded(seeds)
+            previous[mask] = -1
         if mask.all():  # rows that autoreset has set apart meet again
-            self._episodes.index[:] = self._episodes.index.max()
-        self._begin_episodes(rows, chosen.get("init_state_ids"))
+            previous[:] = previous.max()
+        rows = np.flatnonzero(mask)
+        self._begin_episodes(rows, groups, previous[rows] + 1, chosen.get("init_state_ids"))
+        super().reset(seed=seeds[0] if seed is not None and len(seeds) == 1 else None)
         return self._observations(), self._infos()
 
     def step(
@@ -213,6 +232,11 @@ class TTRLVectorEnv(VectorEnv):
         episodes = self._episodes
         if (episodes.index < 0).all():
             raise ResetNeeded("step: call reset() before the first step")
+        if episodes.lost.any():
+            raise ResetNeeded(
+                f"step: an earlier call was interrupted or failed while it simulated, so the episodes of "
+                f"rows {np.flatnonzero(episodes.lost).tolist()} cannot go on; call reset() for them"
+            )
         finished = episodes.finished
         chunks = self._chunks(actions, ~finished)
         self._advance(np.flatnonzero(~finished), chunks)
@@ -223,10 +247,10 @@ class TTRLVectorEnv(VectorEnv):
         terminations, truncations = episodes.terminated.copy(), episodes.truncated.copy()
         if self.autoreset_mode is AutoresetMode.NEXT_STEP and finished.any():
             terminations[finished] = truncations[finished] = False
-            self._begin_episodes(np.flatnonzero(finished))
+            self._begin_next_episodes(np.flatnonzero(finished))
         ended = self._final(newly) if self.autoreset_mode is AutoresetMode.SAME_STEP and newly.any() else {}
         if ended:
-            self._begin_episodes(np.flatnonzero(newly))
+            self._begin_next_episodes(np.flatnonzero(newly))
         return self._observations(), rewards, terminations, truncations, {**self._infos(), **ended}
 
     def render(self) -> tuple[NDArray[np.uint8], ...] | None:
@@ -254,27 +278,32 @@ class TTRLVectorEnv(VectorEnv):
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
 
-    def _reset_mask(self, mask: Any) -> NDArray[np.bool_]:
-        if mask is None:
-            return np.ones(self.num_envs, dtype=np.bool_)
-        mask = np.asarray(mask)
-        if mask.shape != (self.num_envs,) or mask.dtype != np.bool_ or not mask.any():
-            raise ValueError(
-                f"options['reset_mask']: expected a bool array of shape ({self.num_envs},) with at least "
-                f"one True, got dtype {mask.dtype}, shape {mask.shape}, {np.count_nonzero(mask)} set"
-            )
-        return mask
+    def _begin_next_episodes(self, rows: NDArray[np.int64]) -> None:
+        """Reset rows that are over, as autoreset does."""
+        with self._episodes.lost_unless_done(rows):
+            self._begin_episodes(rows, self._groups, self._episodes.index[rows] + 1)
 
-    def _begin_episodes(self, rows: NDArray[np.int64], init_state_ids: Sequence[int] | None = None) -> None:
-        """Reset ``rows`` to their groups' next initial states, or to one given for each group."""
-        episode = self._episodes.index[rows] + 1
-        states = self._groups.init_states(self.groups[rows], episode, init_state_ids)
-        self.engine.reset(rows.tolist(), self.task_ids[rows].tolist(), states)
+    def _begin_episodes(
+        self,
+        rows: NDArray[np.int64],
+        groups: Groups,
+        episode: NDArray[np.int64],
+        init_state_ids: Sequence[int] | None = None,
+    ) -> None:
+        """Reset ``rows`` to the next initial states of ``groups``, or to one given for each, and keep these.
+
+        An engine that refuses has changed nothing, so nothing is changed here either.
+        """
+        group_of_row = self.groups[rows]
+        states = groups.init_states(group_of_row, episode, init_state_ids)
+        with self._episodes.lost_unless_done(rows, refused=Exception):
+            self.engine.reset(rows.tolist(), groups.task_ids[group_of_row].tolist(), states)
+        self._groups = groups
         self._episodes.begin(rows, episode, states)
 
     def _chunks(self, actions: ArrayLike, active: NDArray[np.bool_]) -> NDArray[np.float64]:
         """``actions`` checked, as float64 ``[num_envs, chunk_steps, 7]``."""
-        chunks = np.asarray(actions, dtype=np.float64)
+        chunks = check_real_array("actions", actions)
         if chunks.shape != self.action_space.shape:
             layout_ = "[num_envs, 7]" if self.chunk_steps == 1 else "[num_envs, chunk_steps, 7]"
             raise ValueError(
@@ -289,8 +318,9 @@ class TTRLVectorEnv(VectorEnv):
     def _advance(self, rows: NDArray[np.int64], chunks: NDArray[np.float64]) -> None:
         if rows.size:
             remaining = self.max_steps - self._episodes.finish_step[rows]
-            result = self.engine.step(rows.tolist(), chunks[rows], remaining.tolist())
-            self._episodes.advance(rows, result, self.max_steps)
+            with self._episodes.lost_unless_done(rows):
+                result = self.engine.step(rows.tolist(), chunks[rows], remaining.tolist())
+                self._episodes.advance(rows, result, self.max_steps)
 
     def _observations(self) -> dict[str, NDArray]:
         """Copies of the engine's arrays, in the dtypes of the observation space."""
@@ -326,9 +356,11 @@ class TTRLVectorEnv(VectorEnv):
 
 
 def _cameras(cameras: Sequence[CameraName]) -> tuple[str, ...]:
-    if isinstance(cameras, str) or not len(cameras):
-        raise ValueError(f"cameras: expected a non-empty sequence of camera names, got {cameras!r}")
-    return tuple(check_choice("cameras", camera, get_args(CameraName)) for camera in cameras)
+    names = check_sequence("cameras", cameras, "camera names")
+    chosen = tuple(check_choice("cameras", camera, get_args(CameraName)) for camera in names)
+    if len(set(chosen)) < len(chosen):
+        raise ValueError(f"cameras: expected each camera once, got {cameras!r}")
+    return chosen
 
 
 def _autoreset_mode(mode: AutoresetMode | str) -> AutoresetMode:

@@ -8,7 +8,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from numpy.typing import NDArray
 
-from ttrl_env.checks import check_choice, check_positive_int
+from ttrl_env.checks import check_bool, check_choice, check_positive_int, check_reset_mask, check_seed
 from ttrl_env.errors import unknown_name
 from ttrl_env.rewards import RewardName, episode_reward
 from ttrl_env.temperatures import BASE_TEMPERATURE, TEMPERATURE_RANGE, temperature_ladder
@@ -62,6 +62,7 @@ class TestTimeRL(VectorWrapper):
         """
         super().__init__(env)
         self.n_samples = check_positive_int("n_samples", n_samples)
+        self.test_time_rl = check_bool("test_time_rl", test_time_rl)
         if env.num_envs % n_samples:
             raise ValueError(
                 f"n_samples: num_envs must be a multiple of it (groups are whole), got "
@@ -72,7 +73,6 @@ class TestTimeRL(VectorWrapper):
         self.temperatures: NDArray[np.float32] = np.tile(ladder, self.num_groups)
         self.groups: NDArray[np.int64] = np.repeat(np.arange(self.num_groups), n_samples)
         check_choice("test_time_rl_reward", test_time_rl_reward, get_args(RewardName))
-        self.test_time_rl = test_time_rl
         self._reward: RewardName = test_time_rl_reward if test_time_rl else "env_sparse"
         self.max_steps = check_positive_int("max_steps", _horizon(env) if max_steps is None else max_steps)
         self.autoreset_mode = _autoreset_mode(env)
@@ -84,12 +84,13 @@ class TestTimeRL(VectorWrapper):
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        """Start new episodes; an integer seed becomes one seed a group."""
-        seeds = [seed + int(group) for group in self.groups] if isinstance(seed, int) else seed
+        """Start new episodes; an integer seed becomes one seed a group.
+
+        A call that the wrapped environment refuses leaves the records of running episodes as they are.
+        """
+        seeds = None if seed is None else self._seeds(seed)
         options = None if options is None else dict(options)  # Gymnasium's environments pop from it
-        mask = np.ones(self.num_envs, dtype=np.bool_)
-        if options is not None and "reset_mask" in options:
-            mask = np.array(options["reset_mask"], dtype=np.bool_)
+        mask = check_reset_mask((options or {}).get("reset_mask"), self.num_envs)
         observations, infos = self.env.reset(seed=seeds, options=options)  # type: ignore[arg-type]
         self._begin(mask)
         return observations, {**infos, **self._infos()}
@@ -116,6 +117,13 @@ class TestTimeRL(VectorWrapper):
             self._over |= done
         infos.update(self._infos())
         return observations, rewards, terminations, truncations, infos
+
+    def _seeds(self, seed: Any) -> list[int | None]:
+        """What the wrapped environment is seeded with; how many a list has is for it to judge."""
+        if isinstance(seed, (list, tuple, np.ndarray)):
+            return [None if each is None else check_seed("seed", each) for each in seed]
+        first = check_seed("seed", seed)
+        return [first + int(group) for group in self.groups]
 
     def _begin(self, rows: NDArray[np.bool_]) -> None:
         self._success[rows] = False

@@ -42,9 +42,8 @@ def run(arguments: Sequence[str]) -> int:
     if options.world is not None:
         if options.checkpoint is not None:
             raise ConfigError(f"--world: takes no checkpoint and no keys, got {options.checkpoint!r} as well")
-        for suite in options.world:
-            tasks.get_suite(suite)
-        return _report((suite, partial(_suite_is_published, suite)) for suite in options.world)
+        suites = [tasks.get_suite(suite).name for suite in options.world]
+        return _report((suite, partial(_suite_is_published, suite)) for suite in suites)
     if options.checkpoint is None:
         return _report(_CHECKS.items())
     if "=" in options.checkpoint and not os.path.exists(options.checkpoint):

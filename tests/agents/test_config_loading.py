@@ -149,3 +149,7 @@ def test_evaluation_has_no_training_keys() -> None:
 def test_temperatures_of_a_report_are_different_and_not_negative(value: str) -> None:
     with pytest.raises(ConfigError, match=r"eval\.temperatures: expected different numbers"):
         load_config(EvaluateConfig, [f"eval.temperatures={value}"])
+
+
+def test_libero_long_is_saved_under_liberos_own_name() -> None:
+    assert load_config(TrainConfig, ["env.suite=libero_long"]).env.suite == "libero_10"

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,7 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.env_checker import check_env
 from stable_baselines3.common.env_util import make_vec_env
-from stable_baselines3.common.vec_env import VecMonitor
+from stable_baselines3.common.vec_env import VecMonitor, VecVideoRecorder
 
 from tests.contract.counting_engine import counting
 from tests.ttrl_env.stove import STOVE
@@ -87,6 +89,15 @@ def test_attributes_are_those_of_the_shared_environment() -> None:
     with pytest.raises(NotImplementedError, match=r"call it on \.envs"):
         env.env_method("reset")
     assert env.env_is_wrapped(object) == [False, False]
+
+
+@pytest.mark.parametrize(("chunk_steps", "frames_per_second"), [(1, 20), (8, 2.5)])
+def test_sb3s_recorder_plays_in_real_time(
+    chunk_steps: int, frames_per_second: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "moviepy", ModuleType("moviepy"))  # what it writes with, much later
+    recorder = VecVideoRecorder(make(chunk_steps=chunk_steps), str(tmp_path), record_video_trigger=bool)
+    assert recorder.frames_per_sec == frames_per_second
 
 
 def test_images_are_upright() -> None:

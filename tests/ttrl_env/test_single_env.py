@@ -101,6 +101,34 @@ def test_options_choose_the_task_from_now_on_and_the_state_once() -> None:
         env.reset(options={"init_state": 3})
 
 
+@pytest.mark.parametrize(
+    ("seed", "options"),
+    [
+        (None, {"task_id": 6, "init_state_id": 50}),
+        (None, {"task_id": 99}),
+        (None, {"task_id": "6"}),
+        (3, {"init_state_id": 50}),
+        ("7", {"task_id": 6}),
+        (1.9, {"task_id": 6}),
+    ],
+)
+def test_a_refused_reset_changes_nothing(seed: Any, options: dict[str, Any]) -> None:
+    env, twin = make(), make()
+    for each in (env, twin):
+        each.reset(seed=0)
+        each.step(np.zeros(7))
+    with pytest.raises((ValueError, TypeError)):
+        env.reset(seed=seed, options=options)
+    assert env.np_random_seed == 0
+    assert env.instruction == twin.instruction
+    assert env.step(np.zeros(7))[4] == twin.step(np.zeros(7))[4]
+    assert env.reset()[1] == twin.reset()[1]
+
+
+def test_numpys_integers_are_seeds_as_pythons_are() -> None:
+    assert make().reset(seed=np.int64(3))[1] == make().reset(seed=3)[1]
+
+
 def test_render_is_upright() -> None:
     env = make()
     env.reset(seed=0)

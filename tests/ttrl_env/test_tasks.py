@@ -3,8 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tests.contract.counting_engine import counting
 from ttrl_env import tasks
 from ttrl_env.errors import MissingDependencyError, UnknownNameError
+from ttrl_env.registration import env_id
+from ttrl_env.vector_env import TTRLVectorEnv
 
 ALL_TASKS = [(suite.name, task_id) for suite in tasks.SUITES.values() for task_id in range(suite.num_tasks)]
 
@@ -35,6 +38,24 @@ def test_every_task_resolves(suite: str) -> None:
         assert states.shape[0] == 50
         assert states.dtype == np.float64
         assert np.isfinite(states).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "liberos"), [("libero_long", "libero_10"), ("libero_long_swap", "libero_10_swap")]
+)
+def test_libero_long_is_libero_10_wherever_a_suite_is_named(name: str, liberos: str) -> None:
+    assert tasks.get_suite(name) is tasks.SUITES[liberos]
+    assert tasks.get_task(name, 3) == tasks.get_task(liberos, 3)
+    np.testing.assert_array_equal(tasks.init_states(name, 3), tasks.init_states(liberos, 3))
+    assert env_id(name, 3) == env_id(liberos, 3)
+    envs = TTRLVectorEnv(name, image_size=8, engine=counting())
+    assert envs.suite.name == envs.engine.config.suite == liberos
+    assert envs.max_steps == 520
+
+
+def test_a_suite_that_resembles_libero_long_is_still_unknown() -> None:
+    with pytest.raises(UnknownNameError, match="no such name 'libero_longer'"):
+        tasks.get_suite("libero_longer")
 
 
 def test_default_horizons_are_those_of_the_published_protocol() -> None:

@@ -11,9 +11,11 @@ from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers.vector import RecordEpisodeStatistics
 
-from tests.contract.counting_engine import counting
+from tests.contract.counting_engine import CountingEngine, counting
 from ttrl_env import tasks
 from ttrl_env.errors import UnknownNameError
+from ttrl_env.requests import check_reset, check_started
+from ttrl_env.simulation import EngineConfig
 from ttrl_env.single_env import LiberoEnv
 from ttrl_env.vector_env import TTRLVectorEnv
 
@@ -250,6 +252,115 @@ def test_wrong_reset_options_are_refused(options: dict[str, Any], message: str) 
     assert not envs.engine.calls
 
 
+def told(envs: TTRLVectorEnv) -> list[Any]:
+    """All that an environment says of what is played."""
+    infos = envs._infos()
+    return [
+        {key: values.tolist() for key, values in infos.items()},
+        envs.instructions,
+        envs.task_ids.tolist(),
+        envs.np_random_seed,
+        envs.engine.start,
+        envs.engine.count,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seed", "options"),
+    [
+        (None, {"task_ids": [5, 99]}),
+        (None, {"task_ids": [5, 1.5]}),
+        (None, {"task_ids": 5}),
+        (None, {"task_ids": [5, 1], "init_state_ids": [0, 50]}),
+        (None, {"task_ids": [5, 1], "init_state_ids": [0]}),
+        (None, {"task_ids": [5, 6], "reset_mask": np.array([True, True, True, False])}),
+        (3, {"init_state_ids": [0, 50]}),
+        (3, {"reset_mask": np.zeros(4, dtype=bool)}),
+        (-1, {"task_ids": [5, 1]}),
+        ("7", {"task_ids": [5, 1]}),
+        (1.9, {"task_ids": [5, 1]}),
+        (True, {"task_ids": [5, 1]}),
+        ([1.9, 2], {"task_ids": [5, 1]}),
+        ([1, None], {"task_ids": [5, 1]}),
+        ([1, 2, 3], {"task_ids": [5, 1]}),
+    ],
+)
+def test_a_refused_reset_changes_nothing(seed: Any, options: dict[str, Any]) -> None:
+    envs = make(task_ids=(0, 1), autoreset_mode="disabled")
+    twin = make(task_ids=(0, 1), autoreset_mode="disabled")
+    for each in (envs, twin):
+        each.reset(seed=0)
+        run(each, 2)
+    before = told(envs)
+    with pytest.raises((ValueError, TypeError), match=r"^(seed|options|init_states)"):
+        envs.reset(seed=seed, options=options)
+    assert told(envs) == before
+    assert_same_returns(envs.step(actions_for(envs)), twin.step(actions_for(twin)))
+    assert_same_returns(envs.reset(), twin.reset())
+
+
+class Failing(CountingEngine):
+    """Raises ``error``, if one is set, after it has begun what it was asked for."""
+
+    error: BaseException | None = None
+
+    def reset(self, rows: Any, *arguments: Any) -> None:
+        super().reset(rows, *arguments)
+        self._fail()
+
+    def step(self, *arguments: Any) -> Any:
+        result = super().step(*arguments)
+        self._fail()
+        return result
+
+    def _fail(self) -> None:
+        if self.error is not None:
+            error, self.error = self.error, None
+            raise error
+
+
+def test_a_reset_that_the_engine_refuses_changes_nothing() -> None:
+    envs = make(Failing, task_ids=(0, 1))
+    _, infos = envs.reset(seed=0)
+    envs.engine.error = OSError("no such mesh")
+    with pytest.raises(OSError, match="no such mesh"):
+        envs.reset(seed=1, options={"task_ids": [5, 6]})
+    assert envs.task_ids.tolist() == [0, 0, 1, 1]
+    assert envs.step(actions_for(envs))[4]["init_state_id"].tolist() == infos["init_state_id"].tolist()
+
+
+@pytest.mark.parametrize("mode", list(AutoresetMode), ids=lambda mode: mode.name)
+@pytest.mark.parametrize("call", ["reset", "step"])
+def test_episodes_interrupted_while_they_simulate_wait_for_a_reset(call: str, mode: AutoresetMode) -> None:
+    envs = make(Failing, task_ids=(0, 1), autoreset_mode=mode)
+    envs.reset(seed=0)
+    envs.engine.error = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        envs.reset() if call == "reset" else envs.step(actions_for(envs))
+    with pytest.raises(ResetNeeded, match=r"rows \[0, 1, 2, 3\] cannot go on; call reset"):
+        envs.step(actions_for(envs))
+    envs.reset(options={"reset_mask": np.array([True, True, True, False])})
+    with pytest.raises(ResetNeeded, match=r"rows \[3\]"):
+        envs.step(actions_for(envs))
+    envs.reset()
+    assert envs.step(actions_for(envs))[4]["finish_step"].tolist() == [1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("mode", list(AutoresetMode)[:2], ids=lambda mode: mode.name)
+def test_an_autoreset_that_fails_leaves_no_row_that_would_never_begin_again(mode: AutoresetMode) -> None:
+    envs = make(Failing, max_steps=1, autoreset_mode=mode)
+    envs.reset(seed=0)
+    if mode is AutoresetMode.NEXT_STEP:
+        envs.step(actions_for(envs))
+        envs.engine.error = OSError("gone")
+    else:
+        envs.engine.reset = lambda *_: (_ for _ in ()).throw(OSError("gone"))
+    with pytest.raises(OSError, match="gone"):
+        envs.step(actions_for(envs))
+    with pytest.raises(ResetNeeded, match=r"rows \[0, 1\] cannot go on"):
+        envs.step(actions_for(envs))
+
+
 @pytest.mark.parametrize(
     ("keywords", "error", "message"),
     [
@@ -278,6 +389,32 @@ def test_wrong_reset_options_are_refused(options: dict[str, Any], message: str) 
         ({"autoreset_mode": "never"}, UnknownNameError, "autoreset_mode"),
         ({"settle_steps": -1}, ValueError, "settle_steps: expected an integer of at least 0"),
         ({"num_workers": -1}, ValueError, "num_workers: expected an integer of at least 0"),
+        ({"fixture_seed": 2**32}, ValueError, "fixture_seed: expected an integer of at most 4294967295"),
+        ({"max_steps": 2**63}, ValueError, "max_steps: expected an integer of at most"),
+        ({"base_temperature": 1e-50}, ValueError, "every temperature must be above 0 and a float32"),
+        ({"base_temperature": 1e300}, ValueError, "every temperature must be above 0 and a float32"),
+        ({"temperature_range": 1e300}, ValueError, "every temperature must be above 0 and a float32"),
+        ({"base_temperature": "0.6"}, ValueError, "base_temperature: expected a finite number"),
+        ({"base_temperature": True}, ValueError, "base_temperature: expected a finite number"),
+        ({"base_temperature": 10**400}, ValueError, "base_temperature: expected a finite number"),
+        ({"base_temperature": np.complex64(1)}, ValueError, "base_temperature: expected a finite number"),
+        ({"test_time_rl": "false"}, TypeError, "test_time_rl: expected True or False, got 'false'"),
+        ({"test_time_rl": 0}, TypeError, "test_time_rl: expected True or False, got 0"),
+        ({"seed": "7"}, TypeError, "seed: expected an integer of at least 0, got '7'"),
+        ({"seed": 1.9}, TypeError, r"seed: expected an integer of at least 0, got 1\.9"),
+        ({"seed": True}, TypeError, "seed: expected an integer of at least 0, got True"),
+        ({"seed": -1}, ValueError, "seed: expected an integer of at least 0, got -1"),
+        ({"init_states": [0.5]}, TypeError, r"init_states: expected an integer of at least 0, got 0\.5"),
+        ({"init_states": ["1"]}, TypeError, "init_states: expected an integer of at least 0, got '1'"),
+        ({"init_states": [True]}, TypeError, "init_states: expected an integer of at least 0, got True"),
+        ({"init_states": 5}, ValueError, "init_states: expected a non-empty sequence"),
+        ({"cameras": ("agentview", "agentview")}, ValueError, "cameras: expected each camera once"),
+        ({"cameras": [["agentview"]]}, UnknownNameError, "cameras: no such name"),
+        ({"cameras": iter(("agentview",))}, ValueError, "cameras: expected a non-empty sequence"),
+        ({"task_ids": None}, ValueError, "task_ids: expected a non-empty sequence"),
+        ({"task_ids": [0.5]}, TypeError, "task_ids: expected an integer"),
+        ({"suite": ["libero_spatial"]}, UnknownNameError, "suite: no such name"),
+        ({"render_mode": ""}, UnknownNameError, "render_mode.*rgb_array"),
         ({"render_mode": "human"}, UnknownNameError, "render_mode.*rgb_array"),
         (
             {"num_groups": 3, "task_ids": (0, 1)},
@@ -327,6 +464,33 @@ def test_actions_with_nan_are_refused_and_nothing_moves() -> None:
     with pytest.raises(ValueError, match=r"got NaN or infinity in rows \[1\]"):
         envs.step(actions)
     assert not envs.engine.calls
+
+
+@pytest.mark.parametrize(
+    ("wrong", "got"),
+    [
+        (np.full((2, 7), 0.5 + 1j), "complex128"),
+        (np.full((2, 7), "0.5"), "<U3"),
+        (np.ones((2, 7), dtype=bool), "bool"),
+        (np.full((2, 7), None), "object"),
+        ([[0.5] * 7, [0.5] * 6], "inhomogeneous"),
+    ],
+)
+def test_actions_that_are_no_real_numbers_are_refused_and_nothing_moves(wrong: Any, got: str) -> None:
+    envs = make()
+    envs.reset(seed=0)
+    envs.engine.calls.clear()
+    with pytest.raises((TypeError, ValueError), match=f"actions: expected .*numbers.*{got}"):
+        envs.step(wrong)
+    assert not envs.engine.calls
+
+
+@pytest.mark.parametrize("chunk_steps", [1, 8])
+def test_a_video_of_one_frame_a_step_plays_in_real_time(chunk_steps: int) -> None:
+    envs = make(chunk_steps=chunk_steps)
+    single = LiberoEnv("libero_spatial", chunk_steps=chunk_steps, image_size=8, engine=counting())
+    for env in (envs, single):
+        assert 1 / env.metadata["render_fps"] == pytest.approx(chunk_steps * 0.05)  # 50 ms a policy step
 
 
 def test_stepping_before_reset_is_refused() -> None:
@@ -416,3 +580,26 @@ def test_gymnasiums_episode_statistics_are_right(mode: AutoresetMode) -> None:
     lengths, returns = list(envs.length_queue), list(envs.return_queue)
     assert sorted(lengths) == [4, 4, 10]
     np.testing.assert_allclose(sorted(returns), [0.0, reward, reward], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("rows", "task_ids", "init_state_ids", "message"),
+    [
+        ([0, 2], [0, 0], [0, 0], "rows: expected an integer of at most 1, got 2"),
+        ([0, 0], [0, 0], [0, 0], r"rows: expected each row once, got \[0, 0\]"),
+        ([0, 1], [0, 10], [0, 0], "task_ids: libero_spatial has tasks 0 to 9, got 10"),
+        ([0, 1], [0, 0], [0, 50], r"initial states 0 to 49, got \[50\]"),
+        ([0, 1], [0], [0, 0], "task_ids: expected one for each of 2 rows, got 1"),
+    ],
+)
+def test_an_engine_checks_a_whole_reset_before_it_begins(
+    rows: list[int], task_ids: list[int], init_state_ids: list[int], message: str
+) -> None:
+    config = EngineConfig(suite="libero_spatial", num_rows=2)
+    with pytest.raises(ValueError, match=message):
+        check_reset(config, rows, task_ids, init_state_ids)
+
+
+def test_an_engine_steps_only_rows_that_have_been_reset() -> None:
+    with pytest.raises(ValueError, match=r"rows: \[3\] play nothing yet"):
+        check_started([0, 3], {0: "playing"})

@@ -119,7 +119,42 @@ def test_options_are_left_as_they_were() -> None:
     assert infos["finish_step"].tolist() == [0, 1, 0, 1]
 
 
+@pytest.mark.parametrize("seed", [np.int64(3), np.int32(3), np.uint8(3)])
+def test_numpys_integers_are_seeds_as_pythons_are(seed: np.integer) -> None:
+    np.testing.assert_array_equal(wrap().reset(seed=seed)[0], wrap().reset(seed=3)[0])
+
+
+def test_a_list_of_seeds_goes_to_the_rows_as_it_is() -> None:
+    seeds = [np.int64(1), None, 2, 1]
+    observations, _ = wrap().reset(seed=seeds)
+    assert observations[0] == observations[3] != observations[2]
+
+
+@pytest.mark.parametrize(
+    ("seed", "options", "message"),
+    [
+        ("7", None, "seed: expected an integer of at least 0, got '7'"),
+        (1.9, None, r"seed: expected an integer of at least 0, got 1\.9"),
+        (-1, None, "seed: expected an integer of at least 0, got -1"),
+        ([0, 0, 1, 1.5], None, r"seed: expected an integer of at least 0, got 1\.5"),
+        ([0, 1], None, "must match num_envs=4 but got length=2"),
+        (None, {"reset_mask": [0.5] * 4}, r"options\['reset_mask'\]: expected a bool array.*float64"),
+        (None, {"reset_mask": np.ones(3, dtype=bool)}, r"options\['reset_mask'\].*shape \(4,\)"),
+    ],
+)
+def test_a_refused_reset_changes_nothing(seed: Any, options: Any, message: str) -> None:
+    envs = wrap(mode=AutoresetMode.DISABLED)
+    envs.reset(seed=0)
+    envs.step(np.zeros(4, dtype=int))
+    with pytest.raises((TypeError, ValueError), match=message):
+        envs.reset(seed=seed, options=options)
+    assert envs.step(np.zeros(4, dtype=int))[4]["finish_step"].tolist() == [2, 2, 2, 2]
+
+
 def test_wrong_arguments_are_refused() -> None:
+    for wrong in ("false", 1, None):
+        with pytest.raises(TypeError, match="test_time_rl: expected True or False"):
+            wrap(test_time_rl=wrong)
     with pytest.raises(ValueError, match="n_samples: num_envs must be a multiple of it"):
         wrap(n=4, n_samples=3)
     with pytest.raises(ValueError, match="n_samples: expected an integer of at least 1"):
