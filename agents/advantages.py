@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ttrl_env.agents.choices import GroupEstimator
+from ttrl_env.checks import check_choice
 
 _EPSILON = 1e-6
 """SimpleVLA-RL's: keeps a group of almost equal rewards from being blown up without bound."""
@@ -30,7 +33,11 @@ def group_advantage(
         rewards: ``[B]`` one reward a trajectory.
         groups: ``[B]`` the trajectory's group.
         estimator: one of the three.
+
+    Raises:
+        ValueError: an unknown estimator, or arrays that are not of one length.
     """
+    check_choice("estimator", estimator, get_args(GroupEstimator))
     rewards, groups = np.asarray(rewards, dtype=np.float64), np.asarray(groups)
     if rewards.ndim != 1 or rewards.shape != groups.shape:
         raise ValueError(

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ttrl_env.agents.distributed import ALONE, World
 from ttrl_env.agents.policies import TokenPolicy
 from ttrl_env.agents.spare_passes import blank_inputs, sample_spare
+from ttrl_env.checks import check_positive_int
 from ttrl_env.errors import TrainingDivergedError
 from ttrl_env.simulation import ACTION_DIM
 from ttrl_env.vector_env import TTRLVectorEnv
@@ -147,7 +148,7 @@ class _Queue:
         world: World,
     ) -> None:
         self._env, self._policy, self._seed, self._world = env, policy, seed, world
-        self._rows_at_once = rows_at_once or env.num_envs
+        self._rows_at_once = check_positive_int("rows_at_once", rows_at_once, minimum=0) or env.num_envs
         self._waiting = deque(starts)
         self._temperature = temperature
         self._task_ids = env.task_ids.tolist()

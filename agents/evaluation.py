@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -12,7 +12,9 @@ from ttrl_env import tasks
 from ttrl_env.agents.distributed import ALONE, World
 from ttrl_env.agents.episode_queue import Episode, EpisodeStart, play_episodes
 from ttrl_env.agents.intervals import wilson_interval
+from ttrl_env.agents.playable import check_one_row_an_episode, check_sampling_temperatures, check_seed
 from ttrl_env.agents.policies import TokenPolicy
+from ttrl_env.checks import check_choice, check_positive_int
 from ttrl_env.tasks import Split
 from ttrl_env.vector_env import TTRLVectorEnv
 
@@ -116,7 +118,14 @@ def evaluate(
         progress: called with finished and total episodes.
         world: the processes that share the episodes; each is called back about its own, and all
             return the whole evaluation.
+
+    Raises:
+        TypeError, ValueError: before anything is played: an environment whose rows cannot play episodes of
+            their own or do not take the policy's chunks, or an argument that cannot work.
     """
+    check_one_row_an_episode(env, policy.chunk_steps)
+    check_sampling_temperatures("temperature", temperature, ())
+    check_seed(seed)
     plan = plan_episodes(
         env.suite.name, task_ids, init_states, episodes_per_task, repeats if temperature > 0 else 1
     )
@@ -155,6 +164,14 @@ def plan_episodes(
     suite: str, task_ids: Sequence[int], init_states: Split, episodes_per_task: int = 0, repeats: int = 1
 ) -> list[EpisodeStart]:
     """The episodes of an evaluation, in the order they are begun."""
+    check_choice("init_states", init_states, get_args(Split))
+    check_positive_int("episodes_per_task", episodes_per_task, minimum=0)
+    check_positive_int("repeats", repeats)
+    if isinstance(task_ids, (int, np.integer)):
+        raise TypeError(f"task_ids: expected a sequence of task ids, got {task_ids}; write [{task_ids}]")
+    task_ids = [tasks.check_task_id(suite, task_id, "task_ids") for task_id in task_ids]
+    if not task_ids or len(set(task_ids)) < len(task_ids):
+        raise ValueError(f"task_ids: expected at least one task, and each once, got {task_ids}")
     return [
         EpisodeStart(task_id=task_id, init_state_id=state, repeat=repeat)
         for repeat in range(repeats)

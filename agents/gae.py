@@ -35,10 +35,19 @@ def gae_over_chunks(
         final_values: ``[B]`` values of the final observations, read where ``truncations`` is set.
         gamma: discount a chunk, not a control step.
         gae_lambda: 0 trusts the values, 1 the rewards.
+
+    Raises:
+        ValueError: arrays that do not belong together, or a discount or lambda outside [0, 1].
     """
+    for name, value in (("gamma", gamma), ("gae_lambda", gae_lambda)):
+        if not 0 <= value <= 1:
+            raise ValueError(f"{name}: expected a number from 0 to 1, got {value}")
     rewards, values = np.asarray(rewards, dtype=np.float64), np.asarray(values, dtype=np.float64)
     trajectory = np.asarray(trajectory)
     terminations, truncations = np.asarray(terminations, dtype=bool), np.asarray(truncations, dtype=bool)
+    _check_one_length("rewards, values, trajectory", rewards, values, trajectory)
+    ends = [] if final_values is None else [np.asarray(final_values)]
+    _check_one_length("terminations, truncations, final_values", terminations, truncations, *ends)
     if (terminations & truncations).any():
         raise ValueError("terminations, truncations: a trajectory ends one way, got both set")
     next_value = np.zeros(len(terminations))
@@ -63,3 +72,9 @@ def normalised(
     """
     among = advantages if among is None else among
     return (advantages - among.mean()) / (among.std() + 1e-8)
+
+
+def _check_one_length(arguments: str, *arrays: NDArray) -> None:
+    shapes = [array.shape for array in arrays]
+    if arrays[0].ndim != 1 or len(set(shapes)) > 1:
+        raise ValueError(f"{arguments}: expected arrays of one dimension and length, got shapes {shapes}")

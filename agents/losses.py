@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
 import torch
@@ -84,7 +85,16 @@ def clipped_policy_loss(
 
     Returns:
         The scalar loss and its diagnostics.
+
+    Raises:
+        ValueError: an array of another shape, which would be broadcast, or a coefficient out of range.
     """
+    of_tokens = {"old_logprobs": old_logprobs, "entropies": entropies, "weights": weights}
+    check_shapes(logprobs.shape, of_tokens | {"reference_logprobs": reference_logprobs})
+    check_shapes(logprobs.shape[:1], {"advantages": advantages, "chunk_weights": chunk_weights})
+    _check_coefficients(clip_low, clip_high, clip_ratio_c, entropy_coef, kl_coef)
+    if kl_coef and reference_logprobs is None:
+        raise ValueError(f"reference_logprobs: expected some, as kl_coef={kl_coef} is not 0")
     executed = weights > 0
     log_ratio = _where(executed, logprobs - old_logprobs)
     ratio_weights, advantages = weights, advantages[:, None]
@@ -133,6 +143,28 @@ def merge_diagnostics(parts: Sequence[LossDiagnostics]) -> LossDiagnostics:
     }
     sums = {"weight": total, "loss": sum(part.loss for part in parts)}  # a loss is a weighted sum already
     return LossDiagnostics(**{**mean, **sums, "ratio_max": max(part.ratio_max for part in parts)})
+
+
+def check_shapes(expected: torch.Size, arrays: Mapping[str, Tensor | None]) -> None:
+    """Raise unless those of ``arrays`` that are given have the shape ``expected``."""
+    for name, array in arrays.items():
+        if array is not None and array.shape != expected:
+            raise ValueError(f"{name}: expected shape {list(expected)}, got {list(array.shape)}")
+
+
+def _check_coefficients(
+    clip_low: float, clip_high: float, clip_ratio_c: float | None, entropy_coef: float, kl_coef: float
+) -> None:
+    for name, value in (("clip_low", clip_low), ("clip_high", clip_high)):
+        if not value > 0:
+            raise ValueError(f"{name}: expected a number above 0, got {value}")
+    if clip_ratio_c is not None and not clip_ratio_c > 1:
+        raise ValueError(
+            f"clip_ratio_c: expected a number above 1, or None for no dual clip, got {clip_ratio_c}"
+        )
+    for name, value in (("entropy_coef", entropy_coef), ("kl_coef", kl_coef)):
+        if not 0 <= value < math.inf:
+            raise ValueError(f"{name}: expected a number of at least 0, got {value}")
 
 
 def _where(executed: Tensor, values: Tensor) -> Tensor:

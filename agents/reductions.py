@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import torch
 from torch import Tensor
 
 from ttrl_env.agents.choices import Reduction
+from ttrl_env.checks import check_choice
 
 
 def token_weights(
@@ -27,6 +30,7 @@ def token_weights(
         reduction: see :data:`ttrl_env.agents.choices.Reduction`.
         num_tokens: executed tokens that the loss is averaged over, if ``mask`` holds a part of them only.
     """
+    check_choice("reduction", reduction, get_args(Reduction))
     if reduction == "token-mean":
         return mask / (mask.sum() if num_tokens is None else torch.tensor(num_tokens)).clamp(min=1)
     counts = torch.zeros(_length(trajectory), dtype=torch.float32, device=mask.device)

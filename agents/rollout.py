@@ -15,15 +15,19 @@ import torch
 from numpy.typing import NDArray
 
 from ttrl_env.agents.distributed import ALONE, World
+from ttrl_env.agents.playable import check_playable, check_reports, check_sampling_temperatures, check_seed
 from ttrl_env.agents.policies import PolicyInputs, TokenPolicy
 from ttrl_env.agents.spare_passes import sample_spare
 from ttrl_env.agents.trajectories import Rollout
+from ttrl_env.checks import check_positive_int
 from ttrl_env.errors import TrainingDivergedError
 from ttrl_env.kernels import SampledTokens
 from ttrl_env.simulation import ACTION_DIM
 
 Progress = Callable[[int, int], None]
 """Called with finished and total rows while a rollout runs."""
+
+_REPORTS = ("success", "finish_step", "task_id", "init_state_id")
 
 
 class GroupedVectorEnv(Protocol):
@@ -75,11 +79,17 @@ def collect_rollout(
         progress: called after each step.
         world: the processes that play at the same time, each its part of the rows; ``seed`` is the
             same in all, and the tokens are those that one process would draw for all rows.
+
+    Raises:
+        TypeError, ValueError: before anything is played: an environment that is not a
+            :class:`GroupedVectorEnv` or does not take the policy's chunks, or an argument that cannot work.
     """
+    check_playable(env, policy.chunk_steps, ("temperatures", "groups", "instructions"))
     recorder = _Recorder(env, policy, temperatures, seed, rows_at_once, world)
     started = time.perf_counter()
     observations, infos = env.reset(options=options)
     recorder.simulation_seconds += time.perf_counter() - started
+    check_reports(infos, _REPORTS)
     mask = (options or {}).get("reset_mask")
     active = np.arange(env.num_envs) if mask is None else np.flatnonzero(mask)
     while (actions := recorder.act(observations, active)) is not None:
@@ -112,12 +122,15 @@ class _Recorder:
         self._env, self._policy, self._world = env, policy, world
         self._num_tokens = policy.chunk_steps * ACTION_DIM
         temperatures = env.temperatures if temperatures is None else temperatures
-        self._temperatures = torch.as_tensor(np.asarray(temperatures, dtype=np.float32))
+        self._temperatures = torch.from_numpy(
+            check_sampling_temperatures("temperatures", temperatures, (env.num_envs,))
+        )
+        check_seed(seed)
         rng = np.random.default_rng(seed)
         # one stream a row and token; the chunk's index is the kernel's step
         seeds = rng.integers(2**63, size=(env.num_envs * world.size, self._num_tokens))
         self._seeds = torch.from_numpy(seeds[world.part(len(seeds))])
-        self._rows_at_once = rows_at_once or env.num_envs
+        self._rows_at_once = check_positive_int("rows_at_once", rows_at_once, minimum=0) or env.num_envs
         self._chunks: list[dict[str, Any]] = []
         self._ends: list[tuple[PolicyInputs, NDArray[np.int64]]] = []
         self._rewards = np.zeros(env.num_envs)

@@ -7,6 +7,8 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
+from ttrl_env.agents.losses import check_shapes
+
 
 class ValueHead(nn.Module):
     """A small network from :attr:`~ttrl_env.agents.policies.protocol.TokenEvaluation.features` to a value.
@@ -45,7 +47,13 @@ def value_loss(
         old_values: ``[M]`` of the head before the update.
         weights: ``[M]`` what each chunk counts for.
         clip: ``c``, in units of reward.
+
+    Raises:
+        ValueError: an array of another shape, which would be broadcast, or a clip that is not above 0.
     """
+    check_shapes(values.shape, {"returns": returns, "old_values": old_values, "weights": weights})
+    if clip is not None and not clip > 0:
+        raise ValueError(f"clip: expected a number above 0, or None for none, got {clip}")
     errors = (values - returns).square()
     if clip is not None:
         moved = old_values + (values - old_values).clamp(-clip, clip)

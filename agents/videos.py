@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from ttrl_env.agents.episode_queue import EpisodeStart, sample_chunks, token_seeds
+from ttrl_env.agents.playable import check_one_row_an_episode
 from ttrl_env.agents.policies import TokenPolicy
 from ttrl_env.simulation import ACTION_DIM, CONTROL_FREQ_HZ
 from ttrl_env.vector_env import TTRLVectorEnv
@@ -45,6 +46,7 @@ def record_episodes(
     Returns:
         For each policy its frames, upright: ``[T, H, W, 3]``; the last one is the episode's end.
     """
+    check_one_row_an_episode(env, chunk_steps=1)
     observations = _begin(env, len(policies), init_state_id, task_id)
     starts = [
         EpisodeStart(task_id=int(env.task_ids[row]), init_state_id=init_state_id, repeat=repeat)

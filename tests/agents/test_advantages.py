@@ -46,3 +46,9 @@ def test_an_all_success_group_still_learns_from_efficiency() -> None:
 def test_lengths_must_agree() -> None:
     with pytest.raises(ValueError, match="rewards, groups: expected two arrays of one length"):
         group_advantage([1.0, 2.0], [0])
+
+
+@pytest.mark.parametrize("name", ["GRPO", "dr_grpo", "gae", None])
+def test_an_estimator_that_does_not_exist_is_refused(name) -> None:
+    with pytest.raises(ValueError, match=r"estimator: no such name.*Known: grpo, drgrpo, rloo"):
+        group_advantage([1.0, 2.0], [0, 0], name)

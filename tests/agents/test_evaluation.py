@@ -6,6 +6,7 @@ import pytest
 from tests.agents.reach import make_reach_env
 from ttrl_env.agents.episode_queue import EpisodeStart
 from ttrl_env.agents.evaluation import evaluate
+from ttrl_env.agents.videos import record_episodes
 from ttrl_env.errors import TrainingDivergedError
 
 
@@ -137,3 +138,44 @@ def test_a_policy_without_numbers_ends_the_evaluation(tiny_policy) -> None:
     tiny_policy.head.weight.data.fill_(float("nan"))
     with pytest.raises(TrainingDivergedError, match="NaN"):
         evaluate(make_rows(2), tiny_policy, [0])
+
+
+@pytest.mark.parametrize("mode", ["next_step", "same_step"])
+def test_an_environment_that_begins_the_next_episode_by_itself_is_refused(tiny_policy, mode) -> None:
+    env = make_rows(2, autoreset_mode=mode)
+    with pytest.raises(ValueError, match=f"DISABLED.*got {mode.upper()}"):
+        evaluate(env, tiny_policy, [0])
+    with pytest.raises(ValueError, match=f"DISABLED.*got {mode.upper()}"):
+        record_episodes(make_rows(1, chunk_steps=1, autoreset_mode=mode), [tiny_policy], init_state_id=0)
+    assert not env.engine.stepped_rows
+
+
+def test_rows_that_cannot_play_episodes_of_their_own_are_refused(tiny_policy) -> None:
+    with pytest.raises(ValueError, match=r"expected n_samples=1.*got 2"):
+        evaluate(make_reach_env(n_samples=2), tiny_policy, [0])
+
+
+@pytest.mark.parametrize(
+    ("argument", "value", "message"),
+    [
+        ("repeats", 0, "at least 1, got 0"),
+        ("episodes_per_task", -1, "at least 0, got -1"),
+        ("temperature", -1.0, "at least 0"),
+        ("temperature", 1e300, "that float32 can hold"),
+        ("temperature", 1e-300, "that float32 can hold"),
+        ("temperature", "0.5", "expected numbers"),
+        ("rows_at_once", -1, "at least 0, got -1"),
+        ("seed", "7", "expected an integer"),
+        ("init_states", "heldout", "Did you mean 'held_out'"),
+        ("task_ids", [], "at least one task"),
+        ("task_ids", [0, 0], "each once"),
+        ("task_ids", 0, r"write \[0\]"),
+    ],
+)
+def test_arguments_that_cannot_work_are_named_before_anything_is_played(
+    tiny_policy, argument, value, message
+) -> None:
+    env = make_rows(2)
+    with pytest.raises((TypeError, ValueError), match=f"{argument}: .*{message}"):
+        evaluate(env, tiny_policy, **{"task_ids": [0], "temperature": 1.0, argument: value})
+    assert not env.engine.stepped_rows

@@ -64,3 +64,15 @@ def test_a_trajectory_ends_one_way() -> None:
 def test_normalised_advantages_have_mean_zero_and_deviation_one() -> None:
     assert normalised(np.array([1.0, 3.0])) == pytest.approx([-1.0, 1.0])
     assert normalised(np.array([0.3])).tolist() == [0.0]
+
+
+@pytest.mark.parametrize(("gamma", "gae_lambda"), [(1.5, 0.9), (-0.1, 0.9), (0.9, float("nan"))])
+def test_a_discount_outside_zero_to_one_is_refused(gamma, gae_lambda) -> None:
+    with pytest.raises(ValueError, match="expected a number from 0 to 1"):
+        gae_over_chunks([0], [0], [0], [True], [False], gamma=gamma, gae_lambda=gae_lambda)
+
+
+@pytest.mark.parametrize("values", [[0.0], [0.0, 0.0, 0.0], [[0.0], [0.0]]])
+def test_arrays_that_do_not_belong_together_are_refused(values) -> None:
+    with pytest.raises(ValueError, match="rewards, values, trajectory: expected arrays of one"):
+        gae_over_chunks([0, 1], values, [0, 0], [True], [False])

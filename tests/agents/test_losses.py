@@ -166,3 +166,25 @@ def test_a_part_in_which_nothing_was_executed_counts_for_nothing() -> None:
     assert all(math.isfinite(value) for value in asdict(report).values())
     with pytest.raises(ValueError, match="parts"):
         merge_diagnostics([])
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [
+        ("clip_low", 0.0),
+        ("clip_high", -0.1),
+        ("clip_ratio_c", 0.5),
+        ("entropy_coef", -1.0),
+        ("entropy_coef", math.nan),
+        ("kl_coef", math.inf),
+        ("kl_coef", 0.1),  # without reference_logprobs there is nothing to pull towards
+        ("advantages", torch.zeros(2, 3)),
+        ("entropies", torch.zeros(2, 1)),
+        ("chunk_weights", torch.zeros(2, 3)),
+    ],
+)
+def test_coefficients_out_of_range_and_arrays_that_would_be_broadcast_are_refused(argument, value) -> None:
+    zeros = torch.zeros(2, 3)
+    arrays = {name: zeros for name in ("logprobs", "old_logprobs", "entropies", "weights")}
+    with pytest.raises(ValueError, match=r"(reference_logprobs|" + argument + "): expected"):
+        clipped_policy_loss(**{**arrays, "advantages": torch.zeros(2), **CLIP, argument: value})

@@ -35,3 +35,9 @@ def test_a_trajectory_that_executed_nothing_has_no_weight(reduction) -> None:
     assert weights[1].tolist() == [0.0, 0.0]
     assert torch.isfinite(weights).all()
     assert float(chunk_weights(mask, torch.tensor([0, 1]), 2, reduction)[1]) == 0.0
+
+
+@pytest.mark.parametrize("weights", [token_weights, chunk_weights])
+def test_a_reduction_that_does_not_exist_is_refused(weights) -> None:
+    with pytest.raises(ValueError, match=r"reduction: no such name 'token_mean'. Did you mean 'token-mean'"):
+        weights(MASK, TRAJECTORY, 2, "token_mean")

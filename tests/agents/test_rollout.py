@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
@@ -7,6 +8,7 @@ import torch
 from tests.agents.reach import make_reach_env, make_tiny_policy
 from ttrl_env.agents.rollout import collect_rollout
 from ttrl_env.kernels import token_logprobs
+from ttrl_env.wrapper import TestTimeRL
 
 
 def test_finished_rows_leave_the_simulator_and_the_policy(reach_env, tiny_policy) -> None:
@@ -128,3 +130,56 @@ def test_what_follows_the_horizon_is_kept_if_asked_for(tiny_policy) -> None:
     brightness = np.clip(127 + 100 * env.engine.position[ends], 0, 255).astype(np.uint8)
     assert rollout.final_inputs["pixels"][:, 0, 0, 0].tolist() == brightness.tolist()
     assert not collect_rollout(env, tiny_policy, seed=3).final_inputs
+
+
+@pytest.mark.parametrize("mode", ["next_step", "same_step"])
+def test_an_environment_that_begins_the_next_episode_by_itself_is_refused(tiny_policy, mode) -> None:
+    env = make_reach_env(autoreset_mode=mode)
+    with pytest.raises(ValueError, match=f"DISABLED.*got {mode.upper()}.*autoreset_mode='disabled'"):
+        collect_rollout(env, tiny_policy, seed=3)
+    assert not env.engine.stepped_rows
+
+
+def test_an_environment_without_instructions_is_refused_by_what_it_lacks(tiny_policy) -> None:
+    mode = {"autoreset_mode": gymnasium.vector.AutoresetMode.DISABLED}
+    envs = gymnasium.make_vec("CartPole-v1", 4, vectorization_mode="sync", vector_kwargs=mode)
+    with pytest.raises(TypeError, match="TestTimeRL, which has no instructions"):
+        collect_rollout(TestTimeRL(envs, 2, max_steps=9), tiny_policy, seed=1)
+
+
+def test_an_environment_that_does_not_report_what_a_rollout_keeps_is_refused(tiny_policy) -> None:
+    env = make_reach_env()
+    reset = env.reset
+
+    def silent_reset(**kwargs):
+        observations, infos = reset(**kwargs)
+        return observations, {key: value for key, value in infos.items() if key != "success"}
+
+    env.reset = silent_reset
+    with pytest.raises(ValueError, match=r"infos to hold success.*; success is missing"):
+        collect_rollout(env, tiny_policy, seed=1)
+    assert not env.engine.stepped_rows
+
+
+@pytest.mark.parametrize(
+    ("argument", "value", "message"),
+    [
+        ("temperatures", 0.5, r"expected shape \(8,\)"),
+        ("temperatures", np.full(8, 1e300), r"that float32 can hold, got 1e\+300"),
+        ("temperatures", ["hot"] * 8, "expected numbers"),
+        ("rows_at_once", -1, "at least 0, got -1"),
+        ("seed", "7", "expected an integer of at least 0, got '7'"),
+        ("seed", [3, -1], "at least 0, got -1"),
+    ],
+)
+def test_arguments_that_cannot_work_are_named_before_anything_is_played(
+    reach_env, tiny_policy, argument, value, message
+) -> None:
+    with pytest.raises((TypeError, ValueError), match=f"{argument}: .*{message}"):
+        collect_rollout(reach_env, tiny_policy, **{"seed": 1, argument: value})
+    assert not reach_env.engine.stepped_rows
+
+
+def test_an_environment_of_other_chunks_than_the_policys_is_refused(tiny_policy) -> None:
+    with pytest.raises(ValueError, match=r"expected chunk_steps=8.*got 1"):
+        collect_rollout(make_reach_env(chunk_steps=1), tiny_policy, seed=1)

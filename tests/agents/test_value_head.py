@@ -42,3 +42,12 @@ def test_explained_variance() -> None:
     assert explained_variance([5.0, 5.0, 5.0], returns) == 0.0
     assert explained_variance([0.0, 2.0, 4.0], returns) == 0.0  # twice the returns is as bad as a constant
     assert math.isnan(explained_variance([0.0, 1.0], [1.0, 1.0]))
+
+
+def test_arrays_that_would_be_broadcast_and_clips_that_clip_everything_are_refused() -> None:
+    two, column = torch.zeros(2), torch.zeros(2, 1)
+    with pytest.raises(ValueError, match=r"returns: expected shape \[2\], got \[2, 1\]"):
+        value_loss(two, column, two, two)
+    for clip in (0.0, -1.0, math.nan):
+        with pytest.raises(ValueError, match="clip: expected a number above 0"):
+            value_loss(two, two, two, two, clip)

@@ -1,0 +1,84 @@
+"""What an environment must have before a policy plays on it, checked before anything is simulated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from gymnasium.vector import AutoresetMode
+from numpy.typing import ArrayLike, NDArray
+
+from ttrl_env.checks import check_positive_int
+from ttrl_env.vector_env import TTRLVectorEnv
+
+
+def check_playable(env: Any, chunk_steps: int, attributes: Sequence[str]) -> None:
+    """Raise unless ``env`` has ``attributes``, leaves finished rows as they are, and takes such chunks.
+
+    Under the other autoreset modes a finished row begins its next episode, whose ``success`` and
+    ``finish_step`` would be taken for those of the episode that has ended.
+    """
+    missing = [name for name in ("num_envs", "metadata", *attributes) if not hasattr(env, name)]
+    if missing:
+        raise TypeError(
+            f"env: expected a vector environment as TTRLVectorEnv (gymnasium.make_vec('ttrl_env/...') gives "
+            f"one), got {type(env).__name__}, which has no {', '.join(missing)}"
+        )
+    mode = env.metadata.get("autoreset_mode")
+    if mode is not AutoresetMode.DISABLED:
+        raise ValueError(
+            f"env: expected autoreset mode DISABLED, under which a finished row waits for the others, got "
+            f"{getattr(mode, 'name', mode)}; make the environment with autoreset_mode='disabled' (make_vec's "
+            f"default is NEXT_STEP)"
+        )
+    if (got := getattr(env, "chunk_steps", chunk_steps)) != chunk_steps:
+        raise ValueError(
+            f"env: expected chunk_steps={chunk_steps}, as it is played in such chunks, got {got}"
+        )
+
+
+def check_one_row_an_episode(env: TTRLVectorEnv, chunk_steps: int) -> None:
+    """Raise unless every row of ``env`` can be given an episode of its own, played in such chunks."""
+    check_playable(env, chunk_steps, ("suite", "max_steps", "n_samples", "task_ids", "instructions"))
+    if env.n_samples != 1:
+        raise ValueError(
+            f"env: expected n_samples=1, as every row plays an episode of its own, got {env.n_samples}; "
+            f"num_groups is then the number of rows"
+        )
+
+
+def check_reports(infos: Mapping[str, Any], keys: Sequence[str]) -> None:
+    """Raise unless the ``infos`` of a reset hold ``keys``."""
+    missing = [key for key in keys if key not in infos]
+    if missing:
+        raise ValueError(
+            f"env: expected its infos to hold {', '.join(keys)}, as TTRLVectorEnv's do; "
+            f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing"
+        )
+
+
+def check_sampling_temperatures(
+    argument: str, values: ArrayLike, shape: tuple[int, ...]
+) -> NDArray[np.float32]:
+    """``values`` as float32 of ``shape``, else raise; 0 is greedy."""
+    given = np.asarray(values)
+    if given.dtype.kind not in "fiu":
+        raise TypeError(f"{argument}: expected numbers, got {values!r}")
+    with np.errstate(over="ignore"):
+        temperatures = given.astype(np.float32)
+    if given.shape != shape:
+        raise ValueError(f"{argument}: expected shape {shape}, one for each row, got {given.shape}")
+    wrong = ~(np.isfinite(temperatures) & (given >= 0) & ((temperatures > 0) | (given == 0)))
+    if wrong.any():
+        raise ValueError(
+            f"{argument}: expected numbers of at least 0 (0 is greedy) that float32 can hold, got "
+            f"{given[wrong].tolist()[0]}"
+        )
+    return temperatures
+
+
+def check_seed(seed: int | Sequence[int]) -> None:
+    """Raise unless ``seed`` is an integer of at least 0, or several."""
+    for each in seed if isinstance(seed, (list, tuple, np.ndarray)) else [seed]:
+        check_positive_int("seed", each, minimum=0)
