@@ -12,18 +12,23 @@ import torch
 from torch import Tensor
 
 
-def check_logits(logits: Any, dtypes: tuple[torch.dtype, ...], argument: str = "logits") -> None:
+def check_logits(logits: Any, dtypes: tuple[torch.dtype, ...]) -> None:
     """Raise unless ``logits`` is a ``[rows, vocab]`` tensor of one of ``dtypes`` on a CPU or CUDA device."""
-    _check_tensor(argument, logits)
-    if logits.dtype not in dtypes:
-        raise TypeError(f"{argument}: expected one of {_names(dtypes)}, got {logits.dtype}")
-    if logits.ndim != 2 or logits.shape[1] == 0:
+    check_matrix(logits, dtypes, "logits", ("rows", "vocab"))
+
+
+def check_matrix(matrix: Any, dtypes: tuple[torch.dtype, ...], argument: str, axes: tuple[str, str]) -> None:
+    """The same of any argument; ``axes`` names its dimensions, of which the last must not be empty."""
+    _check_tensor(argument, matrix)
+    if matrix.dtype not in dtypes:
+        raise TypeError(f"{argument}: expected one of {_names(dtypes)}, got {matrix.dtype}")
+    if matrix.ndim != 2 or matrix.shape[1] == 0:
         raise ValueError(
-            f"{argument}: expected shape [rows, vocab] with vocab of at least 1, got {list(logits.shape)};"
-            " flatten leading dimensions with logits.flatten(0, -2)"
+            f"{argument}: expected shape [{axes[0]}, {axes[1]}] with {axes[1]} of at least 1, got "
+            f"{list(matrix.shape)}; flatten leading dimensions with {argument}.flatten(0, -2)"
         )
-    if logits.device.type not in ("cpu", "cuda"):
-        raise ValueError(f"{argument}: expected a tensor on a CPU or CUDA device, got {logits.device}")
+    if matrix.device.type not in ("cpu", "cuda"):
+        raise ValueError(f"{argument}: expected a tensor on a CPU or CUDA device, got {matrix.device}")
 
 
 def check_rows(argument: str, value: Any, logits: Tensor, dtype: torch.dtype) -> None:
@@ -111,6 +116,8 @@ def _can_be_looked_at(values: Tensor) -> bool:
 def _check_tensor(argument: str, value: Any) -> None:
     if not isinstance(value, Tensor):
         raise TypeError(f"{argument}: expected a torch.Tensor, got {type(value).__name__}")
+    if value.layout != torch.strided:
+        raise TypeError(f"{argument}: expected a dense tensor, got {value.layout}; convert with .to_dense()")
 
 
 def _names(dtypes: tuple[torch.dtype, ...]) -> str:

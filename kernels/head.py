@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ttrl_env.kernels import arguments
+from ttrl_env.kernels.products import plain_products
 
 LOGITS_AT_A_TIME = 2**24
 """Logits that exist at once: 64 MB. Fewer would read the head's weights too often."""
@@ -21,17 +22,18 @@ DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 def head_logits(hidden: Tensor, weight: Tensor) -> Tensor:
     """``hidden [rows, dim] @ weight [width, dim].T`` in float32, whatever the inputs are."""
-    if hidden.dtype == torch.float32:
-        return hidden @ weight.t()
-    if hidden.device.type == "cuda" and hasattr(torch.ops.aten.mm, "dtype"):
-        return torch.mm(hidden, weight.t(), out_dtype=torch.float32)
-    states = hidden.float()
-    logits = states.new_empty((hidden.shape[0], weight.shape[0]))
-    block = max(1, CONVERTED_WEIGHTS // weight.shape[1])
-    for start in range(0, weight.shape[0], block):
-        tokens = slice(start, start + block)
-        torch.mm(states, weight[tokens].float().t(), out=logits[:, tokens])
-    return logits
+    with plain_products(hidden.device):
+        if hidden.dtype == torch.float32:
+            return hidden @ weight.t()
+        if hidden.device.type == "cuda" and hasattr(torch.ops.aten.mm, "dtype"):
+            return torch.mm(hidden, weight.t(), out_dtype=torch.float32)
+        states = hidden.float()
+        logits = states.new_empty((hidden.shape[0], weight.shape[0]))
+        block = max(1, CONVERTED_WEIGHTS // weight.shape[1])
+        for start in range(0, weight.shape[0], block):
+            tokens = slice(start, start + block)
+            torch.mm(states, weight[tokens].float().t(), out=logits[:, tokens])
+        return logits
 
 
 def row_blocks(rows: int, width: int) -> Iterator[slice]:
@@ -43,8 +45,8 @@ def row_blocks(rows: int, width: int) -> Iterator[slice]:
 
 def check_head(hidden: Any, head_weight: Any, window: Any) -> tuple[int, int]:
     """Raise unless ``hidden`` is ``[rows, dim]`` and ``head_weight`` ``[vocab, dim]``; return the window."""
-    arguments.check_logits(hidden, DTYPES, "hidden")
-    arguments.check_logits(head_weight, DTYPES, "head_weight")
+    arguments.check_matrix(hidden, DTYPES, "hidden", ("rows", "dim"))
+    arguments.check_matrix(head_weight, DTYPES, "head_weight", ("vocab", "dim"))
     if head_weight.dtype != hidden.dtype:
         raise TypeError(f"head_weight: expected {hidden.dtype}, as hidden is, got {head_weight.dtype}")
     if head_weight.device != hidden.device:
@@ -54,4 +56,6 @@ def check_head(hidden: Any, head_weight: Any, window: Any) -> tuple[int, int]:
             f"head_weight: expected shape [vocab, {hidden.shape[1]}], hidden's last dimension,"
             f" got {list(head_weight.shape)}; pass lm_head.weight as it is, not transposed"
         )
+    if head_weight.shape[0] == 0:
+        raise ValueError(f"head_weight: expected a vocab of at least 1, got shape {list(head_weight.shape)}")
     return arguments.check_window(window, head_weight.shape[0])

@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from ttrl_env.kernels import arguments
 from ttrl_env.kernels.logprobs_reference import token_logprobs_reference
+from ttrl_env.kernels.once import differentiable_once
 
 
 def token_logprobs(
@@ -61,9 +61,11 @@ class _TokenLogprobs(torch.autograd.Function):
         return output[:2]
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *grads: Any) -> tuple[Tensor | None, ...]:
-        return logprobs_backward(*grads, *ctx.saved_tensors, *ctx.window), None, None, None, None
+        tensors = (*grads, *ctx.saved_tensors)
+        with torch.no_grad():
+            grad = logprobs_backward(*tensors, *ctx.window)
+        return differentiable_once(grad, tensors), None, None, None, None
 
 
 def keep_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:

@@ -24,6 +24,9 @@ from ttrl_env.kernels.row_sums_cpu import (
 )
 from ttrl_env.kernels.threads import over_threads
 
+LARGEST_INVERSE_TEMPERATURE = 1e25
+"""Stands in for more, which would overflow in a gradient; all weight is at the maximum there, or nowhere."""
+
 
 def forward_cpu(
     logits: Tensor,
@@ -59,7 +62,7 @@ def backward_cpu(
 ) -> None:
     """Fill ``grad_logits`` ``[rows, width]``; see ``logprobs.logprobs_backward``."""
     logits = logits.detach()
-    zero = torch.zeros(logits.shape[0])
+    zero = logits.new_zeros(logits.shape[0], dtype=torch.float32)
     grads = [zero if grad is None else grad for grad in (grad_logprobs, grad_entropies)]
     # Contiguous, because numba compiles anew for every other layout.
     rows = [x.contiguous().numpy() for x in (tokens, temperatures, *grads, *statistics)]
@@ -69,7 +72,7 @@ def backward_cpu(
             views = [x[start:stop] for x in rows]
             wanted = grad_logits[start:stop]
             is_writable = wanted.dtype == torch.float32 and wanted.is_contiguous()
-            grad = wanted if is_writable else torch.empty(wanted.shape)
+            grad = wanted if is_writable else wanted.new_empty(wanted.shape, dtype=torch.float32)
             _backward_rows(flat, row_stride, lo, *views, grad.numpy())
             if not is_writable:
                 wanted.copy_(grad)
@@ -128,6 +131,7 @@ def _backward_rows(
             continue
         inverse_temperature = 1.0 / np.float64(temperatures[i])
         scale = min(LOG2_E * inverse_temperature, LARGEST_SCALE)
+        inverse_temperature = min(inverse_temperature, LARGEST_INVERSE_TEMPERATURE)
         at_logprob = grad_logprobs[i] * inverse_temperature
         at_entropy = grad_entropies[i] * inverse_temperature
         _backward_row(

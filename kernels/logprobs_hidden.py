@@ -7,11 +7,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from ttrl_env.kernels import arguments
 from ttrl_env.kernels.head import check_head, head_logits, row_blocks
 from ttrl_env.kernels.logprobs import keep_for_backward, logprobs_backward, logprobs_forward
+from ttrl_env.kernels.once import differentiable_once
+from ttrl_env.kernels.products import plain_products
 
 
 def token_logprobs_from_hidden(
@@ -59,10 +60,11 @@ class _TokenLogprobsFromHidden(torch.autograd.Function):
         return output[:2]
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *grads: Any) -> tuple[Tensor | None, ...]:
-        inputs = [*grads, *ctx.saved_tensors, *ctx.window, ctx.needs_input_grad[:2]]
-        return *hidden_backward(*inputs), None, None, None, None
+        tensors = (*grads, *ctx.saved_tensors)
+        with torch.no_grad():
+            both = hidden_backward(*[*tensors, *ctx.window, ctx.needs_input_grad[:2]])
+        return *(differentiable_once(grad, tensors) for grad in both), None, None, None, None
 
 
 def hidden_forward(
@@ -70,8 +72,8 @@ def hidden_forward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Log-probs, entropies and statistics as ``logprobs.logprobs_forward``."""
     rows, width = hidden.shape[0], hi - lo
-    logprobs, entropies = (torch.empty(rows, device=hidden.device) for _ in range(2))
-    statistics = torch.empty(3, rows, device=hidden.device)
+    logprobs, entropies = (hidden.new_empty(rows, dtype=torch.float32) for _ in range(2))
+    statistics = hidden.new_empty((3, rows), dtype=torch.float32)
     for block in row_blocks(rows, width):
         logits = head_logits(hidden[block], head_weight[lo:hi])
         of_block = logprobs_forward(logits, tokens[block] - lo, temperatures[block], 0, width)
@@ -94,7 +96,7 @@ def hidden_backward(
     """The gradients of ``hidden`` and ``head_weight``, each only where ``wanted``."""
     weight = head_weight[lo:hi]
     grad_hidden = torch.empty_like(hidden) if wanted[0] else None
-    grad_window = torch.zeros(weight.shape, device=hidden.device) if wanted[1] else None
+    grad_window = weight.new_zeros(weight.shape, dtype=torch.float32) if wanted[1] else None
     for block in row_blocks(hidden.shape[0], hi - lo):
         grad_logits = logprobs_backward(
             None if grad_logprobs is None else grad_logprobs[block],
@@ -107,7 +109,8 @@ def hidden_backward(
             hi - lo,
         ).to(hidden.dtype)
         if grad_hidden is not None:
-            grad_hidden[block] = grad_logits @ weight
+            with plain_products(hidden.device):
+                grad_hidden[block] = grad_logits @ weight
         if grad_window is not None:
             grad_window += head_logits(grad_logits.t(), hidden[block].t())
     return grad_hidden, _in_vocabulary(grad_window, head_weight, lo, hi)

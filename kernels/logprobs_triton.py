@@ -24,6 +24,8 @@ from ttrl_env.kernels.row_sums_triton import (
 
 FORWARD_BLOCK = 8192
 BACKWARD_BLOCK = 4096
+SMALLEST_GRADIENT_TEMPERATURE = tl.constexpr(1e-25)
+"""Stands in for less, whose inverse would overflow; all weight is at the maximum there, or nowhere."""
 
 
 def launch_forward(
@@ -182,6 +184,7 @@ def _backward(
         values = load_logits(logits + row * logits_row_stride, offsets, logits_stride, width)
         exponents = (values - maximum) * scale
         weights = tl.exp2(exponents)
+        temperature = tl.maximum(temperature, SMALLEST_GRADIENT_TEMPERATURE)
         if grad_entropies is not None:
             at_entropy = tl.load(grad_entropies + row * grad_entropies_stride).to(tl.float32)
             at_entropy *= LN_2 / (temperature * total)

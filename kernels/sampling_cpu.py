@@ -45,7 +45,7 @@ def sample_tokens_cpu(logits: Tensor, draw: DrawInputs, lo: int, out: SampledTok
     """Fill ``out`` from ``logits`` ``[rows, width]``, already cut at ``lo``; at least one row."""
     temperatures, seeds, step, greedy = draw.contiguous()  # numba compiles anew for every other layout
     if greedy is None:
-        greedy = torch.zeros(logits.shape[0], dtype=torch.bool)
+        greedy = logits.new_zeros(logits.shape[0], dtype=torch.bool)
     inputs = [rows.numpy() for rows in (temperatures, seeds, greedy)]
     outputs = [rows.numpy() for rows in out.tensors()]
     count = np.int64(int(step))

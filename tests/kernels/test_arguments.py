@@ -7,7 +7,13 @@ import dataclasses
 import pytest
 import torch
 
-from ttrl_env.kernels import SampledTokens, sample_tokens, token_logprobs
+from ttrl_env.kernels import (
+    SampledTokens,
+    sample_from_hidden,
+    sample_tokens,
+    token_logprobs,
+    token_logprobs_from_hidden,
+)
 
 NAN, INF = float("nan"), float("inf")
 LOGITS = torch.zeros(4, 16)
@@ -22,6 +28,7 @@ WRONG_CALLS = [
     (dict(logits=torch.zeros(2, 2, 16)), ValueError, r"logits: expected shape \[rows, vocab\].*\[2, 2, 16\]"),
     (dict(logits=torch.zeros(4, 0)), ValueError, "vocab of at least 1"),
     (dict(logits=LOGITS.to("meta")), ValueError, "logits: .*meta"),
+    (dict(logits=LOGITS.to_sparse()), TypeError, r"logits: expected a dense tensor.*to_dense\(\)"),
     (dict(temperatures=1.0), TypeError, "temperatures: expected a torch.Tensor, got float"),
     (dict(temperatures=ONES.double()), TypeError, "temperatures: expected torch.float32, got torch.float64"),
     (dict(temperatures=torch.ones(3)), ValueError, r"temperatures: expected shape \[4\].*\[3\]"),
@@ -83,6 +90,38 @@ def test_token_logprobs_names_the_wrong_argument(wrong, error, message):
     arguments = {"logits": LOGITS, "tokens": SEEDS, "temperatures": ONES, **wrong}
     with pytest.raises(error, match=message):
         token_logprobs(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (dict(head_weight=torch.zeros(0, 8)), r"head_weight: expected a vocab of at least 1.*\[0, 8\]"),
+        (dict(head_weight=torch.zeros(0, 8), window=(0, 0)), "head_weight: expected a vocab of at least 1"),
+        (dict(hidden=torch.zeros(4, 0)), r"hidden: expected shape \[rows, dim\] with dim of at least 1"),
+        (dict(head_weight=torch.zeros(8)), r"head_weight: expected shape \[vocab, dim\]"),
+        (dict(head_weight=torch.zeros(8, 16)), "pass lm_head.weight as it is, not transposed"),
+    ],
+)
+def test_the_forms_from_hidden_states_name_the_wrong_argument(wrong, message):
+    hidden, head_weight = torch.zeros(4, 8), torch.zeros(16, 8)
+    arguments = {"hidden": hidden, "head_weight": head_weight, "temperatures": ONES, **wrong}
+    with pytest.raises(ValueError, match=message):
+        sample_from_hidden(**arguments, seeds=SEEDS)
+    with pytest.raises(ValueError, match=message):
+        token_logprobs_from_hidden(**arguments, tokens=SEEDS)
+
+
+def test_no_rows_are_no_work_and_no_error():
+    none, no_seeds, head = torch.zeros(0), torch.zeros(0, dtype=torch.int64), torch.zeros(16, 8)
+    drawn = [
+        sample_tokens(torch.zeros(0, 16), none, no_seeds, window=(3, 7)),
+        sample_from_hidden(torch.zeros(0, 8), head, none, no_seeds, window=(3, 7)),
+    ]
+    assert [[len(each) for each in samples.tensors()] for samples in drawn] == [[0] * 4] * 2
+    hidden = torch.zeros(0, 8, requires_grad=True)
+    logprobs, entropies = token_logprobs_from_hidden(hidden, head.requires_grad_(), no_seeds, none)
+    (logprobs.sum() + entropies.sum()).backward()
+    assert (hidden.grad.shape, float(head.grad.abs().sum())) == ((0, 8), 0.0)
 
 
 def test_the_package_imports_without_triton_or_numba():

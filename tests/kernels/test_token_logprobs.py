@@ -7,7 +7,7 @@ import warnings
 import pytest
 import torch
 
-from ttrl_env.kernels import sample_tokens, token_logprobs
+from ttrl_env.kernels import sample_tokens, token_logprobs, token_logprobs_from_hidden
 from ttrl_env.kernels.logprobs_reference import token_logprobs_reference
 
 HAS_GPU = torch.cuda.is_available()
@@ -189,3 +189,40 @@ def test_zero_rows():
     logprobs, entropies = token_logprobs(logits, torch.zeros(0, dtype=torch.int64), torch.zeros(0))
     (logprobs.sum() + entropies.sum()).backward()
     assert logits.grad.shape == (0, 256)
+
+
+@pytest.mark.parametrize("through", ["logits", "hidden", "operator", "operator from hidden"])
+def test_a_second_derivative_is_an_error_and_not_zero(through):
+    hidden, weight = torch.randn(4, 6, requires_grad=True), torch.randn(9, 6, requires_grad=True)
+    tokens, temperatures = torch.arange(4), torch.full((4,), 0.7)
+    logits = (hidden @ weight.t()).detach().requires_grad_()
+    leaf = logits if through in ("logits", "operator") else hidden
+    logprobs = {
+        "logits": lambda: token_logprobs(logits, tokens, temperatures),
+        "hidden": lambda: token_logprobs_from_hidden(hidden, weight, tokens, temperatures),
+        "operator": lambda: torch.ops.ttrl_env.token_logprobs(logits, tokens, temperatures, 0, 9),
+        "operator from hidden": lambda: torch.ops.ttrl_env.token_logprobs_from_hidden(
+            hidden, weight, tokens, temperatures, 0, 9
+        ),
+    }[through]()[0]
+    (gradient,) = torch.autograd.grad(logprobs.sum(), leaf, create_graph=True)
+    penalised = logprobs.sum() + gradient.square().sum()
+    with pytest.raises(RuntimeError, match=r"differentiable once|no autograd formula"):
+        torch.autograd.grad(penalised, leaf)
+
+
+def test_float64_logits_have_second_derivatives():
+    logits = torch.randn(3, 5, dtype=torch.float64, requires_grad=True)
+    tokens, temperatures = torch.arange(3), torch.full((3,), 0.7)
+    assert torch.autograd.gradgradcheck(lambda z: token_logprobs(z, tokens, temperatures), (logits,))
+
+
+@pytest.mark.parametrize("temperature", [1e-45, 1e-40, 1.2e-38, 1e-30, 1e30, 3e38])
+@pytest.mark.parametrize("path", [by_public_function, by_triton])
+def test_gradients_at_extreme_temperatures_are_numbers(path, temperature):
+    """1 / T overflows in float32, and infinity times a weight of 0 would be NaN."""
+    logits = torch.tensor([[1.0, 3.0, -2.0, 0.0]] * 2, requires_grad=True)
+    temperatures = torch.full((2,), temperature)
+    logprobs, entropies = path(logits, torch.tensor([1, 0]), temperatures, (0, 4))
+    (grad,) = torch.autograd.grad(logprobs[0] + entropies.sum(), logits)
+    assert grad.abs().max() < 1e-6  # certain of the most likely token, or indifferent to the logits
