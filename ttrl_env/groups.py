@@ -84,8 +84,8 @@ class Groups:
         return [check_positive_int(name, value, minimum=0) for value in values]
 
 
-def group_tasks(suite: str, task_ids: Sequence[int], num_groups: int | None) -> list[int]:
-    """The task of each group: the tasks in turn, ``num_groups`` in all (default: one group a task)."""
+def group_tasks(suite: str, task_ids: Sequence[int], num_groups: int | None) -> tuple[list[int], int]:
+    """The tasks that groups take in turn, and how many groups there are (default: one a task)."""
     members = check_sequence("task_ids", task_ids, "task ids")
     ids = [tasks.check_task_id(suite, task_id, "task_ids") for task_id in members]
     num_groups = len(ids) if num_groups is None else check_positive_int("num_groups", num_groups)
@@ -94,4 +94,4 @@ def group_tasks(suite: str, task_ids: Sequence[int], num_groups: int | None) -> 
             f"num_groups: expected a multiple of the {len(ids)} task_ids, so that each has as many groups, "
             f"got {num_groups} (num_envs / n_samples groups)"
         )
-    return ids * (num_groups // len(ids))
+    return ids, num_groups

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 import tempfile
@@ -39,13 +40,13 @@ def create(config: EngineConfig) -> tuple[Observations, int]:
     else:
         with tempfile.TemporaryFile() as file:
             fd = os.dup(file.fileno())
-    os.ftruncate(fd, _num_bytes(config))
+    os.ftruncate(fd, num_bytes(config))
     return attach(config, fd), fd
 
 
 def attach(config: EngineConfig, fd: int) -> Observations:
     """The observation arrays behind a descriptor made by :func:`create`."""
-    memory = mmap.mmap(fd, _num_bytes(config))
+    memory = mmap.mmap(fd, num_bytes(config))
     arrays, offset = {}, 0
     for key, shape, dtype in layout(config):
         count = int(np.prod(shape))
@@ -54,8 +55,9 @@ def attach(config: EngineConfig, fd: int) -> Observations:
     return arrays
 
 
-def _num_bytes(config: EngineConfig) -> int:
-    return sum(_padded(int(np.prod(shape)) * np.dtype(dtype).itemsize) for _, shape, dtype in layout(config))
+def num_bytes(config: EngineConfig) -> int:
+    """What the observation arrays of an engine take."""
+    return sum(_padded(math.prod(shape) * np.dtype(dtype).itemsize) for _, shape, dtype in layout(config))
 
 
 def _padded(num_bytes: int) -> int:

@@ -39,6 +39,7 @@ from ttrl_env.checks import (
 )
 from ttrl_env.engines import EngineChoice, make_engine
 from ttrl_env.episodes import Episodes
+from ttrl_env.footprint import require_room
 from ttrl_env.groups import Groups, group_tasks
 from ttrl_env.rewards import RewardName, episode_reward
 from ttrl_env.shared_arrays import layout
@@ -137,13 +138,9 @@ class TTRLVectorEnv(VectorEnv):
         self.suite = tasks.get_suite(suite)
         suite = self.suite.name
         self.n_samples = check_positive_int("n_samples", n_samples)
-        groups = group_tasks(suite, task_ids, num_groups)
-        self.num_groups = len(groups)
+        tasks_in_turn, self.num_groups = group_tasks(suite, task_ids, num_groups)
         self.num_envs = self.num_groups * self.n_samples
         self.test_time_rl = check_bool("test_time_rl", test_time_rl)
-        ladder = temperature_ladder(n_samples, base_temperature, temperature_range if test_time_rl else 0.0)
-        self.temperatures: NDArray[np.float32] = np.tile(ladder, self.num_groups)
-        self.groups: NDArray[np.int64] = np.repeat(np.arange(self.num_groups), self.n_samples)
         check_choice("test_time_rl_reward", test_time_rl_reward, get_args(RewardName))
         self._reward: RewardName = test_time_rl_reward if test_time_rl else "env_sparse"
         self.max_steps = check_positive_int(
@@ -170,7 +167,12 @@ class TTRLVectorEnv(VectorEnv):
             if num_workers is None
             else check_positive_int("num_workers", num_workers, minimum=0),
         )
+        require_room(config, self.chunk_steps, engine)
+        ladder = temperature_ladder(n_samples, base_temperature, temperature_range if test_time_rl else 0.0)
+        self.temperatures: NDArray[np.float32] = np.tile(ladder, self.num_groups)
+        self.groups: NDArray[np.int64] = np.repeat(np.arange(self.num_groups), self.n_samples)
         self._set_spaces(config)
+        groups = tasks_in_turn * (self.num_groups // len(tasks_in_turn))
         entropy = [np.random.SeedSequence().entropy] if seed is None else [check_seed("seed", seed)]
         self._groups = Groups(suite, groups, init_states, entropy)
         self._episodes = Episodes(self.num_envs)

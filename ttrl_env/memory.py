@@ -1,0 +1,39 @@
+"""Whether something fits into memory, asked before it is begun."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psutil
+
+from ttrl_env.errors import ConfigError
+
+_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+"""Where a container or a job finds the limit that it was given; versions 2 and 1 of Linux's cgroups."""
+
+
+def require_memory(num_bytes: float, what: str, advice: str) -> None:
+    """Raise :class:`ConfigError` with the figure unless so much memory is free.
+
+    Args:
+        num_bytes: an estimate, bytes.
+        what: names the argument and what needs it, as the beginning of a sentence.
+        advice: what to do instead.
+    """
+    free = free_memory()
+    if num_bytes > free:
+        raise ConfigError(
+            f"{what} needs about {_gigabytes(num_bytes)} of memory, and {_gigabytes(free)} are free; {advice}"
+        )
+
+
+def free_memory() -> int:
+    """Bytes that this process could still take: of the machine, and no more than its job is given."""
+    limits = [file.read_text().strip() for file in _LIMITS if file.is_file()]
+    return min(
+        psutil.virtual_memory().available, *(int(limit) for limit in limits if limit.isdigit()), 1 << 62
+    )
+
+
+def _gigabytes(num_bytes: float) -> str:
+    return f"{num_bytes / 1e9:,.3g} GB" if num_bytes < 100e9 else f"{num_bytes / 1e9:,.0f} GB"
