@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 from ttrl_env import __version__
+from ttrl_env.agents.quiet_streams import quiet_streams
 from ttrl_env.errors import EnvironmentDiedError, TTRLError
 from ttrl_env.world import WorldWarning
 
@@ -41,7 +42,21 @@ _COMMANDS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a subcommand; returns the process's exit code (2 for a mistake in the command)."""
+    """Run a subcommand; returns the process's exit code (2 for a mistake in the command).
+
+    A reader of the output that goes away (``| head``, a pager that is left) does not end a command.
+    """
+    try:
+        with quiet_streams():
+            return _run(arguments)
+    except OSError as error:
+        if error.filename != getattr(sys.stdout, "name", None):
+            raise
+        print(f"ttrl: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 1
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(_USAGE, end="")

@@ -32,6 +32,7 @@ from ttrl_env.agents.metrics import METRICS_FILE, read_records
 from ttrl_env.agents.plots import plot_run
 from ttrl_env.agents.policies import TokenPolicy, load_policy
 from ttrl_env.agents.progress import Display
+from ttrl_env.agents.quiet_streams import quiet_streams
 from ttrl_env.agents.train import train
 from ttrl_env.agents.videos import record_episodes, write_video
 from ttrl_env.agents.whole_files import write_whole
@@ -65,6 +66,11 @@ RECORD, REPORT = "demo.json", "report.json"
 
 def main(arguments: Sequence[str] | None = None, engine: EngineChoice = "native") -> int:
     """Run the demo, by default on real simulations; returns the process's exit code."""
+    with quiet_streams():
+        return _main(arguments, engine)
+
+
+def _main(arguments: Sequence[str] | None, engine: EngineChoice) -> int:
     parser = argparse.ArgumentParser(prog="python -m ttrl_env.agents.demo", description=__doc__)
     parser.add_argument("--output", type=Path, default=Path("runs/demo"), help="folder it writes to")
     parser.add_argument("--iterations", type=int, default=ITERATIONS, help="default %(default)s")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -18,16 +19,22 @@ from rich.progress import (
 
 from ttrl_env.agents.distributed import is_main_process
 from ttrl_env.agents.evaluation import Evaluation
+from ttrl_env.agents.quiet_streams import quiet_stream
 
 
 class Display:
     """Writes to a console; bars appear only on a terminal, lines everywhere.
 
-    Of the processes of one run only the first writes.
+    Of the processes of one run only the first writes. A display that cannot write goes quiet.
     """
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(highlight=False, soft_wrap=True, quiet=not is_main_process())
+        self.console = console or Console(
+            file=None if sys.stdout is None else quiet_stream(sys.stdout, any_error=True),
+            highlight=False,
+            soft_wrap=True,
+            quiet=not is_main_process(),
+        )
         self._progress: Progress | None = None
 
     def say(self, text: str) -> None:

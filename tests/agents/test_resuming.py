@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import signal
@@ -255,6 +256,27 @@ def test_old_checkpoints_that_cannot_be_removed_do_not_end_a_run(tmp_path, monke
             tmp_path / "run", policy, agent, replace(state, iteration=3), keep=1
         )
     assert checkpoints.list_checkpoints(tmp_path / "run") == [second, third]
+
+
+class Hanging(ReachEngine):
+    """A terminal is closed in the third iteration: every process that stands in between says so."""
+
+    steps = 0
+
+    def step(self, *arguments):
+        Hanging.steps += 1
+        if Hanging.steps == 8:
+            for number in (signal.SIGHUP, signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+                os.kill(os.getpid(), number)
+        return super().step(*arguments)
+
+
+def test_a_closed_terminal_leaves_a_checkpoint(tmp_path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as gone, contextlib.redirect_stdout(gone):
+        checkpoint = train(_config(tmp_path, "iterations=100"), Display(), Hanging)
+    assert 0 < checkpoints.read_state(checkpoint).iteration < 4
 
 
 def _weights_of(checkpoint: Path) -> list:
