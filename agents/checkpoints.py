@@ -24,13 +24,19 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from ttrl_env.agents.policies import TokenPolicy
+from ttrl_env.agents.policies.checkpoint_files import own_file, read_own_json
 from ttrl_env.agents.ppo import PPOAgent
 from ttrl_env.agents.run_folder import iteration_of, list_checkpoints
+from ttrl_env.agents.saved_tensors import DAMAGED, load_saved
 from ttrl_env.agents.sharding import all_finite, whole, whole_weights
 from ttrl_env.agents.whole_files import flush
 from ttrl_env.errors import CheckpointError, TrainingDivergedError
 
 AGENT_FILE = "agent.pt"
+
+_STATE_FILE = "state.json"
+
+_KINDS = {int: "an integer of at least 0", dict: "an object"}
 
 _DRAFT = ".draft_"
 
@@ -104,26 +110,39 @@ def drop_later(output_dir: str | Path, iteration: int) -> None:
 
 
 def read_state(checkpoint: Path) -> TrainingState:
-    """Iteration, configuration and versions of a checkpoint."""
+    """Iteration, configuration and versions of a checkpoint.
+
+    Raises:
+        CheckpointError: its ``state.json`` is missing, damaged or not what training writes.
+    """
+    content = read_own_json(checkpoint, _STATE_FILE, "checkpoint")
     try:
-        return TrainingState(**json.loads((checkpoint / "state.json").read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise CheckpointError(f"{checkpoint}/state.json cannot be read: {error}") from error
+        state = TrainingState(**content)
+    except TypeError as error:
+        raise CheckpointError(f"{checkpoint / _STATE_FILE} cannot be read: {error}") from error
+    kinds = {"iteration": int, "groups_dealt": int, "config": dict, "versions": dict}
+    for name, kind in kinds.items():
+        value = getattr(state, name)
+        if type(value) is not kind or (kind is int and value < 0):
+            raise CheckpointError(
+                f"{checkpoint / _STATE_FILE}: {name}: expected {_KINDS[kind]}, got {value!r:.80}"
+            )
+    return state
 
 
 def restore_agent(checkpoint: Path, agent: PPOAgent) -> None:
     """Load optimiser, schedule and value head from a checkpoint.
 
     Raises:
-        CheckpointError: they do not fit the policy or the configuration, or the reference policy is
-            not the one that the run started from.
+        CheckpointError: they are damaged or do not fit the policy or the configuration, or the reference
+            policy is not the one that the run started from.
     """
-    file = checkpoint / AGENT_FILE
+    file = own_file(checkpoint, AGENT_FILE, "checkpoint")
+    # several processes map the file instead of reading it, as each takes but its slices
+    saved = load_saved(file, "go on from another checkpoint", mapped=not agent.world.alone)
     try:
-        # several processes map the file instead of reading it, as each takes but its slices
-        mapped = not agent.world.alone
-        agent.load_state_dict(torch.load(file, map_location="cpu", mmap=mapped, weights_only=True))
-    except (OSError, KeyError, ValueError, RuntimeError) as error:
+        agent.load_state_dict(saved)
+    except DAMAGED as error:
         raise CheckpointError(f"{file} does not fit this policy and configuration: {error}") from error
     started_from = read_state(checkpoint).reference
     if started_from is not None and agent.reference_fingerprint not in (None, started_from):
@@ -200,7 +219,7 @@ def _write(draft: Path, content: _Content) -> None:
     draft.mkdir(parents=True)
     content.policy.save_pretrained(draft / "policy", state_dict=content.weights)
     torch.save(content.agent, draft / AGENT_FILE)
-    (draft / "state.json").write_text(json.dumps(asdict(content.state), indent=1), encoding="utf-8")
+    (draft / _STATE_FILE).write_text(json.dumps(asdict(content.state), indent=1), encoding="utf-8")
     for file in draft.rglob("*"):
         flush(file)
 

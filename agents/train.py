@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import cast
@@ -84,17 +84,18 @@ class _Run:
         self.display = display
         self.world = world
         checkpoint = world.on_main(lambda: _checkpoint_to_resume(config))
-        state = checkpoints.read_state(checkpoint) if checkpoint else None
-        self.saved = checkpoint  # the last one written, or started from
-        self.completed = self.saved_at = state.iteration if state else 0
-        # records beside a checkpoint of another run are of a course that left none
-        self.recorded = self.completed if checkpoint and in_run(checkpoint, config.output_dir) else 0
-        self.groups_dealt = state.groups_dealt if state else 0
-        self.policy, reference = make_policies(config, checkpoint, world)
-        self.agent = PPOAgent(self.policy, config.ppo, reference, world)
-        if checkpoint is not None:
-            checkpoints.restore_agent(checkpoint, self.agent)
-            display.say(f"Resuming after iteration {self.completed} from {checkpoint}")
+        with _offering_the_one_before(checkpoint):
+            state = checkpoints.read_state(checkpoint) if checkpoint else None
+            self.saved = checkpoint  # the last one written, or started from
+            self.completed = self.saved_at = state.iteration if state else 0
+            # records beside a checkpoint of another run are of a course that left none
+            self.recorded = self.completed if checkpoint and in_run(checkpoint, config.output_dir) else 0
+            self.groups_dealt = state.groups_dealt if state else 0
+            self.policy, reference = make_policies(config, checkpoint, world)
+            self.agent = PPOAgent(self.policy, config.ppo, reference, world)
+            if checkpoint is not None:
+                checkpoints.restore_agent(checkpoint, self.agent)
+                display.say(f"Resuming after iteration {self.completed} from {checkpoint}")
         self.schedule = Schedule(config)
         first = self._deal(self.groups_dealt)
         self.env = make_train_env(config, first, self.policy, engine, world.num_workers)
@@ -251,6 +252,21 @@ def _check_share(config: TrainConfig, world: World) -> None:
             f"env.num_groups: every process plays equally many groups; expected a multiple of the "
             f"{world.size} processes, got {config.env.num_groups}"
         )
+
+
+@contextmanager
+def _offering_the_one_before(checkpoint: Path | None) -> Iterator[None]:
+    """Let an error about a checkpoint say which one came before it, as its files may be damaged."""
+    try:
+        yield
+    except CheckpointError as error:
+        run = [] if checkpoint is None else list_checkpoints(checkpoint.parent.parent)
+        earlier = [path for path in run if checkpoint is not None and path.name < checkpoint.name]
+        if not earlier:
+            raise
+        raise CheckpointError(
+            f"{error}\nIf {checkpoint} is damaged, go on from the one before it: resume={earlier[-1]}"
+        ) from error
 
 
 def _checkpoint_to_resume(config: TrainConfig) -> Path | None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -256,6 +258,45 @@ def test_old_checkpoints_that_cannot_be_removed_do_not_end_a_run(tmp_path, monke
             tmp_path / "run", policy, agent, replace(state, iteration=3), keep=1
         )
     assert checkpoints.list_checkpoints(tmp_path / "run") == [second, third]
+
+
+@pytest.fixture(scope="module")
+def whole_run(tmp_path_factory) -> Path:
+    """Two checkpoints; not to be written to."""
+    folder = tmp_path_factory.mktemp("whole")
+    _train(_config(folder, "iterations=2", "checkpoint_every=1"))
+    return folder
+
+
+@pytest.mark.parametrize("damage", ["missing", "empty", "truncated", "altered", "another"])
+@pytest.mark.parametrize("name", ["agent.pt", "state.json"])
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_offered(
+    tmp_path, whole_run, name, damage
+) -> None:
+    shutil.copytree(whole_run, tmp_path / "run")
+    config = _config(tmp_path / "run", "iterations=3", "resume=auto")
+    before, last = checkpoints.list_checkpoints(config.output_dir)
+    content = (last / name).read_bytes()
+    (last / name).unlink()
+    if damage != "missing":
+        damaged = {"empty": b"", "truncated": content[:-40], "altered": b"x" + content[1:], "another": b"[]"}
+        (last / name).write_bytes(damaged[damage])
+    with pytest.raises(CheckpointError) as error:
+        _train(config)
+    assert f"{last / name}" in str(error.value)
+    assert str(error.value).endswith(f"go on from the one before it: resume={before}")
+    assert _train(replace(config, resume=str(before))).name == "iteration_000003"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("iteration", "2"), ("iteration", -1), ("groups_dealt", None), ("config", [])]
+)
+def test_a_state_of_other_kinds_is_named(tmp_path, whole_run, key, value) -> None:
+    shutil.copytree(whole_run / "checkpoints" / "iteration_000002", tmp_path / "one")
+    file = tmp_path / "one" / "state.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), key: value}))
+    with pytest.raises(CheckpointError, match=rf"state\.json: {key}: expected .*, got"):
+        checkpoints.read_state(tmp_path / "one")
 
 
 class Hanging(ReachEngine):
