@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import io
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -46,6 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     A reader of the output that goes away (``| head``, a pager that is left) does not end a command.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # one that is ASCII only shows "?" for what it cannot
+            stream.reconfigure(errors="replace")
     try:
         with quiet_streams():
             return _run(arguments)

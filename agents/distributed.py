@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 
+from ttrl_env.cores import usable_cores
 from ttrl_env.errors import ConfigError, TTRLError
 from ttrl_env.opengl import load_triton_first
 
@@ -56,7 +57,7 @@ class World:
     @property
     def num_workers(self) -> int | None:
         """This process's share of the machine's cores; ``None``: all of them."""
-        return None if self.processes_here == 1 else max(1, (os.cpu_count() or 1) // self.processes_here)
+        return None if self.processes_here == 1 else max(1, usable_cores() // self.processes_here)
 
     def gather(self, value: T) -> list[T]:
         """Every process's ``value``, by rank. It is pickled: keep it small.

@@ -190,11 +190,12 @@ def bundle_key(task: tasks.Task, fixture_seed: int) -> str:
 @functools.cache
 def _versions() -> dict[str, str]:
     """Versions of what a bundle is compiled by."""
-    libero = next(
+    named = (
         f"{name} {importlib.metadata.version(name)}"
         for name in LIBERO_DISTRIBUTIONS
         if any(importlib.metadata.distributions(name=name))
     )
+    libero = next(named, "of no known distribution")  # a checkout on PYTHONPATH, a fork: its files tell
     return {
         "mujoco": mujoco.__version__,
         "robosuite": importlib.metadata.version("robosuite"),

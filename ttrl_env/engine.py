@@ -26,11 +26,12 @@ from gymnasium.error import ResetNeeded
 from numpy.typing import NDArray
 
 from ttrl_env import opengl, shared_arrays, tasks
+from ttrl_env.cores import usable_cores
 from ttrl_env.errors import EnvironmentDiedError
 from ttrl_env.requests import check_reset, check_started
 from ttrl_env.simulation import ChunkResult, EngineConfig, SimState
 
-opengl.choose_backend()  # must come before MuJoCo is imported
+opengl.require_gl()  # must come before MuJoCo is imported
 
 from ttrl_env.open_tasks import OpenTasks  # noqa: E402
 from ttrl_env.rendering import RenderThread  # noqa: E402
@@ -71,7 +72,7 @@ class NativeEngine:
         self._pid = os.getpid()
         self._rows: dict[int, tuple[int, Replica]] = {}
         self._starts: OrderedDict[tuple[int, bytes], _Start] = OrderedDict()
-        num_threads = min(config.num_workers or os.cpu_count() or 1, config.num_rows)
+        num_threads = min(config.num_workers or usable_cores(), config.num_rows)
         self._tasks = OpenTasks(config, num_threads)
         self._pool = ThreadPool(num_threads, config.image_size)
         self._turn = threading.RLock()

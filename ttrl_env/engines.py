@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeAlias, get_args
 
+from ttrl_env import opengl
 from ttrl_env.checks import check_choice
 from ttrl_env.simulation import EngineConfig, EngineName, SimulationEngine
 from ttrl_env.world import warn_unless_published
@@ -18,6 +19,7 @@ def make_engine(engine: EngineChoice, config: EngineConfig) -> SimulationEngine:
     if callable(engine):
         return engine(config)
     check_choice("engine", engine, get_args(EngineName))
+    opengl.require_gl()  # before MuJoCo is imported
     if engine == "native":
         from ttrl_env.engine import NativeEngine
 

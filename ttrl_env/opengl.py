@@ -6,14 +6,17 @@ EGL is chosen: it runs on a GPU without a display and, through Mesa, on a CPU.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes.util
 import functools
 import importlib.util
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
-from ttrl_env.errors import MissingDependencyError
+from ttrl_env.checks import check_choice
+from ttrl_env.errors import ConfigError, MissingDependencyError, TTRLError
 
 APT_LINE = "apt-get install -y libegl1 libgl1 libopengl0 libgl1-mesa-dri"
 APT_LINE_OSMESA = "apt-get install -y libosmesa6"
@@ -22,11 +25,14 @@ _LIBRARIES = {"egl": ("EGL", "GL"), "osmesa": ("OSMesa",)}
 
 
 def choose_backend() -> str:
-    """Set ``MUJOCO_GL=egl`` on Linux unless it is set already; return the backend in force."""
+    """Set ``MUJOCO_GL=egl`` on Linux unless it is set and not empty; return the backend in force.
+
+    MuJoCo takes any case and spaces around, everybody else the plain word.
+    """
     if sys.platform.startswith("linux"):
-        os.environ.setdefault("MUJOCO_GL", "egl")
+        os.environ["MUJOCO_GL"] = os.environ.get("MUJOCO_GL", "").strip().lower() or "egl"
         if os.environ["MUJOCO_GL"] in _LIBRARIES:
-            os.environ.setdefault("PYOPENGL_PLATFORM", os.environ["MUJOCO_GL"])
+            os.environ["PYOPENGL_PLATFORM"] = os.environ.get("PYOPENGL_PLATFORM") or os.environ["MUJOCO_GL"]
     return os.environ.get("MUJOCO_GL", "")
 
 
@@ -37,14 +43,50 @@ def missing_libraries() -> tuple[str, ...]:
 
 
 def require_gl() -> None:
-    """Raise :class:`MissingDependencyError` with the exact install line unless rendering can work."""
+    """Raise :class:`MissingDependencyError` with the exact install line unless rendering can work.
+
+    It comes before MuJoCo is imported, which ends in an ``AttributeError`` where a library is missing.
+    """
+    _check_variables()
     missing = missing_libraries()
     if missing:
-        backend = os.environ["MUJOCO_GL"]
-        line = APT_LINE_OSMESA if backend == "osmesa" else APT_LINE
         raise MissingDependencyError(
-            f"MUJOCO_GL={backend} needs the shared libraries {', '.join('lib' + name for name in missing)}, "
-            f"which are not installed. On Debian or Ubuntu: {line}"
+            f"MUJOCO_GL={choose_backend()} needs the shared libraries "
+            f"{', '.join('lib' + name for name in missing)}, which are not installed. {_install_line()}"
+        )
+
+
+@contextlib.contextmanager
+def explaining_failures() -> Iterator[None]:
+    """Have what goes wrong while an OpenGL context is made say what to do: a driver may be missing."""
+    try:
+        yield
+    except ImportError as error:  # as MuJoCo and robosuite report it
+        raise MissingDependencyError(
+            f"MUJOCO_GL={choose_backend()}: no OpenGL context can be made ({error}). {_install_line()}"
+        ) from error
+
+
+def _install_line() -> str:
+    return f"On Debian or Ubuntu: {APT_LINE_OSMESA if choose_backend() == 'osmesa' else APT_LINE}"
+
+
+def _check_variables() -> None:
+    """Raise :class:`ConfigError` for settings of MuJoCo's, PyOpenGL's and EGL's that cannot work."""
+    backend = choose_backend()
+    if not sys.platform.startswith("linux"):
+        return
+    check_choice("MUJOCO_GL", backend, (*_LIBRARIES, "glfw", "glx"))
+    platform = os.environ.get("PYOPENGL_PLATFORM", backend)
+    if backend in _LIBRARIES and platform.lower() != backend:
+        raise ConfigError(
+            f"PYOPENGL_PLATFORM: expected {backend!r}, as MUJOCO_GL is, or nothing, got {platform!r}"
+        )
+    device = os.environ.get("MUJOCO_EGL_DEVICE_ID")
+    if backend == "egl" and device is not None and not device.isdecimal():
+        raise ConfigError(
+            f"MUJOCO_EGL_DEVICE_ID: expected the number of one of EGL's devices, from 0, got {device!r}; "
+            f"unset it to draw on the first that works"
         )
 
 
@@ -68,5 +110,5 @@ def load_triton_first() -> None:
 if __name__ == "__main__":  # `make demo` and `make test` ask before they start
     try:
         require_gl()
-    except MissingDependencyError as error:
+    except TTRLError as error:
         sys.exit(str(error))

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ttrl_env import opengl
 
-opengl.choose_backend()  # must come before MuJoCo is imported
+opengl.require_gl()  # must come before MuJoCo is imported
 
 import mujoco  # type: ignore[import-untyped]  # noqa: E402
 
@@ -168,6 +168,7 @@ def _gl_context(size: int) -> Any:
     opengl.require_gl()
     opengl.load_triton_first()
     backend = opengl.choose_backend()
-    if backend in ("egl", "osmesa"):
-        return importlib.import_module(f"mujoco.{backend}").GLContext(size, size)
-    return mujoco.GLContext(size, size)
+    with opengl.explaining_failures():
+        if backend in ("egl", "osmesa"):
+            return importlib.import_module(f"mujoco.{backend}").GLContext(size, size)
+        return mujoco.GLContext(size, size)

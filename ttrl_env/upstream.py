@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ttrl_env import opengl, shared_arrays, tasks
+from ttrl_env.cores import usable_cores
 from ttrl_env.errors import EnvironmentDiedError
 from ttrl_env.requests import check_started
 from ttrl_env.simulation import ChunkResult, EngineConfig, SimState
@@ -47,7 +48,7 @@ class UpstreamEngine:
         opengl.require_gl()
         self.config = config
         self._task_ids: dict[int, int] = {}  # of the rows that have been reset
-        num_workers = min(config.num_rows, os.cpu_count() or 1)
+        num_workers = min(config.num_rows, usable_cores())
         if config.num_workers is not None:
             num_workers = min(config.num_rows, config.num_workers)
         self._local: Rows | None = None
@@ -167,6 +168,15 @@ def _end(workers: Sequence[_Worker], local: Rows | None, pid: int) -> None:
         local.close()
 
 
+_START_WORKER = """
+import sys
+sys.path[:] = [path for path in sys.path if path]
+from ttrl_env.upstream_worker import main
+main()
+"""
+"""Python puts the working directory first on the import path, and with it a ``random.py`` of the user's."""
+
+
 class _Worker:
     """A worker process and the parent's end of its connection."""
 
@@ -180,7 +190,7 @@ class _Worker:
         with theirs:
             self._process = subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "ttrl_env.upstream_worker"),
+                    *(sys.executable, "-c", _START_WORKER),
                     *(str(theirs.fileno()), str(memory_fd), str(os.getpid())),
                 ],
                 pass_fds=(theirs.fileno(), memory_fd),

@@ -1,9 +1,9 @@
 """A worker process of the upstream engine: owns some rows' LIBERO environments.
 
-Started as ``python -m ttrl_env.upstream_worker CONNECTION_FD MEMORY_FD PARENT_PID`` by
-:mod:`ttrl_env.upstream`. It reads ``(method, arguments)`` from the connection, writes observations
-straight into the shared memory and answers ``("ok", result)`` or ``("error", traceback)``. It ends
-when the connection does, and within a second of its parent whatever it is doing.
+Started by :mod:`ttrl_env.upstream` with the arguments ``CONNECTION_FD MEMORY_FD PARENT_PID``. It reads
+``(method, arguments)`` from the connection, writes observations straight into the shared memory and
+answers ``("ok", result)`` or ``("error", traceback)``. It ends when the connection does, and within a
+second of its parent whatever it is doing.
 """
 
 from __future__ import annotations
@@ -126,7 +126,8 @@ def _end_with_parent(parent_pid: int) -> None:
     os._exit(1)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Be a worker process; the arguments are those of the command line."""
     threading.Thread(target=_end_with_parent, args=(int(sys.argv[3]),), daemon=True).start()
     serve(Connection(int(sys.argv[1])), int(sys.argv[2]))
     sys.stdout.flush()

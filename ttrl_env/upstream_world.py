@@ -18,7 +18,6 @@ import atexit
 import contextlib
 import gc
 import io
-import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -27,12 +26,11 @@ from numpy.typing import NDArray
 
 from ttrl_env import opengl, tasks
 from ttrl_env.records import DRAWN
+from ttrl_env.robosuite_import import import_robosuite
 from ttrl_env.shared_arrays import PROPRIOCEPTION
 from ttrl_env.simulation import SETTLE_ACTION, EngineConfig, SimState
 
-opengl.choose_backend()  # must come before MuJoCo and robosuite are imported
-# robosuite recommends a private macro file at import; LIBERO needs none
-logging.getLogger("robosuite_logs").setLevel(logging.ERROR)
+import_robosuite()  # must come before MuJoCo and LIBERO's environments are imported
 
 import mujoco  # type: ignore[import-untyped]  # noqa: E402
 from libero.libero.envs import OffScreenRenderEnv  # noqa: E402
@@ -54,7 +52,7 @@ class UpstreamWorld:
         self.config = config
         self.observation: dict[str, NDArray] = {}
         opengl.load_triton_first()
-        with _numpy_seeded(config.fixture_seed):
+        with opengl.explaining_failures(), _numpy_seeded(config.fixture_seed):
             self._env = _build(task, config)
         self._cameras = _CameraGate(self._env, config.cameras)
         self._site_rgba = self._env.sim.model.site_rgba.copy()

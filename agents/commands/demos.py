@@ -12,7 +12,7 @@ from typing import get_args
 
 from rich.table import Table
 
-from ttrl_env import tasks
+from ttrl_env import opengl, tasks
 from ttrl_env.agents.memory import require_memory
 from ttrl_env.agents.progress import Display
 from ttrl_env.errors import ConfigError, UnknownNameError
@@ -30,6 +30,7 @@ def run(arguments: Sequence[str]) -> int:
     _check_numbers(options)
     if len(set(options.cameras)) < len(options.cameras):
         raise ConfigError(f"--cameras: expected each camera once, got {' '.join(options.cameras)}")
+    opengl.require_gl()  # before MuJoCo is imported
     return _check(chosen, options) if options.check else _record(chosen, options)
 
 

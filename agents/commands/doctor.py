@@ -15,6 +15,7 @@ from rich.console import Console
 
 from ttrl_env import opengl, tasks
 from ttrl_env.agents.checkpoints import installed_versions
+from ttrl_env.cores import usable_cores
 from ttrl_env.errors import ConfigError, TTRLError
 from ttrl_env.simulation import EngineConfig, EngineName
 from ttrl_env.world import describe, install_command, installed_mujoco, is_published
@@ -89,7 +90,8 @@ def _machine() -> str:
     memory = psutil.virtual_memory()
     fits = int(memory.available / 1.5e9)
     return (
-        f"{platform.platform()}, Python {platform.python_version()}, {os.cpu_count()} cores, "
+        f"{platform.platform()}, Python {platform.python_version()}, "
+        f"{usable_cores()} of {os.cpu_count()} cores usable, "
         f"{memory.available / 1e9:.0f} GB of memory free (about {fits} simulations of engine=upstream)"
     )
 
@@ -111,7 +113,7 @@ def _threads() -> str:
     """More threads than cores that this process may use wait for each other."""
     import torch
 
-    usable, threads = len(os.sched_getaffinity(0)), torch.get_num_threads()
+    usable, threads = usable_cores(), torch.get_num_threads()
     if threads > usable:
         raise ConfigError(
             f"PyTorch takes {threads} threads, {usable} cores are usable; set OMP_NUM_THREADS={usable}"

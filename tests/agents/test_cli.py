@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import shlex
 import subprocess
 import sys
 
@@ -90,3 +92,13 @@ def test_the_module_runs_like_the_command() -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 2
     assert done.stderr.startswith("ttrl train: 'env.n_sampels=3': no such key")
+
+
+@pytest.mark.parametrize(("encoding", "reader"), [("utf-8", "true"), ("ascii", "cat")])
+def test_output_is_written_as_far_as_it_is_read(encoding: str, reader: str) -> None:
+    """Into a pipe that nobody reads, and onto a terminal that knows ASCII only."""
+    program = "import sys; from ttrl_env.agents.cli import main; sys.exit(main(['tasks', 'libero_90']))"
+    command = f"{shlex.quote(sys.executable)} -c {shlex.quote(program)} | {reader}"
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    done = subprocess.run(["sh", "-c", command], env=environment, capture_output=True, text=True, check=False)
+    assert done.stderr == ""

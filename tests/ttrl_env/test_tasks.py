@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from tests.contract.counting_engine import counting
-from ttrl_env import tasks
+from ttrl_env import bundle, tasks
 from ttrl_env.errors import MissingDependencyError, UnknownNameError
 from ttrl_env.registration import env_id
 from ttrl_env.vector_env import TTRLVectorEnv
@@ -151,3 +156,94 @@ def _construct_and_step(suite: str, task_id: int) -> None:
     assert env.observation_space.contains(observation)
     assert not truncated, info["failure"]
     env.close()
+
+
+PYPIS_LIBERO = """
+import os, yaml
+libero_config_path = os.environ.get("LIBERO_CONFIG_PATH", os.path.expanduser("~/.libero"))
+config_file = os.path.join(libero_config_path, "config.yaml")
+def get_libero_path(key):
+    with open(config_file) as file:
+        return yaml.safe_load(file)[key]
+if not os.path.exists(libero_config_path):
+    os.makedirs(libero_config_path)
+if not os.path.exists(config_file):
+    root = os.path.dirname(os.path.abspath(__file__))
+    if input("Do you want to specify a custom path for the dataset folder? (Y/N): ").lower() == "y":
+        raise AssertionError("answered yes")
+    with open(config_file, "w") as file:
+        yaml.safe_dump({key: root + "/" + key for key in ("bddl_files", "init_states", "assets")}, file)
+"""
+
+PLAY_PYPIS_LIBERO = """
+from pathlib import Path
+from ttrl_env import tasks
+from ttrl_env.errors import MissingDependencyError
+tasks.require_libero()  # asks nothing
+config = Path(tasks._libero().config_file)
+for stale in ("bddl_files: /gone", "- 3", "bddl_files: 3", "a: ["):
+    config.write_text(stale)
+    try:
+        tasks.require_libero()
+    except MissingDependencyError as error:
+        assert str(config) in str(error), error
+        assert "delete it if it is stale" in str(error), error
+    else:
+        raise AssertionError(stale)
+print("ok")
+"""
+
+
+def run_with_libero_at(folder: Path, code: str) -> subprocess.CompletedProcess[str]:
+    """Run code for which the folder's ``libero`` is the one that is installed; nobody answers questions."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(folder), *sys.path]),
+        "LIBERO_CONFIG_PATH": str(folder / "settings"),
+    }
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_pypis_libero_is_not_waited_for_and_its_stale_settings_are_named(tmp_path: Path) -> None:
+    package = tmp_path / "libero" / "libero"
+    for folder in ("bddl_files", "init_states", "assets", "benchmark"):
+        (package / folder).mkdir(parents=True)
+    (tmp_path / "libero" / "__init__.py").touch()
+    (package / "__init__.py").write_text(PYPIS_LIBERO)
+    (package / "benchmark" / "__init__.py").touch()
+    done = run_with_libero_at(tmp_path, PLAY_PYPIS_LIBERO)
+    assert done.stdout == "ok\n", done.stderr
+
+
+def test_a_folder_that_is_only_called_libero_is_named(tmp_path: Path) -> None:
+    (tmp_path / "libero").mkdir()
+    (tmp_path / "libero" / "__init__.py").touch()
+    done = run_with_libero_at(tmp_path, "from ttrl_env import tasks; tasks.require_libero()")
+    assert "MissingDependencyError: LIBERO cannot be imported (No module named" in done.stderr
+    assert str(tmp_path / "libero") in done.stderr
+
+
+def test_stale_settings_of_libero_are_named_by_whatever_reads_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "config.yaml").write_text("init_states: /gone\nbddl_files: /gone\n")
+    monkeypatch.setenv("LIBERO_CONFIG_PATH", str(tmp_path))
+    for read in (tasks.init_states, tasks.get_task):
+        read.cache_clear()
+        with pytest.raises(MissingDependencyError, match=r"/gone is not a folder.*config\.yaml.*stale"):
+            read("libero_goal", 3)
+
+
+def test_a_libero_of_no_known_distribution_has_a_key_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bundle, "LIBERO_DISTRIBUTIONS", ("libero-of-nobody",))
+    bundle._versions.cache_clear()
+    assert bundle._versions()["libero"] == "of no known distribution"
+    bundle._versions.cache_clear()

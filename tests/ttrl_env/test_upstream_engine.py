@@ -10,16 +10,17 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
 
 from tests.ttrl_env.stove import STOVE, SUCCESS_STEPS
-from ttrl_env import opengl
+from ttrl_env import opengl, shared_arrays
 from ttrl_env.errors import EnvironmentDiedError, MissingDependencyError
 from ttrl_env.simulation import EngineConfig, SimState
-from ttrl_env.upstream import UpstreamEngine
+from ttrl_env.upstream import UpstreamEngine, _Worker
 from ttrl_env.vector_env import TTRLVectorEnv
 
 pytestmark = pytest.mark.libero
@@ -132,6 +133,22 @@ def test_an_exception_in_a_worker_arrives_with_its_traceback_and_task() -> None:
     assert "Traceback (most recent call last)" in message
     assert "libero_spatial has tasks 0 to 9, got 77" in message
     wait_until_gone(processes, 1.0)
+
+
+def test_workers_import_nothing_from_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("random", "threading", "numpy"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit(3)")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", ["", *sys.path])
+    config = EngineConfig(suite="libero_spatial", num_rows=1)
+    _, fd = shared_arrays.create(config)
+    worker = _Worker(config, fd)
+    os.close(fd)
+    worker.hang_up()
+    assert worker._process.wait(timeout=120) == 0
+    worker.stop(0.0)
 
 
 def test_a_worker_that_cannot_start_is_reported_with_its_output(monkeypatch: pytest.MonkeyPatch) -> None:
