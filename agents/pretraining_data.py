@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -54,9 +55,10 @@ def load_pairs(config: PretrainConfig, policy: TinyVLA, say: Callable[[str], Non
     train, validation = [], []
     instructions = set()
     files, pairing = find_files(config.data), cast(Pairing, config.pairing)
-    _check_memory(
-        policy, [measure_file(path, policy.cameras, pairing, config.max_episodes) for path in files]
-    )
+    sizes = [measure_file(path, policy.cameras, pairing, config.max_episodes) for path in files]
+    for path, size in zip(files, sizes, strict=True):
+        _check_images(policy, path, size)
+    _check_memory(policy, sizes)
     for path in files:
         episodes = []
         for episode in read_episodes(path, policy.cameras, pairing, config.max_episodes):
@@ -77,7 +79,6 @@ def load_pairs(config: PretrainConfig, policy: TinyVLA, say: Callable[[str], Non
 
 def episode_pairs(policy: TinyVLA, episode: RecordedEpisode) -> Pairs:
     """One pair a step; a chunk that reaches past the end repeats the last action."""
-    _check_images(policy, episode)
     inputs = policy.prepare(episode.observations, [episode.instruction] * len(episode.actions))
     return Pairs(
         inputs,
@@ -125,9 +126,9 @@ def _kept_out(num_episodes: int, config: PretrainConfig) -> set[int]:
     return set(np.random.default_rng(config.seed).permutation(num_episodes)[:number].tolist())
 
 
-def _check_images(policy: TinyVLA, episode: RecordedEpisode) -> None:
-    for camera in policy.cameras:
+def _check_images(policy: TinyVLA, path: Path, size: FileSize) -> None:
+    for image_size in sorted(size.image_sizes):
         try:
-            policy.check_image_size(episode.observations[f"{camera}_image"].shape[1])
+            policy.check_image_size(image_size)
         except ValueError as error:
-            raise ConfigError(f"policy.image_size: {error}") from error
+            raise ConfigError(f"policy.image_size: {error} in {path}") from error

@@ -47,11 +47,15 @@ class FileSize:
     """Actions of all episodes."""
     largest_episode_bytes: int
     """Memory of the largest one."""
+    image_sizes: frozenset[int]
+    """Heights and widths of the images."""
 
 
 def find_files(paths: Sequence[str | Path]) -> list[Path]:
     """HDF5 files named, and those in folders named, in order; each once, and at least one of each path."""
     found: dict[Path, Path] = {}
+    if "" in paths:  # which would be the working directory
+        raise ConfigError(f"data: expected names of files or folders, got {list(map(str, paths))}")
     for path in (Path(each).expanduser() for each in paths):
         files = [path] if not path.is_dir() and path.exists() else sorted(path.rglob("*.hdf5"))
         files = [file for file in files if not file.parent.name.endswith(".parts")]
@@ -76,7 +80,8 @@ def measure_file(
         episodes = [_arrays(demo, cameras, pairing) for demo in _episodes(data, max_episodes)]
         steps = sum(len(arrays["actions"]) for arrays in episodes)
         memory = [sum(map(foreign_files.num_bytes, arrays.values())) for arrays in episodes]
-    return FileSize(num_steps=steps, largest_episode_bytes=max(memory))
+        sizes = frozenset(arrays[IMAGE_KEYS[camera]].shape[1] for arrays in episodes for camera in cameras)
+    return FileSize(num_steps=steps, largest_episode_bytes=max(memory), image_sizes=sizes)
 
 
 def read_episodes(

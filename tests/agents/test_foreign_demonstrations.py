@@ -253,6 +253,8 @@ def test_what_a_file_takes_is_known_before_it_is_read(file) -> None:
 
 def test_more_than_fits_into_memory_is_refused_before_it_is_read(file, tmp_path, monkeypatch) -> None:
     config = load_pretrain_config([f"data=[{file}]", "policy.image_size=16"])
+    for number in range(2):
+        edit(file, replaced(f"data/demo_{number}/obs/agentview_rgb", np.zeros((STEPS, 16, 16, 3), np.uint8)))
     monkeypatch.setattr(pretraining_data, "read_episodes", None)
     monkeypatch.setattr(memory.psutil, "virtual_memory", lambda: SimpleNamespace(available=1000))
     with pytest.raises(
@@ -315,6 +317,28 @@ def test_each_path_has_files_and_each_file_is_named_once(file, tmp_path) -> None
     for twice in ([file, tmp_path], [file, tmp_path / "again.hdf5"], [tmp_path]):
         with pytest.raises(ConfigError, match=r"_demo\.hdf5 is named twice|again\.hdf5 is named twice"):
             find_files(twice)
+
+
+def test_an_empty_name_is_not_the_working_directory(file, monkeypatch) -> None:
+    monkeypatch.chdir(file.parent)
+    assert [path.name for path in find_files(["."])] == [file.name]
+    with pytest.raises(ConfigError, match=r"data: expected names of files or folders, got \[''\]"):
+        find_files([""])
+
+
+def test_every_file_is_checked_before_the_first_is_read(file, tmp_path, monkeypatch) -> None:
+    (tmp_path / "b_demo.hdf5").write_bytes(file.read_bytes())
+    config = load_pretrain_config([f"data=[{tmp_path}]", "policy.image_size=16"])
+    edit(file, replaced("data/demo_0/obs/agentview_rgb", np.zeros((STEPS, 16, 16, 3), np.uint8)))
+    edit(file, replaced("data/demo_1/obs/agentview_rgb", np.zeros((STEPS, 32, 32, 3), np.uint8)))
+    monkeypatch.setattr(pretraining_data, "read_episodes", None)
+    with pytest.raises(ConfigError, match=r"policy\.image_size: .* to 16 pixels .* got 8 in .*b_demo\.hdf5"):
+        pretraining_data.load_pairs(config, new_policy(config), print)
+    edit(
+        tmp_path / "b_demo.hdf5", lambda opened: opened["data/demo_1/obs"].move("agentview_rgb", "other_rgb")
+    )
+    with pytest.raises(ConfigError, match=r"b_demo\.hdf5: data/demo_1: it has no obs/agentview_rgb"):
+        pretraining_data.load_pairs(config, new_policy(config), print)
 
 
 @pytest.mark.libero
