@@ -12,8 +12,8 @@ import h5py
 import numpy as np
 import pytest
 
-from ttrl_env import tasks
-from ttrl_env.agents import cli, memory, whole_files
+from ttrl_env import memory, tasks
+from ttrl_env.agents import cli, whole_files
 from ttrl_env.agents.demonstrations import dataset, hdf5
 from ttrl_env.agents.demonstrations.dataset import RecordingSettings, record_dataset
 from ttrl_env.agents.demonstrations.playing import Trajectory

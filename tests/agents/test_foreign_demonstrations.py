@@ -12,8 +12,8 @@ import h5py
 import numpy as np
 import pytest
 
-from ttrl_env import tasks
-from ttrl_env.agents import memory, pretraining_data
+from ttrl_env import memory, tasks
+from ttrl_env.agents import pretraining_data
 from ttrl_env.agents.demonstrations.reading import describe_files, find_files, measure_file, read_episodes
 from ttrl_env.agents.pretraining import new_policy
 from ttrl_env.agents.pretraining_config import load_pretrain_config
