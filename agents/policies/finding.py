@@ -15,7 +15,10 @@ SHIPPED = Path(__file__).parents[1] / "shipped"
 
 _REPO_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w.-]+)?")
 
-_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.py", "action_head--*")
+_OFT_PARTS = ("action_head--*", "noisy_action_projector--*", "proprio_projector--*", "vision_backbone--*")
+"""Taken too, so that what cannot be loaded is refused and not silently left out."""
+
+_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.py", *_OFT_PARTS)
 
 
 def find_policy(name: str | Path, argument: str = "policy.path") -> Path:

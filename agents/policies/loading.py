@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from ttrl_env.agents.policies.checkpoint_files import read_own_json
 from ttrl_env.agents.policies.finding import find_policy, is_repo_id
 from ttrl_env.agents.policies.options import PolicyOptions
 from ttrl_env.agents.policies.origin import mujoco_of
 from ttrl_env.agents.policies.tiny_vla import TinyVLA, TinyVLAConfig
+from ttrl_env.agents.policies.tiny_vla_checkpoint import load_tiny_vla, read_tiny_vla_config
 from ttrl_env.errors import CheckpointError, unknown_name
 from ttrl_env.simulation import CameraName
 from ttrl_env.world import warn_of_another_world
@@ -42,7 +43,7 @@ def load_policy(name: str | Path, options: PolicyOptions | None = None) -> TinyV
         from ttrl_env.agents.policies.openvla import load_openvla
 
         return load_openvla(folder, options, str(name) if is_repo_id(name) else str(folder.resolve()))
-    return _load_tiny_vla(folder)
+    return load_tiny_vla(folder)
 
 
 def read_cameras(folder: Path) -> tuple[CameraName, ...]:
@@ -51,34 +52,16 @@ def read_cameras(folder: Path) -> tuple[CameraName, ...]:
         from ttrl_env.agents.policies.openvla import OpenVLAPolicy
 
         return OpenVLAPolicy.cameras
-    return TinyVLAConfig.from_pretrained(folder).cameras
+    return read_tiny_vla_config(folder).cameras
 
 
 def _model_type(folder: Path) -> str:
     """Which policy a folder holds; adapters without a ``config.json`` are OpenVLA's."""
     config_file = folder / "config.json"
-    if not config_file.is_file():
+    if not config_file.exists():
         return OPENVLA
-    try:
-        model_type = str(json.loads(config_file.read_text(encoding="utf-8")).get("model_type"))
-    except (OSError, ValueError, AttributeError) as error:
-        raise CheckpointError(f"policy.path: {config_file} cannot be read: {error}") from error
+    model_type = read_own_json(folder, config_file.name).get("model_type")
     known = [TinyVLAConfig.model_type, OPENVLA]
     if model_type not in known:
         raise unknown_name(f"model_type in {config_file}", model_type, known)
-    return model_type
-
-
-def _load_tiny_vla(folder: Path) -> TinyVLA:
-    loaded: Any = TinyVLA.from_pretrained(folder, output_loading_info=True, ignore_mismatched_sizes=True)
-    policy, report = loaded
-    problems = [
-        f"{kind.replace('_', ' ')}: {', '.join(sorted(str(key) for key in report[kind]))}"
-        for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")
-        if report.get(kind)
-    ]
-    if problems:
-        raise CheckpointError(
-            f"policy.path: the weights in {folder} do not fit its config. " + "; ".join(problems)
-        )
-    return policy
+    return str(model_type)

@@ -33,6 +33,6 @@ def _read(file: Path) -> dict[str, Any]:
     """A JSON file's object; empty if it holds none."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}

@@ -12,12 +12,14 @@ from peft import LoraConfig
 from torch import Tensor
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
-from ttrl_env.agents.policies.checkpoint_files import LARGEST_SMALL_FILE, read_own_file
+from ttrl_env.agents.policies.checkpoint_files import LARGEST_SMALL_FILE, read_own_file, read_own_json
 from ttrl_env.agents.policies.finding import find_policy, is_repo_id
 from ttrl_env.agents.policies.openvla import lora
 from ttrl_env.agents.policies.openvla.actions import choose_statistics
+from ttrl_env.agents.policies.openvla.adapter_config import ADAPTER_CONFIG, base_of, read_adapter_config
 from ttrl_env.agents.policies.openvla.config import OpenVLAConfig, read_config
 from ttrl_env.agents.policies.openvla.model import OpenVLAModel
+from ttrl_env.agents.policies.openvla.oft_parts import refuse_parts
 from ttrl_env.agents.policies.openvla.policy import (
     ActionSpace,
     AdaptedOpenVLAPolicy,
@@ -25,8 +27,9 @@ from ttrl_env.agents.policies.openvla.policy import (
     Provenance,
 )
 from ttrl_env.agents.policies.openvla.prompt import PromptTokenizer
-from ttrl_env.agents.policies.openvla.weights import INDEX, SINGLE_FILE, read_weights, write_weights
+from ttrl_env.agents.policies.openvla.weights import read_weights, write_weights
 from ttrl_env.agents.policies.options import PolicyOptions
+from ttrl_env.agents.policies.stored_weights import INDEX, SINGLE_FILE
 from ttrl_env.errors import CheckpointError
 
 ACTION_SPACE_FILE = "ttrl_policy.json"
@@ -50,28 +53,35 @@ def load_openvla(folder: Path, options: PolicyOptions, source: str) -> OpenVLAPo
     Raises:
         CheckpointError: a file, key or tensor does not fit; all of them are named.
     """
-    adapter = folder if (folder / lora.ADAPTER_CONFIG).is_file() else None
-    source = source if adapter is None else lora.base_of(folder)
+    adapter = folder if (folder / ADAPTER_CONFIG).exists() else None
+    if adapter is not None and any((folder / name).exists() for name in (INDEX, SINGLE_FILE)):
+        raise CheckpointError(
+            f"policy.path: {folder} has weights of its own beside {ADAPTER_CONFIG}; take away what is not "
+            f"meant"
+        )
+    source = source if adapter is None else base_of(folder)
     if adapter is not None and not is_repo_id(source) and not Path(source).expanduser().is_dir():
         raise CheckpointError(
             f"policy.path: the adapter in {folder} belongs to {source}, which is not there; put its new "
-            f"place into base_model_name_or_path of {lora.ADAPTER_CONFIG}"
+            f"place into base_model_name_or_path of {ADAPTER_CONFIG}"
         )
     weights = folder if adapter is None else find_policy(source)
     folder = folder if (folder / "config.json").is_file() else weights
+    for each in dict.fromkeys((adapter or weights, weights)):
+        refuse_parts(each)
     config = read_config(folder)
     action_space = _action_space(folder, config, options)
+    tokenizer = _tokenizer(folder, config)
+    adapters = None if adapter is None else _saved_lora(adapter, options)
+    files = _side_files(folder)
     model = _build(config, weights, options)
-    adapters = _adapters(model, adapter, options)
+    if adapter is not None and adapters is not None:
+        lora.read_lora(model, adapters, adapter)
+    elif options.lora_rank:
+        adapters = lora.add_lora(model, options.lora_rank, options.lora_alpha, options.seed)
     if options.gradient_checkpointing:
         model.enable_gradient_checkpointing()
-    parts = (
-        config,
-        model,
-        PromptTokenizer.from_folder(folder, config.bos_id, config.pad_id),
-        action_space,
-        Provenance(source=source, files=_side_files(folder)),
-    )
+    parts = (config, model, tokenizer, action_space, Provenance(source=source, files=files))
     if adapters is None:
         return OpenVLAPolicy(*parts, autocast=options.autocast)
     return AdaptedOpenVLAPolicy(*parts, lora=adapters, autocast=options.autocast)
@@ -82,7 +92,7 @@ def save_openvla(policy: OpenVLAPolicy, folder: Path, state: dict[str, Tensor] |
 
     ``state``, named as the policy's ``state_dict``, is written instead of its own weights.
     """
-    _refuse(folder, lora.ADAPTER_CONFIG)
+    _refuse(folder, ADAPTER_CONFIG)
     _write_side_files(policy, folder)
     if state is None:
         write_weights(folder, lora.merged_state(policy.model))
@@ -111,6 +121,17 @@ def _write_side_files(policy: OpenVLAPolicy, folder: Path) -> None:
     (folder / ACTION_SPACE_FILE).write_text(json.dumps(asdict(policy.action_space), indent=1) + "\n")
 
 
+def _tokenizer(folder: Path, config: OpenVLAConfig) -> PromptTokenizer:
+    tokenizer = PromptTokenizer.from_folder(folder, config.bos_id, config.pad_id)
+    rows = config.text["vocab_size"]
+    if tokenizer.largest_id >= rows:
+        raise CheckpointError(
+            f"policy.path: {folder / 'tokenizer.json'} has ids up to {tokenizer.largest_id}, but embeddings "
+            f"end at {rows - 1} (text_config.vocab_size in config.json); it is not this checkpoint's own"
+        )
+    return tokenizer
+
+
 def _build(config: OpenVLAConfig, weights: Path, options: PolicyOptions) -> OpenVLAModel:
     """The network with a checkpoint's tensors; never initialised first, so memory holds them once."""
     with torch.device("meta"):
@@ -128,12 +149,8 @@ def _build(config: OpenVLAConfig, weights: Path, options: PolicyOptions) -> Open
     return model
 
 
-def _adapters(model: OpenVLAModel, adapter: Path | None, options: PolicyOptions) -> LoraConfig | None:
-    if adapter is None:
-        if options.lora_rank == 0:
-            return None
-        return lora.add_lora(model, options.lora_rank, options.lora_alpha, options.seed)
-    config = lora.read_lora(model, adapter)
+def _saved_lora(adapter: Path, options: PolicyOptions) -> LoraConfig:
+    config = read_adapter_config(adapter)
     if options.lora_rank not in (0, config.r):
         raise CheckpointError(
             f"policy.lora_rank: the adapter in {adapter} has rank {config.r}, got {options.lora_rank}"
@@ -163,17 +180,20 @@ def _action_space(folder: Path, config: OpenVLAConfig, options: PolicyOptions) -
 
 def _recorded(file: Path) -> dict[str, Any]:
     """What our own ``save_pretrained`` wrote; nothing for a published checkpoint."""
-    if not file.is_file():
+    if not file.exists():
         return {}
+    content = read_own_json(file.parent, file.name)
     try:
-        return asdict(ActionSpace(**json.loads(file.read_text(encoding="utf-8"))))
-    except (OSError, ValueError, TypeError) as error:
+        recorded = asdict(ActionSpace(**content))
+        PolicyOptions(**recorded)
+    except (ValueError, TypeError) as error:
         raise CheckpointError(f"policy.path: {file} cannot be read: {error}") from error
+    return recorded
 
 
 def _side_files(folder: Path) -> dict[str, bytes]:
     """Small files that travel with the weights. Code among them is copied for others, never run."""
-    written = (INDEX, ACTION_SPACE_FILE, lora.ADAPTER_CONFIG)
+    written = (INDEX, ACTION_SPACE_FILE, ADAPTER_CONFIG)
     return {
         file.name: read_own_file(folder, file.name)
         for file in sorted(folder.iterdir())

@@ -5,7 +5,6 @@ They are read strictly and as data: no ``AutoConfig``, which would follow ``auto
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +13,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ttrl_env.agents.action_tokenizer import NUM_ACTION_TOKENS
+from ttrl_env.agents.policies.checkpoint_files import read_own_json
+from ttrl_env.agents.policies.openvla.text_config import check_text_config
 from ttrl_env.agents.policies.openvla.vision import KNOWN_BACKBONES, ViTShape
+from ttrl_env.agents.policies.sizes import is_size
 from ttrl_env.errors import CheckpointError
 from ttrl_env.simulation import ACTION_DIM
 
 MODEL_TYPE = "openvla"
+
+_LARGEST_IMAGE = 4096
+
+_DOWNLOAD = "a published OpenVLA folder does. Download the whole repository"
+
+_WHERE_IT_IS = {
+    "preprocessor_config.json": (
+        "checkpoints that SimpleVLA-RL saves lack it, and dataset_statistics.json. Copy both from the "
+        "checkpoint that training started from"
+    ),
+}
+"""What to do about a file that is not there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,27 +89,29 @@ def read_config(folder: Path) -> OpenVLAConfig:
     Raises:
         CheckpointError: a file or key is missing, or says something this loader does not implement.
     """
-    config = _Json(folder / "config.json")
+    config = _Json(folder, "config.json")
     _require(config, "model_type", MODEL_TYPE)
     _require(config, "arch_specifier", "no-align+fused-gelu-mlp")
     if not config.content.get("use_fused_vision_backbone", True):
         raise config.error("use_fused_vision_backbone", "true: DINOv2 and SigLIP together", False)
-    sizes = config.get("image_sizes", list)
-    if len(sizes) != 2 or sizes[0] != sizes[1]:
-        raise config.error("image_sizes", "the same size twice", sizes)
-    text = config.get("text_config", dict)
-    if text.get("attention_dropout", 0) or text.get("tie_word_embeddings", False):
-        raise config.error("text_config", "no attention_dropout and untied embeddings, as published", text)
-    padding = config.get("pad_to_multiple_of", int)
-    means, stds = _normalisation(_Json(folder / "preprocessor_config.json"))
+    if config.content.get("quantization_config"):
+        raise config.error("quantization_config", "none", config.content["quantization_config"])
+    text = _text(config)
+    rows, padding, num_bins = text["vocab_size"], config.get("pad_to_multiple_of", int), _num_bins(config)
+    if not 0 <= padding <= rows - num_bins:
+        raise config.error("pad_to_multiple_of", f"0 or more, at most {rows - num_bins}", padding)
+    pad_id = config.get("pad_token_id", int)
+    if not 0 <= pad_id < rows:
+        raise config.error("pad_token_id", f"an id below text_config.vocab_size={rows}", pad_id)
+    means, stds = _normalisation(_Json(folder, "preprocessor_config.json"))
     return OpenVLAConfig(
-        text={key: value for key, value in text.items() if key not in ("model_type", "architectures")},
+        text=text,
         backbones=_backbones(config),
         bos_id=text.get("bos_token_id", 1),
-        pad_id=config.get("pad_token_id", int),
-        image_size=sizes[0],
-        vocab_size=_vocab_size(config, text) - padding,
-        num_bins=config.get("n_action_bins", int),
+        pad_id=pad_id,
+        image_size=_image_size(config),
+        vocab_size=rows - padding,
+        num_bins=num_bins,
         pixel_means=means,
         pixel_stds=stds,
         statistics=_statistics(folder, config),
@@ -104,30 +121,20 @@ def read_config(folder: Path) -> OpenVLAConfig:
 class _Json:
     """One JSON file whose errors name it."""
 
-    def __init__(self, file: Path) -> None:
-        self.file = file
-        try:
-            self.content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise CheckpointError(
-                f"policy.path: {file.parent} has no {file.name}; a published OpenVLA folder does. "
-                f"Download the whole repository"
-            ) from None
-        except (OSError, ValueError) as error:
-            raise CheckpointError(f"policy.path: {file} cannot be read: {error}") from error
-        if not isinstance(self.content, dict):
-            raise CheckpointError(
-                f"policy.path: {file}: expected an object, got {type(self.content).__name__}"
-            )
+    def __init__(self, folder: Path, name: str) -> None:
+        self.file = folder / name
+        if not self.file.exists():
+            raise CheckpointError(f"policy.path: {folder} has no {name}; {_WHERE_IT_IS.get(name, _DOWNLOAD)}")
+        self.content = read_own_json(folder, name)
 
     def get(self, key: str, kind: type) -> Any:
         value = self.content.get(key)
-        if not isinstance(value, kind):
+        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
             raise self.error(key, f"a {kind.__name__}", value)
         return value
 
     def error(self, key: str, expected: str, got: Any) -> CheckpointError:
-        return CheckpointError(f"policy.path: {self.file}: {key}: expected {expected}, got {got!r}")
+        return CheckpointError(f"policy.path: {self.file}: {key}: expected {expected}, got {got!r:.500}")
 
 
 def _require(config: _Json, key: str, value: Any) -> None:
@@ -135,11 +142,29 @@ def _require(config: _Json, key: str, value: Any) -> None:
         raise config.error(key, repr(value), config.content.get(key))
 
 
-def _vocab_size(config: _Json, text: dict[str, Any]) -> int:
-    size = text.get("vocab_size")
-    if not isinstance(size, int):
-        raise config.error("text_config.vocab_size", "an int (32064 as published)", size)
-    return size
+def _text(config: _Json) -> dict[str, Any]:
+    try:
+        return check_text_config(config.get("text_config", dict))
+    except ValueError as error:
+        raise CheckpointError(f"policy.path: {config.file}: text_config{error}") from error
+
+
+def _num_bins(config: _Json) -> int:
+    """The kernels and the tokens' decoding know one number of bins."""
+    num_bins = config.get("n_action_bins", int)
+    if num_bins != NUM_ACTION_TOKENS:
+        raise config.error("n_action_bins", str(NUM_ACTION_TOKENS), num_bins)
+    return num_bins
+
+
+def _image_size(config: _Json) -> int:
+    sizes = config.get("image_sizes", list)
+    if len(sizes) != 2 or sizes[0] != sizes[1] or not is_size(sizes[0], _LARGEST_IMAGE):
+        raise config.error("image_sizes", f"the same size twice, at most {_LARGEST_IMAGE}", sizes)
+    patches = {shape.patch_size for shape in _backbones(config)}
+    if any(sizes[0] % patch for patch in patches):
+        raise config.error("image_sizes", f"a multiple of the patches' {sorted(patches)}", sizes)
+    return sizes[0]
 
 
 def _backbones(config: _Json) -> tuple[ViTShape, ViTShape]:
@@ -165,7 +190,8 @@ def _normalisation(preprocessor: _Json) -> tuple[tuple[tuple[float, ...], ...], 
         means, stds = (tuple(tuple(map(float, each[key])) for each in params) for key in ("mean", "std"))
     except (TypeError, KeyError, ValueError) as error:
         raise preprocessor.error("tvf_normalize_params", "objects with mean and std", params) from error
-    if [len(each) for each in (*means, *stds)] != [3] * 4 or min(min(std) for std in stds) <= 0:
+    lengths = [len(each) for each in (*means, *stds)]
+    if lengths != [3] * 4 or not np.isfinite([*means, *stds]).all() or not min(map(min, stds)) > 0:
         raise preprocessor.error(
             "tvf_normalize_params", "two backbones of three channels, std above 0", params
         )
@@ -175,8 +201,8 @@ def _normalisation(preprocessor: _Json) -> tuple[tuple[tuple[float, ...], ...], 
 def _statistics(folder: Path, config: _Json) -> dict[str, ActionStatistics]:
     """``dataset_statistics.json`` beside fine-tuned weights replaces ``config.json``'s ``norm_stats``."""
     source, datasets = config, config.content.get("norm_stats")
-    if (folder / "dataset_statistics.json").is_file():
-        source = _Json(folder / "dataset_statistics.json")
+    if (folder / "dataset_statistics.json").exists():
+        source = _Json(folder, "dataset_statistics.json")
         datasets = source.content
     if not isinstance(datasets, dict) or not datasets:
         raise config.error(
@@ -193,11 +219,13 @@ def _action_statistics(source: _Json, key: str, dataset: Any) -> ActionStatistic
             name: np.asarray(action[name], dtype=np.float64) for name in ("min", "max") if name in action
         }
         mask = np.asarray(action.get("mask", [True] * ACTION_DIM), dtype=np.bool_)
-    except (TypeError, KeyError, ValueError) as error:
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise source.error(f"{key}.action", "q01, q99 and mask, lists of numbers", dataset) from error
     for name, array in {**arrays, **extremes, "mask": mask}.items():
-        if array.shape != (ACTION_DIM,):
+        if array.shape != (ACTION_DIM,) or not np.isfinite(array).all():
             raise source.error(f"{key}.action.{name}", f"{ACTION_DIM} numbers", array.tolist())
+    if (arrays["q01"] > arrays["q99"])[mask].any():
+        raise source.error(f"{key}.action", "q01 of at most q99", dataset)
     return ActionStatistics(
         low=arrays["q01"],
         high=arrays["q99"],

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model_state_dict, inject_adapter_in_model, set_peft_model_state_dict
 from peft.tuners.lora import Linear as LoraLinear
 from peft.tuners.lora import LoraLayer
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from ttrl_env.agents.policies.openvla.adapter_config import ADAPTER_CONFIG
 from ttrl_env.agents.policies.openvla.model import OpenVLAModel
+from ttrl_env.agents.policies.stored_weights import check_shapes, check_types, open_tensors, read_tensors
 from ttrl_env.errors import CheckpointError
 
 ADAPTER = "default"
-ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
 _PREFIX = "base_model.model."
@@ -38,38 +37,23 @@ def add_lora(model: OpenVLAModel, rank: int, alpha: float, seed: int) -> LoraCon
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         _inject(model, config)
+    _train_adapters_only(model)
     return config
 
 
-def read_lora(model: OpenVLAModel, folder: Path) -> LoraConfig:
-    """Freeze ``model`` and put the adapter saved in ``folder`` on it, strictly."""
+def read_lora(model: OpenVLAModel, config: LoraConfig, folder: Path) -> None:
+    """Freeze ``model`` and put the adapter saved in ``folder``, described by ``config``, on it, strictly."""
+    state = _adapter_tensors(folder)
     try:
-        config = LoraConfig.from_pretrained(str(folder))
-        tensors = load_file(folder / ADAPTER_WEIGHTS)
-    except (OSError, ValueError, TypeError) as error:
-        raise CheckpointError(f"policy.path: {folder} has no readable LoRA adapter: {error}") from error
-    if config.lora_dropout:
-        config.lora_dropout = 0.0  # the same inputs must give the same distribution in rollout and update
-    _inject(model, config)
-    if isinstance(model.language_model.lm_head, LoraLayer) or config.modules_to_save:
-        raise CheckpointError(
-            f"policy.path: the adapter in {folder} changes the head or replaces modules; merge it into its "
-            f"base with peft and load the result"
-        )
-    others = [
-        name
-        for name, module in model.named_modules()
-        if isinstance(module, LoraLayer) and not isinstance(module, LoraLinear)
-    ]
-    if others:
-        raise CheckpointError(
-            f"policy.path: the adapter in {folder} changes {', '.join(others)}; expected linear layers only"
-        )
-    state = {key.removeprefix(_PREFIX): tensor for key, tensor in tensors.items()}
+        # without memory of their own before shapes are compared: a rank need not be the file's
+        _inject(model, config, on_meta=True)
+    except ValueError as error:
+        raise CheckpointError(f"policy.path: {folder / ADAPTER_CONFIG}: target_modules: {error}") from error
+    _refuse_other_layers(model, folder)
     expected = get_peft_model_state_dict(model, save_embedding_layers=False)
-    _check_adapter(folder, expected, state)
-    set_peft_model_state_dict(model, state)
-    return config
+    check_shapes(f"the adapter in {folder} does not fit its base", _shapes(expected), _shapes(state))
+    set_peft_model_state_dict(model, state, low_cpu_mem_usage=True)
+    _train_adapters_only(model)
 
 
 def write_lora(model: OpenVLAModel, config: LoraConfig, folder: Path, base: str) -> None:
@@ -106,30 +90,53 @@ def adapters_disabled(model: nn.Module) -> Iterator[None]:
             layer.enable_adapters(True)
 
 
-def base_of(folder: Path) -> str:
-    """The checkpoint that the adapter in ``folder`` belongs to."""
-    try:
-        base: Any = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8")).get(
-            "base_model_name_or_path"
-        )
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"policy.path: {folder / ADAPTER_CONFIG} cannot be read: {error}") from error
-    if not base:
-        raise CheckpointError(
-            f"policy.path: {folder / ADAPTER_CONFIG} does not name its base; set "
-            f"base_model_name_or_path in it"
-        )
-    return str(base)
+def _inject(model: OpenVLAModel, config: LoraConfig, *, on_meta: bool = False) -> None:
+    inject_adapter_in_model(config, model, ADAPTER, low_cpu_mem_usage=on_meta)
 
 
-def _inject(model: OpenVLAModel, config: LoraConfig) -> None:
-    """Only adapters train, in float32: their updates are too small for bfloat16."""
-    inject_adapter_in_model(config, model, ADAPTER)
+def _train_adapters_only(model: OpenVLAModel) -> None:
+    """In float32: their updates are too small for bfloat16."""
     for name, parameter in model.named_parameters():
         adapter = ".lora_" in name
         parameter.requires_grad_(adapter)
         if adapter:
             parameter.data = parameter.data.float()
+
+
+def _adapter_tensors(folder: Path) -> dict[str, Tensor]:
+    """What an adapter's file holds, without the prefix of peft's own models."""
+    file = folder / ADAPTER_WEIGHTS
+    if not file.exists():
+        raise CheckpointError(
+            f"policy.path: {folder} has no {ADAPTER_WEIGHTS}, the only kind of adapter weights that is read; "
+            f"save it anew with peft (save_pretrained)"
+        )
+    with open_tensors(file) as tensors:
+        check_types(file, {key: tensors.get_slice(key).get_dtype() for key in tensors.keys()})  # noqa: SIM118
+    return {key.removeprefix(_PREFIX): tensor for key, tensor in read_tensors(file).items()}
+
+
+def _shapes(tensors: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {key: tuple(tensor.shape) for key, tensor in tensors.items()}
+
+
+def _refuse_other_layers(model: OpenVLAModel, folder: Path) -> None:
+    """The head's rows are multiplied by a kernel, which would leave its adapter out; convolutions differ."""
+    if isinstance(model.language_model.lm_head, LoraLayer):
+        raise CheckpointError(
+            f"policy.path: the adapter in {folder} changes the head (lm_head); merge it into its base with "
+            f"peft (merge_and_unload) and load the result"
+        )
+    others = [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, LoraLayer) and not isinstance(module, LoraLinear)
+    ]
+    if others:
+        raise CheckpointError(
+            f"policy.path: the adapter in {folder} changes {', '.join(others)}; expected linear layers only. "
+            f"Merge it into its base with peft (merge_and_unload) and load the result"
+        )
 
 
 def _target_modules(model: OpenVLAModel) -> list[str]:
@@ -144,17 +151,3 @@ def _target_modules(model: OpenVLAModel) -> list[str]:
         for name, module in model.named_modules()
         if isinstance(module, nn.Linear) and id(module) not in left_out
     ]
-
-
-def _check_adapter(folder: Path, expected: dict[str, Tensor], found: dict[str, Tensor]) -> None:
-    problems = [f"missing {key}" for key in sorted(expected.keys() - found.keys())]
-    problems += [f"unexpected {key}" for key in sorted(found.keys() - expected.keys())]
-    problems += [
-        f"{key}: expected {list(expected[key].shape)}, got {list(found[key].shape)}"
-        for key in sorted(expected.keys() & found.keys())
-        if expected[key].shape != found[key].shape
-    ]
-    if problems:
-        raise CheckpointError(
-            f"policy.path: the adapter in {folder} does not fit its base:\n  " + "\n  ".join(problems)
-        )

@@ -9,12 +9,15 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from ttrl_env.agents.policies.checkpoint_files import read_own_file
 from ttrl_env.errors import CheckpointError
 
 MAX_PROMPT_TOKENS = 192
 """Every prompt is padded to this length, so that inputs of different steps and tasks concatenate.
 
 Padding costs nothing: the network sees the batch's longest prompt only."""
+
+_FILE = "tokenizer.json"
 
 _SPACE = "▁"
 
@@ -23,6 +26,11 @@ class PromptTokenizer:
     """A checkpoint's own tokenizer. BOS is not left to its post-processor: versions differ in adding it."""
 
     def __init__(self, tokenizer: Tokenizer, bos_id: int, pad_id: int) -> None:
+        """``tokenizer`` is kept, without padding, truncation and dropout it was saved with."""
+        tokenizer.no_padding()
+        tokenizer.no_truncation()
+        if getattr(tokenizer.model, "dropout", None):
+            tokenizer.model.dropout = None
         space_id = tokenizer.token_to_id(_SPACE)
         if space_id is None:
             raise CheckpointError(
@@ -34,13 +42,19 @@ class PromptTokenizer:
     @classmethod
     def from_folder(cls, folder: Path, bos_id: int, pad_id: int) -> PromptTokenizer:
         """Read ``tokenizer.json``, Hugging Face's serialised pipeline."""
-        file = folder / "tokenizer.json"
-        if not file.is_file():
-            raise CheckpointError(
-                f"policy.path: {folder} has no tokenizer.json; published OpenVLA folders do. Save one with "
-                f"transformers: LlamaTokenizerFast.from_pretrained(folder).save_pretrained(folder)"
-            )
-        return cls(Tokenizer.from_file(str(file)), bos_id, pad_id)
+        if not (folder / _FILE).exists():
+            raise CheckpointError(_advice_without_file(folder))
+        content = read_own_file(folder, _FILE)
+        try:
+            tokenizer = Tokenizer.from_buffer(content)
+        except Exception as error:  # the library raises no other class than this one
+            raise CheckpointError(f"policy.path: {folder / _FILE} is no tokenizer: {error}") from error
+        return cls(tokenizer, bos_id, pad_id)
+
+    @property
+    def largest_id(self) -> int:
+        """The largest id it can give, those of tokens added to the vocabulary counted too."""
+        return max(self._tokenizer.get_vocab(with_added_tokens=True).values())
 
     @property
     def vocab_size(self) -> int:
@@ -70,3 +84,21 @@ class PromptTokenizer:
             ids[row, 0] = bos
             ids[row, -len(text) :] = torch.tensor(text)
         return ids, torch.tensor([len(prompts[text]) for text in instructions], dtype=torch.int64)
+
+
+def _advice_without_file(folder: Path) -> str:
+    """Only sentencepiece reads Llama's ``tokenizer.model``; transformers makes the other file of it."""
+    convert = (
+        'python -c "from transformers import LlamaTokenizerFast as T; '
+        f'T.from_pretrained({str(folder)!r}).save_pretrained({str(folder)!r})"'
+    )
+    if (folder / "tokenizer.model").exists():
+        return (
+            f"policy.path: {folder} has only tokenizer.model, no {_FILE}. Make that once: "
+            f"pip install sentencepiece protobuf, then {convert}; or copy {_FILE} from the checkpoint that "
+            f"training started from"
+        )
+    return (
+        f"policy.path: {folder} has no {_FILE}; published OpenVLA folders do. Copy it from the checkpoint "
+        f"that training started from"
+    )

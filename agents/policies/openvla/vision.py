@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from ttrl_env.agents.policies.sizes import LARGEST_DEPTH, LARGEST_WIDTH, is_size
+
 
 @dataclass(frozen=True, kw_only=True)
 class ViTShape:
@@ -34,6 +36,15 @@ class ViTShape:
 
     def __post_init__(self) -> None:
         """Refuse shapes that make no tower."""
+        if any(
+            type(switch) is not bool for switch in (self.class_token, self.layer_scale, self.attention_pool)
+        ):
+            raise ValueError(f"expected true or false for what a tower has, got {self}")
+        widths = (self.embed_dim, self.num_heads, self.mlp_dim, self.patch_size)
+        if not all(map(is_size, widths)) or not is_size(self.reg_tokens, smallest=0):
+            raise ValueError(f"expected sizes from 1 to {LARGEST_WIDTH}, got {self}")
+        if not is_size(self.depth, LARGEST_DEPTH):
+            raise ValueError(f"depth: expected an integer from 2 to {LARGEST_DEPTH}, got {self.depth}")
         if self.embed_dim % self.num_heads or self.depth < 2:
             raise ValueError(
                 f"expected embed_dim a multiple of num_heads and depth of at least 2, got {self}"

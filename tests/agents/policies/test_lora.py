@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import load as load_file_of
 from safetensors.torch import load_file, save_file
 
 from tests.agents.policies.conftest import load, observations
@@ -29,6 +30,13 @@ def trained(checkpoint):
         (-_evaluate(policy).mean()).backward()
         optimizer.step()
     return policy
+
+
+@pytest.fixture
+def adapter_folder(checkpoint, tmp_path):
+    """One that a test may break, of an adapter that is new."""
+    load(checkpoint, lora_rank=4).save_pretrained(tmp_path / "adapter")
+    return tmp_path / "adapter"
 
 
 def test_a_new_adapter_changes_nothing_and_only_it_trains(checkpoint) -> None:
@@ -190,3 +198,169 @@ def test_an_adapter_of_a_hub_checkpoint_names_the_repository(checkpoint, tmp_pat
     recorded = json.loads((tmp_path / "adapter_config.json").read_text())
     assert recorded["base_model_name_or_path"] == "owner/openvla@v2"
     load(tmp_path, decoding=None)
+
+
+def _edit_config(folder, **changes) -> None:
+    content = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps({**content, **changes}))
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("use_dora", True),
+        ("lora_bias", True),
+        ("bias", "all"),
+        ("bias", "lora_only"),
+        ("fan_in_fan_out", True),
+        ("modules_to_save", ["projector.fc1"]),
+        ("trainable_token_indices", [1, 2]),
+        ("target_parameters", ["projector.fc1.weight"]),
+        ("layer_replication", [[0, 2], [1, 2]]),
+        ("alora_invocation_tokens", [1]),
+        ("use_qalora", True),
+        ("megatron_config", {"a": 1}),
+        ("arrow_config", {"top_k": 2}),
+        ("a_variant_that_peft_does_not_know_yet", {"rank": 3}),
+        ("init_lora_weights", "pissa"),
+        ("init_lora_weights", "olora"),
+        ("init_lora_weights", "corda"),
+        ("init_lora_weights", "eva"),
+        ("init_lora_weights", "loftq"),
+        ("init_lora_weights", ["gaussian"]),
+    ],
+)
+def test_a_variant_of_lora_that_is_not_implemented_is_refused_by_name(adapter_folder, option, value) -> None:
+    _edit_config(adapter_folder, **{option: value})
+    with pytest.raises(CheckpointError, match=rf"adapter_config\.json: .*{option}=.*merge_and_unload"):
+        load(adapter_folder, decoding=None)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("peft_type", "VERA"),
+        ("r", 0),
+        ("r", 10**9),
+        ("r", True),
+        ("r", None),
+        ("lora_alpha", float("nan")),
+        ("lora_alpha", "8"),
+        ("lora_dropout", 1.5),
+        ("target_modules", "(a+)+$"),
+        ("target_modules", []),
+        ("target_modules", [["fc1"]]),
+        ("exclude_modules", "(a+)+$"),
+        ("use_rslora", "true"),
+        ("rank_pattern", {"(a+)+": 2}),
+        ("rank_pattern", {"fc1": -2}),
+        ("alpha_pattern", {"fc1": float("inf")}),
+        ("layers_to_transform", "0"),
+        ("layers_pattern", ["(a+)+"]),
+        ("base_model_name_or_path", ["owner/name"]),
+        ("revision", 3),
+    ],
+)
+def test_an_adapters_options_are_checked_by_name(adapter_folder, option, value) -> None:
+    _edit_config(adapter_folder, **{option: value})
+    with pytest.raises(CheckpointError, match=rf"adapter_config\.json: {option}: expected "):
+        load(adapter_folder, decoding=None)
+
+
+def test_no_module_that_an_adapter_names_is_imported(adapter_folder, tmp_path, monkeypatch) -> None:
+    (tmp_path / "hostile_core.py").write_text("raise SystemExit('code of a checkpoint was run')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    hostile = {"megatron_core": "hostile_core", "megatron_config": {"a": 1}}
+    _edit_config(adapter_folder, **hostile)
+    with pytest.raises(CheckpointError, match="megatron_core='hostile_core'"):
+        load(adapter_folder, decoding=None)
+    mapping = {"base_model_class": "Model", "parent_library": "hostile_core"}
+    _edit_config(adapter_folder, megatron_core="megatron.core", megatron_config=None, auto_mapping=mapping)
+    load(adapter_folder, decoding=None)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"use_rslora": True},
+        {"rank_pattern": {"fc1": 2, "q_proj": 3}, "alpha_pattern": {"fc2": 24.0}},
+        {"layers_to_transform": [1], "layers_pattern": "layers"},
+        {"exclude_modules": ["v_proj"], "init_lora_weights": "orthogonal"},
+    ],
+    ids=lambda options: next(iter(options)),
+)
+def test_scales_ranks_and_places_are_those_of_peft(checkpoint, tmp_path, options) -> None:
+    """What peft computes and merges is what is computed here, and what the base was is what it is without."""
+    from peft import LoraConfig, get_peft_model
+
+    base = load(checkpoint)
+    before = _evaluate(base).detach()
+    names = ["q_proj", "v_proj"] if "layers_to_transform" in options else ["q_proj", "v_proj", "fc1", "fc2"]
+    settings = {"r": 4, "lora_alpha": 8, "target_modules": names, "init_lora_weights": False} | options
+    torch.manual_seed(0)
+    wrapped = get_peft_model(base.model, LoraConfig(**settings, base_model_name_or_path=str(checkpoint)))
+    with torch.no_grad():
+        for name, parameter in wrapped.named_parameters():
+            if ".lora_" in name:
+                parameter.normal_(std=0.3)
+    expected = _evaluate(base).detach()
+    wrapped.peft_config["default"].base_model_name_or_path = str(checkpoint)
+    wrapped.save_pretrained(str(tmp_path / "adapter"))
+    loaded = load(tmp_path / "adapter")
+    torch.testing.assert_close(_evaluate(loaded), expected, atol=1e-5, rtol=0)
+    assert (expected - before).abs().max() > 1e-2
+    with loaded.disable_adapter():
+        assert torch.equal(_evaluate(loaded), before)
+    loaded.save_pretrained(tmp_path / "merged", merge=True)
+    torch.testing.assert_close(_evaluate(load(tmp_path / "merged", None)), expected, atol=1e-3, rtol=0)
+    loaded.save_pretrained(tmp_path / "again")
+    assert torch.equal(_evaluate(load(tmp_path / "again", None)), _evaluate(loaded))
+
+
+def test_loading_an_adapter_of_another_rank_than_it_says_allocates_nothing(
+    adapter_folder, monkeypatch
+) -> None:
+    _edit_config(adapter_folder, r=2**16)
+    stock = torch.Tensor.normal_
+
+    def only_on_meta(tensor, *arguments, **options):
+        assert tensor.is_meta, "weights were made"
+        return stock(tensor, *arguments, **options)
+
+    monkeypatch.setattr(torch.Tensor, "normal_", only_on_meta)
+    with pytest.raises(CheckpointError, match=r"lora_A.weight: expected \[65536, "):
+        load(adapter_folder, decoding=None)
+
+
+def test_damaged_adapters_are_named(adapter_folder) -> None:
+    file = adapter_folder / "adapter_model.safetensors"
+    content = file.read_bytes()
+    for damaged in (b"", content[:4], content[:1000], content[:-1], b"\xff" * 100):
+        file.write_bytes(damaged)
+        with pytest.raises(CheckpointError, match=rf"{file} cannot be read .*: a damaged file"):
+            load(adapter_folder, decoding=None)
+    save_file({key: tensor.to(torch.int8) for key, tensor in load_file_of(content).items()}, file)
+    with pytest.raises(CheckpointError, match=r"expected tensors of F64, F32, F16, BF16, got .* \(I8\)"):
+        load(adapter_folder, decoding=None)
+    file.rename(adapter_folder / "adapter_model.bin")
+    with pytest.raises(CheckpointError, match=r"has no adapter_model\.safetensors"):
+        load(adapter_folder, decoding=None)
+
+
+def test_a_revision_of_the_base_is_kept(checkpoint, adapter_folder, monkeypatch) -> None:
+    asked = {}
+
+    def snapshot(repo_id, **arguments) -> str:
+        asked.update(arguments, repo_id=repo_id)
+        return str(checkpoint)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot)
+    _edit_config(adapter_folder, base_model_name_or_path="owner/openvla", revision="v3")
+    assert load(adapter_folder, decoding=None).provenance.source == "owner/openvla@v3"
+    assert asked["revision"] == "v3"
+
+
+def test_an_adapter_beside_whole_weights_is_ambiguous(checkpoint, adapter_folder) -> None:
+    (adapter_folder / "model.safetensors").write_bytes(b"")
+    with pytest.raises(CheckpointError, match=r"has weights of its own beside adapter_config\.json"):
+        load(adapter_folder, decoding=None)

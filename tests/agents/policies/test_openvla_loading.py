@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from tests.agents.policies.tiny_openvla import (
     edit_json,
     random_tensors,
     read_tensors,
+    tiny_tokenizer,
     write_checkpoint,
     write_shards,
 )
@@ -25,6 +27,11 @@ def _error(folder, **options) -> str:
         load(folder, **options)
     assert str(folder) in str(caught.value) or "policy." in str(caught.value)
     return str(caught.value)
+
+
+def _edit_text_config(folder, **changes) -> None:
+    text = json.loads((folder / "config.json").read_text())["text_config"]
+    edit_json(folder / "config.json", text_config={**text, **changes})
 
 
 def _rewrite(folder, edit) -> None:
@@ -136,6 +143,22 @@ def test_incomplete_and_damaged_files_are_named(own_checkpoint) -> None:
             "expected no attention_dropout",
         ),
         ("config.json", {"n_action_bins": None}, "n_action_bins: expected a int"),
+        ("config.json", {"n_action_bins": 128}, "n_action_bins: expected 256"),
+        ("config.json", {"pad_to_multiple_of": -64}, "pad_to_multiple_of: expected 0 or more"),
+        ("config.json", {"pad_to_multiple_of": True}, "pad_to_multiple_of: expected a int"),
+        (
+            "config.json",
+            {"pad_token_id": 576},
+            "pad_token_id: expected an id below text_config.vocab_size=576",
+        ),
+        ("config.json", {"image_sizes": [0, 0]}, "image_sizes: expected the same size twice"),
+        ("config.json", {"image_sizes": [30, 30]}, "image_sizes: expected a multiple of the patches' [14]"),
+        ("config.json", {"image_sizes": [14e6, 14e6]}, "image_sizes: expected the same size twice"),
+        (
+            "config.json",
+            {"quantization_config": {"load_in_4bit": True}},
+            "quantization_config: expected none",
+        ),
         ("config.json", {"timm_model_args": [{}]}, "timm_model_args: expected two"),
         ("preprocessor_config.json", {"tvf_normalize_params": None}, "tvf_normalize_params: expected a list"),
         (
@@ -143,6 +166,22 @@ def test_incomplete_and_damaged_files_are_named(own_checkpoint) -> None:
             {"tvf_normalize_params": [{"mean": [0.5] * 3, "std": [0.5] * 3}]},
             "tvf_normalize_params: expected two backbones",
         ),
+        (
+            "preprocessor_config.json",
+            {"tvf_normalize_params": [{"mean": [0.5] * 3, "std": [float("nan")] * 3}] * 2},
+            "tvf_normalize_params: expected two backbones",
+        ),
+        (
+            "dataset_statistics.json",
+            {"libero_goal": {"action": {"q01": [float("nan")] * 7, "q99": [1.0] * 7}}},
+            "libero_goal.action.q01: expected 7 numbers",
+        ),
+        (
+            "dataset_statistics.json",
+            {"libero_goal": {"action": {"q01": [1.0] * 7, "q99": [0.0] * 7}}},
+            "libero_goal.action: expected q01 of at most q99",
+        ),
+        ("dataset_statistics.json", {"libero_goal": {"action": [1.0]}}, "libero_goal.action: expected q01"),
         ("dataset_statistics.json", {"libero_goal": {"action": {}}}, "libero_goal.action: expected q01"),
         (
             "dataset_statistics.json",
@@ -156,6 +195,121 @@ def test_what_the_json_files_must_say(own_checkpoint, file, changes, message) ->
     error = _error(own_checkpoint)
     assert message in error
     assert file in error
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("quantization_config", {"quant_method": "bitsandbytes"}),
+        ("vocab_size", 2**40),
+        ("hidden_size", 0),
+        ("hidden_size", "32"),
+        ("num_hidden_layers", 10**7),
+        ("num_attention_heads", 5),
+        ("num_key_value_heads", 0),
+        ("hidden_act", "gelu"),
+        ("rms_norm_eps", float("nan")),
+        ("rope_theta", 0),
+        ("rope_scaling", {"rope_type": "yarn", "factor": 4.0}),
+        ("rope_parameters", {"rope_type": "linear", "factor": 4.0}),
+        ("bos_token_id", 10**6),
+        ("eos_token_id", [1, 2]),
+        ("eos_token_id", None),
+        ("attention_bias", "no"),
+    ],
+)
+def test_what_a_language_model_cannot_be_is_refused_by_its_key(own_checkpoint, key, value) -> None:
+    _edit_text_config(own_checkpoint, **{key: value})
+    assert f"config.json: text_config.{key}: expected " in _error(own_checkpoint)
+
+
+@pytest.mark.parametrize(
+    "shape", [{"depth": 10**7}, {"num_heads": 0}, {"patch_size": 0}, {"class_token": "no"}]
+)
+def test_what_a_vision_tower_cannot_be_is_refused(own_checkpoint, shape) -> None:
+    file = own_checkpoint / "config.json"
+    towers = json.loads(file.read_text())["timm_model_args"]
+    edit_json(file, timm_model_args=[towers[0] | shape, towers[1]])
+    assert "config.json: timm_model_args: expected two ViTShape objects" in _error(own_checkpoint)
+
+
+@pytest.mark.parametrize(
+    ("changes", "tensor"),
+    [
+        ({"hidden_size": 2**20}, "projector.fc3.weight: expected [1048576, 1048576], got [32, 32]"),
+        ({"vocab_size": 10**6}, "lm_head.weight: expected [1000000, 32], got [576, 32]"),
+        ({"num_hidden_layers": 40}, "missing language_model.model.layers.39.mlp.up_proj.weight [48, 32]"),
+    ],
+)
+def test_a_config_that_does_not_fit_its_weights_takes_no_memory(own_checkpoint, changes, tensor) -> None:
+    _edit_text_config(own_checkpoint, **changes)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert tensor in _error(own_checkpoint)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # kilobytes
+
+
+def test_nothing_that_a_checkpoint_names_is_run_or_taken_from_the_hub(
+    own_checkpoint, tmp_path, monkeypatch
+) -> None:
+    expected = load(own_checkpoint).model.state_dict()
+    for where in (own_checkpoint, tmp_path):
+        (where / "hostile.py").write_text("raise SystemExit('code of a checkpoint was run')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(
+        "huggingface_hub.snapshot_download", lambda *_, **__: pytest.fail("the hub was asked")
+    )
+    hostile = {
+        "auto_map": {"AutoConfig": "hostile.Config", "AutoModelForVision2Seq": "hostile.Model"},
+        "trust_remote_code": True,
+        "attn_implementation": "hostile/kernel",
+        "_attn_implementation": "hostile/kernel",
+        "torch_dtype": "hostile",
+        "dtype": "hostile",
+        "output_attentions": True,
+    }
+    for name in ("config.json", "preprocessor_config.json", "tokenizer_config.json"):
+        edit_json(own_checkpoint / name, **hostile)
+    _edit_text_config(own_checkpoint, **hostile)
+    policy = load(own_checkpoint)
+    assert all(torch.equal(expected[key], tensor) for key, tensor in policy.model.state_dict().items())
+    policy.prepare(observations(1), ["open"])
+
+
+def test_a_published_language_model_written_out_in_full_is_the_same(own_checkpoint) -> None:
+    """transformers 4 saves nested configurations whole, transformers 5 with other names."""
+    before = load(own_checkpoint).model.language_model.config
+    _edit_text_config(own_checkpoint, **before.to_dict(), rope_theta=10000.0, rope_scaling=None, top_k=50)
+    after = load(own_checkpoint).model.language_model.config
+    assert after.to_dict() == before.to_dict()
+
+
+def test_files_that_simplevla_rl_leaves_out_are_told(own_checkpoint) -> None:
+    (own_checkpoint / "preprocessor_config.json").unlink()
+    message = _error(own_checkpoint)
+    assert "SimpleVLA-RL saves lack it, and dataset_statistics.json. Copy both from the checkpoint" in message
+
+
+def test_a_tokenizer_of_another_model_is_refused(own_checkpoint) -> None:
+    tiny_tokenizer(600).save(str(own_checkpoint / "tokenizer.json"))
+    assert "tokenizer.json has ids up to 599, but embeddings end at 575" in _error(own_checkpoint)
+
+
+def test_weights_that_are_there_twice_are_refused(own_checkpoint) -> None:
+    (own_checkpoint / "model.safetensors").write_bytes(b"")
+    assert "has both model.safetensors.index.json and model.safetensors" in _error(own_checkpoint)
+    (own_checkpoint / "model.safetensors").unlink()
+    first = own_checkpoint / "model-00001-of-00002.safetensors"
+    (own_checkpoint / "model-00002-of-00002.safetensors").write_bytes(first.read_bytes())
+    assert "which another file has too" in _error(own_checkpoint)
+
+
+def test_what_is_wrong_is_said_before_weights_are_read(own_checkpoint, monkeypatch) -> None:
+    monkeypatch.setattr(
+        "ttrl_env.agents.policies.openvla.checkpoint.read_weights",
+        lambda *_: pytest.fail("weights were read"),
+    )
+    (own_checkpoint / "tokenizer.json").write_text("{}")
+    assert "tokenizer.json is no tokenizer" in _error(own_checkpoint)
 
 
 def test_known_towers_go_by_their_timm_ids(own_checkpoint) -> None:

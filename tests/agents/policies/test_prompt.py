@@ -45,3 +45,38 @@ def test_another_tokenizer_is_refused(tmp_path) -> None:
         PromptTokenizer(Tokenizer(models.BPE()), 1, 2)
     with pytest.raises(CheckpointError, match=r"no tokenizer\.json"):
         PromptTokenizer.from_folder(tmp_path, 1, 2)
+
+
+def test_padding_truncation_and_dropout_that_a_file_was_saved_with_are_not_applied(
+    tmp_path, tokenizer
+) -> None:
+    saved = tiny_tokenizer(512)
+    saved.enable_padding(length=128, pad_id=5)
+    saved.enable_truncation(8)
+    saved.save(str(tmp_path / "tokenizer.json"))
+    read = PromptTokenizer.from_folder(tmp_path, bos_id=1, pad_id=512)
+    for text in ("open", "open the drawer"):
+        assert read.token_ids(text) == tokenizer.token_ids(text)
+
+
+def test_merges_are_not_dropped_at_random(tmp_path) -> None:
+    from tokenizers import Tokenizer, models
+
+    vocabulary = {"▁": 0, "a": 1, "aa": 2}
+    saved = Tokenizer(models.BPE(vocab=vocabulary, merges=[("a", "a")], dropout=1.0))
+    saved.save(str(tmp_path / "tokenizer.json"))
+    ids = PromptTokenizer.from_folder(tmp_path, bos_id=0, pad_id=0).token_ids("aaaa")
+    assert ids.count(2) >= 2
+
+
+@pytest.mark.parametrize("content", ["", "{", "{}", "[]", '{"model": {"type": "BPE"}}', "\x00\xff"])
+def test_a_damaged_tokenizer_is_named(tmp_path, content) -> None:
+    (tmp_path / "tokenizer.json").write_text(content)
+    with pytest.raises(CheckpointError, match=r"tokenizer\.json is no tokenizer: "):
+        PromptTokenizer.from_folder(tmp_path, 1, 2)
+
+
+def test_a_folder_with_sentencepieces_file_only_says_how_to_make_the_other(tmp_path) -> None:
+    (tmp_path / "tokenizer.model").write_bytes(b"")
+    with pytest.raises(CheckpointError, match=r"has only tokenizer\.model, .*pip install sentencepiece"):
+        PromptTokenizer.from_folder(tmp_path, 1, 2)

@@ -1,0 +1,44 @@
+"""Parts of OpenVLA-OFT that lie in files beside the weights, and change what the weights compute."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ttrl_env.errors import CheckpointError
+
+PARTS = {
+    "action_head": (
+        "a regression or diffusion head. Such a checkpoint has no distribution over action tokens to sample "
+        "from (its lm_head is untrained)"
+    ),
+    "noisy_action_projector": "a diffusion head: there is no distribution over action tokens to sample from",
+    "proprio_projector": "proprioception: its weights expect the arm's state as one more token",
+    "vision_backbone": "FiLM: its weights expect a vision backbone that the instruction modulates",
+    "film": "FiLM: its weights expect a vision backbone that the instruction modulates",
+}
+"""By the name that a part's file begins with: what the checkpoint has and this package has not."""
+
+
+def refuse_parts(folder: Path) -> None:
+    """Raise :class:`CheckpointError` if a checkpoint's folder holds parts that are not implemented.
+
+    OpenVLA-OFT writes ``proprio_projector--150000_checkpoint.pt`` and the like into a run's folder, and
+    adapters into ``lora_adapter`` below it.
+    """
+    folders = [folder, *([folder.parent] if folder.resolve().name == "lora_adapter" else [])]
+    names = sorted(entry.name for each in folders for entry in each.iterdir())
+    found = {name: said for name in names for part, said in PARTS.items() if _is_file_of(name, part)}
+    others = [name for name in names if name.endswith("_checkpoint.pt") and name not in found]
+    if found or others:
+        said = [f"{name}, {said}" for name, said in found.items()] + [
+            f"{name}, a further part" for name in others
+        ]
+        raise CheckpointError(
+            f"policy.path: {folder} is an OpenVLA-OFT with {'; '.join(said)}. That is not implemented here: "
+            f"take a checkpoint fine-tuned with discrete tokens and nothing beside the weights"
+        )
+
+
+def _is_file_of(name: str, part: str) -> bool:
+    """``part--150000_checkpoint.pt``, ``part.pt``, ``part-latest.safetensors`` ..."""
+    return name == part or (name.startswith(part) and name[len(part)] in "-.")
