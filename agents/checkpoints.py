@@ -123,7 +123,7 @@ def read_state(checkpoint: Path) -> TrainingState:
     kinds = {"iteration": int, "groups_dealt": int, "config": dict, "versions": dict}
     for name, kind in kinds.items():
         value = getattr(state, name)
-        if type(value) is not kind or (kind is int and value < 0):
+        if type(value) is not kind or (isinstance(value, int) and value < 0):
             raise CheckpointError(
                 f"{checkpoint / _STATE_FILE}: {name}: expected {_KINDS[kind]}, got {value!r:.80}"
             )

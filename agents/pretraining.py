@@ -8,26 +8,36 @@ that goes on ends as an uninterrupted one.
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import json
 import math
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from ttrl_env.agents.demonstrations.reading import describe_files, find_files
 from ttrl_env.agents.devices import choose_device
+from ttrl_env.agents.distributed import ALONE
+from ttrl_env.agents.folder_lock import folder_lock
 from ttrl_env.agents.interrupts import StopRequest
+from ttrl_env.agents.json_lines import append_record, read_records
 from ttrl_env.agents.policies import TinyVLA, TinyVLAConfig, TokenPolicy
 from ttrl_env.agents.pretraining_config import PretrainConfig
 from ttrl_env.agents.pretraining_data import Pairs, load_pairs
-from ttrl_env.errors import CheckpointError
+from ttrl_env.agents.saved_tensors import DAMAGED, load_saved
+from ttrl_env.agents.sharding import all_finite
+from ttrl_env.agents.whole_files import flush, naming, read_object, write_whole
+from ttrl_env.errors import CheckpointError, TrainingDivergedError
 from ttrl_env.world import warn_of_another_world
 
 WARMUP_FRACTION = 0.1
@@ -62,9 +72,20 @@ def pretrain(
     """Train as configured and leave the policy in ``output_dir/policy``.
 
     Raises:
-        CheckpointError: ``output_dir`` holds a run of another configuration.
-        ConfigError: the demonstrations do not fit the configuration.
+        CheckpointError: ``output_dir`` holds a run of another configuration or of other demonstrations, or a
+            damaged one.
+        ConfigError: the demonstrations do not fit the configuration, or another process is writing to
+            ``output_dir``.
+        TrainingDivergedError: the loss or the weights are no longer numbers; nothing of them is saved.
+        OSError: a file cannot be written; it is named.
     """
+    with folder_lock(config.output_dir, "output_dir"):
+        return _pretrain(config, say, progress)
+
+
+def _pretrain(
+    config: PretrainConfig, say: Log, progress: Callable[[int, int], None] | None
+) -> PretrainingState:
     output = Path(config.output_dir)
     torch.manual_seed(config.seed)
     policy = new_policy(config)
@@ -74,7 +95,8 @@ def pretrain(
     optimizer = torch.optim.AdamW(
         policy.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
     )
-    state = _resume(output, config, policy, optimizer)
+    settings = {**_settings(config), _DEMONSTRATIONS: _digest([train_pairs, validation_pairs])}
+    state = _resume(output, config, settings, policy, optimizer)
     with StopRequest() as stop:
         while state.step < config.steps and not state.stopped_early and not stop.requested:
             state.train_losses.append(_train_step(policy, optimizer, train_pairs, config, state.step))
@@ -122,7 +144,17 @@ def _train_step(
     loss.backward()
     nn.utils.clip_grad_norm_(list(policy.parameters()), config.max_grad_norm)
     optimizer.step()
-    return float(loss.detach())
+    value = float(loss.detach())
+    if not math.isfinite(value):
+        raise _diverged(f"step {step + 1}: the loss is {value}", config)
+    return value
+
+
+def _diverged(reason: str, config: PretrainConfig) -> TrainingDivergedError:
+    return TrainingDivergedError(
+        f"{reason}. What {config.output_dir} holds is of an earlier validation; begin anew with a lower "
+        f"learning_rate (resume=false)"
+    )
 
 
 def token_loss(policy: TokenPolicy, pairs: Pairs, rows: Any) -> torch.Tensor:
@@ -150,8 +182,14 @@ def _validate(
     state: PretrainingState,
     say: Log,
 ) -> None:
-    """Measure, keep the policy if it is the one to keep, and save what is needed to go on."""
+    """Measure, keep the policy if it is the one to keep, and save what is needed to go on.
+
+    That comes last: a run that is killed before goes on from the validation before this one, whose record
+    is cut then and written again.
+    """
     loss = validation_loss(policy, pairs) if len(pairs) else float(np.mean(state.train_losses))
+    if not (math.isfinite(loss) and all_finite(policy, ALONE)):
+        raise _diverged(f"step {state.step}: the weights are NaN or infinite", config)
     better = loss < state.best_loss
     state.best_loss = min(state.best_loss, loss)
     state.stale = 0 if better else state.stale + 1
@@ -162,19 +200,21 @@ def _validate(
         f"step {state.step:6d}  training {record['train_loss']:.3f}  validation {loss:.3f} nats a token"
         + ("  (best)" if better else "")
     )
+    append_record(output / METRICS, record)
     if better or config.keep == "last":
         _save_policy(output / POLICY, policy)
     _save_state(output, policy, optimizer, state)
-    with (output / METRICS).open("a", encoding="utf-8") as file:
-        file.write(json.dumps(record) + "\n")
 
 
 def _save_policy(folder: Path, policy: TinyVLA) -> None:
     """Replace the kept policy by another, which is complete before the old one goes."""
-    draft, old = folder.with_name(".policy_draft"), folder.with_name(".policy_old")
+    draft, old = folder.with_name(".policy_draft"), folder.with_name(_OLD_POLICY)
     for leftover in (draft, old):
         shutil.rmtree(leftover, ignore_errors=True)
-    policy.save_pretrained(draft)
+    with _named(draft):
+        policy.save_pretrained(draft)
+        for file in draft.iterdir():
+            flush(file)
     if folder.exists():
         folder.rename(old)
     draft.rename(folder)
@@ -185,36 +225,103 @@ def _save_state(
     output: Path, policy: TinyVLA, optimizer: torch.optim.Optimizer, state: PretrainingState
 ) -> None:
     draft = output / f".{STATE}.draft"
-    torch.save(
-        {"state": asdict(state), "policy": policy.state_dict(), "optimizer": optimizer.state_dict()}, draft
-    )
-    os.replace(draft, output / STATE)
+    content = {"state": asdict(state), "policy": policy.state_dict(), "optimizer": optimizer.state_dict()}
+    with _named(output / STATE):
+        torch.save(content, draft)
+        flush(draft)
+        os.replace(draft, output / STATE)
+
+
+@contextmanager
+def _named(file: Path) -> Iterator[None]:
+    """Let the errors of torch and safetensors about writing ``file`` be the disk's, and name it."""
+    try:
+        with naming(file):
+            yield
+    except (RuntimeError, SafetensorError) as error:
+        raise OSError(errno.EIO, f"cannot be written ({error})", str(file)) from error
 
 
 def _resume(
-    output: Path, config: PretrainConfig, policy: TinyVLA, optimizer: torch.optim.Optimizer
+    output: Path,
+    config: PretrainConfig,
+    settings: dict[str, Any],
+    policy: TinyVLA,
+    optimizer: torch.optim.Optimizer,
 ) -> PretrainingState:
-    """Restore the state that ``output`` holds, or begin a run there."""
-    plain = json.loads(json.dumps({key: asdict(config)[key] for key in asdict(config) if key not in _FREE}))
-    config_file, state_file = output / CONFIG, output / STATE
+    """Restore the state that ``output`` holds, or begin a run of ``settings`` there."""
+    state_file = output / STATE
     if config.resume and state_file.is_file():
-        found = json.loads(config_file.read_text(encoding="utf-8"))
-        different = sorted(key for key in plain if found.get(key) != plain[key])
-        if different:
-            raise CheckpointError(
-                f"output_dir: {output} holds a run with other values of {', '.join(different)}; choose "
-                f"another folder, or resume=false to begin anew there"
-            )
-        saved = torch.load(state_file, map_location="cpu", weights_only=True)
+        _check_settings(output, settings)
+        state = _restore(state_file, policy, optimizer)
+        if not (output / POLICY).exists() and (output / _OLD_POLICY).is_dir():
+            (output / _OLD_POLICY).rename(output / POLICY)  # killed while the policy was replaced
+        _cut_records(output / METRICS, state.step)
+        return state
+    for leftover in (STATE, METRICS):
+        (output / leftover).unlink(missing_ok=True)
+    write_whole(output / CONFIG, json.dumps(settings, indent=1) + "\n")
+    return PretrainingState()
+
+
+def _settings(config: PretrainConfig) -> dict[str, Any]:
+    """What a run must have in common with the one it goes on with, as JSON has it."""
+    plain: dict[str, Any] = json.loads(json.dumps(asdict(config)))
+    return {key: value for key, value in plain.items() if key not in _FREE}
+
+
+def _check_settings(output: Path, settings: dict[str, Any]) -> None:
+    """Make sure that the run in ``output`` is one of these settings and demonstrations."""
+    found = read_object(output / CONFIG, _ANEW)
+    different = sorted(key for key in settings if key != _DEMONSTRATIONS and found.get(key) != settings[key])
+    if different:
+        raise CheckpointError(
+            f"output_dir: {output} holds a run with other values of {', '.join(different)}; choose "
+            f"another folder, or resume=false to begin anew there"
+        )
+    # runs of earlier versions do not say what they read
+    if found.get(_DEMONSTRATIONS, settings[_DEMONSTRATIONS]) != settings[_DEMONSTRATIONS]:
+        raise CheckpointError(
+            f"data: the demonstrations are not those that the run in {output} read: files have changed, "
+            f"come or gone since. Choose another folder, or {_ANEW}"
+        )
+
+
+def _restore(file: Path, policy: TinyVLA, optimizer: torch.optim.Optimizer) -> PretrainingState:
+    saved = load_saved(file, _ANEW)
+    try:
         policy.load_state_dict(saved["policy"])
         optimizer.load_state_dict(saved["optimizer"])
         return PretrainingState(**saved["state"])
-    output.mkdir(parents=True, exist_ok=True)
-    for leftover in (STATE, METRICS):
-        (output / leftover).unlink(missing_ok=True)
-    config_file.write_text(json.dumps(plain, indent=1) + "\n", encoding="utf-8")
-    return PretrainingState()
+    except DAMAGED as error:
+        raise CheckpointError(
+            f"{file} does not hold what a run is continued from ({error}); {_ANEW}"
+        ) from error
+
+
+def _cut_records(file: Path, step: int) -> None:
+    """Drop the records of steps that are made again."""
+    records = read_records(file, ["step"]) if file.is_file() else []
+    kept = [record for record in records if record["step"] <= step]
+    write_whole(file, "".join(json.dumps(record) + "\n" for record in kept))
+
+
+def _digest(parts: Iterable[Pairs]) -> str:
+    """Tells demonstrations apart by all that is learnt from them."""
+    digest = hashlib.sha256()
+    for pairs in parts:
+        for tensor in (*(pairs.inputs[key] for key in sorted(pairs.inputs)), pairs.tokens):
+            digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.contiguous().numpy().data)
+    return digest.hexdigest()
 
 
 _FREE = ("output_dir", "resume", "device", "patience")
 """Keys that may differ when a run goes on."""
+
+_DEMONSTRATIONS = "demonstrations"
+"""Key of ``config.json`` for the digest of what was read."""
+
+_OLD_POLICY = ".policy_old"
+
+_ANEW = "resume=false begins anew"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import resource
+import signal
 from pathlib import Path
 
 import h5py
@@ -12,11 +14,12 @@ import torch
 
 from ttrl_env.agents import cli
 from ttrl_env.agents.demonstrations.reading import describe_files
+from ttrl_env.agents.folder_lock import folder_lock
 from ttrl_env.agents.policies import load_policy
 from ttrl_env.agents.pretraining import learning_rate, new_policy, pretrain
 from ttrl_env.agents.pretraining_config import PretrainConfig, load_pretrain_config
 from ttrl_env.agents.pretraining_data import action_chunks, load_pairs
-from ttrl_env.errors import CheckpointError, ConfigError, UnknownNameError
+from ttrl_env.errors import CheckpointError, ConfigError, TrainingDivergedError, UnknownNameError
 from ttrl_env.world import PUBLISHED_MUJOCO, WorldWarning, installed_mujoco
 
 TINY = [
@@ -109,6 +112,129 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(demos) -> None:
     assert records(broken) == records(whole)
     weights = [load_policy(demos / name / "policy").state_dict() for name in ("whole", "broken")]
     assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+
+
+@pytest.mark.parametrize("moment", ["append_record", "_save_policy", "_save_state"])
+def test_a_run_killed_while_it_saves_neither_loses_nor_repeats_a_record(demos, monkeypatch, moment) -> None:
+    from ttrl_env.agents import pretraining
+
+    config = configure(demos, "run", "steps=8", "validate_every=4")
+    run(configure(demos, "whole", "steps=8", "validate_every=4"))
+    original, calls = getattr(pretraining, moment), []
+
+    def killed(*arguments) -> None:
+        calls.append(1)
+        if len(calls) == 2:
+            if moment == "append_record":
+                with arguments[0].open("a") as file:
+                    file.write('{"step": 8, "train')  # half a record
+            raise KeyboardInterrupt
+        original(*arguments)
+
+    monkeypatch.setattr(pretraining, moment, killed)
+    with pytest.raises(KeyboardInterrupt):
+        run(config)
+    monkeypatch.undo()
+    assert run(config)[0].step == 8
+    assert records(config) == records(configure(demos, "whole"))
+
+
+@pytest.mark.parametrize("where", ["loss", "weights"])
+def test_what_is_no_longer_a_number_is_not_saved(demos, monkeypatch, where) -> None:
+    from ttrl_env.agents import pretraining
+
+    config = configure(demos, "run", "steps=4", "validate_every=2")
+    original, steps = pretraining.token_loss, []
+
+    def diverging(policy, pairs, rows):
+        steps.append(1)
+        if where == "weights" and len(steps) == 5:  # two steps, a validation, one step
+            policy.words.weight.data.fill_(float("inf"))  # words that no instruction has change no loss
+            policy.words.weight.data[1:] = 0.0
+        loss = original(policy, pairs, rows)
+        return loss * float("nan") if where == "loss" and len(steps) == 5 else loss
+
+    monkeypatch.setattr(pretraining, "token_loss", diverging)
+    with pytest.raises(TrainingDivergedError, match=r"step 4: .* lower learning_rate \(resume=false\)"):
+        run(config)
+    assert all(torch.isfinite(each).all() for each in load_policy(demos / "run" / "policy").parameters())
+    assert [record["step"] for record in records(config)] == [2]
+    assert (
+        cli.main(
+            [
+                "pretrain",
+                f"data=[{demos}]",
+                f"output_dir={demos / 'other'}",
+                *TINY,
+                "steps=50",
+                "learning_rate=1e30",
+            ]
+        )
+        == 2
+    )
+
+
+def test_a_finished_run_does_not_stand_for_other_demonstrations(demos) -> None:
+    config = configure(demos, "run", "steps=2")
+    run(config)
+    with h5py.File(demos / "go_left_demo.hdf5", "r+") as file:
+        file["data/demo_0/actions"][...] = 0.25
+    with pytest.raises(
+        CheckpointError, match=r"data: the demonstrations are not those that the run in .*run"
+    ):
+        run(config)
+    run(configure(demos, "run", "steps=2", "resume=false"))
+
+
+def test_runs_of_earlier_versions_go_on(demos) -> None:
+    config = configure(demos, "run", "steps=2")
+    run(config)
+    file = demos / "run" / "config.json"
+    settings = json.loads(file.read_text())
+    del settings["demonstrations"]
+    file.write_text(json.dumps(settings))
+    assert run(config)[0].step == 2
+
+
+@pytest.mark.parametrize("content", [b"", b"x" * 100, None])
+@pytest.mark.parametrize("name", ["last.pt", "config.json"])
+def test_damaged_files_of_a_run_are_named(demos, name, content) -> None:
+    config = configure(demos, "run", "steps=2")
+    run(config)
+    file = demos / "run" / name
+    file.write_bytes(file.read_bytes()[:-100] if content is None else content)
+    with pytest.raises(CheckpointError, match=rf"{name} cannot be read.*; resume=false begins anew"):
+        run(config)
+
+
+def test_two_processes_do_not_clone_into_one_folder(demos) -> None:
+    config = configure(demos, "run", "steps=2")
+    with (
+        folder_lock(config.output_dir, "output_dir"),
+        pytest.raises(ConfigError, match="output_dir: another process is writing to"),
+    ):
+        run(config)
+
+
+def test_a_policy_that_was_being_replaced_is_put_back(demos) -> None:
+    config = configure(demos, "run", "steps=2")
+    run(config)
+    (demos / "run" / "policy").rename(demos / "run" / ".policy_old")
+    run(config)
+    assert load_policy(demos / "run" / "policy").config.hidden_size == 16
+
+
+def test_a_full_disk_is_an_error_that_names_the_file(demos) -> None:
+    config = configure(demos, "run", "steps=2")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (8_000, hard))
+        with pytest.raises(OSError, match=r"run/\.policy_draft"):
+            run(config)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, handler)
 
 
 def test_a_finished_run_is_not_trained_again(demos) -> None:
