@@ -41,12 +41,10 @@ def find_policy(name: str | Path, argument: str = "policy.path") -> Path:
         return SHIPPED / str(name)
     if is_repo_id(name):
         return _own(_downloaded(str(name), argument), argument)
-    shipped = shipped_policies()
-    nearest = difflib.get_close_matches(str(name), shipped, n=1)
     raise CheckpointError(
         f"{argument}: there is no folder {str(name)!r}, and no policy of that name comes with the package."
-        + (f" Did you mean {nearest[0]!r}?" if nearest else "")
-        + f" Expected a folder, owner/name on the Hugging Face hub, or one of: {', '.join(shipped)}"
+        f"{_nearest(str(name))} Expected a folder, owner/name on the Hugging Face hub, or one of: "
+        f"{', '.join(shipped_policies())}"
     )
 
 
@@ -57,7 +55,24 @@ def shipped_policies() -> list[str]:
 
 def is_repo_id(name: str | Path) -> bool:
     """Whether ``name`` can only mean a hub repository: ``owner/name``, and no such file or folder."""
-    return _REPO_ID.fullmatch(str(name)) is not None and not Path(name).expanduser().exists()
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    if _REPO_ID.fullmatch(str(name)) is None or Path(name).expanduser().exists():
+        return False
+    try:
+        validate_repo_id(str(name).partition("@")[0])
+    except HFValidationError:
+        return False
+    return True
+
+
+def _nearest(name: str) -> str:
+    """A question after the policy or the neighbouring folder that may be meant, or nothing."""
+    parent = Path(name).expanduser().parent
+    neighbours = [str(Path(name).parent / file.name) for file in parent.iterdir()] if parent.is_dir() else []
+    nearest = difflib.get_close_matches(name, [*shipped_policies(), *neighbours], n=1)
+    return f" Did you mean {nearest[0]!r}?" if nearest else ""
 
 
 def _policy_in(path: Path, argument: str) -> Path:
@@ -93,5 +108,5 @@ def _downloaded(name: str, argument: str) -> Path:
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise CheckpointError(
             f"{argument}: there is no folder {name}, and the hub's repository of that name cannot be "
-            f"downloaded ({error}). Without a connection, give the path of a downloaded copy"
+            f"downloaded ({error}).{_nearest(name)} Without a connection, give the path of a downloaded copy"
         ) from error

@@ -47,6 +47,25 @@ def test_a_slip_of_the_pen_is_answered_with_the_name(tmp_path, monkeypatch) -> N
     assert f"one of: {', '.join(shipped_policies())}" in str(error.value)
 
 
+@pytest.mark.parametrize("name", ["runs/a--b", "runs/-x", "runs/a..b", "runs/x.git", "runs/x-"])
+def test_a_mistyped_path_that_can_be_no_repository_is_not_asked_for(tmp_path, monkeypatch, name) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(
+        "huggingface_hub.snapshot_download", lambda *_, **__: pytest.fail("the hub was asked")
+    )
+    (tmp_path / "runs" / "a-b").mkdir(parents=True)
+    with pytest.raises(CheckpointError, match=f"there is no folder '{name}'"):
+        find_policy(name)
+
+
+def test_a_mistyped_run_is_answered_with_its_neighbour(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    (tmp_path / "runs" / "ttrl").mkdir(parents=True)
+    with pytest.raises(CheckpointError, match=r"cannot be downloaded .* Did you mean 'runs/ttrl'\?"):
+        find_policy("runs/ttl")
+
+
 def test_a_folder_without_a_policy_says_what_is_missing(tmp_path) -> None:
     with pytest.raises(CheckpointError, match=r"checkpoint: .* has no config\.json and no checkpoints"):
         find_policy(tmp_path, argument="checkpoint")
