@@ -1,9 +1,12 @@
-"""The device that a configuration names."""
+"""The device that a configuration names, and how many threads compute on a CPU."""
 
 from __future__ import annotations
 
+import os
+
 import torch
 
+from ttrl_env.cores import usable_cores
 from ttrl_env.errors import ConfigError
 
 
@@ -20,3 +23,12 @@ def choose_device(name: str, argument: str = "policy.device") -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise ConfigError(f"{argument}: {name!r} cannot be used here: {error}") from error
     return device
+
+
+def use_usable_cores() -> None:
+    """Have PyTorch compute with no more threads than this process may use cores.
+
+    PyTorch knows of affinity, but not of the limits of containers. ``OMP_NUM_THREADS`` is the user's word.
+    """
+    if "OMP_NUM_THREADS" not in os.environ and torch.get_num_threads() > usable_cores():
+        torch.set_num_threads(usable_cores())

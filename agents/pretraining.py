@@ -26,7 +26,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from ttrl_env.agents.demonstrations.reading import describe_files, find_files
-from ttrl_env.agents.devices import choose_device
+from ttrl_env.agents.devices import choose_device, use_usable_cores
 from ttrl_env.agents.distributed import ALONE
 from ttrl_env.agents.folder_lock import folder_lock
 from ttrl_env.agents.interrupts import StopRequest
@@ -87,6 +87,7 @@ def _pretrain(
     config: PretrainConfig, say: Log, progress: Callable[[int, int], None] | None
 ) -> PretrainingState:
     output = Path(config.output_dir)
+    use_usable_cores()
     torch.manual_seed(config.seed)
     policy = new_policy(config)
     train_pairs, validation_pairs = load_pairs(config, policy, say)

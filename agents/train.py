@@ -13,6 +13,7 @@ from ttrl_env.agents import checkpoints
 from ttrl_env.agents.building import make_policies, make_train_env, policy_options, share_engine
 from ttrl_env.agents.config_checks import check_config
 from ttrl_env.agents.configs import TrainConfig
+from ttrl_env.agents.devices import use_usable_cores
 from ttrl_env.agents.distributed import ALONE, World, join_world
 from ttrl_env.agents.evaluation import evaluate
 from ttrl_env.agents.folder_lock import folder_lock
@@ -64,6 +65,7 @@ def train(config: TrainConfig, display: Display | None = None, engine: EngineCho
             checkpoints stay as they are, and the message names the last one.
     """
     _check(config)
+    use_usable_cores()
     with join_world(config.policy.device) as world, ExitStack() as stack:
         _check_share(config, world)
         world.on_main(lambda: stack.enter_context(folder_lock(config.output_dir, "output_dir")))

@@ -16,7 +16,7 @@ from torch import nn
 
 from ttrl_env.agents.building import load_options, share_engine
 from ttrl_env.agents.configs import EvaluateConfig, LoadConfig
-from ttrl_env.agents.devices import choose_device
+from ttrl_env.agents.devices import choose_device, use_usable_cores
 from ttrl_env.agents.episode_queue import Episode
 from ttrl_env.agents.evaluation import Evaluation, evaluate
 from ttrl_env.agents.policies import TokenPolicy, load_policy
@@ -49,6 +49,7 @@ def evaluate_checkpoints(
 
     ``engine`` is a simulation engine of the caller's own, instead of the one ``config.env`` names.
     """
+    use_usable_cores()
     folders = _policy_folders(config)
     protocol = _protocol(config)
     display.say(f"World: {describe(protocol['mujoco'])}")
