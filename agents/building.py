@@ -9,11 +9,11 @@ import torch
 from gymnasium.vector import AutoresetMode
 from torch import nn
 
+from ttrl_env.agents.choices import Decoding, PolicyKind, WeightType
 from ttrl_env.agents.configs import LoadConfig, PolicyConfig, TrainConfig
 from ttrl_env.agents.devices import choose_device
 from ttrl_env.agents.distributed import ALONE, World
 from ttrl_env.agents.policies import PolicyOptions, TinyVLA, TinyVLAConfig, TokenPolicy, load_policy
-from ttrl_env.agents.policies.options import Decoding, PolicyKind, WeightType
 from ttrl_env.agents.policies.reference import FrozenReference, frozen_reference, uses_adapters
 from ttrl_env.agents.schedule import Assignment
 from ttrl_env.agents.sharding import share_policy

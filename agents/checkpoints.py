@@ -32,7 +32,7 @@ from ttrl_env.agents.sharding import all_finite, whole, whole_weights
 from ttrl_env.agents.whole_files import flush
 from ttrl_env.errors import CheckpointError, TrainingDivergedError
 
-AGENT_FILE = "agent.pt"
+AGENT_FILE, STATE_FILE = "agent.pt", "state.json"
 
 _STATE_FILE = "state.json"
 

@@ -6,49 +6,55 @@ true counterpart: see :mod:`ttrl_env.agents.aliases`.
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 import importlib.resources
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
-from hydra import compose, initialize_config_module
-from hydra.core.config_store import ConfigStore
-from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-
+from ttrl_env import tasks
 from ttrl_env.agents.alias_table import ALIASES
 from ttrl_env.agents.aliases import is_foreign, translate
+from ttrl_env.agents.composing import PRESETS, compose_config, to_config
 from ttrl_env.agents.config_checks import check_config
 from ttrl_env.agents.configs import EvaluateConfig, TrainConfig
+from ttrl_env.agents.schemas import walk_fields
 from ttrl_env.checks import check_choice
 from ttrl_env.errors import ConfigError, UnknownNameError
 
-Config = TypeVar("Config", TrainConfig, EvaluateConfig)
+__all__ = ["load_config", "preset_names", "read_settings", "to_config", "walk_fields"]
 
-_PRESETS = "ttrl_env.agents.presets"
+Config = TypeVar("Config", TrainConfig, EvaluateConfig)
 
 _ROOTS = {TrainConfig: "train", EvaluateConfig: "evaluate"}
 
 
-def load_config(schema: type[Config], overrides: Sequence[str] = ()) -> Config:
+def load_config(
+    schema: type[Config], overrides: Sequence[str] = (), values: Mapping[str, Any] | None = None
+) -> Config:
     """Compose a configuration of ``key=value`` overrides (Hydra's grammar) and check its values.
+
+    With ``resume`` the values are those of the run that goes on, except where ``overrides`` says otherwise.
+
+    Args:
+        schema: :class:`TrainConfig` or :class:`EvaluateConfig`.
+        overrides: as on the command line.
+        values: keys and their values as data, not in Hydra's grammar, for keys that ``overrides`` leaves out.
 
     Raises:
         UnknownNameError: a key or preset that does not exist, with the nearest one.
         ConfigError: a value of the wrong type or out of range.
+        CheckpointError: ``resume`` names no checkpoint, or one whose configuration cannot be read.
     """
-    known = dict(walk_fields(schema))
-    given = [_split(override, known) for override in overrides]
-    overrides = [f"{key}={value}" for key, value in translate(given, known.__contains__)]
-    ConfigStore.instance().store(name=f"{_ROOTS[schema]}_schema", node=writable(OmegaConf.structured(schema)))
-    try:
-        with initialize_config_module("ttrl_env.agents.presets", version_base="1.3"):
-            node = compose(_ROOTS[schema], overrides=overrides)
-        config = to_config(schema, node)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(_explained(error)) from error
+    settings, values = read_settings(schema, overrides), dict(values or {})
+    config = compose_config(schema, _ROOTS[schema], settings, values)
+    if isinstance(config, TrainConfig) and config.resume is not None:
+        from ttrl_env.agents.resuming import values_to_resume  # waits for PyTorch
+
+        values = {**values_to_resume(_canonical(config)), **values}
+        config = compose_config(schema, _ROOTS[schema], settings, values)
+    config = _canonical(config)
     try:
         check_config(config)
     except (ValueError, TypeError) as error:
@@ -56,28 +62,21 @@ def load_config(schema: type[Config], overrides: Sequence[str] = ()) -> Config:
     return config
 
 
+def read_settings(schema: type[Any], overrides: Sequence[str]) -> list[tuple[str, str]]:
+    """Keys of a schema and their values as text, of ``key=value`` overrides, SimpleVLA-RL's keys translated.
+
+    Raises:
+        UnknownNameError: a key that does not exist, with the nearest one.
+        ConfigError: something that is not ``key=value``, or a key of SimpleVLA-RL's without counterpart.
+    """
+    known = dict(walk_fields(schema))
+    return translate([_split(override, known) for override in overrides], known.__contains__)
+
+
 def preset_names() -> list[str]:
     """Names of the presets that come with the package."""
-    folder = importlib.resources.files(_PRESETS) / "preset"
+    folder = importlib.resources.files(PRESETS) / "preset"
     return sorted(file.name.removesuffix(".yaml") for file in folder.iterdir() if file.name.endswith(".yaml"))
-
-
-def to_config(schema: type[Config], values: Any) -> Config:
-    """The typed configuration of a composed node or of a plain dictionary saved with a checkpoint."""
-    node = OmegaConf.merge(writable(OmegaConf.structured(schema)), values)
-    config = OmegaConf.to_object(node)
-    assert isinstance(config, schema)
-    return config
-
-
-def walk_fields(schema: type[Any], prefix: str = "") -> Iterator[tuple[str, dataclasses.Field[Any]]]:
-    """Every key of a schema in dotted form, with its field."""
-    for field in dataclasses.fields(schema):
-        default = field.default_factory() if field.default_factory is not dataclasses.MISSING else None
-        if dataclasses.is_dataclass(default):
-            yield from walk_fields(type(default), f"{prefix}{field.name}.")
-        else:
-            yield f"{prefix}{field.name}", field
 
 
 def _split(override: str, known: dict[str, Any]) -> tuple[str, str]:
@@ -87,7 +86,7 @@ def _split(override: str, known: dict[str, Any]) -> tuple[str, str]:
     if not equals or key.startswith("-"):
         raise ConfigError(f"{override!r}: expected key=value without dashes, e.g. env.n_samples=8")
     if key not in known and not is_foreign(key):
-        raise unknown_key(override, key, [*known, *ALIASES])
+        raise _unknown_key(override, key, [*known, *ALIASES])
     if key == "preset":
         check_choice("preset", value, preset_names())
     if key in known and isinstance(known[key].default, tuple) and not value.startswith("["):
@@ -97,7 +96,7 @@ def _split(override: str, known: dict[str, Any]) -> tuple[str, str]:
     return key, value
 
 
-def unknown_key(override: str, key: str, names: Sequence[str]) -> UnknownNameError:
+def _unknown_key(override: str, key: str, names: Sequence[str]) -> UnknownNameError:
     """The error for an override whose key is none of ``names``, with the nearest of them."""
     nearest = difflib.get_close_matches(key, names, n=1) or [
         name for name in names if name.rpartition(".")[2] == key.rpartition(".")[2]
@@ -106,18 +105,9 @@ def unknown_key(override: str, key: str, names: Sequence[str]) -> UnknownNameErr
     return UnknownNameError(f"{override!r}: no such key {key!r}.{hint} --help lists them.")
 
 
-def _explained(error: Exception) -> str:
-    """Hydra's and OmegaConf's message on one line, with its cause where it does not name it."""
-    text = " ".join(str(error).split())
-    reason = str(error.__cause__ or error).splitlines()[0]
-    return text if reason in text else f"{text}: {reason}"
-
-
-def writable(node: DictConfig) -> DictConfig:
-    """Lift the write protection that OmegaConf gives frozen dataclasses: composing writes into them."""
-    OmegaConf.set_readonly(node, False)
-    for key in node:
-        child = node._get_node(key)
-        if isinstance(child, DictConfig):
-            writable(child)
-    return node
+def _canonical(config: Config) -> Config:
+    """The suite by LIBERO's own name, and ``~`` of the folders that are written to as the home it means."""
+    config = replace(config, env=replace(config.env, suite=tasks.get_suite(config.env.suite).name))
+    if isinstance(config, TrainConfig):
+        return replace(config, output_dir=os.path.expanduser(config.output_dir))
+    return replace(config, output=config.output and os.path.expanduser(config.output))

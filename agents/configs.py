@@ -1,5 +1,7 @@
 """The configuration of training and evaluation: frozen dataclasses, a docstring under each field.
 
+Bounds of a field stand in its type (:mod:`ttrl_env.agents.bounds`).
+
 ``ttrl train --help`` prints these docstrings; presets (``agents/presets``) and the command line give
 the values; :mod:`ttrl_env.agents.config_loading` composes and checks them.
 """
@@ -7,42 +9,71 @@ the values; :mod:`ttrl_env.agents.config_loading` composes and checks them.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Annotated, get_args
 
-from ttrl_env.tasks import liberos_name
+from ttrl_env.agents.bounds import (
+    LARGEST_TEMPERATURE,
+    Between,
+    DeviceName,
+    MultipleOf,
+    OneOf,
+    Seed,
+    Share,
+    Temperature,
+    Temperatures,
+    Text,
+    Weight,
+    above,
+    at_least,
+)
+from ttrl_env.agents.choices import AdvantageName, Decoding, PolicyKind, RatioLevel, Reduction, WeightType
+from ttrl_env.agents.output_folders import Folder
+from ttrl_env.rewards import RewardName
+from ttrl_env.simulation import EngineName
+from ttrl_env.tasks import Split, liberos_name
+
+InputSize = Annotated[int, MultipleOf(16, 1024, "TinyVLA's encoder halves images four times")]
+"""Height and width of a new TinyVLA's input, pixels."""
+
+Width = Annotated[
+    int, MultipleOf(16, 8192, "TinyVLA has 4 attention heads and normalises groups of channels")
+]
+"""Width of a new TinyVLA."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EnvConfig:
     """Which tasks are played and how."""
 
-    suite: str = "libero_spatial"
+    suite: Annotated[str, Text()] = "libero_spatial"
     """LIBERO or LIBERO-PRO suite; `ttrl tasks` lists them. "libero_long" is taken as libero_10."""
     task_ids: tuple[int, ...] = (0,)
     """Tasks of the suite; the groups of successive rollouts take them in turn."""
-    max_steps: int | None = None
+    max_steps: Annotated[int | None, at_least(1, 100_000)] = None
     """Horizon in policy steps (SimpleVLA-RL: actor_rollout_ref.model.max_steps); null: the suite's. Need
     not be a multiple of the policy's chunk: the last chunk is then executed, and learnt from, in part."""
-    image_size: int = 128
+    image_size: Annotated[int, at_least(1, 4096)] = 128
     """Height and width of the rendered images, pixels."""
-    engine: str = "native"
+    engine: Annotated[str, OneOf(get_args(EngineName))] = "native"
     """"native": replicas in threads, bit for bit LIBERO's. "upstream": LIBERO itself in worker processes."""
-    num_workers: int | None = None
+    num_workers: Annotated[int | None, at_least(0, 4096)] = None
     """Threads (native) or worker processes (upstream); null: one a core."""
-    fixture_seed: int = 0
+    fixture_seed: Annotated[int, at_least(0, 2**32 - 1)] = 0
     """Seed of the fixtures' poses; 0 is the published protocol."""
 
     def __post_init__(self) -> None:
         """Have the suite under LIBERO's own name: checkpoints, reports and statistics are compared by it."""
-        object.__setattr__(self, "suite", liberos_name(self.suite))
+        if isinstance(self.suite, str):
+            object.__setattr__(self, "suite", liberos_name(self.suite))
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainEnvConfig(EnvConfig):
     """The groups of a training run."""
 
-    n_samples: int = 8
+    n_samples: Annotated[int, at_least(1)] = 8
     """Replicas of each group, all from one initial state (SimpleVLA-RL: data.n_samples)."""
-    num_groups: int = 1
+    num_groups: Annotated[int, at_least(1)] = 1
     """Groups played at once; there are num_groups * n_samples simulations. Several processes (torchrun)
     divide them evenly."""
 
@@ -51,17 +82,17 @@ class TrainEnvConfig(EnvConfig):
 class LoadConfig:
     """How a policy is loaded: what its own files may not say."""
 
-    kind: str = "auto"
+    kind: Annotated[str, OneOf(get_args(PolicyKind))] = "auto"
     """Which policy it must be: "tiny_vla", "openvla"; "auto": what its config.json says."""
-    chunk_steps: int | None = None
+    chunk_steps: Annotated[int | None, at_least(1, 1000)] = None
     """Actions a chunk; null: as recorded with the policy, else 8 (1 with autoregressive decoding)."""
-    decoding: str | None = None
+    decoding: Annotated[str | None, OneOf(get_args(Decoding))] = None
     """OpenVLA: "parallel" (OpenVLA-OFT) or "autoregressive" (the original); null: as recorded."""
-    unnorm_key: str | None = None
+    unnorm_key: Annotated[str | None, Text()] = None
     """OpenVLA: data set whose statistics un-normalise actions; null: as recorded, or the only one."""
-    dtype: str = "auto"
+    dtype: Annotated[str, OneOf(get_args(WeightType))] = "auto"
     """OpenVLA: type of the weights, "float32" or "bfloat16"; "auto": as stored. Logits are float32."""
-    device: str = "auto"
+    device: Annotated[str, DeviceName()] = "auto"
     """"auto" (a GPU if there is one), "cpu", "cuda" or "cuda:1"; several processes take a GPU each."""
 
 
@@ -69,17 +100,17 @@ class LoadConfig:
 class PolicyConfig(LoadConfig):
     """Which policy is trained."""
 
-    path: str | None = None
+    path: Annotated[str | None, Text()] = None
     """The policy to start from: a folder, run or training checkpoint, the name of a shipped policy
     (tiny-vla-libero-object, tiny-vla-libero-object-four), or a hub repository (owner/name); null: a new
     TinyVLA."""
-    image_size: int = 64
+    image_size: InputSize = 64
     """A new TinyVLA's input size in pixels; env.image_size is a multiple of it."""
-    hidden_size: int = 128
+    hidden_size: Width = 128
     """A new TinyVLA's width."""
-    lora_rank: int = 0
+    lora_rank: Annotated[int, at_least(0, 65536)] = 0
     """OpenVLA: rank of LoRA adapters on every linear layer; 0: none, all weights are trained."""
-    lora_alpha: float = 32.0
+    lora_alpha: Annotated[float, above(0)] = 32.0
     """OpenVLA: LoRA's scale is lora_alpha / lora_rank."""
     gradient_checkpointing: bool = False
     """OpenVLA: recompute blocks in the backward pass; far less memory, a third more time."""
@@ -91,56 +122,56 @@ class PolicyConfig(LoadConfig):
 class PPOConfig:
     """The policy update."""
 
-    learning_rate: float = 1e-4
+    learning_rate: Annotated[float, above(0, 1)] = 1e-4
     """AdamW's step size, constant after the warm-up."""
-    warmup_steps: int = 10
+    warmup_steps: Annotated[int, at_least(0)] = 10
     """Optimiser steps over which the step size rises: Adam's first steps are its largest."""
-    weight_decay: float = 0.0
+    weight_decay: Weight = 0.0
     """AdamW's decoupled weight decay."""
-    epochs: int = 1
+    epochs: Annotated[int, at_least(1, 1000)] = 1
     """Passes over each rollout."""
-    minibatch_trajectories: int = 0
+    minibatch_trajectories: Annotated[int, at_least(0)] = 0
     """Trajectories per optimiser step, a divisor of env.num_groups * env.n_samples; 0: all in one."""
-    micro_batch_chunks: int = 128
+    micro_batch_chunks: Annotated[int, at_least(1)] = 128
     """Chunks per forward and backward pass of a process, at most; bounds memory, not the result."""
-    memory_gigabytes: float | None = None
+    memory_gigabytes: Annotated[float | None, above(0, 1e6)] = None
     """Memory for a forward and backward pass; micro-batches are measured to fit in it. null: no limit."""
-    loss_reduction: str = "trajectory-mean"
+    loss_reduction: Annotated[str, OneOf(get_args(Reduction))] = "trajectory-mean"
     """"trajectory-mean" averages a trajectory's tokens, then trajectories; "token-mean" all tokens alike."""
-    ratio_level: str = "token"
+    ratio_level: Annotated[str, OneOf(get_args(RatioLevel))] = "token"
     """"token": each token has a probability ratio; "chunk": one of the joint probability of a chunk."""
-    clip_low: float = 0.2
+    clip_low: Annotated[float, above(0)] = 0.2
     """The probability ratio may fall to 1 - clip_low before its gradient is cut."""
-    clip_high: float = 0.28
+    clip_high: Annotated[float, above(0)] = 0.28
     """The probability ratio may rise to 1 + clip_high (DAPO's "clip higher")."""
-    clip_ratio_c: float | None = None
+    clip_ratio_c: Annotated[float | None, above(1)] = None
     """Dual clip: bounds the loss of a token of negative advantage at this ratio, e.g. 3.0; null: off."""
-    entropy_coef: float = 0.0
+    entropy_coef: Weight = 0.0
     """Weight of the entropy bonus."""
-    kl_coef: float = 0.0
+    kl_coef: Weight = 0.0
     """Weight of the KL divergence from the policy the run started from, which is kept beside the one in
     training unless that trains adapters; 0: off."""
-    max_grad_norm: float = 1.0
+    max_grad_norm: Annotated[float, above(0)] = 1.0
     """Gradients are scaled down to this norm, the policy's and the value head's apart."""
-    max_skipped_steps: int = 3
+    max_skipped_steps: Annotated[int, at_least(1)] = 3
     """A run stops after this many steps in a row whose loss or gradient is NaN or infinite."""
-    advantage: str = "grpo"
+    advantage: Annotated[str, OneOf(get_args(AdvantageName))] = "grpo"
     """Relative to the group: "grpo", "drgrpo" (not divided by its spread), "rloo"; or "gae" (value head)."""
-    gamma: float = 1.0
+    gamma: Share = 1.0
     """gae: discount a chunk."""
-    gae_lambda: float = 0.95
+    gae_lambda: Share = 0.95
     """gae: 0 trusts the value head, 1 the rewards."""
     normalise_advantages: bool = True
     """gae: shift and scale a rollout's advantages to mean 0 and standard deviation 1."""
     bootstrap_truncated: bool = False
     """gae: value what follows the horizon. false: success after it earns nothing, so it is worth 0."""
-    value_hidden_size: int = 256
+    value_hidden_size: Annotated[int, at_least(1, 65536)] = 256
     """gae: width of the value head."""
-    value_learning_rate: float = 1e-3
+    value_learning_rate: Annotated[float, above(0, 1)] = 1e-3
     """gae: step size of the value head."""
-    value_coef: float = 0.5
+    value_coef: Weight = 0.5
     """gae: weight of the value loss."""
-    value_clip: float | None = None
+    value_clip: Annotated[float | None, above(0)] = None
     """gae: how far a value may move in an update before its loss stops falling, reward units; null: off."""
     value_backpropagates: bool = False
     """gae: let the value loss train the policy's own layers too."""
@@ -153,15 +184,15 @@ class RolloutConfig:
     filter_accuracy: bool = False
     """Leave out groups whose success rate is outside the bounds. Off by default: under test-time RL a
     group that always succeeds still learns to be faster."""
-    accuracy_lower_bound: float = 0.1
+    accuracy_lower_bound: Share = 0.1
     """Lowest success rate that is kept, inclusive."""
-    accuracy_upper_bound: float = 0.9
+    accuracy_upper_bound: Share = 0.9
     """Highest success rate that is kept, inclusive."""
     redraw: bool = False
     """Play further groups until env.num_groups of them pass the filter and have reward spread."""
-    max_draws: int = 4
+    max_draws: Annotated[int, at_least(1, 1000)] = 4
     """Rollouts an iteration may take with redraw; then it learns from the groups it has, and says so."""
-    rows_at_once: int = 0
+    rows_at_once: Annotated[int, at_least(0)] = 0
     """Rows in one forward pass of the policy while playing; bounds its memory. 0: all."""
 
 
@@ -169,11 +200,11 @@ class RolloutConfig:
 class EpisodesConfig:
     """Which episodes an evaluation plays."""
 
-    init_states: str = "held_out"
+    init_states: Annotated[str, OneOf(get_args(Split))] = "held_out"
     """"held_out" (the last 10 of 50), "train" or "all" (the published 50-state protocol)."""
-    episodes_per_task: int = 0
+    episodes_per_task: Annotated[int, at_least(0)] = 0
     """Initial states evaluated per task; 0: every one of the split."""
-    repeats: int = 1
+    repeats: Annotated[int, at_least(1, 10_000)] = 1
     """Episodes from each initial state when sampling; more than one narrows the interval."""
 
 
@@ -181,9 +212,9 @@ class EpisodesConfig:
 class EvalConfig(EpisodesConfig):
     """Evaluation during training."""
 
-    every: int = 10
+    every: Annotated[int, at_least(0)] = 10
     """Iterations between evaluations; 0: only before and after training."""
-    temperature: float = 0.0
+    temperature: Temperature = 0.0
     """Sampling temperature; 0 is greedy."""
 
 
@@ -191,7 +222,7 @@ class EvalConfig(EpisodesConfig):
 class ReportConfig(EpisodesConfig):
     """Evaluation of checkpoints."""
 
-    temperatures: tuple[float, ...] = (0.0,)
+    temperatures: Annotated[tuple[float, ...], Temperatures()] = (0.0,)
     """Sampling temperatures, one evaluation each; 0 is greedy. [0,0.6]: greedy and sampled in one go."""
 
 
@@ -199,29 +230,29 @@ class ReportConfig(EpisodesConfig):
 class TrainConfig:
     """Everything a training run is made of; saved with each checkpoint."""
 
-    preset: str = "tiny-cpu"
+    preset: Annotated[str, Text()] = "tiny-cpu"
     """Named set of values to start from."""
     test_time_rl: bool = False
     """True: temperature ladder, efficiency reward. False: ordinary RL, one temperature, binary reward."""
-    test_time_rl_reward: str = "efficiency"
+    test_time_rl_reward: Annotated[str, OneOf(get_args(RewardName))] = "efficiency"
     """Under test_time_rl: "efficiency" is 1 / (1 + steps / max_steps) on success, "env_sparse" is 1."""
-    base_temperature: float = 0.6
+    base_temperature: Annotated[float, Between(-LARGEST_TEMPERATURE, LARGEST_TEMPERATURE)] = 0.6
     """Sampling temperature of a group's first replica; without test_time_rl, of all."""
-    temperature_range: float = 0.3
+    temperature_range: Annotated[float, Between(-LARGEST_TEMPERATURE, LARGEST_TEMPERATURE)] = 0.3
     """How much hotter a group's last replica samples under test_time_rl."""
-    iterations: int = 100
+    iterations: Annotated[int, at_least(1)] = 100
     """Rollout and update, this many times."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of initial states, token sampling, minibatches and a new policy's weights."""
-    output_dir: str = "runs/ttrl"
+    output_dir: Annotated[str, Folder()] = "runs/ttrl"
     """Folder of checkpoints, metrics and reports."""
-    resume: str | None = None
+    resume: Annotated[str | None, Text()] = None
     """Continue a run: "auto" takes output_dir's last checkpoint, else a checkpoint's folder."""
-    checkpoint_every: int = 10
+    checkpoint_every: Annotated[int, at_least(1)] = 10
     """Iterations between checkpoints; the last iteration always writes one."""
-    keep_checkpoints: int = 2
+    keep_checkpoints: Annotated[int, at_least(1)] = 2
     """Older checkpoints than this many are deleted."""
-    wandb_project: str | None = None
+    wandb_project: Annotated[str | None, Text()] = None
     """Also log to this Weights & Biases project (pip install 'ttrl-env[wandb]')."""
     env: TrainEnvConfig = field(default_factory=TrainEnvConfig)
     policy: PolicyConfig = field(default_factory=PolicyConfig)
@@ -237,15 +268,15 @@ class EvaluateConfig:
     checkpoint: str | None = None
     """Run, training checkpoint, policy folder, shipped policy's name or hub repository; a run's env.* and
     policy.* are repeated."""
-    baseline: str | None = None
+    baseline: Annotated[str | None, Text()] = None
     """Another one, evaluated on the same episodes: the report says how much better the checkpoint is."""
-    output: str | None = None
+    output: Annotated[str | None, Folder()] = None
     """Folder of the report, in which an interrupted evaluation goes on; null: only printed."""
-    videos: int = 1
+    videos: Annotated[int, at_least(0)] = 1
     """Successes and failures filmed for the report, of each temperature; 0: none."""
-    num_envs: int = 4
+    num_envs: Annotated[int, at_least(1)] = 4
     """Simulations at once; changes the time taken, not the result."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the token sampling (unused when greedy)."""
     env: EnvConfig = field(default_factory=EnvConfig)
     policy: LoadConfig = field(default_factory=LoadConfig)

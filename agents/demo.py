@@ -178,7 +178,6 @@ def _configuration(output: Path, iterations: int, n_samples: int, seed: int) -> 
             f"env.n_samples={n_samples}",
             f"env.num_groups={NUM_GROUPS}",
             f"policy.path={POLICY}",
-            f"output_dir='{output}'",
             "resume=auto",
             f"iterations={iterations}",
             f"seed={seed}",
@@ -188,6 +187,7 @@ def _configuration(output: Path, iterations: int, n_samples: int, seed: int) -> 
             "checkpoint_every=1",
             "ppo.epochs=4",
         ],
+        {"output_dir": str(output)},
     )
 
 

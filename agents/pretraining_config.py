@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import get_args
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Annotated, get_args
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-
-from ttrl_env.agents.config_loading import unknown_key, walk_fields, writable
+from ttrl_env.agents.bounds import (
+    Between,
+    DeviceName,
+    OneOf,
+    Seed,
+    Text,
+    Weight,
+    above,
+    at_least,
+    check_fields,
+)
+from ttrl_env.agents.composing import compose_config
+from ttrl_env.agents.config_loading import read_settings
+from ttrl_env.agents.configs import InputSize, Width
 from ttrl_env.agents.demonstrations.self_description import Pairing
-from ttrl_env.checks import check_choice, check_positive_int
+from ttrl_env.agents.estimates import (
+    PAIRS_PER_SECOND,
+    pair_bytes,
+    require_memory,
+    require_time,
+    training_bytes,
+)
+from ttrl_env.agents.output_folders import Folder
 from ttrl_env.errors import ConfigError
 
 
@@ -20,13 +37,13 @@ from ttrl_env.errors import ConfigError
 class NewPolicyConfig:
     """The TinyVLA that is trained."""
 
-    image_size: int = 64
+    image_size: InputSize = 64
     """Height and width of its input, pixels; the demonstrations' images are a multiple of it."""
-    chunk_steps: int = 8
+    chunk_steps: Annotated[int, at_least(1, 1000)] = 8
     """Actions decoded from one observation."""
-    hidden_size: int = 128
+    hidden_size: Width = 128
     """Width."""
-    num_layers: int = 2
+    num_layers: Annotated[int, at_least(1, 256)] = 2
     """Decoder layers."""
     wrist_camera: bool = False
     """Whether it also sees the wrist camera's image."""
@@ -38,37 +55,37 @@ class NewPolicyConfig:
 class PretrainConfig:
     """Behaviour cloning of demonstrations (`ttrl pretrain`)."""
 
-    data: tuple[str, ...] = ()
+    data: tuple[Annotated[str, Text()], ...] = ()
     """HDF5 files in LIBERO's layout, or folders that are searched for them."""
-    pairing: str = "auto"
+    pairing: Annotated[str, OneOf(get_args(Pairing))] = "auto"
     """Observation i comes "before" action i (ours) or "after" it (published files); "auto": ask the file."""
-    max_episodes: int | None = None
+    max_episodes: Annotated[int | None, at_least(1)] = None
     """Episodes used of each file; null: all."""
-    output_dir: str = "runs/pretrain"
+    output_dir: Annotated[str, Folder()] = "runs/pretrain"
     """Folder of the policy, the state to resume from, metrics and the report."""
     resume: bool = True
     """Go on from output_dir's state, if it has one of the same configuration."""
-    steps: int = 4000
+    steps: Annotated[int, at_least(1)] = 4000
     """Optimiser steps at most; the step size is planned for this many."""
-    batch_size: int = 64
+    batch_size: Annotated[int, at_least(1)] = 64
     """Chunks of actions a step."""
-    learning_rate: float = 1e-3
+    learning_rate: Annotated[float, above(0, 1)] = 1e-3
     """AdamW's highest step size: it rises over the first tenth and falls to zero along a cosine."""
-    weight_decay: float = 0.01
+    weight_decay: Weight = 0.01
     """AdamW's decoupled weight decay."""
-    max_grad_norm: float = 1.0
+    max_grad_norm: Annotated[float, above(0)] = 1.0
     """Gradients are scaled down to this norm."""
-    validation_fraction: float = 0.1
+    validation_fraction: Annotated[float, Between(0.0, 0.99)] = 0.1
     """Share of each task's episodes that is kept out of training."""
-    validate_every: int = 200
+    validate_every: Annotated[int, at_least(1)] = 200
     """Steps between validations, each of which also saves what is needed to resume."""
-    patience: int = 0
+    patience: Annotated[int, at_least(0)] = 0
     """Stop after this many validations without a better one; 0: never."""
-    keep: str = "best"
+    keep: Annotated[str, OneOf(("best", "last"))] = "best"
     """The policy that is left: of the "best" validation or of the "last" step."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of weights, batches and the split."""
-    device: str = "auto"
+    device: Annotated[str, DeviceName()] = "auto"
     """"auto" (a GPU if there is one), "cpu", "cuda" or "cuda:1"."""
     policy: NewPolicyConfig = field(default_factory=NewPolicyConfig)
 
@@ -80,51 +97,36 @@ def load_pretrain_config(overrides: Sequence[str] = ()) -> PretrainConfig:
         UnknownNameError: a key that does not exist, with the nearest one.
         ConfigError: a value of the wrong type or out of range.
     """
-    known = dict(walk_fields(PretrainConfig))
-    for override in overrides:
-        _check_key(override, known)
-    schema = writable(OmegaConf.structured(PretrainConfig))
+    config = compose_config(PretrainConfig, "pretrain", read_settings(PretrainConfig, overrides), {})
+    config = replace(config, output_dir=os.path.expanduser(config.output_dir))
     try:
-        config = OmegaConf.to_object(OmegaConf.merge(schema, OmegaConf.from_dotlist(list(overrides))))
-    except OmegaConfBaseException as error:
-        raise ConfigError(f"{error.full_key or 'arguments'}: {str(error).splitlines()[0]}") from error
-    assert isinstance(config, PretrainConfig)
-    try:
-        _check(config)
+        check_pretrain_config(config)
     except (ValueError, TypeError) as error:
         raise ConfigError(str(error)) from error
     return config
 
 
-def _check_key(override: str, known: Collection[str]) -> None:
-    key, equals, _ = override.partition("=")
-    if not equals:
-        raise ConfigError(f"{override!r}: expected key=value, e.g. data=[demos]")
-    if key not in known:
-        raise unknown_key(override, key, list(known))
-
-
-def _check(config: PretrainConfig) -> None:
+def check_pretrain_config(config: PretrainConfig) -> None:
+    """Raise before any work is done if a value cannot work."""
     if not config.data:
         raise ConfigError("data: name HDF5 files or folders, e.g. `ttrl pretrain data=[demos/libero_object]`")
-    missing = [path for path in config.data if not Path(path).expanduser().exists()]
+    check_fields(config)
+    missing = [path for path in config.data if not os.path.exists(os.path.expanduser(path))]
     if missing:
         raise ConfigError(f"data: no such file or folder: {', '.join(missing)}")
-    check_choice("pairing", config.pairing, get_args(Pairing))
-    check_choice("keep", config.keep, ("best", "last"))
-    for name in ("steps", "batch_size", "validate_every"):
-        check_positive_int(name, getattr(config, name))
-    check_positive_int("patience", config.patience, minimum=0)
-    if config.max_episodes is not None:
-        check_positive_int("max_episodes", config.max_episodes)
-    for name in ("learning_rate", "max_grad_norm"):
-        if not getattr(config, name) > 0.0:
-            raise ConfigError(f"{name}: expected a number above 0, got {getattr(config, name)}")
-    if not 0.0 <= config.validation_fraction < 1.0:
-        raise ConfigError(
-            f"validation_fraction: expected at least 0 and less than 1, got {config.validation_fraction}"
-        )
-    for name in ("chunk_steps", "hidden_size", "num_layers"):
-        check_positive_int(f"policy.{name}", getattr(config.policy, name))
-    if config.policy.image_size % 16:
-        raise ConfigError(f"policy.image_size: expected a multiple of 16, got {config.policy.image_size}")
+    policy = config.policy
+    require_memory(
+        training_bytes(policy.hidden_size, policy.num_layers),
+        "policy.hidden_size, policy.num_layers: a policy of this size",
+        "lower them",
+    )
+    require_memory(
+        config.batch_size * pair_bytes(policy.image_size, policy.hidden_size, policy.chunk_steps),
+        f"batch_size: {config.batch_size:,} chunks",
+        "lower it",
+    )
+    require_time(
+        config.steps * config.batch_size / PAIRS_PER_SECOND,
+        f"steps, batch_size: {config.steps:,} steps of {config.batch_size:,} chunks",
+        "lower them",
+    )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import cast
@@ -27,8 +27,10 @@ from ttrl_env.agents.metrics import (
     selection_metrics,
     update_metrics,
 )
+from ttrl_env.agents.output_folders import check_writable
 from ttrl_env.agents.ppo import PPOAgent
 from ttrl_env.agents.progress import Display
+from ttrl_env.agents.resuming import changes_on_resuming, offering_the_one_before, resume_argument
 from ttrl_env.agents.rollout import collect_rollout
 from ttrl_env.agents.run_folder import find_checkpoint, in_run, list_checkpoints
 from ttrl_env.agents.schedule import Assignment, Schedule
@@ -86,7 +88,8 @@ class _Run:
         self.display = display
         self.world = world
         checkpoint = world.on_main(lambda: _checkpoint_to_resume(config))
-        with _offering_the_one_before(checkpoint):
+        changes = [] if checkpoint is None else changes_on_resuming(checkpoint, config)
+        with offering_the_one_before(checkpoint):
             state = checkpoints.read_state(checkpoint) if checkpoint else None
             self.saved = checkpoint  # the last one written, or started from
             self.completed = self.saved_at = state.iteration if state else 0
@@ -98,6 +101,8 @@ class _Run:
             if checkpoint is not None:
                 checkpoints.restore_agent(checkpoint, self.agent)
                 display.say(f"Resuming after iteration {self.completed} from {checkpoint}")
+        for change in changes:
+            display.say(f"  {change}")
         self.schedule = Schedule(config)
         first = self._deal(self.groups_dealt)
         self.env = make_train_env(config, first, self.policy, engine, world.num_workers)
@@ -125,7 +130,7 @@ class _Run:
                 raise TrainingDivergedError(self._last_good(str(error))) from error
             checkpoint = self.save()
         if self.completed < config.iterations:
-            self.display.say(f"Stopped after iteration {self.completed}. Continue with resume={checkpoint}")
+            self.display.say(f"Stopped after iteration {self.completed}. Continue with {resume_argument(checkpoint)}")
         return checkpoint
 
     def save(self) -> Path:
@@ -233,7 +238,7 @@ class _Run:
     def _last_good(self, reason: str) -> str:
         """``reason`` and where to go on from."""
         where = (
-            f"The last good checkpoint is {self.saved}: continue with resume={self.saved}"
+            f"The last good checkpoint is {self.saved}: continue with {resume_argument(self.saved)}"
             if self.saved is not None
             else "No checkpoint had been written yet: start again"
         )
@@ -246,6 +251,7 @@ def _check(config: TrainConfig) -> None:
         policy_options(config.policy, config.seed)
     except (ValueError, TypeError) as error:
         raise ConfigError(str(error)) from error
+    check_writable("output_dir", config.output_dir)
 
 
 def _check_share(config: TrainConfig, world: World) -> None:
@@ -254,21 +260,6 @@ def _check_share(config: TrainConfig, world: World) -> None:
             f"env.num_groups: every process plays equally many groups; expected a multiple of the "
             f"{world.size} processes, got {config.env.num_groups}"
         )
-
-
-@contextmanager
-def _offering_the_one_before(checkpoint: Path | None) -> Iterator[None]:
-    """Let an error about a checkpoint say which one came before it, as its files may be damaged."""
-    try:
-        yield
-    except CheckpointError as error:
-        run = [] if checkpoint is None else list_checkpoints(checkpoint.parent.parent)
-        earlier = [path for path in run if checkpoint is not None and path.name < checkpoint.name]
-        if not earlier:
-            raise
-        raise CheckpointError(
-            f"{error}\nIf {checkpoint} is damaged, go on from the one before it: resume={earlier[-1]}"
-        ) from error
 
 
 def _checkpoint_to_resume(config: TrainConfig) -> Path | None:

@@ -60,16 +60,13 @@ def _policy_checks(checkpoint: str, overrides: Sequence[str]) -> Iterator[tuple[
     from ttrl_env.agents.policy_checkup import examine
 
     transformers.logging.disable_progress_bar()
-    config = load_config(TrainConfig, [*overrides, f"policy.path={_quoted(checkpoint)}"])
+    given = frozenset(override.partition("=")[0].lstrip("+") for override in overrides)
+    if "policy.path" in given:
+        raise ConfigError(f"policy.path: expected {checkpoint!r} alone, which is the policy that is examined")
+    config = load_config(TrainConfig, overrides, {"policy.path": checkpoint})
     yield "accelerator", _accelerator
     yield "threads", _threads
-    yield from examine(config, frozenset(override.partition("=")[0].lstrip("+") for override in overrides))
-
-
-def _quoted(path: str) -> str:
-    """A path as a string of Hydra's grammar, whatever characters it has."""
-    escaped = path.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"
+    yield from examine(config, given)
 
 
 def _report(checks: Iterable[tuple[str, Callable[[], str]]]) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,8 @@ from rich.table import Table
 
 from ttrl_env.agents.commands.keys import print_config, print_keys
 from ttrl_env.agents.config_loading import load_config
-from ttrl_env.agents.configs import EnvConfig, EvaluateConfig, LoadConfig
+from ttrl_env.agents.configs import EvaluateConfig
+from ttrl_env.agents.schemas import walk_fields, walk_values
 from ttrl_env.errors import ConfigError
 
 
@@ -28,7 +28,7 @@ def run(arguments: Sequence[str]) -> int:
     config = load_config(EvaluateConfig, overrides)
     if not config.checkpoint:
         raise ConfigError("checkpoint: name what to evaluate, e.g. `ttrl eval checkpoint=runs/ttrl`")
-    config = load_config(EvaluateConfig, [*_trained_on(config.checkpoint), *overrides])
+    config = load_config(EvaluateConfig, overrides, _trained_on(config.checkpoint))
     if len(overrides) < len(arguments):
         print_config(config)
         return 0
@@ -59,25 +59,18 @@ def _evaluate(config: EvaluateConfig) -> dict[str, Any]:
         raise
 
 
-def _trained_on(checkpoint: str) -> list[str]:
-    """Overrides that repeat a run's tasks and how it loaded its policy; none for a bare policy folder."""
+def _trained_on(checkpoint: str) -> dict[str, Any]:
+    """A run's tasks and how it loaded its policy, by key; nothing for a bare policy folder."""
     from ttrl_env.agents.policies.finding import find_policy
-    from ttrl_env.agents.reports.provenance import training_state
+    from ttrl_env.agents.run_folder import is_checkpoint
+    from ttrl_env.agents.saved_config import saved_config
 
-    state = training_state(find_policy(checkpoint, "checkpoint"))
-    if state is None:
-        return []
-    kept = {"env": (EnvConfig, {"num_workers"}), "policy": (LoadConfig, {"device"})}
-    return [
-        f"{group}.{field.name}={_plain(state.config[group][field.name])}"
-        for group, (schema, left_out) in kept.items()
-        for field in dataclasses.fields(schema)
-        if field.name not in left_out
-    ]
-
-
-def _plain(value: object) -> object:
-    return "null" if value is None else value
+    folder = find_policy(checkpoint, "checkpoint").parent
+    if not is_checkpoint(folder):
+        return {}
+    repeated = {key for key, _ in walk_fields(EvaluateConfig) if key.startswith(("env.", "policy."))}
+    repeated -= {"env.num_workers", "policy.device"}  # of the machine it ran on
+    return {key: value for key, value in walk_values(saved_config(folder)) if key in repeated}
 
 
 def _table(evaluation: dict[str, Any]) -> Table:

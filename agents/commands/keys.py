@@ -16,7 +16,7 @@ from rich.table import Table
 
 from ttrl_env.agents.alias_table import ALIASES
 from ttrl_env.agents.alias_treatments import Renamed
-from ttrl_env.agents.config_loading import walk_fields
+from ttrl_env.agents.schemas import walk_fields
 
 
 def print_keys(usage: str, schema: type[Any]) -> None:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
+from ttrl_env.agents.choices import Decoding, PolicyKind, WeightType
 from ttrl_env.checks import check_choice, check_positive_int
 from ttrl_env.errors import ConfigError
-
-PolicyKind = Literal["auto", "tiny_vla", "openvla"]
-Decoding = Literal["parallel", "autoregressive"]
-WeightType = Literal["auto", "float32", "bfloat16"]
 
 
 @dataclass(frozen=True, kw_only=True)

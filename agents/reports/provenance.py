@@ -10,6 +10,7 @@ from typing import Any
 from ttrl_env import tasks
 from ttrl_env.agents.checkpoints import TrainingState, read_state
 from ttrl_env.agents.run_folder import is_checkpoint
+from ttrl_env.agents.saved_config import saved_config
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,10 +109,10 @@ def provenance(policy: Path) -> Provenance | None:
     state = training_state(policy)
     if state is None:
         return None
-    env = state.config["env"]
+    config = saved_config(policy.parent)
     return Provenance(
-        suite=env["suite"],
-        task_ids=tuple(env["task_ids"]),
+        suite=config.env.suite,
+        task_ids=config.env.task_ids,
         iteration=state.iteration,
-        started_from=state.config["policy"]["path"],
+        started_from=config.policy.path,
     )

@@ -13,13 +13,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ttrl_env.agents.choices import Decoding
 from ttrl_env.agents.policies.openvla import pixels as pixel_path
 from ttrl_env.agents.policies.openvla.actions import OFT_EPSILON, ActionCodec
 from ttrl_env.agents.policies.openvla.config import OpenVLAConfig
 from ttrl_env.agents.policies.openvla.decoding import Autoregressive, Parallel
 from ttrl_env.agents.policies.openvla.model import OpenVLAModel
 from ttrl_env.agents.policies.openvla.prompt import PromptTokenizer
-from ttrl_env.agents.policies.options import Decoding
 from ttrl_env.agents.policies.protocol import PolicyInputs, TokenEvaluation
 from ttrl_env.kernels import SampledTokens, token_logprobs_from_hidden
 from ttrl_env.simulation import ACTION_DIM, CameraName
