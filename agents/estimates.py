@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import os
 
-import psutil
-
 from ttrl_env import tasks
 from ttrl_env.agents.configs import EnvConfig, EvalConfig, EvaluateConfig, PolicyConfig, TrainConfig
+from ttrl_env.agents.memory import require_memory
 from ttrl_env.errors import ConfigError
 
-BYTES_PER_ROW = {"native": 4e6, "upstream": 1e9}
-"""Memory of one more simulation (docs/engine.md)."""
+BYTES_PER_ROW = {"native": 4e6, "upstream": 5e8}
+"""Memory of one more simulation, at least (docs/engine.md)."""
 
 STEPS_PER_SECOND = 10_000
 """Policy steps of all simulations, drawn and answered by a policy: more than a machine of 100 cores makes."""
@@ -31,7 +30,7 @@ def check_training(config: TrainConfig) -> None:
     horizon = _horizon(config.env)
     require_memory(
         _simulations(config.env, rows) + rows * horizon * bytes_per_step(config.policy),
-        f"env.num_groups, env.n_samples: {rows:,} simulations",
+        f"env.num_groups, env.n_samples: a rollout of {rows:,} simulations",
         "lower them, or divide them over several machines (docs/scaling.md)",
     )
     if config.policy.path is None:
@@ -50,13 +49,15 @@ def check_training(config: TrainConfig) -> None:
 def check_evaluation(config: EvaluateConfig) -> None:
     """Raise :class:`ConfigError` with the figure if an evaluation cannot fit, or would take years."""
     require_memory(
-        _simulations(config.env, config.num_envs), f"num_envs: {config.num_envs:,} simulations", "lower it"
+        _simulations(config.env, config.num_envs),
+        f"num_envs: playing {config.num_envs:,} simulations at once",
+        "lower it",
     )
 
 
-def bytes_per_step(policy: PolicyConfig) -> float:
+def bytes_per_step(policy: PolicyConfig) -> int:
     """What a rollout keeps of a policy step, at least: a share of the image that a chunk began with."""
-    return 3 * policy.image_size**2 / (policy.chunk_steps or 8)
+    return 3 * policy.image_size**2 // (policy.chunk_steps or 8)
 
 
 def parameters(hidden_size: int, num_layers: int = 2) -> int:
@@ -64,24 +65,14 @@ def parameters(hidden_size: int, num_layers: int = 2) -> int:
     return hidden_size * (hidden_size * (16 * num_layers + 21) + 1024)
 
 
-def training_bytes(hidden_size: int, num_layers: int = 2) -> float:
+def training_bytes(hidden_size: int, num_layers: int = 2) -> int:
     """Weights, gradients and both of AdamW's moments of a TinyVLA in float32."""
-    return 16.0 * parameters(hidden_size, num_layers)
+    return 16 * parameters(hidden_size, num_layers)
 
 
-def pair_bytes(image_size: int, hidden_size: int, chunk_steps: int) -> float:
+def pair_bytes(image_size: int, hidden_size: int, chunk_steps: int) -> int:
     """What a pass over one pair keeps: its image, the first convolution's output, logits; float32."""
-    return 4.0 * (image_size**2 * (3 + hidden_size / 16) + chunk_steps * 7 * 256)
-
-
-def require_memory(num_bytes: float, what: str, advice: str) -> None:
-    """Raise :class:`ConfigError` if the machine has less memory than that, free or not."""
-    total = psutil.virtual_memory().total
-    if num_bytes > total:
-        raise ConfigError(
-            f"{what} would take at least {num_bytes / 1e9:,.0f} GB of memory, this machine has "
-            f"{total / 1e9:,.0f} GB; {advice}"
-        )
+    return 4 * (image_size**2 * (3 + hidden_size // 16) + chunk_steps * 7 * 256)
 
 
 def require_time(seconds: float, what: str, advice: str) -> None:
@@ -103,10 +94,10 @@ def _check_evaluations(env: EnvConfig, evaluation: EvalConfig, count: int) -> No
     )
 
 
-def _simulations(env: EnvConfig, rows: int) -> float:
+def _simulations(env: EnvConfig, rows: int) -> int:
     """Memory of so many simulations and the images they draw, on this machine."""
     processes, here = (int(os.environ.get(name, "1")) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
-    return rows * (BYTES_PER_ROW[env.engine] + 3 * env.image_size**2) * here / processes
+    return int(rows * (BYTES_PER_ROW[env.engine] + 3 * env.image_size**2) * here / processes)
 
 
 def _horizon(env: EnvConfig) -> int:

@@ -25,10 +25,10 @@ from ttrl_env.agents.demonstrations.self_description import Pairing
 from ttrl_env.agents.estimates import (
     PAIRS_PER_SECOND,
     pair_bytes,
-    require_memory,
     require_time,
     training_bytes,
 )
+from ttrl_env.agents.memory import require_memory
 from ttrl_env.agents.output_folders import Folder
 from ttrl_env.errors import ConfigError
 
@@ -122,7 +122,7 @@ def check_pretrain_config(config: PretrainConfig) -> None:
     )
     require_memory(
         config.batch_size * pair_bytes(policy.image_size, policy.hidden_size, policy.chunk_steps),
-        f"batch_size: {config.batch_size:,} chunks",
+        f"batch_size: a step of {config.batch_size:,} chunks",
         "lower it",
     )
     require_time(

@@ -27,7 +27,6 @@ from ttrl_env.agents.metrics import (
     selection_metrics,
     update_metrics,
 )
-from ttrl_env.agents.output_folders import check_writable
 from ttrl_env.agents.ppo import PPOAgent
 from ttrl_env.agents.progress import Display
 from ttrl_env.agents.resuming import changes_on_resuming, offering_the_one_before, resume_argument
@@ -251,7 +250,6 @@ def _check(config: TrainConfig) -> None:
         policy_options(config.policy, config.seed)
     except (ValueError, TypeError) as error:
         raise ConfigError(str(error)) from error
-    check_writable("output_dir", config.output_dir)
 
 
 def _check_share(config: TrainConfig, world: World) -> None:

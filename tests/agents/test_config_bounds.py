@@ -79,7 +79,7 @@ def test_defaults_are_inside_their_bounds(schema) -> None:
         ("output_dir=/dev/null/run", "expected a folder, but /dev/null is none"),
         (f"output_dir={'x' * 300}", "cannot be a folder: File name too long"),
         ("output_dir=", "expected text that is not empty"),
-        ("env.num_groups=1000000", r"8,000,000 simulations would take at least [\d,]+ GB of memory"),
+        ("env.num_groups=1000000", r"8,000,000 simulations needs about [\d.,e+]+ GB of memory"),
         ("env.image_size=20000", "expected an integer of at most 4096"),
         ("iterations=2000000000", r"would take at least [\d.]+ years"),
         ("eval.repeats=1000000000", "expected an integer of at most 10000"),
@@ -103,7 +103,7 @@ def test_what_would_die_inside_a_library_is_named_first(override, message) -> No
         ("policy.num_layers=1000000", "expected an integer of at most 256"),
         ("policy.image_size=0", "expected a multiple of 16"),
         ("weight_decay=nan", "expected 0"),
-        ("batch_size=100000000", r"100,000,000 chunks would take at least [\d,]+ GB of memory"),
+        ("batch_size=100000000", r"100,000,000 chunks needs about [\d.,e+]+ GB of memory"),
         ("steps=1000000000000", "expected an integer of at most"),
         ("seed=123456789012345678901", "expected an integer of at most"),
         ("device=meta", "expected auto, cpu, cuda or cuda:1, got 'meta'"),
@@ -136,7 +136,9 @@ def test_lists_of_folders_are_given_as_they_are_called(tmp_path) -> None:
 
 def test_a_folder_that_cannot_be_written_ends_a_run_before_a_policy_is_loaded(tmp_path) -> None:
     config = load_config(TrainConfig, ["policy.path=nowhere", "output_dir=/proc/runs"])
-    with pytest.raises(ConfigError, match=r"output_dir: '/proc/runs' cannot be written to"):
+    with pytest.raises(
+        ConfigError, match=r"output_dir: expected a folder that can be written to: .*/proc/runs"
+    ):
         train(config)
 
 
