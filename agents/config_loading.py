@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from ttrl_env import tasks
 from ttrl_env.agents.alias_table import ALIASES
 from ttrl_env.agents.aliases import is_foreign, translate
 from ttrl_env.agents.composing import PRESETS, compose_config, to_config
@@ -52,9 +51,9 @@ def load_config(
     if isinstance(config, TrainConfig) and config.resume is not None:
         from ttrl_env.agents.resuming import values_to_resume  # waits for PyTorch
 
-        values = {**values_to_resume(_canonical(config)), **values}
+        values = {**values_to_resume(_expanded(config)), **values}
         config = compose_config(schema, _ROOTS[schema], settings, values)
-    config = _canonical(config)
+    config = _expanded(config)
     try:
         check_config(config)
     except (ValueError, TypeError) as error:
@@ -105,9 +104,8 @@ def _unknown_key(override: str, key: str, names: Sequence[str]) -> UnknownNameEr
     return UnknownNameError(f"{override!r}: no such key {key!r}.{hint} --help lists them.")
 
 
-def _canonical(config: Config) -> Config:
-    """The suite by LIBERO's own name, and ``~`` of the folders that are written to as the home it means."""
-    config = replace(config, env=replace(config.env, suite=tasks.get_suite(config.env.suite).name))
+def _expanded(config: Config) -> Config:
+    """``~`` of the folders that are written to as the home it means."""
     if isinstance(config, TrainConfig):
         return replace(config, output_dir=os.path.expanduser(config.output_dir))
     return replace(config, output=config.output and os.path.expanduser(config.output))

@@ -247,7 +247,8 @@ class TrainConfig:
     output_dir: Annotated[str, Folder()] = "runs/ttrl"
     """Folder of checkpoints, metrics and reports."""
     resume: Annotated[str | None, Text()] = None
-    """Continue a run: "auto" takes output_dir's last checkpoint, else a checkpoint's folder."""
+    """Continue a run with its saved configuration, except for the keys given: "auto" takes output_dir's last
+    checkpoint, else a run's or a checkpoint's folder."""
     checkpoint_every: Annotated[int, at_least(1)] = 10
     """Iterations between checkpoints; the last iteration always writes one."""
     keep_checkpoints: Annotated[int, at_least(1)] = 2
