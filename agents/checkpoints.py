@@ -32,9 +32,9 @@ from ttrl_env.agents.sharding import all_finite, whole, whole_weights
 from ttrl_env.agents.whole_files import flush
 from ttrl_env.errors import CheckpointError, TrainingDivergedError
 
-AGENT_FILE, STATE_FILE = "agent.pt", "state.json"
+AGENT_FILE = "agent.pt"
 
-_STATE_FILE = "state.json"
+STATE_FILE = "state.json"
 
 _KINDS = {int: "an integer of at least 0", dict: "an object"}
 
@@ -115,17 +115,17 @@ def read_state(checkpoint: Path) -> TrainingState:
     Raises:
         CheckpointError: its ``state.json`` is missing, damaged or not what training writes.
     """
-    content = read_own_json(checkpoint, _STATE_FILE, "checkpoint")
+    content = read_own_json(checkpoint, STATE_FILE, "checkpoint")
     try:
         state = TrainingState(**content)
     except TypeError as error:
-        raise CheckpointError(f"{checkpoint / _STATE_FILE} cannot be read: {error}") from error
+        raise CheckpointError(f"{checkpoint / STATE_FILE} cannot be read: {error}") from error
     kinds = {"iteration": int, "groups_dealt": int, "config": dict, "versions": dict}
     for name, kind in kinds.items():
         value = getattr(state, name)
         if type(value) is not kind or (isinstance(value, int) and value < 0):
             raise CheckpointError(
-                f"{checkpoint / _STATE_FILE}: {name}: expected {_KINDS[kind]}, got {value!r:.80}"
+                f"{checkpoint / STATE_FILE}: {name}: expected {_KINDS[kind]}, got {value!r:.80}"
             )
     return state
 
@@ -219,7 +219,7 @@ def _write(draft: Path, content: _Content) -> None:
     draft.mkdir(parents=True)
     content.policy.save_pretrained(draft / "policy", state_dict=content.weights)
     torch.save(content.agent, draft / AGENT_FILE)
-    (draft / _STATE_FILE).write_text(json.dumps(asdict(content.state), indent=1), encoding="utf-8")
+    (draft / STATE_FILE).write_text(json.dumps(asdict(content.state), indent=1), encoding="utf-8")
     for file in draft.rglob("*"):
         flush(file)
 

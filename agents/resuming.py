@@ -101,7 +101,8 @@ def offering_the_one_before(checkpoint: Path | None) -> Iterator[None]:
         if not earlier:
             raise
         raise CheckpointError(
-            f"{error}\nIf {checkpoint} is damaged, go on from the one before it: {resume_argument(earlier[-1])}"
+            f"{error}\nIf {checkpoint} is damaged, go on from the one before it: "
+            f"{resume_argument(earlier[-1])}"
         ) from error
 
 

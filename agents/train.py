@@ -129,7 +129,9 @@ class _Run:
                 raise TrainingDivergedError(self._last_good(str(error))) from error
             checkpoint = self.save()
         if self.completed < config.iterations:
-            self.display.say(f"Stopped after iteration {self.completed}. Continue with {resume_argument(checkpoint)}")
+            self.display.say(
+                f"Stopped after iteration {self.completed}. Continue with {resume_argument(checkpoint)}"
+            )
         return checkpoint
 
     def save(self) -> Path:
