@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import stat
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,15 @@ _LFS_POINTER = b"version https://git-lfs"
 
 _FILTERS = (h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32, h5py.h5z.FILTER_LZF)
 """Compression and checksums that every h5py can undo."""
+
+_DEFLATE_RATIO = 1032
+"""gzip packs at most so many bytes into one."""
+
+_HARMLESS = 2**30
+"""Bytes that a packed chunk may turn out to hold before it is looked at."""
+
+_CHECKSUM = 4
+"""Bytes that Fletcher's checksum adds to a chunk."""
 
 
 @contextmanager
@@ -59,6 +69,7 @@ def dataset(parent: h5py.Group, name: str) -> h5py.Dataset:
 def read(array: h5py.Dataset) -> NDArray[Any]:
     """The numbers of an array."""
     with _naming_part(array):
+        _check_packing(array)
         return array[()]
 
 
@@ -130,7 +141,7 @@ def _naming(path: object, what: str) -> Iterator[None]:
         yield
     except Refusal:
         raise
-    except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
+    except (OSError, KeyError, RuntimeError, ValueError, TypeError, zlib.error) as error:
         reason = str(error).strip("'\"").splitlines()[0] if str(error) else type(error).__name__
         raise ConfigError(
             f"{path}: {what} cannot be read: {reason}. The file is damaged or incomplete; copy it again"
@@ -179,6 +190,21 @@ def _member(parent: h5py.Group, name: str, kind: type | tuple[type, ...], kind_n
 def _target(link: h5py.SoftLink | h5py.ExternalLink) -> str:
     outside = f"{link.filename}:" if isinstance(link, h5py.ExternalLink) else ""
     return f"{outside}{link.path}"
+
+
+def _check_packing(array: h5py.Dataset) -> None:
+    """Raise if a packed chunk holds more than its numbers: HDF5 unpacks all of it, however much it is."""
+    if array.compression != "gzip":
+        return
+    size = math.prod(array.chunks) * array.dtype.itemsize + _CHECKSUM
+    for index in range(array.id.get_num_chunks()):
+        chunk = array.id.get_chunk_info(index)
+        if chunk.filter_mask == 0 and chunk.size * _DEFLATE_RATIO > _HARMLESS:
+            _, packed = array.id.read_direct_chunk(chunk.chunk_offset)
+            if len(zlib.decompressobj().decompress(packed, size + 1)) > size:
+                raise refuse(
+                    array, f"a packed chunk of {chunk.size} bytes holds more than its {size} bytes of numbers"
+                )
 
 
 def _check_storage(array: h5py.Dataset) -> None:

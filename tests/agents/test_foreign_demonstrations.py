@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +15,7 @@ import pytest
 
 from ttrl_env import memory, tasks
 from ttrl_env.agents import pretraining_data
+from ttrl_env.agents.demonstrations import foreign_files
 from ttrl_env.agents.demonstrations.reading import describe_files, find_files, measure_file, read_episodes
 from ttrl_env.agents.pretraining import new_policy
 from ttrl_env.agents.pretraining_config import load_pretrain_config
@@ -236,6 +238,22 @@ class TestWhatIsNotInTheFile:
             opened.create_dataset(f"{DEMO}/actions", (STEPS, 7), "f8", chunks=(1, 7))[:3] = 0.5
 
         self.refused(file, claim, "actions: .*parts of it were never written")
+
+    def test_chunks_that_unpack_to_more_than_their_numbers(self, file, monkeypatch) -> None:
+        monkeypatch.setattr(foreign_files, "_HARMLESS", 0)
+
+        def pack(opened: h5py.File) -> None:
+            del opened[f"{DEMO}/actions"]
+            actions = opened.create_dataset(
+                f"{DEMO}/actions", (STEPS, 7), "f8", chunks=(STEPS, 7), compression=9
+            )
+            actions.id.write_direct_chunk((0, 0), zlib.compress(bytes(unpacked)))
+
+        unpacked = STEPS * 7 * 8
+        edit(file, pack)
+        assert len(read(file)) == 2
+        unpacked = 10**6
+        self.refused(file, pack, "actions: a packed chunk of .* bytes holds more than its 228 bytes")
 
     def test_unknown_compression(self, file) -> None:
         def pack(opened: h5py.File) -> None:
