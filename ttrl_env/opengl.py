@@ -47,13 +47,16 @@ def require_gl() -> None:
 
     It comes before MuJoCo is imported, which ends in an ``AttributeError`` where a library is missing.
     """
-    _check_variables()
+    backend = choose_backend()
+    if sys.platform.startswith("linux"):
+        check_choice("MUJOCO_GL", backend, (*_LIBRARIES, "glfw", "glx"))
     missing = missing_libraries()
     if missing:
         raise MissingDependencyError(
-            f"MUJOCO_GL={choose_backend()} needs the shared libraries "
+            f"MUJOCO_GL={backend} needs the shared libraries "
             f"{', '.join('lib' + name for name in missing)}, which are not installed. {_install_line()}"
         )
+    _check_companions(backend)
 
 
 @contextlib.contextmanager
@@ -71,12 +74,8 @@ def _install_line() -> str:
     return f"On Debian or Ubuntu: {APT_LINE_OSMESA if choose_backend() == 'osmesa' else APT_LINE}"
 
 
-def _check_variables() -> None:
-    """Raise :class:`ConfigError` for settings of MuJoCo's, PyOpenGL's and EGL's that cannot work."""
-    backend = choose_backend()
-    if not sys.platform.startswith("linux"):
-        return
-    check_choice("MUJOCO_GL", backend, (*_LIBRARIES, "glfw", "glx"))
+def _check_companions(backend: str) -> None:
+    """Raise :class:`ConfigError` for settings of PyOpenGL's and EGL's that do not go with the backend."""
     platform = os.environ.get("PYOPENGL_PLATFORM", backend)
     if backend in _LIBRARIES and platform.lower() != backend:
         raise ConfigError(
