@@ -66,6 +66,7 @@ def make_policy(
         policy = load_policy(settings.path, policy_options(settings, seed))
     else:
         policy = _new_policy(settings, seed)
+    _check_shape(policy, settings)
     _check_image_size(policy, config.env.image_size)
     _check_precision(policy)
     assert isinstance(policy, nn.Module)
@@ -162,6 +163,19 @@ def share_engine(env: TTRLVectorEnv, chunk_steps: int | None = None) -> TTRLVect
         autoreset_mode=AutoresetMode.DISABLED,
         engine=engine,
     )
+
+
+def _check_shape(policy: TokenPolicy, settings: PolicyConfig) -> None:
+    """Keys that shape a new TinyVLA are at their defaults, or say what a loaded policy is."""
+    for name in ("image_size", "hidden_size"):
+        asked = getattr(settings, name)
+        found = getattr(policy.config, name) if isinstance(policy, TinyVLA) else None
+        if asked not in (found, getattr(PolicyConfig(), name)):
+            has = "has no such option" if found is None else f"has {found}"
+            raise ConfigError(
+                f"policy.{name}: shapes a new TinyVLA; the policy that is loaded {has}, got {asked}; leave "
+                f"it out"
+            )
 
 
 def _check_image_size(policy: TokenPolicy, image_size: int) -> None:

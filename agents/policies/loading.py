@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ttrl_env.agents.policies.checkpoint_files import read_own_json
 from ttrl_env.agents.policies.finding import find_policy, is_repo_id
-from ttrl_env.agents.policies.options import PolicyOptions
+from ttrl_env.agents.policies.options import PolicyOptions, refuse_options_without_effect
 from ttrl_env.agents.policies.origin import mujoco_of
 from ttrl_env.agents.policies.tiny_vla import TinyVLA, TinyVLAConfig
 from ttrl_env.agents.policies.tiny_vla_checkpoint import load_tiny_vla, read_tiny_vla_config
@@ -43,6 +43,8 @@ def load_policy(name: str | Path, options: PolicyOptions | None = None) -> TinyV
         from ttrl_env.agents.policies.openvla import load_openvla
 
         return load_openvla(folder, options, str(name) if is_repo_id(name) else str(folder.resolve()))
+    policy = read_tiny_vla_config(folder)
+    refuse_options_without_effect(options, policy.chunk_steps)
     return load_tiny_vla(folder)
 
 

@@ -51,3 +51,25 @@ class PolicyOptions:
             raise ConfigError(
                 "policy.autocast: expected with float32 weights only, got policy.dtype=bfloat16"
             )
+
+
+def refuse_options_without_effect(options: PolicyOptions, chunk_steps: int) -> None:
+    """Refuse what a TinyVLA that decodes ``chunk_steps`` actions does not have.
+
+    Raises:
+        ConfigError: an option that would change nothing.
+    """
+    usual = PolicyOptions()
+    for name in ("decoding", "unnorm_key", "lora_rank", "lora_alpha", "gradient_checkpointing", "autocast"):
+        if getattr(options, name) != getattr(usual, name):
+            raise ConfigError(
+                f"policy.{name}: the checkpoint is a TinyVLA, which has no such option, got "
+                f"{getattr(options, name)}; leave it out"
+            )
+    if options.dtype not in ("auto", "float32"):
+        raise ConfigError(f"policy.dtype: the checkpoint is a TinyVLA, which is float32, got {options.dtype}")
+    if options.chunk_steps not in (None, chunk_steps):
+        raise ConfigError(
+            f"policy.chunk_steps: the checkpoint is a TinyVLA that decodes {chunk_steps} actions, got "
+            f"{options.chunk_steps}; leave it out"
+        )
