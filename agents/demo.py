@@ -28,6 +28,7 @@ from ttrl_env.agents.config_loading import load_config
 from ttrl_env.agents.configs import TrainConfig
 from ttrl_env.agents.demo_report import describe_changes, make_table, summarise
 from ttrl_env.agents.evaluation import Evaluation, evaluate
+from ttrl_env.agents.folder_lock import folder_lock
 from ttrl_env.agents.metrics import METRICS_FILE, read_records
 from ttrl_env.agents.plots import plot_run
 from ttrl_env.agents.policies import TokenPolicy, load_policy
@@ -35,7 +36,7 @@ from ttrl_env.agents.progress import Display
 from ttrl_env.agents.quiet_streams import quiet_streams
 from ttrl_env.agents.train import train
 from ttrl_env.agents.videos import record_episodes, write_video
-from ttrl_env.agents.whole_files import write_whole
+from ttrl_env.agents.whole_files import read_object, write_whole
 from ttrl_env.engines import EngineChoice
 from ttrl_env.errors import TTRLError
 from ttrl_env.tasks import Task
@@ -63,6 +64,9 @@ NUM_GROUPS = 4
 RECORD, REPORT = "demo.json", "report.json"
 """What was decided before training, and what came of it."""
 
+LOCK = ".demo.lock"
+"""Not the one that training in the same folder takes."""
+
 
 def main(arguments: Sequence[str] | None = None, engine: EngineChoice = "native") -> int:
     """Run the demo, by default on real simulations; returns the process's exit code."""
@@ -82,7 +86,7 @@ def _main(arguments: Sequence[str] | None, engine: EngineChoice) -> int:
     try:
         config = _configuration(options.output, options.iterations, options.n_samples, options.seed)
         _run(_Demo(output=options.output, config=config, display=Display(), engine=engine))
-    except TTRLError as error:
+    except (TTRLError, OSError) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -116,6 +120,12 @@ class _Demo:
 
 
 def _run(demo: _Demo) -> None:
+    _refuse_another_folder(demo.output)
+    with folder_lock(demo.output, "--output", LOCK):
+        _play(demo)
+
+
+def _play(demo: _Demo) -> None:
     started, output, display = time.perf_counter(), demo.output, demo.display
     _open_folder(demo)
     _introduce(demo)
@@ -146,24 +156,45 @@ def _run(demo: _Demo) -> None:
         display.say(f"{name + ':':<11} {path}")
 
 
-def _open_folder(demo: _Demo) -> None:
-    """Continue an unfinished demo in the output folder; replace a finished one; refuse anything else."""
-    output, settings = demo.output, demo.settings
+def _refuse_another_folder(output: Path) -> None:
+    """A new or empty folder, or that of a demo."""
+    if output.exists() and not output.is_dir():
+        raise TTRLError(f"--output: expected a folder, got the file {output}")
     names = {path.name for path in output.iterdir()} if output.is_dir() else set()
-    if {RECORD, REPORT} <= names:
-        demo.display.say(f"{output} holds a finished demo, which is replaced")
-        shutil.rmtree(output)
-    elif RECORD in names:
-        found = json.loads((output / RECORD).read_text(encoding="utf-8"))["settings"]
-        different = sorted(key for key in settings if found.get(key) != settings[key])
-        if different:
-            raise TTRLError(
-                f"--output: {output} holds an unfinished demo with other values of {', '.join(different)}; "
-                f"give the same to go on with it, delete it, or choose another folder"
-            )
-    elif names:
+    if names - {LOCK} and RECORD not in names:
         raise TTRLError(f"--output: {output} holds something else than a demo; choose another folder")
-    output.mkdir(parents=True, exist_ok=True)
+
+
+def _open_folder(demo: _Demo) -> None:
+    """Continue an unfinished demo in the output folder; replace a finished one."""
+    output, settings = demo.output, demo.settings
+    if not (output / RECORD).is_file():
+        return
+    if (output / REPORT).is_file():
+        demo.display.say(f"{output} holds a finished demo, which is replaced")
+        _clear(output)
+        return
+    found = read_object(output / RECORD, "remove the folder to begin anew").get("settings")
+    found = found if isinstance(found, dict) else {}
+    different = sorted(key for key in settings if found.get(key) != settings[key])
+    if different:
+        raise TTRLError(
+            f"--output: {output} holds an unfinished demo with other values of {', '.join(different)}; "
+            f"give the same to go on with it, delete it, or choose another folder"
+        )
+
+
+def _clear(folder: Path) -> None:
+    """Remove what is in a folder, but the lock and what links lead to; the mark of a demo goes last."""
+    kept = {LOCK, RECORD}
+    for path in folder.iterdir():
+        if path.name in kept:
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    (folder / RECORD).unlink()
 
 
 def _configuration(output: Path, iterations: int, n_samples: int, seed: int) -> TrainConfig:
@@ -233,7 +264,7 @@ def _before(demo: _Demo, policy: TokenPolicy) -> dict[str, Any]:
         }
         record = {"settings": demo.settings, "greedy": greedy.totals(), **record}
         write_whole(file, json.dumps(record, indent=1) + "\n")
-    return json.loads(file.read_text(encoding="utf-8"))
+    return read_object(file, "remove the folder to begin anew")
 
 
 def _environment(demo: _Demo, policy: TokenPolicy) -> TTRLVectorEnv:

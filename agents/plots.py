@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ttrl_env.agents.metrics import EVALUATIONS_FILE, METRICS_FILE, read_records
+from ttrl_env.agents.whole_files import naming
 
 matplotlib.use("Agg")
 
@@ -49,7 +50,8 @@ def plot_run(
     _steps(axes[1], records, evaluations)
     _reward_by_temperature(axes[2], records)
     figure.suptitle(title)
-    figure.savefig(picture, dpi=110)
+    with naming(Path(picture)):
+        figure.savefig(picture, dpi=110)
     plt.close(figure)
 
 

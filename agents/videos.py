@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from pathlib import Path
 
 import imageio.v3 as imageio
+import imageio_ffmpeg
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -13,6 +15,7 @@ from numpy.typing import NDArray
 from ttrl_env.agents.episode_queue import EpisodeStart, sample_chunks, token_seeds
 from ttrl_env.agents.playable import check_one_row_an_episode
 from ttrl_env.agents.policies import TokenPolicy
+from ttrl_env.agents.whole_files import naming
 from ttrl_env.simulation import ACTION_DIM, CONTROL_FREQ_HZ
 from ttrl_env.vector_env import TTRLVectorEnv
 
@@ -75,14 +78,31 @@ def record_episodes(
 
 
 def write_video(file: str | Path, episodes: Sequence[NDArray[np.uint8]], hold_seconds: float = 1.0) -> None:
-    """Write episodes side by side as an MP4 in real time; one that ends early stays on its last frame."""
+    """Write episodes side by side as an MP4 in real time; one that ends early stays on its last frame.
+
+    Raises:
+        OSError: the file cannot be written, as where the disk is full; it is named.
+    """
     length = max(len(frames) for frames in episodes) + round(hold_seconds * CONTROL_FREQ_HZ)
     padded = [
         np.concatenate([frames, np.repeat(frames[-1:], length - len(frames), axis=0)]) for frames in episodes
     ]
-    imageio.imwrite(
-        file, np.concatenate(padded, axis=2), fps=CONTROL_FREQ_HZ, codec="libx264", macro_block_size=2
-    )
+    frames = np.concatenate(padded, axis=2)
+    with naming(Path(file)):
+        imageio.imwrite(file, frames, fps=CONTROL_FREQ_HZ, codec="libx264", macro_block_size=2)
+    _check_whole(Path(file), len(frames))
+
+
+def _check_whole(file: Path, num_frames: int) -> None:
+    """ffmpeg does not tell that the disk was full: what it left cannot be read."""
+    try:
+        found, _ = imageio_ffmpeg.count_frames_and_secs(str(file))
+    except RuntimeError:
+        found = 0
+    if found != num_frames:
+        raise OSError(
+            errno.EIO, f"{num_frames - found} frames were not written; is the disk full?", str(file)
+        )
 
 
 def _begin(env: TTRLVectorEnv, num_rows: int, init_state_id: int, task_id: int | None) -> dict[str, NDArray]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ttrl_env import tasks
 from ttrl_env.agents.checkpoints import TrainingState, read_state
+from ttrl_env.agents.policies.checkpoint_files import read_own_json
 from ttrl_env.agents.run_folder import is_checkpoint
 from ttrl_env.agents.saved_config import saved_config
+from ttrl_env.errors import CheckpointError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,12 +86,23 @@ class Cloning:
 
 
 def cloning(policy: Path) -> Cloning | None:
-    """What the policy in a folder was cloned from; ``None`` if its configuration does not say."""
-    file = policy / "config.json"
-    entries = json.loads(file.read_text(encoding="utf-8")).get("demonstrations") if file.is_file() else None
+    """What the policy in a folder was cloned from; ``None`` if its configuration does not say.
+
+    Raises:
+        CheckpointError: its configuration says it in another way than ours does.
+    """
+    if not (policy / "config.json").is_file():
+        return None
+    entries = read_own_json(policy, "config.json").get("demonstrations")
     if not entries:
         return None
-    return Cloning(tasks=tuple(_demonstrated(**entry) for entry in entries))
+    try:
+        return Cloning(tasks=tuple(_demonstrated(**entry) for entry in entries))
+    except TypeError as error:
+        raise CheckpointError(
+            f"policy.path: {policy / 'config.json'}: demonstrations: expected what ttrl pretrain writes, got "
+            f"{entries!r:.80} ({error})"
+        ) from error
 
 
 def _demonstrated(*, init_state_ids: list[int] | None, **rest: Any) -> Demonstrated:

@@ -9,6 +9,7 @@ import pytest
 
 from tests.agents.reach import ReachEngine
 from ttrl_env.agents import demo
+from ttrl_env.agents.folder_lock import folder_lock
 from ttrl_env.agents.metrics import EVALUATIONS_FILE, METRICS_FILE, read_records
 from ttrl_env.agents.run_folder import list_checkpoints
 
@@ -64,6 +65,39 @@ def test_an_interrupted_demo_goes_on(tmp_path, monkeypatch, capsys) -> None:
     assert play(tmp_path / "demo") == 0
     assert (tmp_path / "demo/demo.json").read_text() == record
     assert read_records(tmp_path / "demo", METRICS_FILE) == metrics
+
+
+def test_two_demos_do_not_share_a_folder(tmp_path, capsys) -> None:
+    with folder_lock(tmp_path / "demo", "--output", demo.LOCK):
+        assert play(tmp_path / "demo") == 1
+    assert "demo: --output: another process is writing to" in capsys.readouterr().err
+
+
+def test_a_damaged_record_and_a_file_in_the_folders_place_are_named(tmp_path, capsys) -> None:
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo" / "demo.json").write_text("{")
+    assert play(tmp_path / "demo") == 1
+    assert "demo.json cannot be read" in capsys.readouterr().err
+    assert play(tmp_path / "demo" / "demo.json") == 1
+    assert "--output: expected a folder, got the file" in capsys.readouterr().err
+
+
+def test_replacing_a_finished_demo_follows_no_links(tmp_path, monkeypatch) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "kept").touch()
+    (tmp_path / "real").mkdir()
+    for name in (demo.RECORD, demo.REPORT):
+        (tmp_path / "real" / name).write_text("{}")
+    (tmp_path / "real" / "checkpoints").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "demo").symlink_to(tmp_path / "real")
+
+    def cleared(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(demo, "_introduce", cleared)
+    assert play(tmp_path / "demo") == 130
+    assert [path.name for path in (tmp_path / "real").iterdir()] == [demo.LOCK]
+    assert (tmp_path / "elsewhere" / "kept").is_file()
 
 
 def test_the_filmed_state_is_the_first_that_was_failed_from(tmp_path) -> None:
