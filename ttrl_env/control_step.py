@@ -17,9 +17,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from numba import njit
 
 from ttrl_env import controller, goals, libmujoco
+from ttrl_env.compiled import njit
 from ttrl_env.goals import compare, goal_holds
 from ttrl_env.libmujoco import call_with_data
 from ttrl_env.records import Memory
@@ -39,7 +39,7 @@ def _compile_run_chunk(sources: str) -> Callable[..., int]:
     an edited controller would not be noticed.
     """
 
-    @njit(nogil=True, cache=True, error_model="numpy")
+    @njit(nogil=True, error_model="numpy")
     def run_chunk(task, library, views, memory, sample, actions):  # type: ignore[no-untyped-def]
         """Execute ``actions`` ``[n, 7]`` until one succeeds or the simulation diverges.
 
@@ -61,7 +61,7 @@ def _compile_run_chunk(sources: str) -> Callable[..., int]:
     return run_chunk
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def _control_step(task, library, views, memory, sample, action):  # type: ignore[no-untyped-def]
     for substep in range(_SUBSTEPS):
         model = views.quiet_model if _is_quiet(task.quiet, views.qpos) else views.model
@@ -79,7 +79,7 @@ def _control_step(task, library, views, memory, sample, action):  # type: ignore
         _tick(task, views, memory, sample)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def _solve_in_advance(library, views, num_forwards):  # type: ignore[no-untyped-def]
     """What upstream's forward passes leave to the step's solver: where to start from.
 
@@ -92,7 +92,7 @@ def _solve_in_advance(library, views, num_forwards):  # type: ignore[no-untyped-
         call_with_data(library.fwd_constraint, views.model, views.data)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def _tick(task, views, memory, sample):  # type: ignore[no-untyped-def]
     """Advance the sampling clock by one substep, and sample when it says so."""
     memory.since_sample_s[0] += _TIMESTEP_S
@@ -112,7 +112,7 @@ def restart_clock(memory: Memory) -> None:
     memory.sampled[0] = True
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def take_sample(task, views, memory, sample):  # type: ignore[no-untyped-def]
     """Copy everything that an observation of this moment needs."""
     sample.eef_pos[:] = views.site_xpos[task.sample.eef_site]
@@ -131,7 +131,7 @@ def take_sample(task, views, memory, sample):  # type: ignore[no-untyped-def]
     sample.burner_alpha[:] = memory.burner_alpha
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def update_burners(burners, views, memory):  # type: ignore[no-untyped-def]
     """Flip a burner's opacity ``a`` to ``1 - a`` when its sign disagrees with the knob, as LIBERO does."""
     for i in range(burners.sites.shape[0]):
@@ -140,7 +140,7 @@ def update_burners(burners, views, memory):  # type: ignore[no-untyped-def]
             memory.burner_alpha[i] = 1 - memory.burner_alpha[i]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def _diverged(views):  # type: ignore[no-untyped-def]
     for count in views.warnings:
         if count > 0:
@@ -148,7 +148,7 @@ def _diverged(views):  # type: ignore[no-untyped-def]
     return not (np.isfinite(views.qpos).all() and np.isfinite(views.qvel).all())
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def _is_quiet(quiet, qpos):  # type: ignore[no-untyped-def]
     """Whether every slide is where no quiet pair can touch; also false for NaN."""
     for i in range(quiet.joints.shape[0]):

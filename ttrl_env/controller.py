@@ -15,8 +15,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
+from ttrl_env.compiled import njit
 from ttrl_env.libmujoco import call_jac_site
 from ttrl_env.records import ArmState
 
@@ -43,7 +43,7 @@ def make_arm_state() -> ArmState:
     )
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def measure(arm, constants, library, views, jacobians):  # type: ignore[no-untyped-def]
     """Take the end effector's pose and velocity, its Jacobian and the arm's inertia from the simulation.
 
@@ -70,7 +70,7 @@ def measure(arm, constants, library, views, jacobians):  # type: ignore[no-untyp
             arm.inertia[j, i] = views.inertia[index] if index >= 0 else 0.0
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def set_goal(arm, constants, action):  # type: ignore[no-untyped-def]
     """Move the goal to the action's offset from the measured pose."""
     delta = np.empty(6)
@@ -81,7 +81,7 @@ def set_goal(arm, constants, action):  # type: ignore[no-untyped-def]
         arm.goal_mat[:] = np.dot(rotation_matrix(delta[3:]), arm.eef_mat)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def set_torques(arm, constants, views):  # type: ignore[no-untyped-def]
     """Write the motor torques that pull the end effector towards its goal."""
     force = (arm.goal_pos - arm.eef_pos) * constants.stiffness[:3] + (
@@ -108,7 +108,7 @@ def set_torques(arm, constants, views):  # type: ignore[no-untyped-def]
         views.ctrl[constants.actuators[i]] = limited
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def set_gripper(arm, constants, views, action):  # type: ignore[no-untyped-def]
     """Move the fingers' command one substep further: -1 opens, 1 closes, 0 holds."""
     for finger in range(2):
@@ -120,7 +120,7 @@ def set_gripper(arm, constants, views, action):  # type: ignore[no-untyped-def]
         )
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def task_space_inertia(inertia, jacobian):  # type: ignore[no-untyped-def]
     """Inertia the end effector presents, for translation and for rotation, and the null-space projector.
 
@@ -139,7 +139,7 @@ def task_space_inertia(inertia, jacobian):  # type: ignore[no-untyped-def]
     return lambda_pos, lambda_ori, null_space
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def orientation_error(desired, current):  # type: ignore[no-untyped-def]
     """Half the sum of the cross products of the axes: a rotation vector for small errors."""
     error = np.empty(3)
@@ -152,7 +152,7 @@ def orientation_error(desired, current):  # type: ignore[no-untyped-def]
     return error
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def rotation_matrix(vector):  # type: ignore[no-untyped-def]
     """The rotation of a non-zero rotation vector, through a quaternion in single precision as robosuite's."""
     angle = np.sqrt(np.dot(vector, vector))

@@ -17,8 +17,8 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
-from numba import njit
 
+from ttrl_env.compiled import njit
 from ttrl_env.libmujoco import load_address, load_int
 from ttrl_env.records import Goal
 
@@ -103,7 +103,7 @@ def joint_condition(method: Callable[[float], bool], candidates: Iterable[float]
     raise NotImplementedError(f"{method} is not one comparison with one of {list(candidates)}")
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def goal_holds(goal, views, layout):  # type: ignore[no-untyped-def]
     """Whether every predicate holds; ``views`` are a replica's MuJoCo arrays."""
     for row in range(goal.kind.shape[0]):  # noqa: SIM110  compiled code has no all()
@@ -112,7 +112,7 @@ def goal_holds(goal, views, layout):  # type: ignore[no-untyped-def]
     return True
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def _predicate_holds(goal, row, views, layout):  # type: ignore[no-untyped-def]
     kind = goal.kind[row]
     if kind in (TRUE, FALSE):
@@ -135,19 +135,19 @@ def _predicate_holds(goal, row, views, layout):  # type: ignore[no-untyped-def]
     return there and (not goal.touching[row] or _touch(goal.geoms[row], views.data, layout))
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def _on_object(position, other):  # type: ignore[no-untyped-def]
     offset = other[:2] - position[:2]
     return other[2] <= position[2] and np.sqrt(np.dot(offset, offset)) < 0.03
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def _on_site(position, site_pos, site_mat, size):  # type: ignore[no-untyped-def]
     delta = np.dot(site_mat.reshape(3, 3), position - site_pos)
     return size[2] - 0.005 < delta[2] < size[2] + 0.10 and abs(delta[0]) < size[0] and abs(delta[1]) < size[1]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def _in_site(position, site_pos, site_mat, size):  # type: ignore[no-untyped-def]
     extent = np.abs(np.dot(site_mat.reshape(3, 3), size))
     for axis in range(3):
@@ -159,7 +159,7 @@ def _in_site(position, site_pos, site_mat, size):  # type: ignore[no-untyped-def
     return True
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def _joints_hold(goal, row, qpos, every):  # type: ignore[no-untyped-def]
     comparison, threshold = goal.comparison[row], goal.threshold[row]
     for address in goal.joints[row]:
@@ -168,7 +168,7 @@ def _joints_hold(goal, row, qpos, every):  # type: ignore[no-untyped-def]
     return every
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def compare(position, comparison, threshold):  # type: ignore[no-untyped-def]
     """Whether a joint's position meets a :class:`JointCondition`."""
     if comparison == BELOW:
@@ -180,7 +180,7 @@ def compare(position, comparison, threshold):  # type: ignore[no-untyped-def]
     return position >= threshold
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def _touch(geoms, data, layout):  # type: ignore[no-untyped-def]
     """Whether any contact is between the two sets of geoms ``[2, ngeom]``."""
     contact = load_address(data + layout.pointer) + layout.geoms

@@ -12,10 +12,11 @@ import functools
 from typing import Any, NamedTuple
 
 from llvmlite import ir  # type: ignore[import-untyped]
-from numba import cfunc, types
+from numba import types
 from numba.extending import intrinsic
 
 from ttrl_env import mujoco_c, mujoco_versions
+from ttrl_env.compiled import cfunc
 
 
 class Library(NamedTuple):
@@ -98,6 +99,6 @@ def _load(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
     return builder.load(builder.inttoptr(arguments[0], c_type.as_pointer()))
 
 
-@cfunc(types.void(types.voidptr), cache=True)
+@cfunc(types.void(types.voidptr))
 def _ignore_message(message):  # type: ignore[no-untyped-def]
     pass

@@ -17,6 +17,9 @@ from ttrl_env.rendering import RenderThread
 Job: TypeAlias = Callable[[RenderThread], Any]
 """What a thread is asked to do; it is given its own means of drawing."""
 
+STACK_BYTES = 16 << 20
+"""Of each thread, whatever the user's limit (``ulimit -s``): MuJoCo, Mesa and compilers recurse deeply."""
+
 _CLOSED = "the engine is closed (a fatal error closes it too); make a new environment"
 """What a call that comes too late is told, or that waits while another thread closes."""
 
@@ -35,8 +38,12 @@ class ThreadPool:
         # Daemons, so that a forgotten environment does not keep the interpreter from exiting; they are
         # ended in order at exit all the same.
         self._threads = [_Worker(self, index, image_size) for index in range(num_threads)]
-        for thread in self._threads:
-            thread.start()
+        before = threading.stack_size(STACK_BYTES)
+        try:
+            for thread in self._threads:
+                thread.start()
+        finally:
+            threading.stack_size(before)
 
     def run(self, jobs: Sequence[Job], threads: Sequence[Collection[int]]) -> list[Any]:
         """Run jobs and return their results in order; waits for all, then raises the first error.

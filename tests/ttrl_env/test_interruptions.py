@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import _thread
 import gc
+import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -154,6 +157,31 @@ def test_an_engine_that_nobody_holds_ends_its_threads(monkeypatch: pytest.Monkey
         del engine
         gc.collect()
         assert set(threading.enumerate()) == before
+
+
+def test_threads_have_a_stack_of_their_own_size_whatever_the_users_limit() -> None:
+    script = """
+import sys
+from ttrl_env.threads import ThreadPool
+nested = []
+for _ in range(10_000):
+    nested = [nested]
+sys.setrecursionlimit(100_000)
+pool = ThreadPool(1, image_size=8)
+print(len(pool.run([lambda thread: repr(nested)], [[0]])[0]), flush=True)
+pool.close()
+import os
+os._exit(0)  # to free the list is too deep for the limit
+"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    played = subprocess.run(
+        ["bash", "-c", 'ulimit -s 512 && exec "$0" -c "$1"', sys.executable, script],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (played.returncode, played.stdout) == (0, "20002\n"), played.stderr
 
 
 def test_a_closed_pool_takes_no_jobs() -> None:
