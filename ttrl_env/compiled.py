@@ -32,11 +32,12 @@ def _kept(decorator: Callable, *arguments: Any, **options: Any) -> Callable[[Cal
         except RuntimeError as error:
             if "no locator available" not in str(error):
                 raise
-        before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, _folder()
+        settings: Any = numba.config
+        before, settings.CACHE_DIR = settings.CACHE_DIR, _folder()
         try:
-            return decorator(*arguments, cache=bool(numba.config.CACHE_DIR), **options)(function)
+            return decorator(*arguments, cache=bool(settings.CACHE_DIR), **options)(function)
         finally:
-            numba.config.CACHE_DIR = before
+            settings.CACHE_DIR = before
 
     return decorate
 

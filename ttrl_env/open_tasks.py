@@ -70,9 +70,10 @@ class OpenTasks:
 
         suite, seed = self._config.suite, self._config.fixture_seed
         task = tasks.get_task(suite, task_id)
-        self.bundles[task_id] = bundle = bundle or load_bundle(task, seed)
+        bundle = bundle or load_bundle(task, seed)
         states = tasks.init_states(suite, task_id)
         self.settled[task_id] = load_settled(bundle.place or bundle_folder(task, seed), bundle, states)
+        self.bundles[task_id] = bundle  # last: what is interrupted before is not open
 
     def close_idle(self, played: Collection[int]) -> list[int]:
         """Let go of the tasks that no row plays any more, but for the few last opened; returns them."""

@@ -19,7 +19,7 @@ from gymnasium.error import ResetNeeded
 
 from tests.ttrl_env.reference import assert_same_state, native_engine
 from tests.ttrl_env.stove import SUITE, TASK_ID
-from ttrl_env import tasks
+from ttrl_env import settled, tasks
 from ttrl_env.engine import NativeEngine
 from ttrl_env.replica import Replica
 from ttrl_env.threads import ThreadPool
@@ -87,6 +87,18 @@ def test_an_interrupted_step_does_not_go_on_after_the_next_reset(
     for row in range(1, ROWS):
         assert_same_state(engine.state(row), start, f"row {row}")
     step(engine)
+
+
+def test_a_task_whose_opening_was_interrupted_is_opened_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    with native_engine(SUITE, num_workers=1, cameras=()) as engine:
+        with monkeypatch.context() as patched:
+            patched.setattr(settled, "load_settled", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                engine.reset([0], [TASK_ID], [0])
+        engine.reset([0], [TASK_ID], [0])
 
 
 def test_an_error_in_one_row_leaves_none_of_the_others_under_way(
