@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -34,7 +35,7 @@ def in_run(checkpoint: Path, output_dir: str | Path) -> bool:
 
 def find_checkpoint(path: str | Path) -> Path:
     """The checkpoint that ``path`` means: itself, or the last one of the run in that folder."""
-    path = Path(path).expanduser()
+    path = Path(os.path.expanduser(path))
     if is_checkpoint(path):
         return path
     found = list_checkpoints(path)

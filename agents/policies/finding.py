@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from pathlib import Path
 
@@ -34,7 +35,7 @@ def find_policy(name: str | Path, argument: str = "policy.path") -> Path:
         CheckpointError: there is no such policy, it cannot be downloaded, or one of its files is a link to
             elsewhere or no regular file.
     """
-    path = Path(name).expanduser()
+    path = Path(os.path.expanduser(name))
     if path.exists():
         return _own(_policy_in(path, argument), argument)
     if str(name) in shipped_policies():
@@ -58,7 +59,7 @@ def is_repo_id(name: str | Path) -> bool:
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id
 
-    if _REPO_ID.fullmatch(str(name)) is None or Path(name).expanduser().exists():
+    if _REPO_ID.fullmatch(str(name)) is None or Path(os.path.expanduser(name)).exists():
         return False
     try:
         validate_repo_id(str(name).partition("@")[0])
@@ -69,7 +70,7 @@ def is_repo_id(name: str | Path) -> bool:
 
 def _nearest(name: str) -> str:
     """A question after the policy or the neighbouring folder that may be meant, or nothing."""
-    parent = Path(name).expanduser().parent
+    parent = Path(os.path.expanduser(name)).parent
     neighbours = [str(Path(name).parent / file.name) for file in parent.iterdir()] if parent.is_dir() else []
     nearest = difflib.get_close_matches(name, [*shipped_policies(), *neighbours], n=1)
     return f" Did you mean {nearest[0]!r}?" if nearest else ""

@@ -50,6 +50,8 @@ def test_the_resolved_configuration_can_be_looked_at(capsys) -> None:
         (["eval", "checkpoint=nowhere"], "checkpoint: there is no folder 'nowhere'"),
         (["train", "resume=nowhere"], "nowhere: expected a checkpoint"),
         (["train", "policy.path=nowhere"], "policy.path: there is no folder 'nowhere'"),
+        (["train", "policy.path=~nobody-here/x"], "policy.path: there is no folder '~nobody-here/x'"),
+        (["train", "resume=~nobody-here/x"], "~nobody-here/x: expected a checkpoint"),
     ],
 )
 def test_a_mistake_is_explained_and_fails(arguments, message, capsys, tmp_path, monkeypatch) -> None:
