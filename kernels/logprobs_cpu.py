@@ -6,11 +6,11 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 import torch
 from torch import Tensor
 
+from ttrl_env.kernels.compiled import njit
 from ttrl_env.kernels.row_sums_cpu import (
     LARGEST_SCALE,
     LN_2,
@@ -80,7 +80,7 @@ def backward_cpu(
     over_threads(work, *logits.shape)
 
 
-@numba.njit(nogil=True, cache=True)
+@njit()
 def _forward_rows(
     flat,
     row_stride,
@@ -119,7 +119,7 @@ def _forward_rows(
         entropies[i] = max(math.log(total) - weighted / total * LN_2, 0.0)
 
 
-@numba.njit(nogil=True, cache=True)
+@njit()
 def _backward_rows(
     flat, row_stride, lo, tokens, temperatures, grad_logprobs, grad_entropies, maxima, totals, weighted, grad
 ):
@@ -147,7 +147,7 @@ def _backward_rows(
         grad[i, tokens[i] - lo] += np.float32(at_logprob)
 
 
-@numba.njit(nogil=True, cache=True, fastmath={"contract"})
+@njit(fastmath={"contract"})
 def _backward_row(row, maximum, scale, inverse_total, mean, at_logprob, at_entropy, grad):
     """All but the token's own term: ``-p (g_logprob + g_entropy (x - mean x))``, x the base-2 exponent."""
     for i in range(row.shape[0]):

@@ -3,10 +3,9 @@
 A row is cut into chunks that fit the nearest cache. Each is read from memory once, its weights summed in
 float32 relative to its own maximum; sums over chunks are float64.
 
-Two things shape the compiled functions, here and in ``sampling_cpu``. Those of a row are inlined by force and
-have one way out: around a call or an early return numba keeps atomic reference counts of its arrays, which
-cost as much as the sums of 256 tokens. And numba's cache does not notice changes in another file: after an
-edit here, delete ``__pycache__``.
+The compiled functions of a row, here and in ``sampling_cpu``, are inlined by force and have one way out:
+around a call or an early return numba keeps atomic reference counts of its arrays, which cost as much as the
+sums of 256 tokens.
 """
 
 # mypy: disable-error-code="no-untyped-def, no-untyped-call"
@@ -16,12 +15,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-import numba
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ttrl_env.kernels.compiled import njit
 from ttrl_env.kernels.sampling_reference import CHUNK
 
 BLOCK = 16
@@ -55,7 +54,7 @@ def float32_rows(
         yield start, stop, logits[start:stop].to(torch.float32).contiguous().view(-1).numpy(), width
 
 
-@numba.njit(nogil=True, cache=True, forceinline=True)
+@njit(forceinline=True)
 def make_scratch(width):
     """``maxima``, ``sums`` and ``weights`` for ``sum_row`` to fill, and ``weights`` again by blocks."""
     chunks = (width + CHUNK - 1) // CHUNK
@@ -65,7 +64,7 @@ def make_scratch(width):
     return maxima, sums, weight_blocks.reshape(CHUNK), weight_blocks
 
 
-@numba.njit(nogil=True, cache=True, forceinline=True)
+@njit(forceinline=True)
 def sum_row(row, bits, scale, maxima, sums, weights):
     """The row's maximum, total weight and weighted base-2 exponents, in float64.
 
@@ -90,7 +89,7 @@ def sum_row(row, bits, scale, maxima, sums, weights):
     return maximum, total, weighted
 
 
-@numba.njit(nogil=True, cache=True, forceinline=True)
+@njit(forceinline=True)
 def shift_exponent(chunk_maximum, maximum, scale):
     """The base-2 exponent that makes a chunk's sums relative to the row's maximum."""
     if maximum == -np.inf:
@@ -98,7 +97,7 @@ def shift_exponent(chunk_maximum, maximum, scale):
     return max((np.float64(chunk_maximum) - maximum) * np.float64(scale), -1000.0)
 
 
-@numba.njit(nogil=True, cache=True, forceinline=True)
+@njit(forceinline=True)
 def _maximum(bits):
     """The largest of float32 values given by their bits; a NaN may or may not win.
 
@@ -112,12 +111,12 @@ def _maximum(bits):
     return np.int32(_turn_negatives(best)).view(np.float32)
 
 
-@numba.njit(nogil=True, cache=True, forceinline=True)
+@njit(forceinline=True)
 def _turn_negatives(bits):
     return np.int32(bits ^ np.int32(np.int32(bits >> np.int32(31)) & np.int32(0x7FFFFFFF)))
 
 
-@numba.njit(nogil=True, cache=True, forceinline=True, fastmath={"reassoc", "contract"})
+@njit(forceinline=True, fastmath={"reassoc", "contract"})
 def sum_chunk(chunk, base, scale, weights):
     """Weights of a chunk's tokens, their sum and the sum of each times its base-2 exponent."""
     total = np.float32(0.0)
@@ -130,7 +129,7 @@ def sum_chunk(chunk, base, scale, weights):
     return total, weighted
 
 
-@numba.njit(nogil=True, cache=True, forceinline=True, fastmath={"contract"})
+@njit(forceinline=True, fastmath={"contract"})
 def power_of_two(exponent):
     """``(clamped exponent, 2 ** exponent)`` for exponent <= 0, within 3e-7; NaN stays NaN.
 
@@ -151,13 +150,13 @@ def power_of_two(exponent):
     return clamped, power * np.int32(bits).view(np.float32)
 
 
-@numba.njit(nogil=True, cache=True, forceinline=True)
+@njit(forceinline=True)
 def is_valid(maximum, total, temperature):
     """False where the row holds NaN or +inf, or nothing but -inf, or the temperature makes no sense."""
     return maximum > -np.inf and total < np.inf and 0.0 <= temperature < np.inf
 
 
-@numba.njit(nogil=True, cache=True, forceinline=True)
+@njit(forceinline=True)
 def first_equal(row, value):
     """The lowest position that holds ``value``, which one of them does."""
     for i in range(row.shape[0]):

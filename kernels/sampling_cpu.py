@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 import torch
 from torch import Tensor
 
+from ttrl_env.kernels.compiled import njit
 from ttrl_env.kernels.draw import DrawInputs, SampledTokens
 from ttrl_env.kernels.philox import KEY_INCREMENTS, MULTIPLIERS, ROUNDS
 from ttrl_env.kernels.row_sums_cpu import (
@@ -58,7 +58,7 @@ def sample_tokens_cpu(logits: Tensor, draw: DrawInputs, lo: int, out: SampledTok
     over_threads(sample_rows, logits.shape[0], logits.shape[1])
 
 
-@numba.njit(nogil=True, cache=True)
+@njit()
 def _sample_rows(
     flat, row_stride, width, temperatures, seeds, step, greedy, lo, tokens, logprobs, entropies, valid
 ):
@@ -90,7 +90,7 @@ def _sample_rows(
         entropies[i] = entropy
 
 
-@numba.njit(nogil=True, cache=True, forceinline=True)
+@njit(forceinline=True)
 def _draw(
     row,
     temperature,
@@ -119,7 +119,7 @@ def _draw(
     return start + index
 
 
-@numba.njit(nogil=True, cache=True, forceinline=True)
+@njit(forceinline=True)
 def _pick_chunk(scale, maximum, total, maxima, sums, uniform):
     """The chunk, or -1 where float32 is not sure of it."""
     chunks = maxima.shape[0]
@@ -138,7 +138,7 @@ def _pick_chunk(scale, maximum, total, maxima, sums, uniform):
     return chunk if is_certain or chunks == 1 else -1
 
 
-@numba.njit(nogil=True, cache=True, forceinline=True)
+@njit(forceinline=True)
 def _pick_token(size, total, weights, weight_blocks, uniform):
     """The token's index in its chunk, whole blocks of weights first; -1 where float32 is not sure of it."""
     threshold = uniform * total
@@ -155,7 +155,7 @@ def _pick_token(size, total, weights, weight_blocks, uniform):
     return index if is_certain else -1
 
 
-@numba.njit(nogil=True, cache=True, forceinline=True, fastmath={"reassoc"})
+@njit(forceinline=True, fastmath={"reassoc"})
 def _skip_blocks(weight_blocks, blocks, threshold):
     """Start of the first block that takes the cumulative weight past the threshold, and the sum before it."""
     below = 0.0
@@ -171,7 +171,7 @@ def _skip_blocks(weight_blocks, blocks, threshold):
     return block * BLOCK, below
 
 
-@numba.njit(nogil=True, cache=True)
+@njit()
 def _exact_chunk(row, temperature, maximum, chunks, uniform):
     weights = np.empty(chunks, np.float64)
     for chunk in range(chunks):
@@ -181,7 +181,7 @@ def _exact_chunk(row, temperature, maximum, chunks, uniform):
     return _inverse_cumulative(weights, uniform)
 
 
-@numba.njit(nogil=True, cache=True)
+@njit()
 def _exact_weights(row, start, stop, maximum, temperature):
     weights = np.empty(stop - start, np.float64)
     for i in range(stop - start):
@@ -189,7 +189,7 @@ def _exact_weights(row, start, stop, maximum, temperature):
     return weights
 
 
-@numba.njit(nogil=True, cache=True)
+@njit()
 def _inverse_cumulative(weights, uniform):
     """First index whose cumulative weight exceeds ``uniform * total``, else the last with any weight."""
     threshold = uniform * weights.sum()
@@ -204,7 +204,7 @@ def _inverse_cumulative(weights, uniform):
     return last
 
 
-@numba.njit(nogil=True, cache=True, forceinline=True)
+@njit(forceinline=True)
 def row_uniforms(seed, step):
     """Chunk and token uniform of a row, see philox.py."""
     mask = np.uint64(0xFFFFFFFF)
@@ -222,7 +222,7 @@ def row_uniforms(seed, step):
     return np.float64((w0 << high) | (w1 >> low)) * scale, np.float64((w2 << high) | (w3 >> low)) * scale
 
 
-@numba.njit(nogil=True, cache=True, forceinline=True)
+@njit(forceinline=True)
 def philox_4x32(c0, c1, c2, c3, k0, k1):
     """Four 32-bit words, held in uint64 as the arguments are."""
     mask = np.uint64(0xFFFFFFFF)
