@@ -1,5 +1,5 @@
 # Everything a newcomer needs. Each target sets up what it requires and is safe to run again.
-.PHONY: help demo test test-newest equivalence lint types bench setup gl clean
+.PHONY: help demo test test-newest test-generic equivalence lint types bench setup gl clean
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
@@ -12,6 +12,8 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-lo
 NEWEST := $(CURDIR)/$(VENV)/mujoco-$(NEWEST_MUJOCO)
 ENGINE_TESTS := $(addprefix tests/ttrl_env/test_,$(addsuffix .py,mujoco_versions world published_world native_engine \
 	textures quiet_pairs goals bundle settled))
+PROCESSOR_TESTS := $(addprefix tests/kernels/test_,$(addsuffix .py,sampling_distribution sample_tokens token_logprobs from_hidden)) \
+	$(addprefix tests/agents/policies/test_,$(addsuffix .py,pixels vision))
 FIVE_TASKS := libero_spatial-9] or libero_object-6] or libero_goal-7] or libero_10-9] or libero_90-17]
 SOURCES := ttrl_env agents kernels benchmarks tests docs
 
@@ -19,6 +21,7 @@ help:
 	@echo "make demo    a policy that ships with the package learns a changed LIBERO task, within 10 minutes"
 	@echo "make test    the test suite, within 10 minutes on 2 cores"
 	@echo "make test-newest   the engine's tests on the newest MuJoCo, beside published LIBERO's"
+	@echo "make test-generic  tests of what depends on the processor, as if it were another one"
 	@echo "make equivalence   39 tasks over full episodes against LIBERO, an hour; five on the newest MuJoCo"
 	@echo "make lint    ruff: style, imports, docstrings; and the format"
 	@echo "make types   mypy over the whole package"
@@ -34,6 +37,10 @@ test: setup gl
 # A MuJoCo of its own in front of the installed one, which stays as it is.
 test-newest: setup gl $(NEWEST)
 	PYTHONPATH=$(NEWEST) $(PYTEST) $(ENGINE_TESTS) $(PYTEST_ARGS)
+
+# As on a processor without vector instructions, and with the matrix products of another one.
+test-generic: setup gl
+	NUMBA_CPU_NAME=generic OPENBLAS_CORETYPE=Haswell $(PYTEST) $(PROCESSOR_TESTS) $(PYTEST_ARGS)
 
 $(NEWEST): | setup
 	rm -rf $@.draft

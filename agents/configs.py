@@ -25,6 +25,7 @@ from ttrl_env.agents.bounds import (
     Weight,
     above,
     at_least,
+    check_fields,
 )
 from ttrl_env.agents.choices import AdvantageName, Decoding, PolicyKind, RatioLevel, Reduction, WeightType
 from ttrl_env.agents.output_folders import Folder
@@ -175,6 +176,10 @@ class PPOConfig:
     """gae: how far a value may move in an update before its loss stops falling, reward units; null: off."""
     value_backpropagates: bool = False
     """gae: let the value loss train the policy's own layers too."""
+
+    def __post_init__(self) -> None:
+        """Refuse what the command line refuses: a misspelt choice would train something else."""
+        check_fields(self, "ppo.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -287,3 +287,11 @@ def _learn(reward: str, settings: dict[str, Any]) -> tuple[np.ndarray, np.ndarra
         agent.update(rollout, seed=iteration)
         history.append((rollout.success.mean(), rollout.finish_steps.mean()))
     return np.mean(history[:3], axis=0), np.mean(history[-3:], axis=0)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"advantage": "GRPO"}, {"ratio_level": "tokens"}, {"minibatch_trajectories": -1}, {"epochs": 0}]
+)
+def test_a_configuration_that_cannot_train_is_refused_where_it_is_made(wrong) -> None:
+    with pytest.raises(ValueError, match=f"ppo.{next(iter(wrong))}: (expected|no such name)"):
+        PPOConfig(**wrong)
