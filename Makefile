@@ -19,7 +19,7 @@ SOURCES := ttrl_env agents kernels benchmarks tests docs
 
 help:
 	@echo "make demo    a policy that ships with the package learns a changed LIBERO task, within 10 minutes"
-	@echo "make test    the test suite, within 10 minutes on 2 cores"
+	@echo "make test    the test suite, 10 to 20 minutes on 2 cores"
 	@echo "make test-newest   the engine's tests on the newest MuJoCo, beside published LIBERO's"
 	@echo "make test-generic  tests of what depends on the processor, as if it were another one"
 	@echo "make equivalence   39 tasks over full episodes against LIBERO, an hour; five on the newest MuJoCo"

@@ -84,6 +84,7 @@ def _main(arguments: Sequence[str] | None, engine: EngineChoice) -> int:
     transformers.logging.disable_progress_bar()  # the terminal shows the demo's own
     torch.set_num_threads(1)  # steady on a busy machine (docs/findings/threads-of-small-networks.md)
     try:
+        _refuse_another_folder(options.output)
         config = _configuration(options.output, options.iterations, options.n_samples, options.seed)
         _run(_Demo(output=options.output, config=config, display=Display(), engine=engine))
     except (TTRLError, OSError) as error:
@@ -120,7 +121,6 @@ class _Demo:
 
 
 def _run(demo: _Demo) -> None:
-    _refuse_another_folder(demo.output)
     with folder_lock(demo.output, "--output", LOCK):
         _play(demo)
 

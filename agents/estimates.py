@@ -9,8 +9,8 @@ import os
 
 from ttrl_env import tasks
 from ttrl_env.agents.configs import EnvConfig, EvalConfig, EvaluateConfig, PolicyConfig, TrainConfig
-from ttrl_env.agents.memory import require_memory
 from ttrl_env.errors import ConfigError
+from ttrl_env.memory import require_memory
 
 BYTES_PER_ROW = {"native": 4e6, "upstream": 5e8}
 """Memory of one more simulation, at least (docs/engine.md)."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,18 +21,6 @@ class Folder:
             raise ConfigError(
                 f"{key}: expected a folder, but {existing} is none; choose another, got {value!r}"
             )
-
-
-def check_writable(key: str, folder: str) -> None:
-    """Raise :class:`ConfigError` if no file can be written to a folder, or to the one it would be made in."""
-    existing = _nearest_existing(key, folder)
-    try:
-        with tempfile.TemporaryFile(dir=existing):
-            pass
-    except OSError as error:
-        raise ConfigError(
-            f"{key}: {folder!r} cannot be written to ({existing}: {error.strerror}); choose another folder"
-        ) from error
 
 
 def _nearest_existing(key: str, folder: str) -> Path:

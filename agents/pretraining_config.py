@@ -28,9 +28,9 @@ from ttrl_env.agents.estimates import (
     require_time,
     training_bytes,
 )
-from ttrl_env.agents.memory import require_memory
 from ttrl_env.agents.output_folders import Folder
 from ttrl_env.errors import ConfigError
+from ttrl_env.memory import require_memory
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,10 +20,10 @@ from ttrl_env.agents.demonstrations.reading import (
     read_episodes,
 )
 from ttrl_env.agents.demonstrations.self_description import Pairing
-from ttrl_env.agents.memory import require_memory
 from ttrl_env.agents.policies import PolicyInputs, TinyVLA
 from ttrl_env.agents.pretraining_config import PretrainConfig
 from ttrl_env.errors import ConfigError
+from ttrl_env.memory import require_memory
 from ttrl_env.simulation import ACTION_DIM
 
 

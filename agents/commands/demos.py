@@ -13,9 +13,9 @@ from typing import get_args
 from rich.table import Table
 
 from ttrl_env import opengl, tasks
-from ttrl_env.agents.memory import require_memory
 from ttrl_env.agents.progress import Display
 from ttrl_env.errors import ConfigError, UnknownNameError
+from ttrl_env.memory import require_memory
 from ttrl_env.simulation import CameraName
 from ttrl_env.tasks import Task
 from ttrl_env.world import stamp

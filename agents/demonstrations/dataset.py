@@ -25,10 +25,10 @@ from ttrl_env.agents.demonstrations.perturbation import settle
 from ttrl_env.agents.demonstrations.playing import play
 from ttrl_env.agents.experts import make_expert
 from ttrl_env.agents.folder_lock import folder_lock
-from ttrl_env.agents.memory import require_memory
 from ttrl_env.bundle import TaskBundle, load_bundle
 from ttrl_env.errors import ConfigError, ExpertFailedError
 from ttrl_env.init_state_stream import InitStateStream
+from ttrl_env.memory import require_memory
 from ttrl_env.rendering import RenderThread
 from ttrl_env.replica import Replica
 from ttrl_env.tasks import Task

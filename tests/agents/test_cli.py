@@ -81,7 +81,8 @@ def test_tasks_are_listed_with_ids_and_instructions(capsys, monkeypatch) -> None
 def test_the_cache_of_compiled_tasks_is_shown_and_cleared(capsys, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("TTRL_CACHE", str(tmp_path))
     (tmp_path / "bundles" / "one").mkdir(parents=True)
-    (tmp_path / "bundles" / "one" / "model.mjb").write_bytes(b"0" * 100)
+    (tmp_path / "bundles" / "one" / "bundle.npz").write_bytes(b"0" * 100)
+    (tmp_path / "bundles" / "left of one").mkdir()
     assert main(["cache"]) == 0
     assert f"1 compiled tasks, 0.0 GB, in {tmp_path}" in capsys.readouterr().out
     assert main(["cache", "--clear"]) == 0

@@ -15,12 +15,14 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @pytest.fixture(autouse=True)
 def _handlers_are_given_back():
-    before = {number: signal.getsignal(number) for number in SIGNALS}
+    """Handlers are those of a terminal: the tests themselves may run in the background, or under nohup."""
+    terminal = dict.fromkeys(SIGNALS, signal.SIG_DFL) | {signal.SIGINT: signal.default_int_handler}
+    before = {number: signal.signal(number, handler) for number, handler in terminal.items()}
     yield
     after = {number: signal.getsignal(number) for number in SIGNALS}
     for number, handler in before.items():
         signal.signal(number, handler)
-    assert after == before
+    assert after == terminal
 
 
 @pytest.mark.parametrize("number", SIGNALS)

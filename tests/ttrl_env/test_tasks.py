@@ -112,12 +112,10 @@ def test_unknown_names_are_refused_with_what_exists() -> None:
         tasks.init_state_ids("libero_spatial", 0, "held-out")
 
 
-def test_missing_assets_are_reported_with_the_install_line(tmp_path, monkeypatch) -> None:
+def test_missing_assets_are_reported_with_the_settings_that_name_them(tmp_path, monkeypatch) -> None:
     (tmp_path / "config.yaml").write_text(f"assets: {tmp_path / 'nowhere'}\n")
     monkeypatch.setenv("LIBERO_CONFIG_PATH", str(tmp_path))
-    with pytest.raises(
-        MissingDependencyError, match=r"nowhere is not a folder.*pip install 'ttrl-env\[libero\]'"
-    ):
+    with pytest.raises(MissingDependencyError, match=r"nowhere is not a folder.*config\.yaml: correct that"):
         tasks.require_libero()
 
 

@@ -101,7 +101,7 @@ def test_a_checkpoint_with_adapters_holds_them_alone(checkpoint, tmp_path) -> No
         for folder in (saved / "policy", checkpoint)
     ]
     assert sizes[0] < sizes[1]
-    with pytest.raises(CheckpointError, match=r"policy\.lora_rank: the adapter .* has rank 4, got 8"):
+    with pytest.raises(CheckpointError, match=r"policy\.lora_rank: the run of .* has 4, got 8"):
         _train(replace(run, resume="auto", iterations=2, policy=replace(run.policy, lora_rank=8)))
 
 
