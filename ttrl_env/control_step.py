@@ -12,13 +12,9 @@ observation may need is copied at that moment (:class:`Sample`), so that it can 
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable
-from pathlib import Path
-
 import numpy as np
 
-from ttrl_env import controller, goals, libmujoco
+from ttrl_env import controller
 from ttrl_env.compiled import njit
 from ttrl_env.goals import compare, goal_holds
 from ttrl_env.libmujoco import call_with_data
@@ -32,33 +28,23 @@ _TIMESTEP_S = 0.002
 _SAMPLING_PERIOD_S = 1.0 / 20
 
 
-def _compile_run_chunk(sources: str) -> Callable[..., int]:
-    """:func:`run_chunk`, with the code that it is compiled from as part of its key in Numba's cache.
+@njit(nogil=True, error_model="numpy")
+def run_chunk(task, library, views, memory, sample, actions):  # type: ignore[no-untyped-def]
+    """Execute ``actions`` ``[n, 7]`` until one succeeds or the simulation diverges.
 
-    Numba compares only the file that a cached function is in, not those of the functions that it calls:
-    an edited controller would not be noticed.
+    Returns :data:`RUNNING`, :data:`SUCCESS` or :data:`DIVERGED`; ``memory.executed`` counts the steps.
+    Raises ``LinAlgError`` when the arm's inertia is no longer a finite, invertible matrix.
     """
-
-    @njit(nogil=True, error_model="numpy")
-    def run_chunk(task, library, views, memory, sample, actions):  # type: ignore[no-untyped-def]
-        """Execute ``actions`` ``[n, 7]`` until one succeeds or the simulation diverges.
-
-        Returns :data:`RUNNING`, :data:`SUCCESS` or :data:`DIVERGED`; ``memory.executed`` counts the steps.
-        Raises ``LinAlgError`` when the arm's inertia is no longer a finite, invertible matrix.
-        """
-        _ = sources
-        for step in range(actions.shape[0]):
-            memory.executed[0] = step + 1
-            _control_step(task, library, views, memory, sample, actions[step])
-            success = goal_holds(task.goal, views, task.contacts)
-            update_burners(task.burners, views, memory)
-            if _diverged(views):
-                return DIVERGED
-            if success:
-                return SUCCESS
-        return RUNNING
-
-    return run_chunk
+    for step in range(actions.shape[0]):
+        memory.executed[0] = step + 1
+        _control_step(task, library, views, memory, sample, actions[step])
+        success = goal_holds(task.goal, views, task.contacts)
+        update_burners(task.burners, views, memory)
+        if _diverged(views):
+            return DIVERGED
+        if success:
+            return SUCCESS
+    return RUNNING
 
 
 @njit(nogil=True, error_model="numpy")
@@ -155,14 +141,3 @@ def _is_quiet(quiet, qpos):  # type: ignore[no-untyped-def]
         if not quiet.lowest[i] <= qpos[quiet.joints[i]] <= quiet.highest[i]:
             return False
     return True
-
-
-def _digest_of_sources() -> str:
-    files = (__file__, libmujoco.__file__, controller.__file__, goals.__file__)
-    return hashlib.sha256(b"".join(Path(file).read_bytes() for file in files)).hexdigest()
-
-
-SOURCES_DIGEST = _digest_of_sources()
-"""Changes with the code that a control step is compiled from."""
-
-run_chunk = _compile_run_chunk(SOURCES_DIGEST)

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from ttrl_env.bundle import TaskBundle
 from ttrl_env.bundle_files import keeping, read_archive, remove_abandoned, write_archive
-from ttrl_env.control_step import SOURCES_DIGEST
+from ttrl_env.compiled import SOURCES_DIGEST
 from ttrl_env.records import Sample
 from ttrl_env.replica import Replica, Snapshot
 

@@ -17,13 +17,13 @@ FILES = {
 """A function that calls one of another file, which is what an update may change alone."""
 
 
-@pytest.fixture
-def package(tmp_path: Path) -> Path:
-    """A package of two compiled functions by the decorator of the kernels."""
+@pytest.fixture(params=["kernels", "ttrl_env"])
+def package(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A package of two compiled functions by the decorator of the kernels or the engine."""
     package = tmp_path / "pack"
     package.mkdir()
     (package / "__init__.py").touch()
-    shutil.copy(Path(__file__).parents[2] / "kernels" / "compiled.py", package)
+    shutil.copy(Path(__file__).parents[2] / request.param / "compiled.py", package)
     for name, text in FILES.items():
         imported = "from pack.compiled import njit\n"
         (package / name).write_text(imported + text)
