@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ttrl_env.agents.choices import GroupEstimator
-from ttrl_env.checks import check_choice
+from ttrl_env.checks import check_choice, check_real_array
 
 _EPSILON = 1e-6
 """SimpleVLA-RL's: keeps a group of almost equal rewards from being blown up without bound."""
@@ -35,10 +35,13 @@ def group_advantage(
         estimator: one of the three.
 
     Raises:
-        ValueError: an unknown estimator, or arrays that are not of one length.
+        TypeError, ValueError: an unknown estimator, rewards that are no finite numbers, or arrays that are
+            not of one length.
     """
     check_choice("estimator", estimator, get_args(GroupEstimator))
-    rewards, groups = np.asarray(rewards, dtype=np.float64), np.asarray(groups)
+    rewards, groups = check_real_array("rewards", rewards), np.asarray(groups)
+    if not np.isfinite(rewards).all():
+        raise ValueError(f"rewards: expected finite numbers, got {rewards[~np.isfinite(rewards)][0]}")
     if rewards.ndim != 1 or rewards.shape != groups.shape:
         raise ValueError(
             f"rewards, groups: expected two arrays of one length, got shapes {rewards.shape}, {groups.shape}"

@@ -36,7 +36,7 @@ AGENT_FILE = "agent.pt"
 
 STATE_FILE = "state.json"
 
-_KINDS = {int: "an integer of at least 0", dict: "an object"}
+_KINDS = {int: "an integer from 0 to 2147483647", dict: "an object"}
 
 _DRAFT = ".draft_"
 
@@ -123,7 +123,7 @@ def read_state(checkpoint: Path) -> TrainingState:
     kinds = {"iteration": int, "groups_dealt": int, "config": dict, "versions": dict}
     for name, kind in kinds.items():
         value = getattr(state, name)
-        if type(value) is not kind or (isinstance(value, int) and value < 0):
+        if type(value) is not kind or (isinstance(value, int) and not 0 <= value < 2**31):
             raise CheckpointError(
                 f"{checkpoint / STATE_FILE}: {name}: expected {_KINDS[kind]}, got {value!r:.80}"
             )

@@ -126,6 +126,7 @@ def evaluate(
     check_one_row_an_episode(env, policy.chunk_steps)
     check_sampling_temperatures("temperature", temperature, ())
     check_seed(seed)
+    check_positive_int("repeats", repeats)
     plan = plan_episodes(
         env.suite.name, task_ids, init_states, episodes_per_task, repeats if temperature > 0 else 1
     )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import fcntl
+import os
+import stat
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,10 +28,14 @@ def folder_lock(folder: str | Path, argument: str, name: str = LOCK_FILE) -> Ite
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / name).open("ab")
+        # neither through a link nor waiting for the other end of a pipe
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+        file = os.fdopen(os.open(folder / name, flags, 0o666), "r+b", buffering=0)
     except OSError as error:
         raise ConfigError(f"{argument}: expected a folder that can be written to: {error}") from error
     with file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise ConfigError(f"{argument}: {folder / name} is no regular file; remove it")
         lock_file(file, folder, argument)
         yield
 

@@ -19,7 +19,7 @@ from ttrl_env.agents.group_selection import GroupSelection
 from ttrl_env.agents.trajectories import Rollout
 from ttrl_env.agents.update_report import UpdateReport
 from ttrl_env.agents.whole_files import naming, write_whole
-from ttrl_env.errors import MissingDependencyError
+from ttrl_env.errors import CheckpointError, MissingDependencyError
 
 METRICS_FILE = "metrics.jsonl"
 """One record an iteration."""
@@ -221,6 +221,12 @@ def _numbers(metrics: Mapping[str, Any]) -> dict[str, Any]:
 def _records_until(file: Path, completed: int) -> list[dict[str, Any]]:
     """The records of iterations that a resumed run does not play again."""
     records = json_lines.read_records(file, _KEYS) if file.is_file() else []
+    for number, record in enumerate(records, start=1):
+        if type(record["iteration"]) is not int:
+            raise CheckpointError(
+                f"{file}: record {number}: expected an integer as its iteration, got "
+                f"{record['iteration']!r}. Remove that line, or move the file away"
+            )
     return [record for record in records if record["iteration"] <= completed]
 
 

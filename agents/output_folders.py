@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +26,7 @@ class Folder:
 
 def _nearest_existing(key: str, folder: str) -> Path:
     """The folder, or the nearest one above it that exists."""
-    path = Path(folder).expanduser().absolute()
+    path = Path(os.path.expanduser(folder)).absolute()
     try:
         return next(each for each in (path, *path.parents) if each.exists())
     except OSError as error:

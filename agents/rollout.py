@@ -19,7 +19,7 @@ from ttrl_env.agents.playable import check_playable, check_reports, check_sampli
 from ttrl_env.agents.policies import PolicyInputs, TokenPolicy
 from ttrl_env.agents.spare_passes import sample_spare
 from ttrl_env.agents.trajectories import Rollout
-from ttrl_env.checks import check_positive_int
+from ttrl_env.checks import check_positive_int, check_reset_mask
 from ttrl_env.errors import TrainingDivergedError
 from ttrl_env.kernels import SampledTokens
 from ttrl_env.simulation import ACTION_DIM
@@ -86,11 +86,12 @@ def collect_rollout(
     """
     check_playable(env, policy.chunk_steps, ("temperatures", "groups", "instructions"))
     recorder = _Recorder(env, policy, temperatures, seed, rows_at_once, world)
+    mask = (options or {}).get("reset_mask")
+    _check_whole_groups(mask, env.groups)
     started = time.perf_counter()
     observations, infos = env.reset(options=options)
     recorder.simulation_seconds += time.perf_counter() - started
     check_reports(infos, _REPORTS)
-    mask = (options or {}).get("reset_mask")
     active = np.arange(env.num_envs) if mask is None else np.flatnonzero(mask)
     while (actions := recorder.act(observations, active)) is not None:
         if not active.size:  # the rows of other processes are not finished yet
@@ -105,6 +106,18 @@ def collect_rollout(
         if progress is not None:
             progress(env.num_envs - active.size, env.num_envs)
     return recorder.rollout(infos)
+
+
+def _check_whole_groups(mask: Any, groups: NDArray[np.int64]) -> None:
+    """Rows of a group are compared with each other: one that is not played would count as a failure."""
+    if mask is None:
+        return
+    played = check_reset_mask(mask, len(groups))
+    split = np.intersect1d(groups[played], groups[~played])
+    if split.size:
+        raise ValueError(
+            f"options['reset_mask']: expected whole groups, got some rows of groups {split.tolist()}"
+        )
 
 
 class _Recorder:

@@ -146,7 +146,7 @@ def cache_folder() -> Path:
     """
     try:
         if os.environ.get("TTRL_CACHE"):
-            return Path(os.environ["TTRL_CACHE"]).expanduser()
+            return Path(os.path.expanduser(os.environ["TTRL_CACHE"]))
         return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ttrl-env"
     except RuntimeError as error:  # Path.home(): no HOME, and nobody in the list of users
         raise NoCacheError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import math
 from collections.abc import Collection, Mapping, Sequence
 from numbers import Real
 from typing import Any
@@ -34,9 +34,17 @@ def check_positive_int(argument: str, value: Any, minimum: int = 1, maximum: int
 def check_finite(argument: str, value: Any) -> float:
     """Return ``value`` as a ``float`` if it is a finite real number, else raise."""
     is_number = isinstance(value, Real) and not isinstance(value, bool)
-    if not is_number or not abs(value) <= sys.float_info.max:
+    if not is_number or not _fits_float(value):
         raise ValueError(f"{argument}: expected a finite number, got {value!r}")
     return float(value)
+
+
+def _fits_float(value: Any) -> bool:
+    """Integers may be too large to convert; NumPy's numbers warn when they are compared with larger ones."""
+    try:
+        return math.isfinite(float(value))
+    except OverflowError:
+        return False
 
 
 def check_choice(argument: str, value: Any, choices: Sequence[str]) -> str:

@@ -199,7 +199,7 @@ def _check_folders(keys: Sequence[str]) -> None:
     import yaml  # type: ignore[import-untyped]  # which LIBERO reads its settings with
 
     settings = Path(os.environ.get("LIBERO_CONFIG_PATH", libero.libero_config_path)) / "config.yaml"
-    settings = settings.expanduser()
+    settings = Path(os.path.expanduser(settings))
     if settings.is_file():
         advice = f"LIBERO takes its folders from {settings}: correct that file, or delete it if it is stale"
     else:

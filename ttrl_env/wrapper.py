@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, get_args
 
 import numpy as np
+from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from numpy.typing import NDArray
 
@@ -80,24 +81,44 @@ class TestTimeRL(VectorWrapper):
         self._success = np.zeros(env.num_envs, dtype=np.bool_)
         self._finish_step = np.zeros(env.num_envs, dtype=np.int64)
         self._over = np.zeros(env.num_envs, dtype=np.bool_)  # ended at an earlier step and not begun since
+        self._lost = np.zeros(env.num_envs, dtype=np.bool_)  # perhaps simulated further than the records say
 
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
         """Start new episodes; an integer seed becomes one seed a group.
 
-        A call that the wrapped environment refuses leaves the records of running episodes as they are.
+        A call that the wrapped environment refuses leaves the records of running episodes as they are; one
+        that is interrupted leaves its rows to be reset again.
         """
         seeds = None if seed is None else self._seeds(seed)
         options = None if options is None else dict(options)  # Gymnasium's environments pop from it
         mask = check_reset_mask((options or {}).get("reset_mask"), self.num_envs)
-        observations, infos = self.env.reset(seed=seeds, options=options)  # type: ignore[arg-type]
+        try:
+            observations, infos = self.env.reset(seed=seeds, options=options)  # type: ignore[arg-type]
+        except BaseException as error:
+            if not isinstance(error, Exception):
+                self._lost |= mask
+            raise
         self._begin(mask)
         return observations, {**infos, **self._infos()}
 
     def step(self, actions: Any) -> tuple[Any, NDArray, NDArray, NDArray, dict[str, Any]]:
-        """Step the wrapped environment; rewards are float64 ``[num_envs]``."""
-        observations, _, terminations, truncations, infos = self.env.step(actions)
+        """Step the wrapped environment; rewards are float64 ``[num_envs]``.
+
+        Raises:
+            ResetNeeded: an earlier call raised, and nobody knows how far its rows have come.
+        """
+        if self._lost.any():
+            raise ResetNeeded(
+                f"step: an earlier call was interrupted or failed, so the episodes of rows "
+                f"{np.flatnonzero(self._lost).tolist()} cannot go on; call reset() for them"
+            )
+        try:
+            observations, _, terminations, truncations, infos = self.env.step(actions)
+        except BaseException:
+            self._lost[:] = True
+            raise
         running = ~(self._over | self._success)
         if self.autoreset_mode is AutoresetMode.NEXT_STEP:
             self._begin(self._over.copy())  # this step reset them
@@ -128,7 +149,7 @@ class TestTimeRL(VectorWrapper):
     def _begin(self, rows: NDArray[np.bool_]) -> None:
         self._success[rows] = False
         self._finish_step[rows] = 0
-        self._over[rows] = False
+        self._over[rows] = self._lost[rows] = False
 
     def _reported_success(self, infos: dict[str, Any], done: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """What the wrapped environment says of this step, ``[num_envs]``."""

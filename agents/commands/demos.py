@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import tempfile
 import time
 from collections.abc import Sequence
@@ -69,8 +70,9 @@ _BOUNDS = {
 def _record(chosen: Sequence[Task], options: argparse.Namespace) -> int:
     from ttrl_env.agents.demonstrations.dataset import RecordingSettings, memory_needed, record_dataset
 
-    if options.report is not None:
-        raise ConfigError("--report: it goes with --check; add that, or leave --report out")
+    for name in ("report", "states"):
+        if getattr(options, name) is not None:
+            raise ConfigError(f"--{name}: it goes with --check; add that, or leave --{name} out")
     _check_skills(chosen)
     settings = RecordingSettings(
         image_size=options.image_size,
@@ -86,7 +88,7 @@ def _record(chosen: Sequence[Task], options: argparse.Namespace) -> int:
         f"--max-steps {options.max_steps}",
         "lower one of them",
     )
-    output = options.output.expanduser()
+    output = Path(os.path.expanduser(options.output))
     _check_writable("--output", output)
     display = Display()
     for task in chosen:
@@ -131,7 +133,7 @@ def _check(chosen: Sequence[Task], options: argparse.Namespace) -> int:
     )
     reports = []
     for task in chosen:
-        states = tasks.init_state_ids(task.suite, task.task_id, options.states)
+        states = tasks.init_state_ids(task.suite, task.task_id, options.states or "all")
         try:
             with display.bar(f"{task.suite} {task.task_id}", len(states)) as progress:
                 played = check_expert(
@@ -213,8 +215,7 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--states",
         choices=("train", "held_out", "all"),
-        default="all",
-        help="with --check: from which initial states",
+        help="with --check: from which initial states; default all",
     )
     add("--report", type=Path, help="with --check: also write a JSON report")
     return parser

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -56,7 +57,7 @@ def find_files(paths: Sequence[str | Path]) -> list[Path]:
     found: dict[Path, Path] = {}
     if "" in paths:  # which would be the working directory
         raise ConfigError(f"data: expected names of files or folders, got {list(map(str, paths))}")
-    for path in (Path(each).expanduser() for each in paths):
+    for path in (Path(os.path.expanduser(each)) for each in paths):
         files = [path] if not path.is_dir() and path.exists() else sorted(path.rglob("*.hdf5"))
         files = [file for file in files if not file.parent.name.endswith(".parts")]
         if not files:

@@ -33,7 +33,7 @@ def load_tiny_vla(folder: Path) -> TinyVLA:
     with torch.device("meta"):
         policy = TinyVLA(config)
     fill_module(policy, weight_files(folder), _likely_causes)
-    return policy.eval()
+    return policy.float().eval()  # whatever type they were saved in: it trains, and on a CPU
 
 
 def read_tiny_vla_config(folder: Path) -> TinyVLAConfig:

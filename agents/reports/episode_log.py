@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -31,7 +32,7 @@ class EpisodeLog:
     """
 
     def __init__(self, folder: str | Path, command: Mapping[str, Any]) -> None:
-        self.folder = Path(folder).expanduser()
+        self.folder = Path(os.path.expanduser(folder))
         _check_place(self.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self._file = (self.folder / EPISODES_FILE).open("a", encoding="utf-8")

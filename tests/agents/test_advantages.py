@@ -52,3 +52,9 @@ def test_lengths_must_agree() -> None:
 def test_an_estimator_that_does_not_exist_is_refused(name) -> None:
     with pytest.raises(ValueError, match=r"estimator: no such name.*Known: grpo, drgrpo, rloo"):
         group_advantage([1.0, 2.0], [0, 0], name)
+
+
+@pytest.mark.parametrize("rewards", [[1.0, np.nan], [1.0, np.inf], ["1", "2"], [1.0, None], [1j, 2]])
+def test_rewards_that_are_no_finite_numbers_are_refused(rewards) -> None:
+    with pytest.raises((TypeError, ValueError), match=r"rewards: expected (real|finite) numbers"):
+        group_advantage(rewards, [0, 0])

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import os
 import subprocess
 import sys
 
@@ -54,4 +55,12 @@ def test_a_file_system_without_locks_is_told_of_and_used(tmp_path, monkeypatch) 
         pytest.warns(RuntimeWarning, match="cannot be locked .No locks available."),
         folder_lock(tmp_path, "x"),
     ):
+        pass
+
+
+@pytest.mark.timeout(20)
+def test_a_pipe_in_the_place_of_the_lock_is_named_and_not_waited_for(tmp_path) -> None:
+    os.mkfifo(tmp_path / ".lock")
+    message = r"output_dir: .*\.lock is no regular file"
+    with pytest.raises(ConfigError, match=message), folder_lock(tmp_path, "output_dir"):
         pass

@@ -85,9 +85,10 @@ def test_success_is_the_same_whatever_the_reward() -> None:
     assert shaped.success.any()
 
 
-def test_only_rows_of_the_reset_mask_are_played(reach_env, tiny_policy) -> None:
-    mask = np.arange(8) < 3
-    rollout = collect_rollout(reach_env, tiny_policy, seed=0, options={"reset_mask": mask})
+def test_only_rows_of_the_reset_mask_are_played(tiny_policy) -> None:
+    mask = np.arange(9) < 3
+    envs = make_reach_env(n_samples=3, num_groups=3)
+    rollout = collect_rollout(envs, tiny_policy, seed=0, options={"reset_mask": mask})
     assert set(rollout.trajectory.tolist()) == {0, 1, 2}
     assert (rollout.finish_steps[3:] == 0).all()
 
@@ -183,3 +184,11 @@ def test_arguments_that_cannot_work_are_named_before_anything_is_played(
 def test_an_environment_of_other_chunks_than_the_policys_is_refused(tiny_policy) -> None:
     with pytest.raises(ValueError, match=r"expected chunk_steps=8.*got 1"):
         collect_rollout(make_reach_env(chunk_steps=1), tiny_policy, seed=1)
+
+
+def test_a_part_of_a_group_is_not_played(reach_env, tiny_policy) -> None:
+    """Rows that are not played would count as failures beside those that are."""
+    mask = reach_env.groups == 0
+    mask[0] = False
+    with pytest.raises(ValueError, match=r"options\['reset_mask'\]: expected whole groups, .* \[0\]"):
+        collect_rollout(reach_env, tiny_policy, seed=0, options={"reset_mask": mask})

@@ -5,6 +5,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+from gymnasium.error import ResetNeeded
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 
 from ttrl_env.errors import UnknownNameError
@@ -171,3 +172,33 @@ def test_wrong_arguments_are_refused() -> None:
 
 def test_pytest_does_not_collect_the_wrapper() -> None:
     assert TestTimeRL.__test__ is False
+
+
+class Failing(Toy):
+    """Raises at its second step, as an interrupt or a broken simulator would."""
+
+    error: type[BaseException] = KeyboardInterrupt
+
+    def step(self, action: Any) -> Any:
+        answer = super().step(action)
+        if self.count == 2:
+            raise self.error
+        return answer
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+@pytest.mark.parametrize("mode", list(AutoresetMode))
+def test_after_a_step_that_raised_no_episode_goes_on(
+    mode: AutoresetMode, error: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows before the one that raised have taken the step, and the records do not know."""
+    monkeypatch.setattr(Failing, "error", error)
+    envs = TestTimeRL(SyncVectorEnv([Toy, Toy, Failing, Toy], autoreset_mode=mode), 2, max_steps=6)
+    envs.reset(seed=0)
+    envs.step(np.zeros(4, dtype=int))
+    with pytest.raises(error):
+        envs.step(np.zeros(4, dtype=int))
+    with pytest.raises(ResetNeeded, match=r"rows \[0, 1, 2, 3\] cannot go on"):
+        envs.step(np.zeros(4, dtype=int))
+    envs.reset(seed=0)
+    assert envs.step(np.zeros(4, dtype=int))[4]["finish_step"].tolist() == [1, 1, 1, 1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,7 @@ def load_openvla(folder: Path, options: PolicyOptions, source: str) -> OpenVLAPo
             f"meant"
         )
     source = source if adapter is None else base_of(folder)
-    if adapter is not None and not is_repo_id(source) and not Path(source).expanduser().is_dir():
+    if adapter is not None and not is_repo_id(source) and not os.path.isdir(os.path.expanduser(source)):
         raise CheckpointError(
             f"policy.path: the adapter in {folder} belongs to {source}, which is not there; put its new "
             f"place into base_model_name_or_path of {ADAPTER_CONFIG}"

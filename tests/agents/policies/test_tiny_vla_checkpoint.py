@@ -15,6 +15,7 @@ from tests.agents.policies.tiny_openvla import edit_json, write_json
 from ttrl_env.agents import cli
 from ttrl_env.agents.policies import load_policy
 from ttrl_env.agents.policies.loading import read_cameras
+from ttrl_env.agents.policies.tiny_vla_checkpoint import load_tiny_vla
 from ttrl_env.errors import CheckpointError
 
 WEIGHTS = "model.safetensors"
@@ -182,3 +183,8 @@ def test_quantised_weights_and_several_types_are_refused(folder) -> None:
     save_file(tensors | {"norm.weight": tensors["norm.weight"].half()}, folder / WEIGHTS)
     with pytest.raises(CheckpointError, match="of several types, F16, F32"):
         load_policy(folder)
+
+
+def test_weights_of_half_precision_are_loaded_as_what_can_be_trained(folder, tiny_policy) -> None:
+    tiny_policy.half().save_pretrained(folder)
+    assert {parameter.dtype for parameter in load_tiny_vla(folder).parameters()} == {torch.float32}
