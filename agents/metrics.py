@@ -220,6 +220,8 @@ def _numbers(metrics: Mapping[str, Any]) -> dict[str, Any]:
 
 def _records_until(file: Path, completed: int) -> list[dict[str, Any]]:
     """The records of iterations that a resumed run does not play again."""
+    if file.exists() and not file.is_file():
+        raise CheckpointError(f"{file}: expected a regular file, got a folder, pipe or device; move it away")
     records = json_lines.read_records(file, _KEYS) if file.is_file() else []
     for number, record in enumerate(records, start=1):
         if type(record["iteration"]) is not int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, get_args
 
 import numpy as np
@@ -92,6 +93,8 @@ class TestTimeRL(VectorWrapper):
         that is interrupted leaves its rows to be reset again.
         """
         seeds = None if seed is None else self._seeds(seed)
+        if not isinstance(options, Mapping | None):
+            raise TypeError(f"options: expected a dictionary, got {options!r}")
         options = None if options is None else dict(options)  # Gymnasium's environments pop from it
         mask = check_reset_mask((options or {}).get("reset_mask"), self.num_envs)
         try:

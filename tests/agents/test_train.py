@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import json
 import math
+import os
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -256,3 +258,18 @@ def test_skipped_steps_are_reported_to_the_user(tmp_path, monkeypatch) -> None:
     train(config, Display(Console(file=output, width=200)), ReachEngine)
     assert "1 of 1 optimiser steps skipped: their loss or gradient was not finite" in output.getvalue()
     assert read_records(config.output_dir, METRICS_FILE)[0]["update/skipped_steps"] == 1
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
+def test_records_that_are_no_file_are_refused_before_anything_is_played(tmp_path, make) -> None:
+    make(tmp_path / "metrics.jsonl")
+    with pytest.raises(CheckpointError, match=r"metrics\.jsonl: expected a regular file"):
+        MetricsWriter(tmp_path, completed=0, wandb_project=None, config=None)
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
+
+
+def test_a_record_of_no_iteration_is_named(tmp_path) -> None:
+    (tmp_path / "metrics.jsonl").write_text('{"iteration": 1}\n{"iteration": null}\n')
+    with pytest.raises(CheckpointError, match="record 2: expected an integer as its iteration, got None"):
+        MetricsWriter(tmp_path, completed=2, wandb_project=None, config=None)

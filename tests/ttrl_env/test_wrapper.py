@@ -139,6 +139,7 @@ def test_a_list_of_seeds_goes_to_the_rows_as_it_is() -> None:
         (-1, None, "seed: expected an integer of at least 0, got -1"),
         ([0, 0, 1, 1.5], None, r"seed: expected an integer of at least 0, got 1\.5"),
         ([0, 1], None, "must match num_envs=4 but got length=2"),
+        (None, [1], r"options: expected a dictionary, got \[1\]"),
         (None, {"reset_mask": [0.5] * 4}, r"options\['reset_mask'\]: expected a bool array.*float64"),
         (None, {"reset_mask": np.ones(3, dtype=bool)}, r"options\['reset_mask'\].*shape \(4,\)"),
     ],
