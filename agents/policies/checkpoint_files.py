@@ -106,6 +106,11 @@ def read_own_json(folder: Path, name: str, argument: str = "policy.path") -> dic
     return content
 
 
+def unexpected_value(file: Path, key: str, expected: str, got: Any) -> CheckpointError:
+    """An error that names a key of a checkpoint's JSON file, what was expected of it and what it holds."""
+    return CheckpointError(f"policy.path: {file}: {key}: expected {expected}, got {got!r:.200}")
+
+
 def _check_index(folder: Path, name: str, argument: str) -> None:
     """Refuse an index that names files outside the folder."""
     named = read_own_json(folder, name, argument).get("weight_map")

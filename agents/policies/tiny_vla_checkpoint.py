@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 import torch
 
-from ttrl_env.agents.policies.checkpoint_files import read_own_json
+from ttrl_env.agents.policies.checkpoint_files import read_own_json, unexpected_value
 from ttrl_env.agents.policies.sizes import LARGEST_DEPTH, LARGEST_WIDTH, is_size
 from ttrl_env.agents.policies.stored_weights import fill_module, weight_files
 from ttrl_env.agents.policies.tiny_vla import TinyVLA, TinyVLAConfig
@@ -46,20 +46,16 @@ def read_tiny_vla_config(folder: Path) -> TinyVLAConfig:
             f"the folder that is meant"
         )
     if content.get("quantization_config"):
-        raise _unexpected(file, "quantization_config", "none", content["quantization_config"])
+        raise unexpected_value(file, "quantization_config", "none", content["quantization_config"])
     for key, (expected, fits) in _KEYS.items():
         if key in content and not fits(content[key]):
-            raise _unexpected(file, key, expected, content[key])
+            raise unexpected_value(file, key, expected, content[key])
     config = TinyVLAConfig(**{key: content[key] for key in _KEYS if key in content})
     if config.hidden_size % config.num_heads:
-        raise _unexpected(
+        raise unexpected_value(
             file, "num_heads", f"a divisor of hidden_size={config.hidden_size}", config.num_heads
         )
     return config
-
-
-def _unexpected(file: Path, key: str, expected: str, got: Any) -> CheckpointError:
-    return CheckpointError(f"policy.path: {file}: {key}: expected {expected}, got {got!r:.200}")
 
 
 def _likely_causes(missing: Sequence[str], unexpected: Sequence[str], mismatched: Sequence[str]) -> list[str]:

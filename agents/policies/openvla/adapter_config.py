@@ -15,7 +15,7 @@ from typing import Any
 
 from peft import LoraConfig
 
-from ttrl_env.agents.policies.checkpoint_files import read_own_json
+from ttrl_env.agents.policies.checkpoint_files import read_own_json, unexpected_value
 from ttrl_env.agents.policies.finding import is_repo_id
 from ttrl_env.errors import CheckpointError
 
@@ -50,12 +50,12 @@ def read_adapter_config(folder: Path) -> LoraConfig:
     content = read_own_json(folder, ADAPTER_CONFIG)
     file = folder / ADAPTER_CONFIG
     if content.get("peft_type") != "LORA":
-        raise _unexpected(file, "peft_type", "'LORA'", content.get("peft_type"))
+        raise unexpected_value(file, "peft_type", "'LORA'", content.get("peft_type"))
     _refuse_variants(file, content)
     required = ("r", "lora_alpha", "target_modules")
     for name, (expected, fits) in _OPTIONS.items():
         if name in (required if name not in content else (name,)) and not fits(content.get(name)):
-            raise _unexpected(file, name, expected, content.get(name))
+            raise unexpected_value(file, name, expected, content.get(name))
     options = {name: content[name] for name in _OPTIONS if name in content}
     options["lora_dropout"] = 0.0  # the same inputs must give the same distribution in rollout and update
     return LoraConfig(**options)
@@ -75,7 +75,7 @@ def base_of(folder: Path) -> str:
         )
     for name, value in (("base_model_name_or_path", base), ("revision", revision or "")):
         if not isinstance(value, str):
-            raise _unexpected(file, name, "a string", value)
+            raise unexpected_value(file, name, "a string", value)
     return f"{base}@{revision}" if revision and "@" not in base and is_repo_id(base) else base
 
 
@@ -157,7 +157,3 @@ def _not_implemented(file: Path, options: list[str]) -> CheckpointError:
         f"policy.path: {file}: {', '.join(options)}: not implemented here, where an adapter is plain LoRA on "
         f"linear layers. Merge it into its base with peft (merge_and_unload) and load the result"
     )
-
-
-def _unexpected(file: Path, name: str, expected: str, got: Any) -> CheckpointError:
-    return CheckpointError(f"policy.path: {file}: {name}: expected {expected}, got {got!r:.200}")
