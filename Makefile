@@ -10,8 +10,7 @@ NEWEST_MUJOCO := 4.0.0
 # Two processes, a file of tests at a time; one thread each, as more would wait for each other.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 NEWEST := $(CURDIR)/$(VENV)/mujoco-$(NEWEST_MUJOCO)
-ENGINE_TESTS := $(addprefix tests/ttrl_env/test_,$(addsuffix .py,mujoco_versions world published_world native_engine \
-	textures quiet_pairs goals bundle settled))
+ENGINE_TESTS := $(addprefix tests/ttrl_env/,test_libero_version.py test_published_scenes.py engines/mujoco engines/native)
 PROCESSOR_TESTS := $(addprefix tests/kernels/test_,$(addsuffix .py,sampling_distribution sample_tokens token_logprobs from_hidden)) \
 	$(addprefix tests/agents/policies/test_,$(addsuffix .py,pixels vision))
 FIVE_TASKS := libero_spatial-9] or libero_object-6] or libero_goal-7] or libero_10-9] or libero_90-17]
@@ -76,7 +75,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@touch $@
 
 gl: setup
-	@$(BIN)/python -m ttrl_env.opengl
+	@$(BIN)/python -m ttrl_env.engines.opengl
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .mypy_cache .benchmarks *.egg-info

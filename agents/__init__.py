@@ -9,29 +9,29 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ttrl_env.agents.advantages import group_advantage
-    from ttrl_env.agents.config_loading import load_config
-    from ttrl_env.agents.configs import PPOConfig, TrainConfig
-    from ttrl_env.agents.evaluation import evaluate
+    from ttrl_env.agents.config.loading import load_config
+    from ttrl_env.agents.config.schema import PPOConfig, TrainConfig
+    from ttrl_env.agents.evaluation.evaluate import evaluate
     from ttrl_env.agents.policies import TinyVLA, TinyVLAConfig, TokenPolicy, load_policy
     from ttrl_env.agents.policies.reference import frozen_reference
-    from ttrl_env.agents.ppo import PPOAgent
-    from ttrl_env.agents.rollout import collect_rollout
-    from ttrl_env.agents.trajectories import Rollout
+    from ttrl_env.agents.rollout.collect import collect_rollout
+    from ttrl_env.agents.rollout.types import Rollout
+    from ttrl_env.agents.update.advantages import group_advantage
+    from ttrl_env.agents.update.ppo import PPOAgent
 
 _HOMES = {
-    "PPOAgent": "ppo",
-    "PPOConfig": "configs",
-    "Rollout": "trajectories",
+    "PPOAgent": "update.ppo",
+    "PPOConfig": "config.schema",
+    "Rollout": "rollout.types",
     "TinyVLA": "policies",
     "TinyVLAConfig": "policies",
     "TokenPolicy": "policies",
-    "TrainConfig": "configs",
-    "collect_rollout": "rollout",
-    "evaluate": "evaluation",
+    "TrainConfig": "config.schema",
+    "collect_rollout": "rollout.collect",
+    "evaluate": "evaluation.evaluate",
     "frozen_reference": "policies.reference",
-    "group_advantage": "advantages",
-    "load_config": "config_loading",
+    "group_advantage": "update.advantages",
+    "load_config": "config.loading",
     "load_policy": "policies",
 }
 

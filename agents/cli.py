@@ -12,9 +12,9 @@ from functools import partial
 from typing import Any
 
 from ttrl_env import __version__
-from ttrl_env.agents.quiet_streams import quiet_streams
+from ttrl_env.agents.common.quiet_streams import quiet_streams
 from ttrl_env.errors import EnvironmentDiedError, TTRLError
-from ttrl_env.world import WorldWarning
+from ttrl_env.libero_version import WorldWarning
 
 _USAGE = f"""ttrl {__version__}: test-time reinforcement learning for VLA policies on LIBERO
 
@@ -103,7 +103,3 @@ def _show_warning(
         print(f"ttrl {command}: {message}", file=sys.stderr)
     else:
         others(message, category, *where)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -24,7 +24,8 @@ from typing import Any
 import numpy as np
 import psutil
 
-from ttrl_env import opengl, tasks
+from ttrl_env import tasks
+from ttrl_env.engines import opengl
 
 opengl.choose_backend()
 
@@ -33,10 +34,10 @@ import mujoco  # type: ignore[import-untyped]  # noqa: E402
 from benchmarks import env_growth  # noqa: E402
 from benchmarks.libero_env import LiberoEnv, settled_control_env  # noqa: E402
 from benchmarks.report import Table, machine, save  # noqa: E402
-from ttrl_env.bundle import load_bundle  # noqa: E402
-from ttrl_env.engine import NativeEngine  # noqa: E402
-from ttrl_env.replica import Replica  # noqa: E402
-from ttrl_env.simulation import EngineConfig  # noqa: E402
+from ttrl_env.engines.interface import EngineConfig  # noqa: E402
+from ttrl_env.engines.native.engine import NativeEngine  # noqa: E402
+from ttrl_env.engines.native.replica import Replica  # noqa: E402
+from ttrl_env.engines.native.task.cache import load_bundle  # noqa: E402
 from ttrl_env.vector_env import TTRLVectorEnv  # noqa: E402
 
 CHUNK = 8
@@ -83,7 +84,8 @@ def opening(table: Table, task: tasks.Task) -> None:
     """A new process, from import to the first observation of a cached task."""
     script = (
         "import time; start = time.perf_counter();"
-        "from ttrl_env.simulation import EngineConfig; from ttrl_env.engine import NativeEngine;"
+        "from ttrl_env.engines.interface import EngineConfig;"
+        "from ttrl_env.engines.native.engine import NativeEngine;"
         f"e = NativeEngine(EngineConfig(suite={task.suite!r}, num_rows=1, image_size={IMAGE_SIZE}));"
         f"e.reset([0], [{task.task_id}], [0]); print(time.perf_counter() - start)"
     )

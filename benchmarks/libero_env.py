@@ -8,7 +8,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from ttrl_env.simulation import SETTLE_ACTION
+from ttrl_env.engines.interface import SETTLE_ACTION
 from ttrl_env.tasks import Task
 
 
@@ -17,7 +17,7 @@ class LiberoEnv(gym.Env):
 
     def __init__(self, bddl_file: str, image_size: int, cameras: tuple[str, ...]) -> None:
         """Build it, which takes seconds."""
-        from ttrl_env import opengl
+        from ttrl_env.engines import opengl
 
         opengl.choose_backend()
         quieten_robosuite()

@@ -28,13 +28,9 @@ from ttrl_env.agents.policies.openvla.config import ActionStatistics, OpenVLACon
 from ttrl_env.agents.policies.openvla.lora import add_lora
 from ttrl_env.agents.policies.openvla.model import OpenVLAModel
 from ttrl_env.agents.policies.openvla.pixels import camera_size
-from ttrl_env.agents.policies.openvla.policy import (
-    ActionSpace,
-    AdaptedOpenVLAPolicy,
-    OpenVLAPolicy,
-    Provenance,
-)
+from ttrl_env.agents.policies.openvla.policy import AdaptedOpenVLAPolicy, OpenVLAPolicy
 from ttrl_env.agents.policies.openvla.prompt import MAX_PROMPT_TOKENS, PromptTokenizer
+from ttrl_env.agents.policies.openvla.records import ActionSpace, Source
 from ttrl_env.agents.policies.openvla.vision import KNOWN_BACKBONES, ViTShape
 
 PROMPT_TOKENS = 35
@@ -174,8 +170,8 @@ def random_policy(config: OpenVLAConfig, device: torch.device) -> OpenVLAPolicy:
     lora = add_lora(model, LORA_RANK, 32.0, seed=0)
     tokenizer = PromptTokenizer(Tokenizer(models.WordLevel({"▁": 0}, unk_token="▁")), 1, config.pad_id)
     space = ActionSpace(decoding="parallel", chunk_steps=8, unnorm_key="random")
-    provenance = Provenance(source="random", files={})
-    return AdaptedOpenVLAPolicy(config, model, tokenizer, space, provenance, lora=lora).to(device)
+    source = Source(name="random", files={})
+    return AdaptedOpenVLAPolicy(config, model, tokenizer, space, source, lora=lora).to(device)
 
 
 def random_inputs(policy: OpenVLAPolicy, rows: int) -> dict[str, Tensor]:

@@ -31,12 +31,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks.report import machine, save
-from ttrl_env.agents.advantages import group_advantage
-from ttrl_env.agents.configs import PPOConfig
+from ttrl_env.agents.config.schema import PPOConfig
 from ttrl_env.agents.policies import TinyVLA, TinyVLAConfig
-from ttrl_env.agents.ppo import PPOAgent
-from ttrl_env.agents.trajectories import Rollout
-from ttrl_env.simulation import ACTION_DIM
+from ttrl_env.agents.rollout.types import Rollout
+from ttrl_env.agents.update.advantages import group_advantage
+from ttrl_env.agents.update.ppo import PPOAgent
+from ttrl_env.engines.interface import ACTION_DIM
 from ttrl_env.temperatures import temperature_ladder
 
 VOCABULARY = 32_064

@@ -14,11 +14,11 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from ttrl_env.agents.alias_table import ALIASES, REFUSED_PREFIXES
-from ttrl_env.agents.alias_treatments import Refused, Renamed, Treatment
 from ttrl_env.agents.commands.keys import described_keys
-from ttrl_env.agents.config_loading import preset_names
-from ttrl_env.agents.configs import EvaluateConfig, TrainConfig
+from ttrl_env.agents.config.alias_table import ALIASES, REFUSED_PREFIXES
+from ttrl_env.agents.config.alias_treatments import Refused, Renamed, Treatment
+from ttrl_env.agents.config.loading import preset_names
+from ttrl_env.agents.config.schema import EvaluateConfig, TrainConfig
 
 DOCS = Path(__file__).parent
 
@@ -57,7 +57,7 @@ def evaluate_keys() -> str:
 
 def presets() -> str:
     """Every preset field by field, from the comments of its file."""
-    folder = importlib.resources.files("ttrl_env.agents.presets") / "preset"
+    folder = importlib.resources.files("ttrl_env.agents.config.presets") / "preset"
     return "".join(_preset(name, (folder / f"{name}.yaml").read_text("utf-8")) for name in preset_names())
 
 

@@ -16,8 +16,9 @@ if not torch.cuda.is_available():  # before any test, or a library it uses, impo
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # helpers are imported as tests.<folder>.<module>
 
-from ttrl_env import opengl, tasks
-from ttrl_env.simulation import EngineConfig, SimulationEngine
+from ttrl_env import tasks
+from ttrl_env.engines import opengl
+from ttrl_env.engines.interface import EngineConfig, SimulationEngine
 
 opengl.choose_backend()  # before any test imports MuJoCo
 opengl.load_triton_first()  # before any test draws, LIBERO itself included
@@ -49,7 +50,7 @@ def stove_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable]
     Three rows in two worker processes, built once. An environment that uses it needs the fixture
     ``turning_stove`` too, and ``STOVE`` as its keywords.
     """
-    from ttrl_env.upstream import UpstreamEngine
+    from ttrl_env.engines.libero.engine import UpstreamEngine
 
     engines: list[UpstreamEngine] = []
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ttrl_env.simulation import ChunkResult
+from ttrl_env.engines.interface import ChunkResult
 
 
 class Episodes:

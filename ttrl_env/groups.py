@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ttrl_env import tasks
 from ttrl_env.checks import check_positive_int, check_sequence
-from ttrl_env.init_state_stream import InitStateStream
+from ttrl_env.init_states import InitStateStream
 from ttrl_env.tasks import Split
 
 

@@ -10,7 +10,7 @@ from gymnasium.vector import AutoresetMode
 from numpy.typing import ArrayLike, NDArray
 
 from ttrl_env.checks import check_options, check_positive_int, check_real_array, check_seed
-from ttrl_env.simulation import CONTROL_FREQ_HZ
+from ttrl_env.engines.interface import CONTROL_FREQ_HZ
 from ttrl_env.vector_env import TTRLVectorEnv
 
 

@@ -37,13 +37,13 @@ from ttrl_env.checks import (
     check_seeds,
     check_sequence,
 )
-from ttrl_env.engines import EngineChoice, make_engine
+from ttrl_env.engines.footprint import require_room
+from ttrl_env.engines.interface import ACTION_DIM, CONTROL_FREQ_HZ, CameraName, EngineConfig, SimulationEngine
+from ttrl_env.engines.make_engine import EngineChoice, make_engine
+from ttrl_env.engines.observations import layout
 from ttrl_env.episodes import Episodes
-from ttrl_env.footprint import require_room
 from ttrl_env.groups import Groups, group_tasks
 from ttrl_env.rewards import RewardName, episode_reward
-from ttrl_env.shared_arrays import layout
-from ttrl_env.simulation import ACTION_DIM, CONTROL_FREQ_HZ, CameraName, EngineConfig, SimulationEngine
 from ttrl_env.tasks import Split
 from ttrl_env.temperatures import BASE_TEMPERATURE, TEMPERATURE_RANGE, temperature_ladder
 
@@ -128,7 +128,7 @@ class TTRLVectorEnv(VectorEnv):
             autoreset_mode: what happens to a finished row; see :class:`gymnasium.vector.AutoresetMode`.
             engine: ``"native"`` (compiled replicas in threads; equal to LIBERO bit for bit),
                 ``"upstream"`` (unmodified LIBERO environments in processes, the reference), or a
-                callable that makes a :class:`~ttrl_env.simulation.SimulationEngine`.
+                callable that makes a :class:`~ttrl_env.engines.interface.SimulationEngine`.
             num_workers: threads (native) or worker processes (upstream); default one a core.
             settle_steps: steps of no motion before the first observation, counted nowhere.
             fixture_seed: seed that places the fixtures; 0 is the published protocol.

@@ -8,7 +8,7 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 
-from ttrl_env import opengl
+from ttrl_env.engines import opengl
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -17,8 +17,8 @@ def run(arguments: Sequence[str]) -> int:
     parser.add_argument("--clear", action="store_true", help="delete every compiled task")
     options = parser.parse_args(arguments)
     opengl.require_gl()  # before MuJoCo is imported
-    from ttrl_env.bundle import cache_folder, cached_bundles, clear_cache, is_whole
-    from ttrl_env.world import describe, installed_mujoco
+    from ttrl_env.engines.native.task.locations import cache_folder, cached_bundles, clear_cache, is_whole
+    from ttrl_env.libero_version import describe, installed_mujoco
 
     if options.clear:
         print(f"{clear_cache()} compiled tasks deleted from {cache_folder()}")

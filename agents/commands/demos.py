@@ -13,13 +13,14 @@ from typing import get_args
 
 from rich.table import Table
 
-from ttrl_env import opengl, tasks
-from ttrl_env.agents.progress import Display
+from ttrl_env import tasks
+from ttrl_env.agents.common.progress import Display
+from ttrl_env.engines import opengl
+from ttrl_env.engines.interface import CameraName
 from ttrl_env.errors import ConfigError, UnknownNameError
-from ttrl_env.memory import require_memory
-from ttrl_env.simulation import CameraName
+from ttrl_env.libero_version import stamp
+from ttrl_env.machine.memory import require_memory
 from ttrl_env.tasks import Task
-from ttrl_env.world import stamp
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -68,7 +69,7 @@ _BOUNDS = {
 
 
 def _record(chosen: Sequence[Task], options: argparse.Namespace) -> int:
-    from ttrl_env.agents.demonstrations.dataset import RecordingSettings, memory_needed, record_dataset
+    from ttrl_env.demonstrations.recording import RecordingSettings, memory_needed, record_dataset
 
     for name in ("report", "states"):
         if getattr(options, name) is not None:
@@ -109,7 +110,7 @@ def _record(chosen: Sequence[Task], options: argparse.Namespace) -> int:
 
 def _check_skills(chosen: Sequence[Task]) -> None:
     """Raise before the first task is recorded if there is one without an expert."""
-    from ttrl_env.agents.experts import has_skill
+    from ttrl_env.demonstrations.experts import has_skill
 
     able = [str(task.task_id) for task in chosen if has_skill(task)]
     if len(able) < len(chosen):
@@ -121,7 +122,7 @@ def _check_skills(chosen: Sequence[Task]) -> None:
 
 
 def _check(chosen: Sequence[Task], options: argparse.Namespace) -> int:
-    from ttrl_env.agents.demonstrations.check import check_expert
+    from ttrl_env.demonstrations.check import check_expert
 
     if options.report is not None:
         _check_writable("--report", options.report.parent)

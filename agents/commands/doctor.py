@@ -13,12 +13,13 @@ import numpy as np
 import psutil
 from rich.console import Console
 
-from ttrl_env import opengl, tasks
-from ttrl_env.agents.checkpoints import installed_versions
-from ttrl_env.cores import usable_cores
+from ttrl_env import tasks
+from ttrl_env.agents.common.versions import installed_versions
+from ttrl_env.engines import opengl
+from ttrl_env.engines.interface import EngineConfig, EngineName
 from ttrl_env.errors import ConfigError, TTRLError
-from ttrl_env.simulation import EngineConfig, EngineName
-from ttrl_env.world import describe, install_command, installed_mujoco, is_published
+from ttrl_env.libero_version import describe, install_command, installed_mujoco, is_published
+from ttrl_env.machine.cores import usable_cores
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -55,9 +56,9 @@ def run(arguments: Sequence[str]) -> int:
 def _policy_checks(checkpoint: str, overrides: Sequence[str]) -> Iterator[tuple[str, Callable[[], str]]]:
     import transformers
 
-    from ttrl_env.agents.config_loading import load_config
-    from ttrl_env.agents.configs import TrainConfig
-    from ttrl_env.agents.policy_checkup import examine
+    from ttrl_env.agents.checkup.policy import examine
+    from ttrl_env.agents.config.loading import load_config
+    from ttrl_env.agents.config.schema import TrainConfig
 
     transformers.logging.disable_progress_bar()
     given = frozenset(override.partition("=")[0].lstrip("+") for override in overrides)
@@ -133,7 +134,7 @@ def _simulation() -> str:
     """Build a real environment with each engine and compare their images."""
     import time
 
-    from ttrl_env.engines import make_engine
+    from ttrl_env.engines.make_engine import make_engine
 
     images, seconds = [], []
     for name in get_args(EngineName):
@@ -166,9 +167,9 @@ def _suite_is_published(suite: str) -> str:
 
 def _unlike_published(suite: str, task_ids: Sequence[int]) -> list[str]:
     """What is not as in published LIBERO, a phrase for each task that differs."""
-    from ttrl_env.agents.progress import Display
-    from ttrl_env.engines import make_engine
-    from ttrl_env.published_world import differences, published_scene, scene_config, see
+    from ttrl_env.agents.common.progress import Display
+    from ttrl_env.engines.make_engine import make_engine
+    from ttrl_env.published_scenes import differences, published_scene, scene_config, see
 
     found = []
     engine = make_engine("native", scene_config(suite))

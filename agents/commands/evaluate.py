@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.table import Table
 
 from ttrl_env.agents.commands.keys import print_config, print_keys
-from ttrl_env.agents.config_loading import load_config
-from ttrl_env.agents.configs import EvaluateConfig
-from ttrl_env.agents.schemas import walk_fields, walk_values
+from ttrl_env.agents.config.loading import load_config
+from ttrl_env.agents.config.schema import EvaluateConfig
+from ttrl_env.agents.config.schema_fields import walk_fields, walk_values
 from ttrl_env.errors import ConfigError
 
 
@@ -46,8 +46,8 @@ def run(arguments: Sequence[str]) -> int:
 def _evaluate(config: EvaluateConfig) -> dict[str, Any]:
     import transformers
 
-    from ttrl_env.agents.progress import Display
-    from ttrl_env.agents.reports.run import evaluate_checkpoints
+    from ttrl_env.agents.common.progress import Display
+    from ttrl_env.agents.evaluation.reports.run import evaluate_checkpoints
 
     transformers.logging.disable_progress_bar()  # the terminal shows the evaluation's own
     display = Display()
@@ -61,9 +61,9 @@ def _evaluate(config: EvaluateConfig) -> dict[str, Any]:
 
 def _trained_on(checkpoint: str) -> dict[str, Any]:
     """A run's tasks and how it loaded its policy, by key; nothing for a bare policy folder."""
+    from ttrl_env.agents.common.run_folder import is_checkpoint
+    from ttrl_env.agents.config.saved_config import saved_config
     from ttrl_env.agents.policies.finding import find_policy
-    from ttrl_env.agents.run_folder import is_checkpoint
-    from ttrl_env.agents.saved_config import saved_config
 
     folder = find_policy(checkpoint, "checkpoint").parent
     if not is_checkpoint(folder):
@@ -74,7 +74,7 @@ def _trained_on(checkpoint: str) -> dict[str, Any]:
 
 
 def _table(evaluation: dict[str, Any]) -> Table:
-    from ttrl_env.agents.reports.statements import mode
+    from ttrl_env.agents.evaluation.reports.statements import mode
 
     title = f"{evaluation['checkpoint']}, {mode(evaluation['temperature'])}"
     table = Table("task", "instruction", "episodes", "success", "95 % interval", "steps", title=title)

@@ -14,9 +14,9 @@ from omegaconf import OmegaConf
 from rich.console import Console
 from rich.table import Table
 
-from ttrl_env.agents.alias_table import ALIASES
-from ttrl_env.agents.alias_treatments import Renamed
-from ttrl_env.agents.schemas import walk_fields
+from ttrl_env.agents.config.alias_table import ALIASES
+from ttrl_env.agents.config.alias_treatments import Renamed
+from ttrl_env.agents.config.schema_fields import walk_fields
 
 
 def print_keys(usage: str, schema: type[Any]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ttrl_env.agents.commands.keys import print_config, print_keys
-from ttrl_env.agents.pretraining_config import PretrainConfig, load_pretrain_config
+from ttrl_env.agents.pretraining.config import PretrainConfig, load_pretrain_config
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -21,8 +21,8 @@ def run(arguments: Sequence[str]) -> int:
         return 0
     import transformers
 
-    from ttrl_env.agents.pretraining import POLICY, pretrain
-    from ttrl_env.agents.progress import Display
+    from ttrl_env.agents.common.progress import Display
+    from ttrl_env.agents.pretraining.pretrain import POLICY, pretrain
 
     transformers.logging.disable_progress_bar()  # the terminal shows the run's own
     display = Display()

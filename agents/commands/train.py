@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ttrl_env.agents.commands.keys import print_config, print_keys
-from ttrl_env.agents.config_loading import load_config
-from ttrl_env.agents.configs import TrainConfig
+from ttrl_env.agents.config.loading import load_config
+from ttrl_env.agents.config.schema import TrainConfig
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -21,8 +21,8 @@ def run(arguments: Sequence[str]) -> int:
         return 0
     import transformers
 
-    from ttrl_env.agents.progress import Display
-    from ttrl_env.agents.train import train
+    from ttrl_env.agents.common.progress import Display
+    from ttrl_env.agents.training.train import train
 
     transformers.logging.disable_progress_bar()  # the terminal shows the run's own
     display = Display()

@@ -7,8 +7,8 @@ import os
 import re
 from pathlib import Path
 
-from ttrl_env.agents.policies.checkpoint_files import check_own_files
-from ttrl_env.agents.run_folder import is_checkpoint, list_checkpoints
+from ttrl_env.agents.common.checkpoint_files import check_own_files
+from ttrl_env.agents.common.run_folder import is_checkpoint, list_checkpoints
 from ttrl_env.errors import CheckpointError
 
 SHIPPED = Path(__file__).parents[1] / "shipped"

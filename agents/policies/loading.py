@@ -5,15 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ttrl_env.agents.policies.checkpoint_files import read_own_json
+from ttrl_env.agents.common.checkpoint_files import read_own_json
 from ttrl_env.agents.policies.finding import find_policy, is_repo_id
 from ttrl_env.agents.policies.options import PolicyOptions, refuse_options_without_effect
 from ttrl_env.agents.policies.origin import mujoco_of
 from ttrl_env.agents.policies.tiny_vla import TinyVLA, TinyVLAConfig
 from ttrl_env.agents.policies.tiny_vla_checkpoint import load_tiny_vla, read_tiny_vla_config
+from ttrl_env.engines.interface import CameraName
 from ttrl_env.errors import CheckpointError, unknown_name
-from ttrl_env.simulation import CameraName
-from ttrl_env.world import warn_of_another_world
+from ttrl_env.libero_version import warn_of_another_world
 
 if TYPE_CHECKING:
     from ttrl_env.agents.policies.openvla import OpenVLAPolicy

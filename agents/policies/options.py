@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import get_args
 
-from ttrl_env.agents.choices import Decoding, PolicyKind, WeightType
+from ttrl_env.agents.config.choices import Decoding, PolicyKind, WeightType
 from ttrl_env.checks import check_choice, check_positive_int
 from ttrl_env.errors import ConfigError
 

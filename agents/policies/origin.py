@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ttrl_env.agents.run_folder import is_checkpoint
-from ttrl_env.world import installed_mujoco, is_version, same_world
+from ttrl_env.agents.common.run_folder import is_checkpoint
+from ttrl_env.libero_version import installed_mujoco, is_version, same_world
 
 
 def mujoco_of(policy: Path) -> str | None:

@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ttrl_env.engines.interface import CameraName
 from ttrl_env.kernels import SampledTokens
-from ttrl_env.simulation import CameraName
 
 PolicyInputs: TypeAlias = dict[str, Tensor]
 """A policy's own inputs, first axis the row; stored with a rollout and given back for the update.

@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from ttrl_env.agents.policies.checkpoint_files import own_file, read_own_json
+from ttrl_env.agents.common.checkpoint_files import own_file, read_own_json
 from ttrl_env.errors import CheckpointError
 
 SINGLE_FILE = "model.safetensors"

@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from ttrl_env.agents.action_tokenizer import NUM_ACTION_TOKENS, decode_tokens
+from ttrl_env.agents.policies.action_tokenizer import NUM_ACTION_TOKENS, decode_tokens
 from ttrl_env.agents.policies.protocol import PolicyInputs, TokenEvaluation
 from ttrl_env.agents.policies.token_grid import grid_logprobs, sample_grid
+from ttrl_env.engines.interface import ACTION_DIM, CameraName
 from ttrl_env.kernels import SampledTokens
-from ttrl_env.simulation import ACTION_DIM, CameraName
 
 _WRIST: CameraName = "robot0_eye_in_hand"
 
@@ -58,7 +58,7 @@ class TinyVLAConfig(PreTrainedConfig):
     proprioception: bool = False
     """Whether it also knows the end effector's pose and the positions of the fingers."""
     demonstrations: list[dict[str, Any]] | None = None
-    """What it was cloned from, as :func:`ttrl_env.agents.demonstrations.reading.describe_files` has it."""
+    """What it was cloned from, as :func:`ttrl_env.demonstrations.reading.describe_files` has it."""
 
     @property
     def cameras(self) -> tuple[CameraName, ...]:

@@ -8,12 +8,12 @@ from typing import Any, get_args
 
 import torch
 
-from ttrl_env.agents.policies.checkpoint_files import read_own_json, unexpected_value
+from ttrl_env.agents.common.checkpoint_files import read_own_json, unexpected_value
 from ttrl_env.agents.policies.sizes import LARGEST_DEPTH, LARGEST_WIDTH, is_size
 from ttrl_env.agents.policies.stored_weights import fill_module, weight_files
 from ttrl_env.agents.policies.tiny_vla import TinyVLA, TinyVLAConfig
+from ttrl_env.engines.interface import CameraName
 from ttrl_env.errors import CheckpointError
-from ttrl_env.simulation import CameraName
 
 _LARGEST_IMAGE = 4096
 

@@ -21,11 +21,11 @@ from benchmarks.ttrl_result.families import FAMILIES
 from benchmarks.ttrl_result.picture import draw
 from benchmarks.ttrl_result.run import RESULT_FILE, run, settings
 from benchmarks.ttrl_result.table import markdown
-from ttrl_env.agents.metrics import read_records
-from ttrl_env.agents.progress import Display
-from ttrl_env.agents.whole_files import write_whole
+from ttrl_env.agents.common.progress import Display
+from ttrl_env.agents.training.metrics import read_records
 from ttrl_env.errors import TTRLError
-from ttrl_env.world import installed_mujoco, same_world
+from ttrl_env.libero_version import installed_mujoco, same_world
+from ttrl_env.machine.whole_files import write_whole
 
 RESULTS_FILE = "results.jsonl"
 

@@ -9,14 +9,14 @@ from typing import Any
 
 from benchmarks.ttrl_result.arms import Arm
 from benchmarks.ttrl_result.families import Family
-from ttrl_env.agents.checkpoints import installed_versions
-from ttrl_env.agents.config_loading import load_config
-from ttrl_env.agents.configs import EvaluateConfig, TrainConfig
-from ttrl_env.agents.metrics import METRICS_FILE, read_records
-from ttrl_env.agents.progress import Display
-from ttrl_env.agents.reports.run import evaluate_checkpoints
-from ttrl_env.agents.train import train
-from ttrl_env.agents.whole_files import write_whole
+from ttrl_env.agents.common.progress import Display
+from ttrl_env.agents.common.versions import installed_versions
+from ttrl_env.agents.config.loading import load_config
+from ttrl_env.agents.config.schema import EvaluateConfig, TrainConfig
+from ttrl_env.agents.evaluation.reports.run import evaluate_checkpoints
+from ttrl_env.agents.training.metrics import METRICS_FILE, read_records
+from ttrl_env.agents.training.train import train
+from ttrl_env.machine.whole_files import write_whole
 from ttrl_env.temperatures import BASE_TEMPERATURE
 
 RESULT_FILE = "result.json"

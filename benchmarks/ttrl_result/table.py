@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks.ttrl_result.arms import ARMS
 from benchmarks.ttrl_result.families import FAMILIES
-from ttrl_env.agents.intervals import wilson_interval
+from ttrl_env.agents.evaluation.intervals import wilson_interval
 
 
 def markdown(results: Sequence[dict[str, Any]]) -> str:

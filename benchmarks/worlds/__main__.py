@@ -21,10 +21,10 @@ from benchmarks.worlds.packages import environment
 from benchmarks.worlds.picture import draw
 from benchmarks.worlds.play import every_task, read
 from ttrl_env import tasks
-from ttrl_env.agents.metrics import read_records
-from ttrl_env.agents.whole_files import write_whole
-from ttrl_env.published_world import write_published
-from ttrl_env.world import PUBLISHED_MUJOCO, is_version, release
+from ttrl_env.agents.training.metrics import read_records
+from ttrl_env.libero_version import PUBLISHED_MUJOCO, is_version, release
+from ttrl_env.machine.whole_files import write_whole
+from ttrl_env.published_scenes import write_published
 
 RESULTS_FILE = RESULTS / "worlds.jsonl"
 
@@ -126,7 +126,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--folder", type=Path, default=Path("runs/worlds"), help="default %(default)s")
     parser.add_argument("--report-only", action="store_true", help="play nothing, compare what is there")
-    parser.add_argument("--golden", action="store_true", help="also write ttrl_env/published_world.npz")
+    parser.add_argument("--golden", action="store_true", help="also write ttrl_env/published_scenes.npz")
     return parser
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.worlds.play import PlayedScene
-from ttrl_env.published_world import CAMERAS, angle_deg, distance_m
+from ttrl_env.published_scenes import CAMERAS, angle_deg, distance_m
 
 
 def compare(one: PlayedScene, other: PlayedScene) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from ttrl_env.world import release
+from ttrl_env.libero_version import release
 
 KNOWS_NUMPY_2 = (3, 1, 6)
 """A version that draws rightly with NumPy 2. Earlier ones import with it, and collision shapes cover the

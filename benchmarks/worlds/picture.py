@@ -8,8 +8,8 @@ from pathlib import Path
 import matplotlib
 
 from benchmarks.worlds.play import read
-from ttrl_env.published_world import CAMERAS
-from ttrl_env.world import PUBLISHED_MUJOCO
+from ttrl_env.libero_version import PUBLISHED_MUJOCO
+from ttrl_env.published_scenes import CAMERAS
 
 matplotlib.use("Agg")
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ttrl_env import tasks
-from ttrl_env.published_world import CAMERAS, INIT_STATE_ID, Scene, make_scene, scene_config
+from ttrl_env.published_scenes import CAMERAS, INIT_STATE_ID, Scene, make_scene, scene_config
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +74,7 @@ def read(folder: Path, suite: str, task_id: int) -> PlayedScene | None:
 
 
 def _play(suite: str, task_id: int) -> PlayedScene:
-    from ttrl_env.upstream_world import UpstreamWorld  # imports MuJoCo and LIBERO
+    from ttrl_env.engines.libero.environment import UpstreamWorld  # imports MuJoCo and LIBERO
 
     world = UpstreamWorld(tasks.get_task(suite, task_id), scene_config(suite))
     try:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ttrl_env import tasks
-from ttrl_env.published_world import CAMERAS, POSITION_TOLERANCE_M
+from ttrl_env.published_scenes import CAMERAS, POSITION_TOLERANCE_M
 
 Comparisons = Sequence[dict[str, Any]]
 """Of one version of MuJoCo with the published one, an entry a task."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from ttrl_env import shared_arrays
 from ttrl_env.agents.policies import TinyVLA, TinyVLAConfig
-from ttrl_env.simulation import ChunkResult, EngineConfig
+from ttrl_env.engines import observations
+from ttrl_env.engines.interface import ChunkResult, EngineConfig
 from ttrl_env.vector_env import TTRLVectorEnv
 
 GAIN = 0.25
@@ -22,7 +22,7 @@ class ReachEngine:
 
     def __init__(self, config: EngineConfig) -> None:
         self.config = config
-        self.observations = shared_arrays.allocate(config)
+        self.observations = observations.allocate(config)
         self.position = np.zeros(config.num_rows)
         self.stepped_rows: list[int] = []
         self.closed = False

@@ -13,10 +13,10 @@ from benchmarks.ttrl_result.arms import ARMS
 from benchmarks.ttrl_result.families import FAMILIES
 from benchmarks.ttrl_result.run import RESULT_FILE, run, settings
 from benchmarks.ttrl_result.table import markdown
-from ttrl_env.agents.config_loading import load_config
-from ttrl_env.agents.configs import TrainConfig
-from ttrl_env.agents.progress import Display
-from ttrl_env.world import installed_mujoco
+from ttrl_env.agents.common.progress import Display
+from ttrl_env.agents.config.loading import load_config
+from ttrl_env.agents.config.schema import TrainConfig
+from ttrl_env.libero_version import installed_mujoco
 
 PROJECT = Path(__file__).parents[2]
 RESULTS = PROJECT / "benchmarks" / "results" / "ttrl_result"

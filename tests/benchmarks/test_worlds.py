@@ -12,7 +12,7 @@ from benchmarks.worlds import __main__ as scan
 from benchmarks.worlds.compare import compare
 from benchmarks.worlds.play import PlayedScene, _write, read, scene_file
 from ttrl_env import tasks
-from ttrl_env.published_world import published_scene
+from ttrl_env.published_scenes import published_scene
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from ttrl_env.shared_arrays import allocate
-from ttrl_env.simulation import ChunkResult, EngineConfig, SimState
+from ttrl_env.engines.interface import ChunkResult, EngineConfig, SimState
+from ttrl_env.engines.observations import allocate
 
 
 @dataclass

@@ -17,7 +17,7 @@ FILES = {
 """A function that calls one of another file, which is what an update may change alone."""
 
 
-@pytest.fixture(params=["kernels", "ttrl_env"])
+@pytest.fixture(params=["kernels", "ttrl_env/engines"])
 def package(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """A package of two compiled functions by the decorator of the kernels or the engine."""
     package = tmp_path / "pack"
@@ -33,9 +33,14 @@ def package(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 def run(package: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     left_out = ("TTRL_CACHE", "NUMBA_CACHE_DIR", "XDG_CACHE_HOME")
     inherited = {key: value for key, value in os.environ.items() if key not in left_out}
+    path = os.pathsep.join([str(package.parent), os.environ.get("PYTHONPATH", "")])
     return subprocess.run(
         [sys.executable, "-c", "from pack.control_step import run; print(run(1))"],
-        env={**inherited, "PYTHONPATH": str(package.parent), **environment},
+        env={
+            **inherited,
+            "PYTHONPATH": path,
+            **environment,
+        },
         cwd=package.parent,
         capture_output=True,
         text=True,

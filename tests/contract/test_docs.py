@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from ttrl_env.agents.cli import main
-from ttrl_env.agents.config_loading import load_config
-from ttrl_env.agents.configs import EvaluateConfig, TrainConfig
+from ttrl_env.agents.config.loading import load_config
+from ttrl_env.agents.config.schema import EvaluateConfig, TrainConfig
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ttrl_env.world import PUBLISHED_MUJOCO
+from ttrl_env.libero_version import PUBLISHED_MUJOCO
 
 README = Path(__file__).parents[2] / "README.md"
 BLOCKS = re.findall(r"^```python\n(.*?)^```", README.read_text(encoding="utf-8"), flags=re.M | re.S)

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from tests.contract.counting_engine import counting
-from ttrl_env import bundle, tasks
+from ttrl_env import tasks
+from ttrl_env.engines.native.task import locations
 from ttrl_env.errors import MissingDependencyError, UnknownNameError
 from ttrl_env.registration import env_id
 from ttrl_env.vector_env import TTRLVectorEnv
@@ -241,7 +242,7 @@ def test_stale_settings_of_libero_are_named_by_whatever_reads_them(
 
 
 def test_a_libero_of_no_known_distribution_has_a_key_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bundle, "LIBERO_DISTRIBUTIONS", ("libero-of-nobody",))
-    bundle._versions.cache_clear()
-    assert bundle._versions()["libero"] == "of no known distribution"
-    bundle._versions.cache_clear()
+    monkeypatch.setattr(locations, "LIBERO_DISTRIBUTIONS", ("libero-of-nobody",))
+    locations._versions.cache_clear()
+    assert locations._versions()["libero"] == "of no known distribution"
+    locations._versions.cache_clear()

@@ -13,9 +13,9 @@ from gymnasium.wrappers.vector import RecordEpisodeStatistics
 
 from tests.contract.counting_engine import CountingEngine, counting
 from ttrl_env import tasks
+from ttrl_env.engines.interface import EngineConfig
+from ttrl_env.engines.requests import check_reset, check_started
 from ttrl_env.errors import UnknownNameError
-from ttrl_env.requests import check_reset, check_started
-from ttrl_env.simulation import EngineConfig
 from ttrl_env.single_env import LiberoEnv
 from ttrl_env.vector_env import TTRLVectorEnv
 

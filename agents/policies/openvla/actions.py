@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ttrl_env.agents.action_tokenizer import decode_tokens, encode_actions
+from ttrl_env.agents.policies.action_tokenizer import decode_tokens, encode_actions
 from ttrl_env.agents.policies.openvla.config import ActionStatistics
 from ttrl_env.errors import CheckpointError
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from peft import LoraConfig
 
-from ttrl_env.agents.policies.checkpoint_files import read_own_json, unexpected_value
+from ttrl_env.agents.common.checkpoint_files import read_own_json, unexpected_value
 from ttrl_env.agents.policies.finding import is_repo_id
 from ttrl_env.errors import CheckpointError
 

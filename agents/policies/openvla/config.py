@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ttrl_env.agents.action_tokenizer import NUM_ACTION_TOKENS
-from ttrl_env.agents.policies.checkpoint_files import read_own_json
+from ttrl_env.agents.common.checkpoint_files import read_own_json
+from ttrl_env.agents.policies.action_tokenizer import NUM_ACTION_TOKENS
 from ttrl_env.agents.policies.openvla.text_config import check_text_config
 from ttrl_env.agents.policies.openvla.vision import KNOWN_BACKBONES, ViTShape
 from ttrl_env.agents.policies.sizes import is_size
+from ttrl_env.engines.interface import ACTION_DIM
 from ttrl_env.errors import CheckpointError
-from ttrl_env.simulation import ACTION_DIM
 
 MODEL_TYPE = "openvla"
 

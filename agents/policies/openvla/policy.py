@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,38 +12,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ttrl_env.agents.choices import Decoding
 from ttrl_env.agents.policies.openvla import pixels as pixel_path
 from ttrl_env.agents.policies.openvla.actions import OFT_EPSILON, ActionCodec
 from ttrl_env.agents.policies.openvla.config import OpenVLAConfig
 from ttrl_env.agents.policies.openvla.decoding import Autoregressive, Parallel
+from ttrl_env.agents.policies.openvla.lora import adapters_disabled
 from ttrl_env.agents.policies.openvla.model import OpenVLAModel
 from ttrl_env.agents.policies.openvla.prompt import PromptTokenizer
+from ttrl_env.agents.policies.openvla.records import ActionSpace, Source
+from ttrl_env.agents.policies.openvla.saving import model_weights, save_adapter, save_model
 from ttrl_env.agents.policies.protocol import PolicyInputs, TokenEvaluation
+from ttrl_env.engines.interface import ACTION_DIM, CameraName
 from ttrl_env.kernels import SampledTokens, token_logprobs_from_hidden
-from ttrl_env.simulation import ACTION_DIM, CameraName
 
 if TYPE_CHECKING:
     from peft import LoraConfig
-
-
-@dataclass(frozen=True, kw_only=True)
-class ActionSpace:
-    """How a checkpoint was trained to act: what its files do not say."""
-
-    decoding: Decoding
-    chunk_steps: int
-    unnorm_key: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Provenance:
-    """Where a policy came from, and what its folder held beside the weights."""
-
-    source: str
-    """Folder or hub repository of the weights that adapters belong to."""
-    files: dict[str, bytes]
-    """Small files by name: config, statistics, tokenizer, preprocessor. Written back as they are."""
 
 
 class OpenVLAPolicy(nn.Module):
@@ -65,7 +47,7 @@ class OpenVLAPolicy(nn.Module):
         model: OpenVLAModel,
         tokenizer: PromptTokenizer,
         action_space: ActionSpace,
-        provenance: Provenance,
+        source: Source,
         *,
         autocast: bool = False,
     ) -> None:
@@ -74,7 +56,7 @@ class OpenVLAPolicy(nn.Module):
         self.model = model
         self.tokenizer = tokenizer
         self.action_space = action_space
-        self.provenance = provenance
+        self.source = source
         self.autocast = autocast
         self.chunk_steps = action_space.chunk_steps
         self.num_features = model.hidden_size
@@ -163,9 +145,8 @@ class OpenVLAPolicy(nn.Module):
 
         ``state_dict`` holds the whole weights of a policy that has only slices of them itself.
         """
-        from ttrl_env.agents.policies.openvla.checkpoint import save_openvla
-
-        save_openvla(self, Path(save_directory), state_dict)
+        weights = None if state_dict is None else model_weights(state_dict)
+        save_model(self.model, self.source, self.action_space, Path(save_directory), weights)
 
     def visual_tokens(self, inputs: PolicyInputs) -> Tensor:
         """``[rows, patches, hidden]``: pixels normalised for each tower, seen and projected."""
@@ -188,20 +169,18 @@ class AdaptedOpenVLAPolicy(OpenVLAPolicy):
         model: OpenVLAModel,
         tokenizer: PromptTokenizer,
         action_space: ActionSpace,
-        provenance: Provenance,
+        source: Source,
         *,
         lora: LoraConfig,
         autocast: bool = False,
     ) -> None:
         """``model`` has the adapters on; ``lora`` says their rank, scale and place."""
-        super().__init__(config, model, tokenizer, action_space, provenance, autocast=autocast)
+        super().__init__(config, model, tokenizer, action_space, source, autocast=autocast)
         self.lora = lora
 
     @contextlib.contextmanager
     def disable_adapter(self) -> Iterator[None]:
         """The policy as it was before LoRA training: the frozen reference of a KL penalty."""
-        from ttrl_env.agents.policies.openvla.lora import adapters_disabled
-
         with adapters_disabled(self.model):
             yield
 
@@ -215,9 +194,7 @@ class AdaptedOpenVLAPolicy(OpenVLAPolicy):
         """Write the adapter and where its base is, or with ``merge`` the whole model with it added."""
         if state_dict is not None:
             raise ValueError("state_dict: a policy with adapters always has its whole weights itself")
-        from ttrl_env.agents.policies.openvla.checkpoint import save_adapter, save_openvla
-
         if merge:
-            save_openvla(self, Path(save_directory))
+            save_model(self.model, self.source, self.action_space, Path(save_directory))
         else:
-            save_adapter(self, Path(save_directory))
+            save_adapter(self.model, self.lora, self.source, self.action_space, Path(save_directory))

@@ -9,7 +9,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from ttrl_env.agents.policies.checkpoint_files import read_own_file
+from ttrl_env.agents.common.checkpoint_files import read_own_file
 from ttrl_env.errors import CheckpointError
 
 MAX_PROMPT_TOKENS = 192

@@ -356,7 +356,7 @@ def test_a_revision_of_the_base_is_kept(checkpoint, adapter_folder, monkeypatch)
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot)
     _edit_config(adapter_folder, base_model_name_or_path="owner/openvla", revision="v3")
-    assert load(adapter_folder, decoding=None).provenance.source == "owner/openvla@v3"
+    assert load(adapter_folder, decoding=None).source.name == "owner/openvla@v3"
     assert asked["revision"] == "v3"
 
 

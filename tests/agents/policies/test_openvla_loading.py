@@ -305,7 +305,7 @@ def test_weights_that_are_there_twice_are_refused(own_checkpoint) -> None:
 
 def test_what_is_wrong_is_said_before_weights_are_read(own_checkpoint, monkeypatch) -> None:
     monkeypatch.setattr(
-        "ttrl_env.agents.policies.openvla.checkpoint.read_weights",
+        "ttrl_env.agents.policies.openvla.loading.read_weights",
         lambda *_: pytest.fail("weights were read"),
     )
     (own_checkpoint / "tokenizer.json").write_text("{}")

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from tests.agents.policies.conftest import INSTRUCTIONS, load, observations
-from ttrl_env.agents.policies.openvla.checkpoint import OpenVLAModel
 from ttrl_env.agents.policies.openvla.decoding import Prefix
+from ttrl_env.agents.policies.openvla.model import OpenVLAModel
 
 TEMPERATURES = torch.tensor([1.6, 0.7, 0.25])
 

@@ -11,15 +11,15 @@ import torch
 from rich.console import Console
 
 from tests.agents.reach import ReachEngine
-from ttrl_env.agents import checkpoints
 from ttrl_env.agents.cli import main
-from ttrl_env.agents.config_loading import load_config
-from ttrl_env.agents.configs import EvaluateConfig, TrainConfig
-from ttrl_env.agents.metrics import METRICS_FILE, read_records
+from ttrl_env.agents.common.progress import Display
+from ttrl_env.agents.config.loading import load_config
+from ttrl_env.agents.config.schema import EvaluateConfig, TrainConfig
+from ttrl_env.agents.evaluation.reports.run import evaluate_checkpoints
 from ttrl_env.agents.policies import load_policy
-from ttrl_env.agents.progress import Display
-from ttrl_env.agents.reports.run import evaluate_checkpoints
-from ttrl_env.agents.train import train
+from ttrl_env.agents.training import checkpoints
+from ttrl_env.agents.training.metrics import METRICS_FILE, read_records
+from ttrl_env.agents.training.train import train
 from ttrl_env.errors import CheckpointError, ConfigError
 
 SETTINGS = (

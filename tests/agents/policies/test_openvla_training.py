@@ -7,10 +7,10 @@ import torch
 
 from tests.agents.policies.conftest import load
 from tests.agents.reach import make_reach_env
-from ttrl_env.agents.configs import PPOConfig
+from ttrl_env.agents.config.schema import PPOConfig
 from ttrl_env.agents.policies.reference import AdapterlessReference, frozen_reference
-from ttrl_env.agents.ppo import PPOAgent
-from ttrl_env.agents.rollout import collect_rollout
+from ttrl_env.agents.rollout.collect import collect_rollout
+from ttrl_env.agents.update.ppo import PPOAgent
 
 CASES = [("parallel", 0), ("parallel", 4), ("autoregressive", 0), ("autoregressive", 4)]
 

@@ -11,7 +11,7 @@ import pytest
 from tests.agents.reach import make_tiny_policy
 from ttrl_env.agents.policies import load_policy, origin
 from ttrl_env.agents.policies.origin import mujoco_of
-from ttrl_env.world import WorldWarning
+from ttrl_env.libero_version import WorldWarning
 
 
 @pytest.fixture

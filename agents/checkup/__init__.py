@@ -1,0 +1,1 @@
+"""What is checked of a policy before hours are spent on it."""

@@ -1,0 +1,111 @@
+"""Checks of :mod:`ttrl_env.agents.checkup.policy` that only an OpenVLA checkpoint needs."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from ttrl_env.agents.checkup.subject import Check, CheckFailed, Subject
+from ttrl_env.agents.policies.action_tokenizer import NUM_ACTION_TOKENS
+from ttrl_env.agents.policies.openvla import OpenVLAPolicy
+from ttrl_env.agents.policies.openvla.actions import choose_statistics
+from ttrl_env.agents.policies.openvla.decoding import Parallel, causal_mask
+from ttrl_env.engines.interface import ACTION_DIM
+from ttrl_env.errors import CheckpointError
+
+_NOTICED = 1e-6
+"""A change of a hidden state that counts as one, relative to the states' own size."""
+
+
+@torch.no_grad()
+def check_attention(subject: Subject) -> str:
+    """Change the last token of a sequence: the first must notice in parallel decoding, and only then."""
+    policy = _openvla(subject)
+    inputs = subject.inputs(["open the drawer"])
+    sequence = policy.decoder.prefix(policy.visual_tokens(inputs), inputs)
+    parallel = isinstance(policy.decoder, Parallel)
+    if isinstance(policy.decoder, Parallel):
+        sequence = policy.decoder.sequence(sequence)
+    mask = sequence.valid[:, None, None, :] if parallel else causal_mask(sequence.valid)
+    changed = sequence.embeddings.clone()
+    changed[:, -1] += changed.abs().max()
+    before, after = (
+        policy.model.hidden_states(embeddings, mask, sequence.positions)[:, 0].float()
+        for embeddings in (sequence.embeddings, changed)
+    )
+    noticed = float((before - after).abs().max()) > _NOTICED * float(before.abs().max())
+    if parallel and not noticed:
+        raise CheckFailed(
+            "attention is causal although decoding is parallel: action tokens cannot see each other and "
+            "success collapses. The installed transformers ignores the attention mask; use a tested version"
+        )
+    if noticed and not parallel:
+        raise CheckFailed("attention is bidirectional although decoding is autoregressive")
+    return "bidirectional, as parallel decoding needs" if parallel else "causal, as autoregression needs"
+
+
+def check_statistics(subject: Subject) -> str:
+    """Actions are un-normalised with the statistics of the suite at hand, where the checkpoint has them."""
+    policy, suite = _openvla(subject), subject.config.env.suite
+    used = policy.action_space.unnorm_key
+    try:
+        own = choose_statistics(policy.config.statistics, suite)
+    except CheckpointError:
+        return f"{used} (there are none of {suite}; there are {', '.join(policy.config.statistics)})"
+    if own != used:
+        raise CheckFailed(
+            f"actions are un-normalised as in {used}, but the checkpoint has statistics of env.suite="
+            f"{suite}. Set policy.unnorm_key={own}, or env.suite to what you want to play"
+        )
+    return used
+
+
+def check_gripper(subject: Subject) -> str:
+    """The training data's gripper runs from 0 (closed) to 1 (open); the robot's from -1 (open) to +1."""
+    policy = _openvla(subject)
+    statistics = policy.config.statistics[policy.action_space.unnorm_key]
+    low = (statistics.low if statistics.minimum is None else statistics.minimum)[-1]
+    high = (statistics.high if statistics.maximum is None else statistics.maximum)[-1]
+    if not (-0.01 <= low < 0.5 < high <= 1.01):
+        raise CheckFailed(
+            f"gripper actions of {policy.action_space.unnorm_key} run from {low:g} to {high:g}; expected 0 "
+            f"(closed) to 1 (open). With other signs the gripper does the opposite of what was learnt"
+        )
+    opened, closed = policy.codec.postprocess([[0.0] * 6 + [1.0], [0.0] * 6 + [0.0]])[:, -1]
+    if statistics.mask[-1]:
+        opened, closed = policy.codec.postprocess([[0.0] * 6 + [1.0], [0.0] * 6 + [-1.0]])[:, -1]
+    if (opened, closed) != (-1.0, 1.0):
+        raise CheckFailed(f"open becomes {opened:g} and closed {closed:g}; the robot expects -1 and +1")
+    return "1 (open) becomes the robot's -1, 0 (closed) its +1"
+
+
+def check_tokens(subject: Subject) -> str:
+    """Action tokens are the last ids of the tokenizer's vocabulary, not of the padded one."""
+    policy = _openvla(subject)
+    low, high = policy.config.window
+    size = policy.tokenizer.vocab_size
+    if high != size:
+        raise CheckFailed(
+            f"action tokens are taken to be ids {low} to {high - 1}, but the tokenizer's vocabulary ends at "
+            f"{size - 1}: every action would be off by {abs(high - size)} bins. Check pad_to_multiple_of and "
+            f"text_config.vocab_size in config.json, and that tokenizer.json is the checkpoint's own"
+        )
+    tokens = torch.arange(1, NUM_ACTION_TOKENS).repeat_interleave(policy.chunk_steps * ACTION_DIM)
+    tokens = tokens.view(-1, policy.chunk_steps * ACTION_DIM)
+    arm = policy.encode(policy.decode(tokens)).view(-1, ACTION_DIM)[:, :-1]
+    if not np.array_equal(arm, tokens.view(-1, ACTION_DIM)[:, :-1]):
+        raise CheckFailed("decoding action tokens and encoding them again does not give the same ids")
+    return f"ids {low} to {high - 1}, the last of the tokenizer's {size}"
+
+
+CHECKS: dict[str, Check] = {
+    "attention": check_attention,
+    "action statistics": check_statistics,
+    "gripper": check_gripper,
+    "tokens": check_tokens,
+}
+
+
+def _openvla(subject: Subject) -> OpenVLAPolicy:
+    assert isinstance(subject.policy, OpenVLAPolicy)
+    return subject.policy

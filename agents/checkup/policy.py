@@ -1,0 +1,227 @@
+"""What can be silently wrong with a policy checkpoint: one small function a check.
+
+A check returns what it found, or raises :class:`CheckFailed` with what is wrong and what to do. Checks that
+only make sense for OpenVLA are in :mod:`ttrl_env.agents.checkup.openvla`. None of them needs a simulator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import psutil
+import torch
+from torch import Tensor, nn
+
+from ttrl_env import tasks
+from ttrl_env.agents.checkup.subject import Check, CheckFailed, Subject
+from ttrl_env.agents.config.schema import TrainConfig
+from ttrl_env.agents.distributed.devices import choose_device
+from ttrl_env.agents.policies import PolicyInputs, TokenPolicy, load_policy
+from ttrl_env.agents.policies.building import policy_options
+from ttrl_env.agents.update.micro_batch_size import fitting_chunks
+from ttrl_env.errors import ConfigError
+
+_INSTRUCTIONS = ("open the top drawer of the cabinet", "pick up the black bowl and place it on the plate")
+
+_TEMPERATURES = (1.6, 0.9, 0.4)
+
+_NOTICED = 1e-5
+"""Log-probabilities that change by less do not depend on what was changed."""
+
+_LARGEST_DIFFERENCE, _MEAN_DIFFERENCE = 1e-4, 0.05
+"""Between log-probabilities of rollout and update: the largest in float32, the mean in bfloat16, whose
+key-value cache rounds otherwise than one pass over all tokens. A wrong temperature costs far more."""
+
+
+def examine(config: TrainConfig, given: frozenset[str]) -> Iterator[tuple[str, Callable[[], str]]]:
+    """Names and checks of the policy in ``config.policy.path``, in order; loading it is the first.
+
+    The checks are bound to the loaded policy, so take the next one only after calling the one before; if
+    loading raises there are no further ones.
+    """
+    loaded: list[TokenPolicy] = []
+
+    def load() -> str:
+        path = config.policy.path
+        assert path is not None
+        device = choose_device(config.policy.device)
+        policy = load_policy(path, policy_options(config.policy, config.seed))
+        loaded.append(nn.Module.to(policy, device))
+        return _describe(loaded[0])
+
+    yield "checkpoint", load
+    if not loaded:
+        return
+    size = _visible_size(loaded[0], config.env.image_size)
+    subject = Subject(policy=loaded[0], config=config, given=given, image_size=size)
+    for name, check in _checks_of(loaded[0]).items():
+        yield name, lambda check=check: check(subject)  # type: ignore[misc]
+
+
+def check_image_size(subject: Subject) -> str:
+    """The environment renders what the policy can see."""
+    asked = subject.config.env.image_size
+    if asked != subject.image_size and subject.given & {"env.image_size", "preset"}:
+        raise CheckFailed(
+            f"the policy cannot use env.image_size={asked}; set env.image_size={subject.image_size}"
+        )
+    return f"env.image_size={subject.image_size}"
+
+
+def check_image_matters(subject: Subject) -> str:
+    """Two pictures, two distributions."""
+    instructions = _INSTRUCTIONS[:1]
+    change = _difference(subject, subject.inputs(instructions), subject.inputs(instructions, seed=1))
+    if change < _NOTICED:
+        raise CheckFailed(
+            "two different images give the same action probabilities: the policy does not see. Weights of "
+            "the vision part are probably zero or were never loaded"
+        )
+    return f"another image changes log-probabilities by up to {change:.2g}"
+
+
+def check_instruction_matters(subject: Subject) -> str:
+    """Two instructions, two distributions."""
+    change = _difference(subject, *(subject.inputs([instruction]) for instruction in _INSTRUCTIONS))
+    if change < _NOTICED:
+        raise CheckFailed(
+            "two different instructions give the same action probabilities: the policy does not read"
+        )
+    return f"another instruction changes log-probabilities by up to {change:.2g}"
+
+
+def check_logprobs(subject: Subject) -> str:
+    """Rollout and update see the same log-probabilities, at different temperatures, gradients or not."""
+    rows = len(_TEMPERATURES)
+    inputs = subject.inputs([_INSTRUCTIONS[row % 2] for row in range(rows)])
+    temperatures = torch.tensor(_TEMPERATURES)
+    seeds = torch.arange(rows * subject.num_tokens).view(rows, -1)
+    sampled = subject.policy.sample(inputs, temperatures, seeds)
+    if not bool(sampled.valid.all()):
+        raise CheckFailed("the policy's logits are NaN or infinite: damaged weights")
+    evaluated = subject.policy.evaluate(inputs, sampled.tokens.cpu(), temperatures).logprobs
+    differences = (evaluated.detach().cpu() - sampled.logprobs.cpu()).abs()
+    exact = _computes_in_float32(subject)
+    difference = float(differences.max() if exact else differences.mean())
+    tolerance = _LARGEST_DIFFERENCE if exact else _MEAN_DIFFERENCE
+    by = f"{difference:.2g} {'at most' if exact else 'on average'}"
+    if not difference <= tolerance:
+        raise CheckFailed(
+            f"log-probabilities of the same tokens differ between rollout and update by {by} (expected: up "
+            f"to {tolerance:g}): PPO's ratio would not start at 1"
+        )
+    return f"rollout and update differ by {by}, at temperatures {', '.join(map(str, _TEMPERATURES))}"
+
+
+def check_precision(subject: Subject) -> str:
+    """What trains is float32: AdamW's small steps vanish in bfloat16's rounding."""
+    types = {parameter.dtype for parameter in subject.policy.parameters() if parameter.requires_grad}
+    if types != {torch.float32}:
+        raise CheckFailed(
+            f"the weights to be trained are {', '.join(sorted(map(str, types)))}, in which small steps are "
+            f"rounded away. Train adapters (policy.lora_rank=32), or set policy.dtype=float32 and "
+            f"policy.autocast=true"
+        )
+    return "what trains is float32"
+
+
+def check_horizon(subject: Subject) -> str:
+    """Whole chunks fit the episode."""
+    env, chunk = subject.config.env, subject.policy.chunk_steps
+    horizon = env.max_steps or tasks.get_suite(env.suite).horizon
+    if env.max_steps is not None and horizon % chunk:
+        raise CheckFailed(
+            f"env.max_steps={horizon} is not a multiple of the policy's {chunk} actions a chunk: the last "
+            f"chunk would be cut. Set env.max_steps={-(-horizon // chunk) * chunk}"
+        )
+    cut = f"; {env.suite}'s own horizon cuts the last one after {horizon % chunk}" if horizon % chunk else ""
+    return f"{horizon} steps of {env.suite} are {-(-horizon // chunk)} chunks of {chunk}{cut}"
+
+
+def check_memory(subject: Subject) -> str:
+    """Weights, gradients, AdamW and one micro-batch fit, by measuring one and two chunks."""
+    limit = subject.config.ppo.micro_batch_chunks
+    free = _free_bytes(subject.device)
+    trained = [parameter for parameter in subject.policy.parameters() if parameter.requires_grad]
+    weights = sum(parameter.nbytes for parameter in subject.policy.parameters()) / 1e9
+    training = 3 * sum(parameter.nbytes for parameter in trained) / 1e9  # gradients and two moments
+    said = (
+        f"weights {weights:.3g} GB, gradients and AdamW {training:.3g} GB, {free / 1e9:.3g} GB free beside "
+        f"the weights"
+    )
+    if training * 1e9 >= free:
+        raise CheckFailed(
+            f"{said}: the optimiser does not fit. Train adapters with policy.lora_rank=32, or divide it over "
+            f"several GPUs (docs/scaling.md)"
+        )
+    inputs, temperatures = subject.inputs(_INSTRUCTIONS[:1]), torch.ones(1)
+
+    def loss_of(chunks: int) -> Tensor:
+        many = {key: tensor.expand(chunks, *tensor.shape[1:]) for key, tensor in inputs.items()}
+        tokens = torch.zeros(chunks, subject.num_tokens, dtype=torch.int64)
+        return subject.policy.evaluate(many, tokens, temperatures.expand(chunks)).logprobs.mean()
+
+    try:
+        fits = fitting_chunks(loss_of, subject.device, gigabytes=free / 1e9 - training, limit=limit)
+    except ConfigError as error:
+        raise CheckFailed(f"{said}. {error}") from error
+    finally:
+        for parameter in trained:
+            parameter.grad = None
+    if fits < limit:
+        raise CheckFailed(f"{said}: micro-batches of {fits} chunks fit. Set ppo.micro_batch_chunks={fits}")
+    return f"{said}: micro-batches of ppo.micro_batch_chunks={limit} fit"
+
+
+def _checks_of(policy: TokenPolicy) -> dict[str, Check]:
+    from ttrl_env.agents.policies.openvla import OpenVLAPolicy
+
+    checks: dict[str, Check] = {
+        "image size": check_image_size,
+        "image": check_image_matters,
+        "instruction": check_instruction_matters,
+        "log-probabilities": check_logprobs,
+        "precision": check_precision,
+        "horizon": check_horizon,
+        "memory": check_memory,
+    }
+    if isinstance(policy, OpenVLAPolicy):
+        from ttrl_env.agents.checkup.openvla import CHECKS
+
+        checks |= CHECKS
+    return checks
+
+
+def _describe(policy: TokenPolicy) -> str:
+    count = sum(parameter.numel() for parameter in policy.parameters())
+    trained = sum(parameter.numel() for parameter in policy.parameters() if parameter.requires_grad)
+    return (
+        f"{type(policy).__name__}, every tensor fits; {count:,} parameters, {trained:,} of them trained, "
+        f"{policy.chunk_steps} actions a chunk"
+    )
+
+
+def _visible_size(policy: TokenPolicy, preferred: int) -> int:
+    """The preferred image size if the policy can see it, else the first common one that it can."""
+    for size in (preferred, 256, 224, 128, 64, 32):
+        try:
+            policy.check_image_size(size)
+        except ValueError:
+            continue
+        return size
+    return preferred
+
+
+def _difference(subject: Subject, first: PolicyInputs, second: PolicyInputs) -> float:
+    return float((subject.logprobs(first) - subject.logprobs(second)).abs().max())
+
+
+def _computes_in_float32(subject: Subject) -> bool:
+    types = {parameter.dtype for parameter in subject.policy.parameters()}
+    return types == {torch.float32} and not getattr(subject.policy, "autocast", False)
+
+
+def _free_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return psutil.virtual_memory().available

@@ -1,0 +1,101 @@
+"""What a person sees while a run is under way: progress bars and one line an iteration."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from ttrl_env.agents.common.quiet_streams import quiet_stream
+from ttrl_env.agents.distributed.processes import is_main_process
+
+
+class Display:
+    """Writes to a console; bars appear only on a terminal, lines everywhere.
+
+    Of the processes of one run only the first writes. A display that cannot write goes quiet.
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(
+            file=None if sys.stdout is None else quiet_stream(sys.stdout, any_error=True),
+            highlight=False,
+            soft_wrap=True,
+            quiet=not is_main_process(),
+        )
+        self._progress: Progress | None = None
+
+    def say(self, text: str) -> None:
+        """Print a line."""
+        self.console.print(text, markup=False)
+
+    @contextmanager
+    def bar(self, description: str, total: int, completed: int = 0) -> Iterator[Any]:
+        """A progress bar; yields ``update(done, total)``."""
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=self.console, transient=True) as progress:
+            task = progress.add_task(description, total=total, completed=completed)
+
+            def update(done: int, total: int) -> None:
+                progress.update(task, completed=done, total=total)
+
+            yield update
+
+    @contextmanager
+    def training(self, iterations: int, completed: int) -> Iterator[None]:
+        """Bars of a training run: its iterations, and the rows of the rollout under way."""
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=self.console, transient=True) as progress:
+            self._progress = progress
+            self._iterations = progress.add_task("iterations", total=iterations, completed=completed)
+            self._rows = progress.add_task("rollout rows", total=None)
+            try:
+                yield
+            finally:
+                self._progress = None
+
+    def rollout(self, finished: int, total: int) -> None:
+        """Show how many rows have finished their episodes."""
+        if self._progress is not None:
+            self._progress.update(self._rows, completed=finished, total=total)
+
+    def iteration(self, number: int, metrics: dict[str, Any]) -> None:
+        """Print an iteration's line."""
+        if self._progress is not None:
+            self._progress.update(self._iterations, completed=number)
+        steps = metrics["rollout/steps_to_success"]
+        self.say(
+            f"iteration {number:4d}  success {metrics['rollout/success_rate']:4.0%}"
+            f"  steps {'-' if steps is None else format(steps, '.0f'):>4}"
+            f"  reward {metrics['rollout/reward_mean']:.3f} (spread {metrics['rollout/reward_spread']:.3f})"
+            f"  KL {metrics.get('update/approx_kl_last', 0.0):.4f}"
+            f"  simulation {metrics['seconds/simulation']:.1f} s, policy {metrics['seconds/policy']:.1f} s,"
+            f" update {metrics['seconds/update']:.1f} s"
+        )
+
+    def evaluation(self, iteration: int, result: dict[str, Any]) -> None:
+        """Print the line of an evaluation, given as its report."""
+        low, high = result["success_rate_interval_95"]
+        steps = result["steps_to_success"]
+        self.say(
+            f"evaluation after {iteration} iterations: success {result['success_rate']:.0%}"
+            f" [{low:.0%}, {high:.0%}] of {len(result['episodes'])} {result['init_states']} episodes,"
+            f" steps to success {'-' if steps is None else format(steps, '.0f')}"
+        )

@@ -1,0 +1,125 @@
+"""SimpleVLA-RL's configuration keys in ours: exactly, or not at all.
+
+A command line of SimpleVLA-RL works here key by key. A key is *renamed* where ours means the same, its
+value converted where the units differ; *stated* where its value says what is always so here (any
+other value is an error); or *refused*, with the reason, where nothing here does what it asks for.
+None is accepted without effect. ``docs/migration.md`` shows the table.
+
+Keys and their meaning: SimpleVLA-RL's ``ppo_trainer.yaml``, its LIBERO script, and the test-time-RL
+patch of the same code base.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+
+from ttrl_env.agents.config.alias_table import ALIASES, REFUSED_PREFIXES
+from ttrl_env.agents.config.alias_treatments import Refused, Renamed, Stated
+from ttrl_env.errors import ConfigError
+
+_TYPING_ERROR = 0.95
+"""Keys of one of their groups that are this close to one of the table are taken for a slip."""
+
+
+def is_foreign(key: str) -> bool:
+    """Whether ``key`` is one of SimpleVLA-RL's that is spelt differently here or has no counterpart."""
+    if key in ALIASES:
+        return True
+    mistyped = difflib.get_close_matches(key, ALIASES, n=1, cutoff=_TYPING_ERROR)
+    return key.startswith(tuple(REFUSED_PREFIXES)) and not mistyped
+
+
+@dataclass(frozen=True)
+class _Setting:
+    """A value for one of our keys, and whose name it was given by."""
+
+    ours: str
+    value: str
+    given_as: str
+
+
+def translate(settings: Sequence[tuple[str, str]], known: Callable[[str], bool]) -> list[tuple[str, str]]:
+    """``(key, value)`` pairs with SimpleVLA-RL's keys replaced by ours; ours pass through.
+
+    Args:
+        settings: keys and values as given, in Hydra's grammar, without ``+``.
+        known: whether the command at hand has one of our keys.
+
+    Raises:
+        ConfigError: keys without a counterpart (all of them are listed), values that cannot be
+            converted, or two names of one key with different values.
+    """
+    translated: list[_Setting] = []
+    problems: list[str] = []
+    for key, value in settings:
+        if not is_foreign(key):
+            translated.append(_Setting(key, value, key))
+            continue
+        try:
+            for ours, converted in _counterparts(key, value):
+                if not known(ours):
+                    raise ConfigError(
+                        f"{key}: SimpleVLA-RL's name of {ours}, which this command does not have"
+                    )
+                translated.append(_Setting(ours, converted, key))
+        except ConfigError as error:
+            problems.append(str(error))
+    problems += _conflicts(translated)
+    if problems:
+        raise ConfigError("\n  ".join(["SimpleVLA-RL's keys that cannot be taken over:", *problems]))
+    return [*_implied(translated).items(), *((each.ours, each.value) for each in translated)]
+
+
+def _counterparts(key: str, value: str) -> list[tuple[str, str]]:
+    """What a foreign key sets here."""
+    treatment = ALIASES.get(key) or Refused(
+        next(reason for prefix, reason in REFUSED_PREFIXES.items() if key.startswith(prefix))
+    )
+    if isinstance(treatment, Refused):
+        raise ConfigError(
+            f"{key}: known to SimpleVLA-RL, has no counterpart here: {treatment.because}; remove it"
+        )
+    if isinstance(treatment, Stated):
+        if not treatment.holds(_parsed(value)):
+            raise ConfigError(f"{key}={value}: here it is always {treatment.values[0]}: {treatment.because}")
+        return []
+    return [(treatment.ours, treatment.converted(key, value))]
+
+
+def _conflicts(settings: Sequence[_Setting]) -> list[str]:
+    """Two names of one key must agree: SimpleVLA-RL repeats the suite and the checkpoint, for example."""
+    problems = []
+    first: dict[str, _Setting] = {}
+    for each in settings:
+        earlier = first.setdefault(each.ours, each)
+        differ = _parsed(earlier.value) != _parsed(each.value)
+        if differ and earlier.given_as != each.given_as:
+            problems.append(
+                f"{earlier.given_as}={earlier.value} and {each.given_as}={each.value} both set {each.ours}; "
+                f"give one of them"
+            )
+    return problems
+
+
+def _implied(settings: Sequence[_Setting]) -> dict[str, str]:
+    """What the foreign keys mean beside what they name, where the command says nothing else."""
+    implied: dict[str, str] = {}
+    for each in settings:
+        treatment = ALIASES.get(each.given_as)
+        if isinstance(treatment, Renamed) and treatment.implies is not None:
+            implied.update(treatment.implies(each.value))
+    return {key: value for key, value in implied.items() if key not in {each.ours for each in settings}}
+
+
+def _parsed(value: str) -> Any:
+    """A value of Hydra's grammar."""
+    try:
+        return OverridesParser.create().parse_override(f"key={value}").value()
+    except HydraException:
+        return value  # composing the configuration says what is wrong with it

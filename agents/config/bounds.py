@@ -1,0 +1,193 @@
+"""What a field of a configuration may hold: its type and, beside the type, its bounds.
+
+A field says both in its annotation, ``Annotated[float, above(0)]``; :func:`check_fields` holds every value to
+them. Nothing is imported that waits for PyTorch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import typing
+from dataclasses import dataclass
+from typing import Annotated, Any, Protocol, get_args
+
+from ttrl_env.agents.config.schema_fields import field_types, unwrap
+from ttrl_env.checks import check_choice
+from ttrl_env.errors import ConfigError
+
+LARGEST_INT = 2**31 - 1
+"""Counts and sizes are 32-bit integers in the libraries below."""
+
+LARGEST_SEED = 2**63 - 1
+"""Seeds are signed 64-bit integers in PyTorch's tensors."""
+
+LARGEST_FLOAT = 1e30
+"""Numbers are float32 in the libraries below, whose largest is 3.4e38."""
+
+
+def check_fields(config: Any, prefix: str = "") -> None:
+    """Raise for the first field of a configuration, or of one inside it, that is out of its bounds.
+
+    Raises:
+        ConfigError: names the key, what was expected and what came.
+    """
+    for name, hint in field_types(type(config)).items():
+        value, key = getattr(config, name), f"{prefix}{name}"
+        if dataclasses.is_dataclass(value):
+            check_fields(value, f"{key}.")
+        else:
+            _check(key, value, hint)
+
+
+class Bound(Protocol):
+    """What is expected of a value beside its type."""
+
+    def check(self, key: str, value: Any) -> None:
+        """Raise :class:`ConfigError`, or a ``ValueError``, which names ``key``, if ``value`` is outside."""
+
+
+@dataclass(frozen=True)
+class Between:
+    """Numbers from ``low`` to ``high``."""
+
+    low: float
+    high: float
+    excluded: bool = False
+    """Whether ``low`` itself is out."""
+    zero: str | None = None
+    """What 0 means, which is allowed beside the range."""
+
+    def check(self, key: str, value: float) -> None:
+        """See :class:`Bound`."""
+        if self.zero is not None and value == 0:
+            return
+        if not self.low <= value <= self.high or (self.excluded and value == self.low):
+            raise ConfigError(f"{key}: expected {self._expected(value)}, got {value}")
+
+    def _expected(self, value: float) -> str:
+        """The side of the range that ``value`` misses."""
+        number = "an integer" if isinstance(self.high, int) else "a number"
+        if self.high == 1 and not self.excluded:
+            return f"{number} from {self.low:g} to {self.high:g}"
+        if value > self.high:
+            return f"{number} of at most {self.high if isinstance(self.high, int) else f'{self.high:g}'}"
+        if self.zero is not None:
+            return (
+                f"0 ({self.zero}) or more" if value <= 0 or self.low == 0 else f"0 or at least {self.low:g}"
+            )
+        return f"{number} {'above' if self.excluded else 'of at least'} {self.low:g}"
+
+
+@dataclass(frozen=True)
+class MultipleOf:
+    """Integers that a number divides, from that number to ``high``."""
+
+    step: int
+    high: int
+    because: str
+
+    def check(self, key: str, value: int) -> None:
+        """See :class:`Bound`."""
+        if value % self.step or not self.step <= value <= self.high:
+            raise ConfigError(
+                f"{key}: expected a multiple of {self.step} from {self.step} to {self.high} "
+                f"({self.because}), got {value}"
+            )
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """Names."""
+
+    choices: tuple[str, ...]
+
+    def check(self, key: str, value: str) -> None:
+        """See :class:`Bound`."""
+        check_choice(key, value, self.choices)
+
+
+@dataclass(frozen=True)
+class Text:
+    """Text that can name something: not empty, on one line."""
+
+    def check(self, key: str, value: str) -> None:
+        """See :class:`Bound`."""
+        if not value.strip() or not value.isprintable():
+            raise ConfigError(
+                f"{key}: expected text that is not empty, without control characters, got {value!r}"
+            )
+
+
+@dataclass(frozen=True)
+class DeviceName:
+    """A device that PyTorch computes on."""
+
+    def check(self, key: str, value: str) -> None:
+        """See :class:`Bound`."""
+        if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", value):
+            raise ConfigError(f"{key}: expected auto, cpu, cuda or cuda:1, got {value!r}")
+
+
+@dataclass(frozen=True)
+class Temperatures:
+    """One or more sampling temperatures, each given once."""
+
+    def check(self, key: str, value: tuple[float, ...]) -> None:
+        """See :class:`Bound`."""
+        usable = all(each == 0 or SMALLEST_TEMPERATURE <= each <= LARGEST_TEMPERATURE for each in value)
+        if not value or not usable or len(set(value)) < len(value):
+            raise ConfigError(
+                f"{key}: expected different numbers of 0 (greedy) or more, e.g. [0,0.6], got {list(value)}"
+            )
+
+
+def at_least(low: int, high: int = LARGEST_INT) -> Between:
+    """Integers of ``low`` or more."""
+    return Between(low, high)
+
+
+def above(low: float, high: float = LARGEST_FLOAT) -> Between:
+    """Numbers that are larger than ``low``."""
+    return Between(float(low), float(high), excluded=True)
+
+
+Seed = Annotated[int, Between(0, LARGEST_SEED)]
+"""A seed of random numbers."""
+
+Weight = Annotated[float, Between(0.0, LARGEST_FLOAT, zero="off")]
+"""The weight of a term; 0 leaves it out."""
+
+Share = Annotated[float, Between(0.0, 1.0)]
+"""A number from 0 to 1."""
+
+SMALLEST_TEMPERATURE, LARGEST_TEMPERATURE = 1e-6, 1e6
+"""Logits divided by a temperature stay finite and apart in float32."""
+
+Temperature = Annotated[float, Between(SMALLEST_TEMPERATURE, LARGEST_TEMPERATURE, zero="greedy")]
+"""A sampling temperature; 0 is greedy."""
+
+
+def _check(key: str, value: Any, hint: Any) -> None:
+    wanted, optional, bounds = unwrap(hint)
+    if value is None and optional:
+        return
+    if typing.get_origin(wanted) is tuple:
+        if not isinstance(value, (tuple, list)):
+            raise ConfigError(f"{key}: expected a list, got {value!r}")
+        for each in value:
+            _check(key, each, get_args(wanted)[0])
+    elif not _is_a(value, wanted):
+        raise ConfigError(f"{key}: expected {_TYPE_NAMES[wanted]}, got {value!r}")
+    for bound in bounds:
+        bound.check(key, value)
+
+
+def _is_a(value: Any, wanted: type[Any]) -> bool:
+    """Whether a value is of a type; an integer is a number, a truth value is none."""
+    if isinstance(value, bool):
+        return wanted is bool
+    return isinstance(value, (int, float) if wanted is float else wanted)
+
+
+_TYPE_NAMES = {int: "an integer", float: "a number", bool: "true or false", str: "text"}

@@ -1,0 +1,124 @@
+"""What a configuration must satisfy, checked before anything is built or loaded.
+
+Every error names the key, what was expected and what came. Bounds of one field stand beside the field
+(:mod:`ttrl_env.agents.config.bounds`); here is what fields must satisfy together.
+"""
+
+from __future__ import annotations
+
+from typing import get_args
+
+from ttrl_env import tasks
+from ttrl_env.agents.config.bounds import check_fields
+from ttrl_env.agents.config.choices import GroupEstimator
+from ttrl_env.agents.config.estimates import check_evaluation, check_training
+from ttrl_env.agents.config.schema import (
+    EnvConfig,
+    EvaluateConfig,
+    PolicyConfig,
+    RolloutConfig,
+    TrainConfig,
+)
+from ttrl_env.errors import ConfigError
+from ttrl_env.temperatures import temperature_ladder
+
+
+def check_config(config: TrainConfig | EvaluateConfig) -> None:
+    """Raise before any work is done if a value cannot work."""
+    check_fields(config)
+    _check_env(config.env)
+    if isinstance(config, EvaluateConfig):
+        _check_output(config.output)
+        check_evaluation(config)
+    else:
+        check_training(config)
+        _check_train(config)
+
+
+def _check_train(config: TrainConfig) -> None:
+    _check_policy(config.policy, config.env.image_size)
+    temperature_ladder(
+        config.env.n_samples,
+        config.base_temperature,
+        config.temperature_range if config.test_time_rl else 0.0,
+    )
+    clip, highest = config.ppo.clip_ratio_c, 1 + config.ppo.clip_high
+    if clip is not None and not clip > highest:
+        raise ConfigError(f"ppo.clip_ratio_c: expected a number above {highest:g}, got {clip}")
+    _check_filter(config.rollout)
+    _check_groups(config)
+
+
+def _check_policy(policy: PolicyConfig, env_image_size: int) -> None:
+    """A new TinyVLA in full; what is loaded is checked by its loader."""
+    if policy.path is not None:
+        return
+    if policy.kind == "openvla":
+        raise ConfigError(
+            "policy.path: policy.kind=openvla needs a checkpoint to start from, a folder or a hub "
+            "repository, e.g. policy.path=Haozhan72/Openvla-oft-SFT-libero10-traj1"
+        )
+    for name in ("decoding", "unnorm_key", "lora_rank", "gradient_checkpointing", "autocast"):
+        if getattr(policy, name) != getattr(PolicyConfig(), name):
+            raise ConfigError(
+                f"policy.{name}: a new TinyVLA has no such option, got {getattr(policy, name)}; set "
+                f"policy.path to the OpenVLA checkpoint it is meant for"
+            )
+    if env_image_size % policy.image_size:
+        raise ConfigError(
+            f"policy.image_size: expected a multiple of 16 that divides env.image_size={env_image_size}, "
+            f"got {policy.image_size}"
+        )
+
+
+def _check_env(env: EnvConfig) -> None:
+    tasks.get_suite(env.suite)
+    if not env.task_ids:
+        raise ConfigError("env.task_ids: expected at least one task id, e.g. env.task_ids=[0]")
+    for task_id in env.task_ids:
+        tasks.check_task_id(env.suite, task_id, "env.task_ids")
+    if len(set(env.task_ids)) < len(env.task_ids):
+        raise ConfigError(f"env.task_ids: expected each task once, got {list(env.task_ids)}")
+
+
+def _check_output(output: str | None) -> None:
+    if output is not None and output.endswith((".json", ".md")):
+        raise ConfigError(f"output: expected a folder for report.json and report.md, got {output}")
+
+
+def _check_filter(rollout: RolloutConfig) -> None:
+    low, high = rollout.accuracy_lower_bound, rollout.accuracy_upper_bound
+    if low > high:
+        raise ConfigError(
+            f"rollout.accuracy_lower_bound, rollout.accuracy_upper_bound: expected 0 <= lower <= upper <= 1, "
+            f"got {low} and {high}"
+        )
+
+
+def _check_groups(config: TrainConfig) -> None:
+    """Whether groups, advantage, filter and minibatches go together."""
+    n_samples, num_groups = config.env.n_samples, config.env.num_groups
+    if n_samples == 1 and config.ppo.advantage in get_args(GroupEstimator):
+        raise ConfigError(
+            f"env.n_samples: ppo.advantage={config.ppo.advantage} compares a group's trajectories and needs "
+            f"at least 2 of them, got 1; raise it, or set ppo.advantage=gae"
+        )
+    if n_samples == 1 and config.rollout.filter_accuracy:
+        raise ConfigError(
+            "rollout.filter_accuracy: the success rate of a group of one is 0 or 1, so that no group "
+            "would be kept; set env.n_samples to at least 2"
+        )
+    size, total = config.ppo.minibatch_trajectories, num_groups * n_samples
+    if size and total % size:
+        raise ConfigError(
+            f"ppo.minibatch_trajectories: expected a divisor of the rollout's {total} trajectories "
+            f"(env.num_groups={num_groups} * env.n_samples={n_samples}), got {size}; the nearest are "
+            f"{_nearest_divisors(total, size)}"
+        )
+
+
+def _nearest_divisors(total: int, value: int) -> str:
+    divisors = [each for each in range(1, total + 1) if total % each == 0]
+    below = [each for each in divisors if each < value][-1:]
+    above = [each for each in divisors if each > value][:1]
+    return " and ".join(str(each) for each in below + above)

@@ -1,0 +1,130 @@
+"""Values of a schema from presets and overrides, by Hydra, and from files, which are data.
+
+What stands in a file of others is taken as it is: no interpolation, no grammar.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from hydra import compose, initialize_config_module
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.utils import JobRuntime
+from hydra.errors import HydraException
+from hydra.version import VersionBase
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ttrl_env.agents.config.override_values import literal_value
+from ttrl_env.agents.config.schema_fields import type_of
+from ttrl_env.errors import ConfigError
+
+Schema = TypeVar("Schema")
+
+PRESETS = "ttrl_env.agents.config.presets"
+"""The package of Hydra's files."""
+
+
+def compose_config(
+    schema: type[Schema], root: str, settings: Sequence[tuple[str, str]], values: Mapping[str, Any]
+) -> Schema:
+    """The defaults of a schema, changed by a preset, by ``values``, and by ``settings``, which win.
+
+    Args:
+        schema: a dataclass.
+        root: name of its file in the presets.
+        settings: known keys and their values as text, in Hydra's grammar.
+        values: known keys and their values as data.
+
+    Raises:
+        ConfigError: a value of the wrong type.
+    """
+    overrides: list[str] = []
+    literal: dict[str, Any] = {}
+    for key, text in settings:
+        literal.pop(key, None)
+        value = literal_value(key, text, type_of(schema, key))
+        if value is None:
+            overrides.append(f"{key}={text}")
+        else:
+            literal[key] = value
+    given = {key for key, _ in settings}
+    data = {key: value for key, value in values.items() if key not in given} | literal
+    ConfigStore.instance().store(name=f"{root}_schema", node=_writable(OmegaConf.structured(schema)))
+    try:
+        with _hydra():
+            node = compose(root, overrides=overrides)
+        for key, value in data.items():
+            OmegaConf.update(node, key, _escaped(value))
+        config = OmegaConf.to_object(node)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(_explained(error)) from error
+    assert isinstance(config, schema)
+    return config
+
+
+def to_config(schema: type[Schema], values: Any) -> Schema:
+    """The typed configuration of a plain dictionary, such as one saved with a checkpoint.
+
+    Raises:
+        ConfigError: a key that the schema does not have, or a value of another type.
+    """
+    try:
+        node = OmegaConf.merge(_writable(OmegaConf.structured(schema)), _escaped(values))
+        config = OmegaConf.to_object(node)
+    except (OmegaConfBaseException, ValueError, TypeError) as error:
+        raise ConfigError(_explained(error)) from error
+    assert isinstance(config, schema)
+    return config
+
+
+@contextmanager
+def _hydra() -> Iterator[None]:
+    """Hydra on our presets, whatever it is doing for the caller, who may be inside ``@hydra.main``.
+
+    It keeps one application in global variables; the caller's is put back.
+    """
+    application, base = GlobalHydra.instance().hydra, VersionBase.instance().version_base
+    job = JobRuntime.instance().get("name")
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_module(PRESETS, job_name=job, version_base="1.3"):
+            yield
+    finally:
+        GlobalHydra.instance().hydra = application
+        VersionBase.instance().version_base = base
+
+
+def _escaped(value: Any) -> Any:
+    """A value that OmegaConf takes for what it is: ``${`` begins an interpolation unless it is escaped."""
+    if isinstance(value, str):
+        return re.sub(r"(\\*)\$\{", r"\1\1\\${", value)
+    if isinstance(value, Mapping):
+        return {key: _escaped(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_escaped(each) for each in value]
+    return value
+
+
+def _explained(error: Exception) -> str:
+    """Hydra's and OmegaConf's message on one line, with its cause and key where it does not name them."""
+    text = " ".join(str(error).split())
+    cause = error.__cause__ or error
+    reason = str(cause).splitlines()[0]
+    if isinstance(cause, OmegaConfBaseException) and cause.full_key:
+        reason = f"{cause.full_key}: {reason}"
+    return reason if cause is error else f"{text}: {reason}"
+
+
+def _writable(node: DictConfig) -> DictConfig:
+    """Lift the write protection that OmegaConf gives frozen dataclasses: composing writes into them."""
+    OmegaConf.set_readonly(node, False)
+    for key in node:
+        child = node._get_node(key)
+        if isinstance(child, DictConfig):
+            _writable(child)
+    return node

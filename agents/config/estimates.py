@@ -1,0 +1,104 @@
+"""What a configuration would take, estimated before anything is begun: memory, and years.
+
+The estimates are low: what they refuse cannot work on this machine, or not within a year on a fast one.
+"""
+
+from __future__ import annotations
+
+import os
+
+from ttrl_env import tasks
+from ttrl_env.agents.config.schema import EnvConfig, EvalConfig, EvaluateConfig, PolicyConfig, TrainConfig
+from ttrl_env.errors import ConfigError
+from ttrl_env.machine.memory import require_memory
+
+BYTES_PER_ROW = {"native": 4e6, "upstream": 5e8}
+"""Memory of one more simulation, at least (docs/engine.md)."""
+
+STEPS_PER_SECOND = 10_000
+"""Policy steps of all simulations, drawn and answered by a policy: more than a machine of 100 cores makes."""
+
+PAIRS_PER_SECOND = 1_000_000
+"""Pairs of an image and a chunk that behaviour cloning learns from: more than a GPU makes."""
+
+HELD_OUT_STATES, YEAR = 10, 365 * 24 * 3600.0
+
+
+def check_training(config: TrainConfig) -> None:
+    """Raise :class:`ConfigError` with the figure if a training run cannot fit, or would take years."""
+    rows = config.env.num_groups * config.env.n_samples
+    horizon = _horizon(config.env)
+    require_memory(
+        _simulations(config.env, rows) + rows * horizon * bytes_per_step(config.policy),
+        f"env.num_groups, env.n_samples: a rollout of {rows:,} simulations",
+        "lower them, or divide them over several machines (docs/scaling.md)",
+    )
+    if config.policy.path is None:
+        require_memory(
+            training_bytes(config.policy.hidden_size), "policy.hidden_size: a new TinyVLA", "lower it"
+        )
+    require_time(
+        config.iterations * rows * horizon / STEPS_PER_SECOND,
+        f"iterations: {config.iterations:,} of {rows:,} episodes of {horizon:,} steps",
+        "lower iterations, env.num_groups or env.max_steps",
+    )
+    evaluations = 2 + (config.iterations // config.eval.every if config.eval.every else 0)
+    _check_evaluations(config.env, config.eval, evaluations)
+
+
+def check_evaluation(config: EvaluateConfig) -> None:
+    """Raise :class:`ConfigError` with the figure if an evaluation cannot fit, or would take years."""
+    require_memory(
+        _simulations(config.env, config.num_envs),
+        f"num_envs: playing {config.num_envs:,} simulations at once",
+        "lower it",
+    )
+
+
+def bytes_per_step(policy: PolicyConfig) -> int:
+    """What a rollout keeps of a policy step, at least: a share of the image that a chunk began with."""
+    return 3 * policy.image_size**2 // (policy.chunk_steps or 8)
+
+
+def parameters(hidden_size: int, num_layers: int = 2) -> int:
+    """Weights of a TinyVLA, about: its decoder's layers, its encoder and its words."""
+    return hidden_size * (hidden_size * (16 * num_layers + 21) + 1024)
+
+
+def training_bytes(hidden_size: int, num_layers: int = 2) -> int:
+    """Weights, gradients and both of AdamW's moments of a TinyVLA in float32."""
+    return 16 * parameters(hidden_size, num_layers)
+
+
+def pair_bytes(image_size: int, hidden_size: int, chunk_steps: int) -> int:
+    """What a pass over one pair keeps: its image, the first convolution's output, logits; float32."""
+    return 4 * (image_size**2 * (3 + hidden_size // 16) + chunk_steps * 7 * 256)
+
+
+def require_time(seconds: float, what: str, advice: str) -> None:
+    """Raise :class:`ConfigError` if that is more than a year."""
+    if seconds > YEAR:
+        raise ConfigError(
+            f"{what} would take at least {seconds / YEAR:,.1f} years on a fast machine; {advice}"
+        )
+
+
+def _check_evaluations(env: EnvConfig, evaluation: EvalConfig, count: int) -> None:
+    repeats = evaluation.repeats if evaluation.temperature > 0 else 1
+    states = min(evaluation.episodes_per_task or HELD_OUT_STATES, HELD_OUT_STATES)
+    episodes = len(env.task_ids) * states * repeats
+    require_time(
+        count * episodes * _horizon(env) / STEPS_PER_SECOND,
+        f"eval.repeats, eval.every: {count:,} evaluations of {episodes:,} episodes",
+        "lower eval.repeats or raise eval.every",
+    )
+
+
+def _simulations(env: EnvConfig, rows: int) -> int:
+    """Memory of so many simulations and the images they draw, on this machine."""
+    processes, here = (int(os.environ.get(name, "1")) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
+    return int(rows * (BYTES_PER_ROW[env.engine] + 3 * env.image_size**2) * here / processes)
+
+
+def _horizon(env: EnvConfig) -> int:
+    return env.max_steps or tasks.get_suite(env.suite).horizon

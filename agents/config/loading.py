@@ -1,0 +1,111 @@
+"""Composing a configuration from presets and the command line, with Hydra.
+
+Keys known from SimpleVLA-RL are taken verbatim, with or without Hydra's ``+``, as far as there is a
+true counterpart: see :mod:`ttrl_env.agents.config.aliases`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib.resources
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from ttrl_env.agents.config.alias_table import ALIASES
+from ttrl_env.agents.config.aliases import is_foreign, translate
+from ttrl_env.agents.config.checks import check_config
+from ttrl_env.agents.config.composing import PRESETS, compose_config, to_config
+from ttrl_env.agents.config.schema import EvaluateConfig, TrainConfig
+from ttrl_env.agents.config.schema_fields import walk_fields
+from ttrl_env.checks import check_choice
+from ttrl_env.errors import ConfigError, UnknownNameError
+
+__all__ = ["load_config", "preset_names", "read_settings", "to_config", "walk_fields"]
+
+Config = TypeVar("Config", TrainConfig, EvaluateConfig)
+
+_ROOTS = {TrainConfig: "train", EvaluateConfig: "evaluate"}
+
+
+def load_config(
+    schema: type[Config], overrides: Sequence[str] = (), values: Mapping[str, Any] | None = None
+) -> Config:
+    """Compose a configuration of ``key=value`` overrides (Hydra's grammar) and check its values.
+
+    With ``resume`` the values are those of the run that goes on, except where ``overrides`` says otherwise.
+
+    Args:
+        schema: :class:`TrainConfig` or :class:`EvaluateConfig`.
+        overrides: as on the command line.
+        values: keys and their values as data, not in Hydra's grammar, for keys that ``overrides`` leaves out.
+
+    Raises:
+        UnknownNameError: a key or preset that does not exist, with the nearest one.
+        ConfigError: a value of the wrong type or out of range.
+        CheckpointError: ``resume`` names no checkpoint, or one whose configuration cannot be read.
+    """
+    settings, values = read_settings(schema, overrides), dict(values or {})
+    config = compose_config(schema, _ROOTS[schema], settings, values)
+    if isinstance(config, TrainConfig) and config.resume is not None:
+        from ttrl_env.agents.config.resuming import values_to_resume  # waits for PyTorch
+
+        values = {**values_to_resume(_expanded(config)), **values}
+        config = compose_config(schema, _ROOTS[schema], settings, values)
+    config = _expanded(config)
+    try:
+        check_config(config)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(str(error)) from error
+    return config
+
+
+def read_settings(schema: type[Any], overrides: Sequence[str]) -> list[tuple[str, str]]:
+    """Keys of a schema and their values as text, of ``key=value`` overrides, SimpleVLA-RL's keys translated.
+
+    Raises:
+        UnknownNameError: a key that does not exist, with the nearest one.
+        ConfigError: something that is not ``key=value``, or a key of SimpleVLA-RL's without counterpart.
+    """
+    known = dict(walk_fields(schema))
+    return translate([_split(override, known) for override in overrides], known.__contains__)
+
+
+def preset_names() -> list[str]:
+    """Names of the presets that come with the package."""
+    folder = importlib.resources.files(PRESETS) / "preset"
+    return sorted(file.name.removesuffix(".yaml") for file in folder.iterdir() if file.name.endswith(".yaml"))
+
+
+def _split(override: str, known: dict[str, Any]) -> tuple[str, str]:
+    """Key, without ``+``, and value of an override; an unknown key raises with the nearest one."""
+    key, equals, value = override.partition("=")
+    key = key.strip().lstrip("+")
+    if not equals or key.startswith("-"):
+        raise ConfigError(f"{override!r}: expected key=value without dashes, e.g. env.n_samples=8")
+    if key not in known and not is_foreign(key):
+        raise _unknown_key(override, key, [*known, *ALIASES])
+    if key == "preset":
+        check_choice("preset", value, preset_names())
+    if key in known and isinstance(known[key].default, tuple) and not value.startswith("["):
+        raise ConfigError(
+            f"{override!r}: expected a list, e.g. '{key}=[{value or 0}]' (quoted for the shell)"
+        )
+    return key, value
+
+
+def _unknown_key(override: str, key: str, names: Sequence[str]) -> UnknownNameError:
+    """The error for an override whose key is none of ``names``, with the nearest of them."""
+    nearest = difflib.get_close_matches(key, names, n=1) or [
+        name for name in names if name.rpartition(".")[2] == key.rpartition(".")[2]
+    ]
+    hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
+    return UnknownNameError(f"{override!r}: no such key {key!r}.{hint} --help lists them.")
+
+
+def _expanded(config: Config) -> Config:
+    """``~`` of the folders that are written to as the home it means."""
+    if isinstance(config, TrainConfig):
+        return replace(config, output_dir=os.path.expanduser(config.output_dir))
+    return replace(config, output=config.output and os.path.expanduser(config.output))

@@ -1,0 +1,87 @@
+"""Values of the command line: Hydra's grammar, except for text that the grammar has no words for.
+
+A folder is given as it is called, ``output_dir=~/é, 2=b``, without further quotes than the shell's.
+Text that the grammar reads as text keeps the grammar's meaning: quotes around it, ``null``, ``${...}``.
+"""
+
+from __future__ import annotations
+
+import typing
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+
+from ttrl_env.agents.config.schema_fields import unwrap
+from ttrl_env.errors import ConfigError
+
+
+def literal_value(key: str, text: str, hint: Any) -> Any:
+    """The value of ``key=text`` where it is not in Hydra's grammar; ``None`` where Hydra is to read it.
+
+    Args:
+        key: a key of ours.
+        text: what stands behind the first ``=``.
+        hint: the key's type.
+
+    Raises:
+        ConfigError: neither Hydra nor the type can make sense of it.
+    """
+    wanted, _, _ = unwrap(hint)
+    read = _read(text)
+    if wanted is str:
+        return None if _is_text(read) else _literally(key, text)
+    if _is_list_of_text(wanted):
+        return None if _is_texts(read) else [_literally(key, each) for each in _elements(key, text)]
+    if read is None:
+        raise ConfigError(f"{key}={text}: cannot be read; expected {_named(wanted)}")
+    if read.is_sweep_override():
+        raise ConfigError(
+            f"{key}={text}: expected one value, got several; run the command once for each of them"
+        )
+    return None
+
+
+def _read(text: str) -> Override | None:
+    """What Hydra reads; ``None`` if its grammar does not have it."""
+    try:
+        return OverridesParser.create().parse_override(f"key={text}")
+    except HydraException:
+        return None
+
+
+def _is_text(read: Override | None) -> bool:
+    return read is not None and not read.is_sweep_override() and isinstance(read.value(), str | None)
+
+
+def _is_list_of_text(wanted: Any) -> bool:
+    return typing.get_origin(wanted) is tuple and unwrap(typing.get_args(wanted)[0])[0] is str
+
+
+def _is_texts(read: Override | None) -> bool:
+    value = None if read is None else read.value()
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)
+
+
+def _literally(key: str, text: str) -> str:
+    if "${" in text:
+        raise ConfigError(
+            f"{key}={text}: ${{...}} stands beside characters that Hydra's grammar has no words for; put "
+            f"the value in quotes, '{key}=\"...\"'"
+        )
+    return text
+
+
+def _elements(key: str, text: str) -> list[str]:
+    """The elements of a list of names that are not in the grammar."""
+    if not (text.startswith("[") and text.endswith("]")):
+        raise ConfigError(f"{key}={text}: expected a list, e.g. '{key}=[{text}]' (quoted for the shell)")
+    elements = (each.strip() for each in text[1:-1].split(","))
+    return [each.strip("'\"") for each in elements if each]
+
+
+def _named(wanted: Any) -> str:
+    if typing.get_origin(wanted) is tuple:
+        return "a list, e.g. [0,1]"
+    return {int: "an integer", float: "a number", bool: "true or false"}[wanted]

@@ -1,0 +1,130 @@
+"""Going on with a run: from which checkpoint, with which configuration, and what of it may be another."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ttrl_env.agents.common.run_folder import find_checkpoint, list_checkpoints
+from ttrl_env.agents.config.saved_config import saved_config
+from ttrl_env.agents.config.schema import TrainConfig
+from ttrl_env.agents.config.schema_fields import walk_values
+from ttrl_env.errors import CheckpointError
+
+_SHAPE = "the policy of the checkpoint is made with it"
+
+_COURSE = "what the run has trained on would no longer be known"
+
+_FIXED = {
+    "preset": "a run keeps the values of its preset; give the keys that are to change",
+    "seed": "every draw of the run follows from it",
+    "env.suite": _COURSE,
+    "env.task_ids": _COURSE,
+    "policy.path": "the policy is that of the checkpoint, not the one the run started from",
+    "policy.image_size": _SHAPE,
+    "policy.hidden_size": _SHAPE,
+    "policy.chunk_steps": _SHAPE,
+    "policy.decoding": _SHAPE,
+    "policy.unnorm_key": _SHAPE,
+    "policy.lora_rank": _SHAPE,
+    "policy.lora_alpha": _SHAPE,
+    "ppo.value_hidden_size": "the value head of the checkpoint is made with it",
+}
+"""Keys that a run cannot change, and why."""
+
+_UNCOMPARED = ("resume", "output_dir")
+"""Keys that say which run it is."""
+
+
+def values_to_resume(config: TrainConfig) -> dict[str, Any]:
+    """The values, by key, of the run that ``config.resume`` names; none if the run is to begin.
+
+    ``output_dir`` is where the checkpoint is now, wherever the run was when it was saved.
+    """
+    assert config.resume is not None
+    if config.resume != "auto":
+        checkpoint = find_checkpoint(config.resume)
+    elif existing := list_checkpoints(config.output_dir):
+        checkpoint = existing[-1]
+    else:
+        return {}
+    with offering_the_one_before(checkpoint):
+        saved = saved_config(checkpoint)
+    values = {key: value for key, value in walk_values(saved) if key not in _UNCOMPARED}
+    if checkpoint.parent.name == "checkpoints" and config.resume != "auto":
+        values["output_dir"] = str(checkpoint.parents[1])
+    return values
+
+
+def changes_on_resuming(checkpoint: Path, config: TrainConfig) -> list[str]:
+    """What goes on with another value than the run of ``checkpoint`` had, a line a key.
+
+    Raises:
+        CheckpointError: a key that a run cannot change.
+    """
+    with offering_the_one_before(checkpoint):
+        saved = dict(walk_values(saved_config(checkpoint)))
+    changed = {
+        key: (saved[key], value)
+        for key, value in walk_values(config)
+        if key not in _UNCOMPARED and _plain(saved[key]) != _plain(value)
+    }
+    refused = [
+        f"{key}: the run of {checkpoint} has {_shown(old)}, got {_shown(new)}: {reason}"
+        for key, (old, new) in changed.items()
+        if (reason := _why_fixed(key, old, new, config)) is not None
+    ]
+    if refused:
+        raise CheckpointError(
+            "\n  ".join(
+                [
+                    "keys that cannot change when a run goes on (leave them out, or start another run in "
+                    "another output_dir):",
+                    *refused,
+                ]
+            )
+        )
+    return [f"{key}: {_shown(new)} from here on, {_shown(old)} so far" for key, (old, new) in changed.items()]
+
+
+@contextmanager
+def offering_the_one_before(checkpoint: Path | None) -> Iterator[None]:
+    """Let an error about a checkpoint say which one came before it, as its files may be damaged."""
+    try:
+        yield
+    except CheckpointError as error:
+        run = [] if checkpoint is None else list_checkpoints(checkpoint.parent.parent)
+        earlier = [path for path in run if checkpoint is not None and path.name < checkpoint.name]
+        if not earlier:
+            raise
+        raise CheckpointError(
+            f"{error}\nIf {checkpoint} is damaged, go on from the one before it: "
+            f"{resume_argument(earlier[-1])}"
+        ) from error
+
+
+def resume_argument(checkpoint: Path) -> str:
+    """The argument that goes on from a checkpoint, quoted for the shell."""
+    return shlex.quote(f"resume={checkpoint}")
+
+
+def _why_fixed(key: str, old: Any, new: Any, config: TrainConfig) -> str | None:
+    """Why a key cannot change; ``None``: it can."""
+    if key == "policy.path" and config.ppo.kl_coef > 0:
+        return None  # where the reference is now; its fingerprint is compared
+    if key == "ppo.value_hidden_size" and config.ppo.advantage != "gae":
+        return None
+    if key == "ppo.advantage" and "gae" in (old, new):
+        return "gae has a value head, the others have none"
+    return _FIXED.get(key)
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _shown(value: Any) -> str:
+    return "null" if value is None else str(_plain(value))

@@ -1,0 +1,24 @@
+"""The configuration that a training checkpoint was saved with: data, whoever wrote it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ttrl_env.agents.common.training_state import STATE_FILE, read_state
+from ttrl_env.agents.config.composing import to_config
+from ttrl_env.agents.config.schema import TrainConfig
+from ttrl_env.errors import CheckpointError, ConfigError
+
+
+def saved_config(checkpoint: Path) -> TrainConfig:
+    """The configuration in a checkpoint's ``state.json``; keys it does not have are at their defaults.
+
+    Raises:
+        CheckpointError: the file cannot be read, or holds another configuration than a training run's.
+    """
+    try:
+        return to_config(TrainConfig, read_state(checkpoint).config)
+    except ConfigError as error:
+        raise CheckpointError(
+            f"{checkpoint / STATE_FILE}: its configuration cannot be used: {error}"
+        ) from error

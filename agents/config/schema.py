@@ -1,0 +1,296 @@
+"""The configuration of training and evaluation: frozen dataclasses, a docstring under each field.
+
+Bounds of a field stand in its type (:mod:`ttrl_env.agents.config.bounds`).
+
+``ttrl train --help`` prints these docstrings; presets (``agents/presets``) and the command line give
+the values; :mod:`ttrl_env.agents.config.loading` composes and checks them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, get_args
+
+from ttrl_env.agents.config.bounds import (
+    LARGEST_TEMPERATURE,
+    Between,
+    DeviceName,
+    MultipleOf,
+    OneOf,
+    Seed,
+    Share,
+    Temperature,
+    Temperatures,
+    Text,
+    Weight,
+    above,
+    at_least,
+    check_fields,
+)
+from ttrl_env.agents.config.choices import (
+    AdvantageName,
+    Decoding,
+    PolicyKind,
+    RatioLevel,
+    Reduction,
+    WeightType,
+)
+from ttrl_env.agents.config.output_folders import Folder
+from ttrl_env.engines.interface import EngineName
+from ttrl_env.rewards import RewardName
+from ttrl_env.tasks import Split, liberos_name
+
+InputSize = Annotated[int, MultipleOf(16, 1024, "TinyVLA's encoder halves images four times")]
+"""Height and width of a new TinyVLA's input, pixels."""
+
+Width = Annotated[
+    int, MultipleOf(16, 8192, "TinyVLA has 4 attention heads and normalises groups of channels")
+]
+"""Width of a new TinyVLA."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnvConfig:
+    """Which tasks are played and how."""
+
+    suite: Annotated[str, Text()] = "libero_spatial"
+    """LIBERO or LIBERO-PRO suite; `ttrl tasks` lists them. "libero_long" is taken as libero_10."""
+    task_ids: tuple[int, ...] = (0,)
+    """Tasks of the suite; the groups of successive rollouts take them in turn."""
+    max_steps: Annotated[int | None, at_least(1, 100_000)] = None
+    """Horizon in policy steps (SimpleVLA-RL: actor_rollout_ref.model.max_steps); null: the suite's. Need
+    not be a multiple of the policy's chunk: the last chunk is then executed, and learnt from, in part."""
+    image_size: Annotated[int, at_least(1, 4096)] = 128
+    """Height and width of the rendered images, pixels."""
+    engine: Annotated[str, OneOf(get_args(EngineName))] = "native"
+    """"native": replicas in threads, bit for bit LIBERO's. "upstream": LIBERO itself in worker processes."""
+    num_workers: Annotated[int | None, at_least(0, 4096)] = None
+    """Threads (native) or worker processes (upstream); null: one a core."""
+    fixture_seed: Annotated[int, at_least(0, 2**32 - 1)] = 0
+    """Seed of the fixtures' poses; 0 is the published protocol."""
+
+    def __post_init__(self) -> None:
+        """Have the suite under LIBERO's own name: checkpoints, reports and statistics are compared by it."""
+        if isinstance(self.suite, str):
+            object.__setattr__(self, "suite", liberos_name(self.suite))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainEnvConfig(EnvConfig):
+    """The groups of a training run."""
+
+    n_samples: Annotated[int, at_least(1)] = 8
+    """Replicas of each group, all from one initial state (SimpleVLA-RL: data.n_samples)."""
+    num_groups: Annotated[int, at_least(1)] = 1
+    """Groups played at once; there are num_groups * n_samples simulations. Several processes (torchrun)
+    divide them evenly."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadConfig:
+    """How a policy is loaded: what its own files may not say."""
+
+    kind: Annotated[str, OneOf(get_args(PolicyKind))] = "auto"
+    """Which policy it must be: "tiny_vla", "openvla"; "auto": what its config.json says."""
+    chunk_steps: Annotated[int | None, at_least(1, 1000)] = None
+    """Actions a chunk; null: as recorded with the policy, else 8 (1 with autoregressive decoding)."""
+    decoding: Annotated[str | None, OneOf(get_args(Decoding))] = None
+    """OpenVLA: "parallel" (OpenVLA-OFT) or "autoregressive" (the original); null: as recorded."""
+    unnorm_key: Annotated[str | None, Text()] = None
+    """OpenVLA: data set whose statistics un-normalise actions; null: as recorded, or the only one."""
+    dtype: Annotated[str, OneOf(get_args(WeightType))] = "auto"
+    """OpenVLA: type of the weights, "float32" or "bfloat16"; "auto": as stored. Logits are float32."""
+    device: Annotated[str, DeviceName()] = "auto"
+    """"auto" (a GPU if there is one), "cpu", "cuda" or "cuda:1"; several processes take a GPU each."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyConfig(LoadConfig):
+    """Which policy is trained."""
+
+    path: Annotated[str | None, Text()] = None
+    """The policy to start from: a folder, run or training checkpoint, the name of a shipped policy
+    (tiny-vla-libero-object, tiny-vla-libero-object-four), or a hub repository (owner/name); null: a new
+    TinyVLA."""
+    image_size: InputSize = 64
+    """A new TinyVLA's input size in pixels; env.image_size is a multiple of it."""
+    hidden_size: Width = 128
+    """A new TinyVLA's width."""
+    lora_rank: Annotated[int, at_least(0, 65536)] = 0
+    """OpenVLA: rank of LoRA adapters on every linear layer; 0: none, all weights are trained."""
+    lora_alpha: Annotated[float, above(0)] = 32.0
+    """OpenVLA: LoRA's scale is lora_alpha / lora_rank."""
+    gradient_checkpointing: bool = False
+    """OpenVLA: recompute blocks in the backward pass; far less memory, a third more time."""
+    autocast: bool = False
+    """OpenVLA: bfloat16 matrix products with float32 weights, for full fine-tuning."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PPOConfig:
+    """The policy update."""
+
+    learning_rate: Annotated[float, above(0, 1)] = 1e-4
+    """AdamW's step size, constant after the warm-up."""
+    warmup_steps: Annotated[int, at_least(0)] = 10
+    """Optimiser steps over which the step size rises: Adam's first steps are its largest."""
+    weight_decay: Weight = 0.0
+    """AdamW's decoupled weight decay."""
+    epochs: Annotated[int, at_least(1, 1000)] = 1
+    """Passes over each rollout."""
+    minibatch_trajectories: Annotated[int, at_least(0)] = 0
+    """Trajectories per optimiser step, a divisor of env.num_groups * env.n_samples; 0: all in one."""
+    micro_batch_chunks: Annotated[int, at_least(1)] = 128
+    """Chunks per forward and backward pass of a process, at most; bounds memory, not the result."""
+    memory_gigabytes: Annotated[float | None, above(0, 1e6)] = None
+    """Memory for a forward and backward pass; micro-batches are measured to fit in it. null: no limit."""
+    loss_reduction: Annotated[str, OneOf(get_args(Reduction))] = "trajectory-mean"
+    """"trajectory-mean" averages a trajectory's tokens, then trajectories; "token-mean" all tokens alike."""
+    ratio_level: Annotated[str, OneOf(get_args(RatioLevel))] = "token"
+    """"token": each token has a probability ratio; "chunk": one of the joint probability of a chunk."""
+    clip_low: Annotated[float, above(0)] = 0.2
+    """The probability ratio may fall to 1 - clip_low before its gradient is cut."""
+    clip_high: Annotated[float, above(0)] = 0.28
+    """The probability ratio may rise to 1 + clip_high (DAPO's "clip higher")."""
+    clip_ratio_c: Annotated[float | None, above(1)] = None
+    """Dual clip: bounds the loss of a token of negative advantage at this ratio, e.g. 3.0; null: off."""
+    entropy_coef: Weight = 0.0
+    """Weight of the entropy bonus."""
+    kl_coef: Weight = 0.0
+    """Weight of the KL divergence from the policy the run started from, which is kept beside the one in
+    training unless that trains adapters; 0: off."""
+    max_grad_norm: Annotated[float, above(0)] = 1.0
+    """Gradients are scaled down to this norm, the policy's and the value head's apart."""
+    max_skipped_steps: Annotated[int, at_least(1)] = 3
+    """A run stops after this many steps in a row whose loss or gradient is NaN or infinite."""
+    advantage: Annotated[str, OneOf(get_args(AdvantageName))] = "grpo"
+    """Relative to the group: "grpo", "drgrpo" (not divided by its spread), "rloo"; or "gae" (value head)."""
+    gamma: Share = 1.0
+    """gae: discount a chunk."""
+    gae_lambda: Share = 0.95
+    """gae: 0 trusts the value head, 1 the rewards."""
+    normalise_advantages: bool = True
+    """gae: shift and scale a rollout's advantages to mean 0 and standard deviation 1."""
+    bootstrap_truncated: bool = False
+    """gae: value what follows the horizon. false: success after it earns nothing, so it is worth 0."""
+    value_hidden_size: Annotated[int, at_least(1, 65536)] = 256
+    """gae: width of the value head."""
+    value_learning_rate: Annotated[float, above(0, 1)] = 1e-3
+    """gae: step size of the value head."""
+    value_coef: Weight = 0.5
+    """gae: weight of the value loss."""
+    value_clip: Annotated[float | None, above(0)] = None
+    """gae: how far a value may move in an update before its loss stops falling, reward units; null: off."""
+    value_backpropagates: bool = False
+    """gae: let the value loss train the policy's own layers too."""
+
+    def __post_init__(self) -> None:
+        """Refuse what the command line refuses: a misspelt choice would train something else."""
+        check_fields(self, "ppo.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RolloutConfig:
+    """Which groups an update learns from, and how they are played."""
+
+    filter_accuracy: bool = False
+    """Leave out groups whose success rate is outside the bounds. Off by default: under test-time RL a
+    group that always succeeds still learns to be faster."""
+    accuracy_lower_bound: Share = 0.1
+    """Lowest success rate that is kept, inclusive."""
+    accuracy_upper_bound: Share = 0.9
+    """Highest success rate that is kept, inclusive."""
+    redraw: bool = False
+    """Play further groups until env.num_groups of them pass the filter and have reward spread."""
+    max_draws: Annotated[int, at_least(1, 1000)] = 4
+    """Rollouts an iteration may take with redraw; then it learns from the groups it has, and says so."""
+    rows_at_once: Annotated[int, at_least(0)] = 0
+    """Rows in one forward pass of the policy while playing; bounds its memory. 0: all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpisodesConfig:
+    """Which episodes an evaluation plays."""
+
+    init_states: Annotated[str, OneOf(get_args(Split))] = "held_out"
+    """"held_out" (the last 10 of 50), "train" or "all" (the published 50-state protocol)."""
+    episodes_per_task: Annotated[int, at_least(0)] = 0
+    """Initial states evaluated per task; 0: every one of the split."""
+    repeats: Annotated[int, at_least(1, 10_000)] = 1
+    """Episodes from each initial state when sampling; more than one narrows the interval."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalConfig(EpisodesConfig):
+    """Evaluation during training."""
+
+    every: Annotated[int, at_least(0)] = 10
+    """Iterations between evaluations; 0: only before and after training."""
+    temperature: Temperature = 0.0
+    """Sampling temperature; 0 is greedy."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportConfig(EpisodesConfig):
+    """Evaluation of checkpoints."""
+
+    temperatures: Annotated[tuple[float, ...], Temperatures()] = (0.0,)
+    """Sampling temperatures, one evaluation each; 0 is greedy. [0,0.6]: greedy and sampled in one go."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Everything a training run is made of; saved with each checkpoint."""
+
+    preset: Annotated[str, Text()] = "tiny-cpu"
+    """Named set of values to start from."""
+    test_time_rl: bool = False
+    """True: temperature ladder, efficiency reward. False: ordinary RL, one temperature, binary reward."""
+    test_time_rl_reward: Annotated[str, OneOf(get_args(RewardName))] = "efficiency"
+    """Under test_time_rl: "efficiency" is 1 / (1 + steps / max_steps) on success, "env_sparse" is 1."""
+    base_temperature: Annotated[float, Between(-LARGEST_TEMPERATURE, LARGEST_TEMPERATURE)] = 0.6
+    """Sampling temperature of a group's first replica; without test_time_rl, of all."""
+    temperature_range: Annotated[float, Between(-LARGEST_TEMPERATURE, LARGEST_TEMPERATURE)] = 0.3
+    """How much hotter a group's last replica samples under test_time_rl."""
+    iterations: Annotated[int, at_least(1)] = 100
+    """Rollout and update, this many times."""
+    seed: Seed = 0
+    """Seed of initial states, token sampling, minibatches and a new policy's weights."""
+    output_dir: Annotated[str, Folder()] = "runs/ttrl"
+    """Folder of checkpoints, metrics and reports."""
+    resume: Annotated[str | None, Text()] = None
+    """Continue a run with its saved configuration, except for the keys given: "auto" takes output_dir's last
+    checkpoint, else a run's or a checkpoint's folder."""
+    checkpoint_every: Annotated[int, at_least(1)] = 10
+    """Iterations between checkpoints; the last iteration always writes one."""
+    keep_checkpoints: Annotated[int, at_least(1)] = 2
+    """Older checkpoints than this many are deleted."""
+    wandb_project: Annotated[str | None, Text()] = None
+    """Also log to this Weights & Biases project (pip install 'ttrl-env[wandb]')."""
+    env: TrainEnvConfig = field(default_factory=TrainEnvConfig)
+    policy: PolicyConfig = field(default_factory=PolicyConfig)
+    rollout: RolloutConfig = field(default_factory=RolloutConfig)
+    ppo: PPOConfig = field(default_factory=PPOConfig)
+    eval: EvalConfig = field(default_factory=EvalConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig:
+    """Evaluation of one checkpoint, or of two (`ttrl eval`)."""
+
+    checkpoint: str | None = None
+    """Run, training checkpoint, policy folder, shipped policy's name or hub repository; a run's env.* and
+    policy.* are repeated."""
+    baseline: Annotated[str | None, Text()] = None
+    """Another one, evaluated on the same episodes: the report says how much better the checkpoint is."""
+    output: Annotated[str | None, Folder()] = None
+    """Folder of the report, in which an interrupted evaluation goes on; null: only printed."""
+    videos: Annotated[int, at_least(0)] = 1
+    """Successes and failures filmed for the report, of each temperature; 0: none."""
+    num_envs: Annotated[int, at_least(1)] = 4
+    """Simulations at once; changes the time taken, not the result."""
+    seed: Seed = 0
+    """Seed of the token sampling (unused when greedy)."""
+    env: EnvConfig = field(default_factory=EnvConfig)
+    policy: LoadConfig = field(default_factory=LoadConfig)
+    eval: ReportConfig = field(default_factory=ReportConfig)

@@ -1,0 +1,291 @@
+"""The ten-minute demonstration: a policy meets a changed version of a task it knows, and learns it by itself.
+
+``make demo``, or ``python -m ttrl_env.agents.demo``. The policy that comes with the package was cloned from
+demonstrations of LIBERO's tasks. LIBERO-PRO changes one of them, and the policy often fails. Test-time RL,
+without any demonstration of the change: eight replicas from one initial state, each sampling at its own
+temperature, rewarded the more the sooner they succeed. An interrupted demo goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+from ttrl_env import tasks
+from ttrl_env.agents.common.progress import Display
+from ttrl_env.agents.common.quiet_streams import quiet_streams
+from ttrl_env.agents.config.loading import load_config
+from ttrl_env.agents.config.schema import TrainConfig
+from ttrl_env.agents.demo.report import describe_changes, make_table, summarise
+from ttrl_env.agents.evaluation.evaluate import Evaluation, evaluate
+from ttrl_env.agents.evaluation.videos import record_episodes, write_video
+from ttrl_env.agents.policies import TokenPolicy, load_policy
+from ttrl_env.agents.rollout.environments import share_engine
+from ttrl_env.agents.training.metrics import METRICS_FILE, read_records
+from ttrl_env.agents.training.plots import plot_run
+from ttrl_env.agents.training.train import train
+from ttrl_env.engines.make_engine import EngineChoice
+from ttrl_env.errors import TTRLError
+from ttrl_env.libero_version import installed_mujoco
+from ttrl_env.machine.folder_lock import folder_lock
+from ttrl_env.machine.whole_files import read_object, write_whole
+from ttrl_env.tasks import Task
+from ttrl_env.temperatures import BASE_TEMPERATURE, temperature_ladder
+from ttrl_env.vector_env import TTRLVectorEnv
+
+POLICY = "tiny-vla-libero-object-four"
+"""The policy it starts from, which comes with the package."""
+
+BASE_SUITE = "libero_object"
+"""What that policy was cloned on."""
+
+SUITE, TASK_ID = "libero_object_object", 3
+"""The task of the same number with other objects (LIBERO-PRO)."""
+
+MAX_STEPS = 112
+"""Horizon in policy steps: room for a success without detours."""
+
+ITERATIONS = 10
+
+NUM_GROUPS = 4
+"""Groups a rollout: one group's eight episodes alone make an update too noisy (docs/findings)."""
+
+RECORD, REPORT = "demo.json", "report.json"
+"""What was decided before training, and what came of it."""
+
+LOCK = ".demo.lock"
+"""Not the one that training in the same folder takes."""
+
+
+def main(arguments: Sequence[str] | None = None, engine: EngineChoice = "native") -> int:
+    """Run the demo, by default on real simulations; returns the process's exit code."""
+    with quiet_streams():
+        return _main(arguments, engine)
+
+
+def _main(arguments: Sequence[str] | None, engine: EngineChoice) -> int:
+    parser = argparse.ArgumentParser(prog="python -m ttrl_env.agents.demo", description=__doc__)
+    parser.add_argument("--output", type=Path, default=Path("runs/demo"), help="folder it writes to")
+    parser.add_argument("--iterations", type=int, default=ITERATIONS, help="default %(default)s")
+    parser.add_argument("--n-samples", type=int, default=8, help="replicas a group (default %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="default %(default)s")
+    options = parser.parse_args(arguments)
+    transformers.logging.disable_progress_bar()  # the terminal shows the demo's own
+    torch.set_num_threads(1)  # steady on a busy machine (docs/findings/threads-of-small-networks.md)
+    try:
+        _refuse_another_folder(options.output)
+        config = _configuration(options.output, options.iterations, options.n_samples, options.seed)
+        _run(_Demo(output=options.output, config=config, display=Display(), engine=engine))
+    except (TTRLError, OSError) as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"demo: interrupted; run it again to go on from {options.output}", file=sys.stderr)
+        return 130
+    return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Demo:
+    """One run of the demo: where, how, and who watches."""
+
+    output: Path
+    config: TrainConfig
+    display: Display
+    engine: EngineChoice
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the outcome depends on."""
+        return {
+            "policy": POLICY,
+            "suite": SUITE,
+            "task_id": TASK_ID,
+            "max_steps": MAX_STEPS,
+            "iterations": self.config.iterations,
+            "n_samples": self.config.env.n_samples,
+            "seed": self.config.seed,
+            "mujoco": installed_mujoco(),
+        }
+
+
+def _run(demo: _Demo) -> None:
+    with folder_lock(demo.output, "--output", LOCK):
+        _play(demo)
+
+
+def _play(demo: _Demo) -> None:
+    started, output, display = time.perf_counter(), demo.output, demo.display
+    _open_folder(demo)
+    _introduce(demo)
+    before = load_policy(POLICY)
+    record = _before(demo, before)
+    checkpoint = train(demo.config, display, demo.engine)
+    if len(read_records(output, METRICS_FILE)) < demo.config.iterations:
+        raise KeyboardInterrupt
+    display.say("3. The greedy policy again; a video of before and after, and the curve")
+    after, filmed = load_policy(checkpoint), record["filmed_init_state"]
+    with closing(_environment(demo, before)) as env:
+        greedy = _play_greedily(env, after, display).totals()
+        episodes = record_episodes(share_engine(env, chunk_steps=1), [before, after], filmed)
+    video, picture = output / "before_and_after.mp4", output / "curve.png"
+    write_video(video, episodes)
+    title = f"Test-time RL on '{_task(SUITE).instruction}' with {_changes()}"
+    plot_run(output, picture, title, dict(zip(("before", "after"), episodes, strict=True)))
+    report = {
+        "seconds": time.perf_counter() - started,
+        "instruction": _task(SUITE).instruction,
+        "changes": _changes(),
+        **summarise(output, record, greedy),
+    }
+    write_whole(output / REPORT, json.dumps(report, indent=1) + "\n")
+    display.console.print(make_table(report))
+    display.say(f"The video starts from held-out state {filmed}: {record['why_filmed']}")
+    for name, path in (("Curve", picture), ("Video", video), ("Checkpoint", checkpoint), ("Metrics", output)):
+        display.say(f"{name + ':':<11} {path}")
+
+
+def _refuse_another_folder(output: Path) -> None:
+    """A new or empty folder, or that of a demo."""
+    if output.exists() and not output.is_dir():
+        raise TTRLError(f"--output: expected a folder, got the file {output}")
+    names = {path.name for path in output.iterdir()} if output.is_dir() else set()
+    if names - {LOCK} and RECORD not in names:
+        raise TTRLError(f"--output: {output} holds something else than a demo; choose another folder")
+
+
+def _open_folder(demo: _Demo) -> None:
+    """Continue an unfinished demo in the output folder; replace a finished one."""
+    output, settings = demo.output, demo.settings
+    if not (output / RECORD).is_file():
+        return
+    if (output / REPORT).is_file():
+        demo.display.say(f"{output} holds a finished demo, which is replaced")
+        _clear(output)
+        return
+    found = read_object(output / RECORD, "remove the folder to begin anew").get("settings")
+    found = found if isinstance(found, dict) else {}
+    different = sorted(key for key in settings if found.get(key) != settings[key])
+    if different:
+        raise TTRLError(
+            f"--output: {output} holds an unfinished demo with other values of {', '.join(different)}; "
+            f"give the same to go on with it, delete it, or choose another folder"
+        )
+
+
+def _clear(folder: Path) -> None:
+    """Remove what is in a folder, but the lock and what links lead to; the mark of a demo goes last."""
+    kept = {LOCK, RECORD}
+    for path in folder.iterdir():
+        if path.name in kept:
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    (folder / RECORD).unlink()
+
+
+def _configuration(output: Path, iterations: int, n_samples: int, seed: int) -> TrainConfig:
+    return load_config(
+        TrainConfig,
+        [
+            "preset=tiny-cpu",
+            "test_time_rl=true",
+            f"env.suite={SUITE}",
+            f"env.task_ids=[{TASK_ID}]",
+            f"env.max_steps={MAX_STEPS}",
+            f"env.n_samples={n_samples}",
+            f"env.num_groups={NUM_GROUPS}",
+            f"policy.path={POLICY}",
+            "resume=auto",
+            f"iterations={iterations}",
+            f"seed={seed}",
+            f"eval.temperature={BASE_TEMPERATURE}",
+            "eval.repeats=3",
+            "eval.every=10",
+            "checkpoint_every=1",
+            "ppo.epochs=4",
+        ],
+        {"output_dir": str(output)},
+    )
+
+
+def _introduce(demo: _Demo) -> None:
+    config, say = demo.config, demo.display.say
+    ladder = temperature_ladder(config.env.n_samples, config.base_temperature, config.temperature_range)
+    say(
+        f"Task: {_task(SUITE).instruction!r} with {_changes()} ({SUITE} task {TASK_ID}); episodes end after "
+        f"{MAX_STEPS} steps of 50 ms"
+    )
+    say(f"1. {POLICY}, cloned on {BASE_SUITE}, tries it greedily from every held-out state")
+    say(
+        f"2. Test-time RL: {NUM_GROUPS} initial states a rollout, {config.env.n_samples} replicas of each at "
+        f"temperatures {ladder[0]:.2g} to {ladder[-1]:.2g}, reward 1 / (1 + steps / {MAX_STEPS}) on success"
+    )
+
+
+def _task(suite: str) -> Task:
+    return tasks.get_task(suite, TASK_ID)
+
+
+def _changes() -> str:
+    return describe_changes(_task(BASE_SUITE), _task(SUITE))
+
+
+def _before(demo: _Demo, policy: TokenPolicy) -> dict[str, Any]:
+    """How the greedy policy does before training, and which state the video will show.
+
+    The state is chosen here, before anything is known of the trained policy, and kept in a file.
+    """
+    file = demo.output / RECORD
+    if not file.is_file():
+        with closing(_environment(demo, policy)) as env:
+            greedy = _play_greedily(env, policy, demo.display)
+        states = {episode.init_state_id: episode.success for episode in greedy.episodes}
+        failed = [state for state, success in states.items() if not success]
+        which = (
+            "the first that the greedy policy failed from" if failed else "the first, as none was failed from"
+        )
+        record = {
+            "filmed_init_state": min(failed or states),
+            "why_filmed": f"{which}, chosen before training",
+        }
+        record = {"settings": demo.settings, "greedy": greedy.totals(), **record}
+        write_whole(file, json.dumps(record, indent=1) + "\n")
+    return read_object(file, "remove the folder to begin anew")
+
+
+def _environment(demo: _Demo, policy: TokenPolicy) -> TTRLVectorEnv:
+    return TTRLVectorEnv(
+        SUITE,
+        [TASK_ID] * NUM_GROUPS,
+        1,
+        test_time_rl=False,
+        max_steps=MAX_STEPS,
+        image_size=demo.config.env.image_size,
+        cameras=policy.cameras,
+        init_states="all",
+        autoreset_mode="disabled",
+        engine=demo.engine,
+    )
+
+
+def _play_greedily(env: TTRLVectorEnv, policy: TokenPolicy, display: Display) -> Evaluation:
+    with display.bar("greedy, held-out states", total=0) as progress:
+        return evaluate(share_engine(env, policy.chunk_steps), policy, [TASK_ID], progress=progress)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Several processes training one policy, and the devices they compute on."""

@@ -1,0 +1,1 @@
+"""Evaluating policies on held-out initial states, with reports and videos."""

@@ -1,0 +1,181 @@
+"""Success rates on given initial states, with confidence intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, get_args
+
+import numpy as np
+
+from ttrl_env import tasks
+from ttrl_env.agents.distributed.processes import ALONE, World
+from ttrl_env.agents.evaluation.episode_queue import Episode, EpisodeStart, play_episodes
+from ttrl_env.agents.evaluation.intervals import wilson_interval
+from ttrl_env.agents.policies import TokenPolicy
+from ttrl_env.agents.rollout.playable import check_one_row_an_episode, check_sampling_temperatures, check_seed
+from ttrl_env.checks import check_choice, check_positive_int
+from ttrl_env.tasks import Split
+from ttrl_env.vector_env import TTRLVectorEnv
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """The episodes of an evaluation and the protocol they were played under."""
+
+    suite: str
+    init_states: str
+    """Split the initial states are from; "all" contains states that training draws from."""
+    temperature: float
+    max_steps: int
+    episodes: list[Episode]
+
+    @property
+    def success_rate(self) -> float:
+        """Share of episodes that ended in success."""
+        return float(np.mean([episode.success for episode in self.episodes]))
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % Wilson interval of the success rate."""
+        return wilson_interval(sum(episode.success for episode in self.episodes), len(self.episodes))
+
+    @property
+    def steps_to_success(self) -> float | None:
+        """Mean executed steps of the successful episodes; ``None`` if there are none."""
+        steps = [episode.finish_step for episode in self.episodes if episode.success]
+        return float(np.mean(steps)) if steps else None
+
+    @property
+    def task_ids(self) -> list[int]:
+        """The tasks played, in order."""
+        return sorted({episode.task_id for episode in self.episodes})
+
+    def of_task(self, task_id: int) -> Evaluation:
+        """The evaluation restricted to one task."""
+        return self.restricted(lambda episode: episode.task_id == task_id)
+
+    def restricted(self, keep: Callable[[Episode], bool]) -> Evaluation:
+        """The evaluation restricted to the episodes that ``keep`` picks."""
+        return replace(self, episodes=[episode for episode in self.episodes if keep(episode)])
+
+    def totals(self) -> dict[str, Any]:
+        """Number of episodes, success rate with its interval, steps to success."""
+        return {
+            "num_episodes": len(self.episodes),
+            "num_successes": sum(episode.success for episode in self.episodes),
+            "success_rate": self.success_rate,
+            "success_rate_interval_95": list(self.interval),
+            "steps_to_success": self.steps_to_success,
+        }
+
+    def report(self) -> dict[str, Any]:
+        """A plain dictionary for JSON: protocol, totals, one entry a task, every episode."""
+        return {
+            "suite": self.suite,
+            "init_states": self.init_states,
+            "includes_training_states": self.init_states != "held_out",
+            "temperature": self.temperature,
+            "max_steps": self.max_steps,
+            **self.totals(),
+            "tasks": {task_id: self.of_task(task_id).totals() for task_id in self.task_ids},
+            "episodes": [asdict(episode) for episode in self.episodes],
+        }
+
+
+def evaluate(
+    env: TTRLVectorEnv,
+    policy: TokenPolicy,
+    task_ids: Sequence[int],
+    *,
+    init_states: Split = "held_out",
+    episodes_per_task: int = 0,
+    temperature: float = 0.0,
+    repeats: int = 1,
+    seed: int = 0,
+    rows_at_once: int = 0,
+    finished: Iterable[Episode] = (),
+    on_episode: Callable[[Episode], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    world: World = ALONE,
+) -> Evaluation:
+    """Play each task from each initial state of the split.
+
+    Args:
+        env: rows to play on: ``n_samples=1`` and autoreset DISABLED. Their number changes the time
+            taken and nothing else.
+        policy: the policy; greedy at ``temperature`` 0.
+        task_ids: tasks of the environment's suite.
+        init_states: ``"held_out"``, ``"train"`` or ``"all"``.
+        episodes_per_task: only the first this many initial states; 0 takes all.
+        temperature: sampling temperature.
+        repeats: episodes from each initial state, with different random numbers; a greedy policy
+            plays one, as all would be the same.
+        seed: seed of the token sampling.
+        rows_at_once: rows in one forward pass of the policy, which bounds its memory; 0: all.
+        finished: episodes of this evaluation that an earlier, interrupted call has played.
+        on_episode: called with each episode as it ends.
+        progress: called with finished and total episodes.
+        world: the processes that share the episodes; each is called back about its own, and all
+            return the whole evaluation.
+
+    Raises:
+        TypeError, ValueError: before anything is played: an environment whose rows cannot play episodes of
+            their own or do not take the policy's chunks, or an argument that cannot work.
+    """
+    check_one_row_an_episode(env, policy.chunk_steps)
+    check_sampling_temperatures("temperature", temperature, ())
+    check_seed(seed)
+    check_positive_int("repeats", repeats)
+    plan = plan_episodes(
+        env.suite.name, task_ids, init_states, episodes_per_task, repeats if temperature > 0 else 1
+    )
+    episodes = {episode.start: episode for episode in finished}
+
+    def record(episode: Episode) -> None:
+        episodes[episode.start] = episode
+        if on_episode is not None:
+            on_episode(episode)
+        if progress is not None:
+            progress(len(episodes), len(plan))
+
+    remaining = [start for start in plan if start not in episodes][world.rank :: world.size]
+    play_episodes(
+        env,
+        policy,
+        remaining,
+        temperature=temperature,
+        seed=seed,
+        on_episode=record,
+        rows_at_once=rows_at_once,
+        world=world,
+    )
+    for played in world.gather(episodes):
+        episodes.update(played)
+    return Evaluation(
+        suite=env.suite.name,
+        init_states=init_states,
+        temperature=temperature,
+        max_steps=env.max_steps,
+        episodes=[episodes[start] for start in plan],
+    )
+
+
+def plan_episodes(
+    suite: str, task_ids: Sequence[int], init_states: Split, episodes_per_task: int = 0, repeats: int = 1
+) -> list[EpisodeStart]:
+    """The episodes of an evaluation, in the order they are begun."""
+    check_choice("init_states", init_states, get_args(Split))
+    check_positive_int("episodes_per_task", episodes_per_task, minimum=0)
+    check_positive_int("repeats", repeats)
+    if isinstance(task_ids, (int, np.integer)):
+        raise TypeError(f"task_ids: expected a sequence of task ids, got {task_ids}; write [{task_ids}]")
+    task_ids = [tasks.check_task_id(suite, task_id, "task_ids") for task_id in task_ids]
+    if not task_ids or len(set(task_ids)) < len(task_ids):
+        raise ValueError(f"task_ids: expected at least one task, and each once, got {task_ids}")
+    return [
+        EpisodeStart(task_id=task_id, init_state_id=state, repeat=repeat)
+        for repeat in range(repeats)
+        for task_id in task_ids
+        for state in tasks.init_state_ids(suite, task_id, init_states)[: episodes_per_task or None]
+    ]

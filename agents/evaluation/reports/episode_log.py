@@ -1,0 +1,114 @@
+"""The finished episodes of an evaluation on disk, so that an interrupted one goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from ttrl_env.agents.common.json_lines import append_record, cut_torn_end, read_records
+from ttrl_env.agents.evaluation.episode_queue import Episode
+from ttrl_env.errors import ConfigError, TTRLError
+from ttrl_env.machine.folder_lock import lock_file
+from ttrl_env.machine.whole_files import read_object, write_whole
+
+COMMAND_FILE, EPISODES_FILE = "command.json", "episodes.jsonl"
+
+
+class EpisodeLog:
+    """One JSON line an episode, in a folder that belongs to one evaluation.
+
+    Args:
+        folder: made if it does not exist.
+        command: all that decides what the episodes are; the folder of another command is refused.
+
+    Raises:
+        ConfigError: the folder holds another evaluation, or something else, or another process has it.
+        CheckpointError: a file in it is damaged; it is named.
+    """
+
+    def __init__(self, folder: str | Path, command: Mapping[str, Any]) -> None:
+        self.folder = Path(os.path.expanduser(folder))
+        _check_place(self.folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._file = (self.folder / EPISODES_FILE).open("a", encoding="utf-8")
+        try:
+            lock_file(self._file, self.folder, "output")
+            self._episodes = _read(self.folder / EPISODES_FILE)
+            _claim(self.folder, json.loads(json.dumps(command)), begun=bool(self._episodes))
+        except TTRLError:
+            self._file.close()
+            raise
+
+    def finished(self, checkpoint: str, temperature: float) -> list[Episode]:
+        """The episodes that are already there."""
+        return [episode for key, episode in self._episodes if key == (checkpoint, temperature)]
+
+    def add(self, checkpoint: str, temperature: float, episode: Episode) -> None:
+        """Keep an episode; it survives whatever ends this process.
+
+        Raises:
+            OSError: it cannot be kept, as where the disk is full; names the file.
+        """
+        self._episodes.append(((checkpoint, temperature), episode))
+        record = {"checkpoint": checkpoint, "temperature": temperature, **asdict(episode)}
+        append_record(self.folder / EPISODES_FILE, record)
+
+    def __len__(self) -> int:
+        """How many episodes are kept."""
+        return len(self._episodes)
+
+    def __enter__(self) -> EpisodeLog:
+        """Nothing to do: the file is open."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def _check_place(folder: Path) -> None:
+    """A new or empty folder, or that of an evaluation."""
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"output: expected a folder, got the file {folder}")
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    if names - {EPISODES_FILE} and COMMAND_FILE not in names:
+        raise ConfigError(
+            f"output: {folder} is not empty and holds no evaluation; choose a new folder for the report"
+        )
+
+
+def _claim(folder: Path, command: dict[str, Any], *, begun: bool) -> None:
+    """Make sure that the folder is this command's; it becomes so if no episode has ended in it yet."""
+    file = folder / COMMAND_FILE
+    if not begun:
+        write_whole(file, json.dumps(command, indent=1) + "\n")
+        return
+    there = read_object(file, "choose another folder to begin anew")
+    differing = [key for key in {**there, **command} if there.get(key) != command.get(key)]
+    if differing:
+        listed = "; ".join(f"{key}: there {there.get(key)}, now {command.get(key)}" for key in differing)
+        world = ""
+        if "mujoco" in differing:  # missing: made before reports carried it
+            world = " Success in two worlds of LIBERO does not compare (docs/which-libero.md)."
+        raise ConfigError(
+            f"output: {folder} holds another evaluation ({listed}).{world} Repeat its command to go on with "
+            f"it, or choose another folder"
+        )
+
+
+def _read(file: Path) -> list[tuple[tuple[str, float], Episode]]:
+    """The episodes of the file; half a line that a killed process left is cut off."""
+    keys = ("checkpoint", "temperature", *(field.name for field in fields(Episode)))
+    episodes = []
+    for values in read_records(file, keys):
+        key = (values["checkpoint"], values["temperature"])
+        episodes.append((key, Episode(**{field.name: values[field.name] for field in fields(Episode)})))
+    cut_torn_end(file)
+    return episodes

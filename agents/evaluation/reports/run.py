@@ -1,0 +1,226 @@
+"""Evaluating a checkpoint, or two, into a report folder that an interrupted command goes on with."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterable
+from datetime import datetime, timezone
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+from numpy.typing import NDArray
+from torch import nn
+
+from ttrl_env.agents.common.progress import Display
+from ttrl_env.agents.config.schema import EvaluateConfig, LoadConfig
+from ttrl_env.agents.distributed.devices import choose_device, use_usable_cores
+from ttrl_env.agents.evaluation.episode_queue import Episode
+from ttrl_env.agents.evaluation.evaluate import Evaluation, evaluate
+from ttrl_env.agents.evaluation.reports.episode_log import EpisodeLog
+from ttrl_env.agents.evaluation.reports.evaluated_policy import EvaluatedPolicy
+from ttrl_env.agents.evaluation.reports.figure import draw
+from ttrl_env.agents.evaluation.reports.markdown import markdown
+from ttrl_env.agents.evaluation.reports.provenance import cloning, provenance
+from ttrl_env.agents.evaluation.reports.summary import summarise
+from ttrl_env.agents.evaluation.reports.videos import write_videos
+from ttrl_env.agents.evaluation.videos import record_episodes
+from ttrl_env.agents.policies import TokenPolicy, load_policy
+from ttrl_env.agents.policies.building import load_options
+from ttrl_env.agents.policies.finding import find_policy
+from ttrl_env.agents.policies.loading import read_cameras
+from ttrl_env.agents.rollout.environments import share_engine
+from ttrl_env.engines.interface import CameraName, EngineName
+from ttrl_env.engines.make_engine import EngineChoice
+from ttrl_env.errors import ConfigError
+from ttrl_env.libero_version import describe, installed_mujoco
+from ttrl_env.tasks import Split, get_suite
+from ttrl_env.vector_env import TTRLVectorEnv
+
+
+def evaluate_checkpoints(
+    config: EvaluateConfig, display: Display, engine: EngineChoice | None = None
+) -> dict[str, Any]:
+    """Evaluate ``config.checkpoint``, and ``config.baseline`` first if there is one.
+
+    Returns the report (:func:`ttrl_env.agents.evaluation.reports.summary.summarise`). With
+    ``config.output`` it is written there as JSON, Markdown and a picture, with videos, and finished
+    episodes are kept as they end: the same command goes on where an interrupted one stopped.
+
+    ``engine`` is a simulation engine of the caller's own, instead of the one ``config.env`` names.
+    """
+    use_usable_cores()
+    folders = _policy_folders(config)
+    protocol = _protocol(config)
+    display.say(f"World: {describe(protocol['mujoco'])}")
+    command = {**protocol, **{name: _identity(folder) for name, folder in folders.items()}}
+    with contextlib.ExitStack() as stack:
+        log = None if config.output is None else stack.enter_context(EpisodeLog(config.output, command))
+        env = _environment(config, _cameras(folders.values()), engine)
+        stage = _Stage(stack.enter_context(contextlib.closing(env)), config.policy)
+        subjects = [
+            EvaluatedPolicy(
+                name=name,
+                policy=str(folder),
+                provenance=provenance(folder),
+                cloning=cloning(folder),
+                evaluations=[
+                    _evaluate(stage, config, name, folder, temperature, log, display)
+                    for temperature in config.eval.temperatures
+                ],
+            )
+            for name, folder in folders.items()
+        ]
+        if log is None:
+            return summarise(subjects, protocol)
+        report = summarise(subjects, protocol, _videos(stage, config, subjects, log.folder, display))
+        _write(report, log.folder)
+        return report
+
+
+class _Stage:
+    """The simulations, and the one policy that is loaded."""
+
+    def __init__(self, env: TTRLVectorEnv, loading: LoadConfig) -> None:
+        self.env = env
+        self._loading = loading
+        self._folder: Path | None = None
+        self._policy: TokenPolicy | None = None
+
+    def policy(self, folder: Path) -> TokenPolicy:
+        """The policy of a folder; another one that was loaded is let go first."""
+        if self._policy is None or self._folder != folder:
+            self._policy = None
+            self._policy, self._folder = load_policy(folder, load_options(self._loading)), folder
+            cast(nn.Module, self._policy).to(choose_device(self._loading.device))
+        return self._policy
+
+    def record(self, subject: EvaluatedPolicy, temperature: float, episode: Episode, seed: int) -> NDArray:
+        """Frames of an episode played again."""
+        frames = record_episodes(
+            self.env,
+            [self.policy(Path(subject.policy))],
+            episode.init_state_id,
+            task_id=episode.task_id,
+            repeat=episode.repeat,
+            temperature=temperature,
+            seed=seed,
+        )
+        return frames[0]
+
+
+def _cameras(folders: Iterable[Path]) -> tuple[CameraName, ...]:
+    """What any of the policies needs to see."""
+    return tuple(dict.fromkeys(camera for folder in folders for camera in read_cameras(folder)))
+
+
+def _environment(
+    config: EvaluateConfig, cameras: tuple[CameraName, ...], engine: EngineChoice | None
+) -> TTRLVectorEnv:
+    """Simulations are built when the first episode begins, so that a finished report costs none."""
+    return TTRLVectorEnv(
+        config.env.suite,
+        [config.env.task_ids[row % len(config.env.task_ids)] for row in range(config.num_envs)],
+        1,
+        test_time_rl=False,
+        max_steps=config.env.max_steps,
+        image_size=config.env.image_size,
+        cameras=cameras,
+        init_states="all",
+        autoreset_mode="disabled",
+        engine=engine or cast(EngineName, config.env.engine),
+        num_workers=config.env.num_workers,
+        fixture_seed=config.env.fixture_seed,
+    )
+
+
+def _evaluate(
+    stage: _Stage,
+    config: EvaluateConfig,
+    name: str,
+    folder: Path,
+    temperature: float,
+    log: EpisodeLog | None,
+    display: Display,
+) -> Evaluation:
+    policy = stage.policy(folder)
+    try:
+        policy.check_image_size(config.env.image_size)
+    except ValueError as error:
+        raise ConfigError(f"env.image_size: {error}") from error
+    with display.bar(f"{name}, T = {temperature:g}", total=0) as progress:
+        return evaluate(
+            share_engine(stage.env, policy.chunk_steps),
+            policy,
+            config.env.task_ids,
+            init_states=cast(Split, config.eval.init_states),
+            episodes_per_task=config.eval.episodes_per_task,
+            temperature=temperature,
+            repeats=config.eval.repeats,
+            seed=config.seed,
+            finished=() if log is None else log.finished(name, temperature),
+            on_episode=None if log is None else partial(log.add, name, temperature),
+            progress=progress,
+        )
+
+
+def _videos(
+    stage: _Stage, config: EvaluateConfig, subjects: list[EvaluatedPolicy], folder: Path, display: Display
+) -> list[dict[str, Any]]:
+    if config.videos == 0:
+        return []
+    record = partial(stage.record, seed=config.seed)
+    with display.bar("videos", total=0) as progress:
+        return write_videos(subjects, folder / "videos", config.videos, record, progress)
+
+
+def _write(report: dict[str, Any], folder: Path) -> None:
+    """Each file whole or not at all."""
+    draw(report, folder / ".report.png")
+    (folder / ".report.md").write_text(markdown(report), encoding="utf-8")
+    (folder / ".report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    for suffix in ("png", "md", "json"):
+        os.replace(folder / f".report.{suffix}", folder / f"report.{suffix}")
+
+
+def _policy_folders(config: EvaluateConfig) -> dict[str, Path]:
+    """The policies to evaluate by name, the baseline first."""
+    named = {"baseline": config.baseline, "checkpoint": config.checkpoint}
+    folders = {
+        name: find_policy(path, argument=name).resolve() for name, path in named.items() if path is not None
+    }
+    if len(folders) == 2 and folders["baseline"] == folders["checkpoint"]:
+        raise ConfigError(
+            f"baseline: expected another policy than checkpoint, both are {folders['baseline']}"
+        )
+    return folders
+
+
+def _protocol(config: EvaluateConfig) -> dict[str, Any]:
+    """All that decides which episodes are played and how they go, the policies apart."""
+    return {
+        "suite": config.env.suite,
+        "task_ids": list(config.env.task_ids),
+        "init_states": config.eval.init_states,
+        "episodes_per_task": config.eval.episodes_per_task,
+        "temperatures": list(config.eval.temperatures),
+        "repeats": config.eval.repeats,
+        "seed": config.seed,
+        "max_steps": config.env.max_steps or get_suite(config.env.suite).horizon,
+        "image_size": config.env.image_size,
+        "engine": config.env.engine,
+        "fixture_seed": config.env.fixture_seed,
+        "chunk_steps": config.policy.chunk_steps,
+        "decoding": config.policy.decoding,
+        "unnorm_key": config.policy.unnorm_key,
+        "dtype": config.policy.dtype,
+        "mujoco": installed_mujoco(),
+    }
+
+
+def _identity(folder: Path) -> dict[str, Any]:
+    """Tells a policy from another one, and from the same folder after it was written again."""
+    newest = max(file.stat().st_mtime for file in folder.iterdir())
+    return {"policy": str(folder), "written": datetime.fromtimestamp(newest, timezone.utc).isoformat()}

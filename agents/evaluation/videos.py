@@ -1,0 +1,122 @@
+"""Videos of policies at work, every control step, side by side."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Sequence
+from pathlib import Path
+
+import imageio.v3 as imageio
+import imageio_ffmpeg
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ttrl_env.agents.evaluation.episode_queue import EpisodeStart, sample_chunks, token_seeds
+from ttrl_env.agents.policies import TokenPolicy
+from ttrl_env.agents.rollout.playable import check_one_row_an_episode
+from ttrl_env.engines.interface import ACTION_DIM, CONTROL_FREQ_HZ
+from ttrl_env.machine.whole_files import naming
+from ttrl_env.vector_env import TTRLVectorEnv
+
+
+@torch.no_grad()
+def record_episodes(
+    env: TTRLVectorEnv,
+    policies: Sequence[TokenPolicy],
+    init_state_id: int,
+    *,
+    task_id: int | None = None,
+    repeat: int = 0,
+    temperature: float = 0.0,
+    seed: int = 0,
+) -> list[NDArray[np.uint8]]:
+    """Play each policy in a row of its own, all from one initial state.
+
+    The tokens are those of :func:`ttrl_env.agents.evaluation.evaluate.evaluate` for the same task, state,
+    repeat, temperature and seed.
+
+    Args:
+        env: a row or more for each policy, ``n_samples=1``, ``chunk_steps=1`` and autoreset DISABLED;
+            the chunks of the policies are executed step by step, so that every step is seen.
+        policies: the policies.
+        init_state_id: the initial state.
+        task_id: the task; ``None`` leaves the rows' own.
+        repeat: counts the episodes from this state, when sampling.
+        temperature: sampling temperature; 0 is greedy.
+        seed: seed of the token sampling.
+
+    Returns:
+        For each policy its frames, upright: ``[T, H, W, 3]``; the last one is the episode's end.
+    """
+    check_one_row_an_episode(env, chunk_steps=1)
+    observations = _begin(env, len(policies), init_state_id, task_id)
+    starts = [
+        EpisodeStart(task_id=int(env.task_ids[row]), init_state_id=init_state_id, repeat=repeat)
+        for row in range(len(policies))
+    ]
+    generators = [token_seeds(seed, start) for start in starts]
+    temperatures = np.array([temperature], dtype=np.float32)
+    frames: list[list[NDArray[np.uint8]]] = [[] for _ in policies]
+    active = np.arange(len(policies))
+    plans: list[list[NDArray[np.float64]]] = [[] for _ in policies]
+    while active.size:
+        actions = np.zeros((env.num_envs, ACTION_DIM))
+        images = _images(env)
+        for row in active.tolist():
+            frames[row].append(images[row])
+            if not plans[row]:
+                seen = {key: array[row : row + 1] for key, array in observations.items()}
+                instruction = [env.instructions[row]]
+                plans[row] = list(
+                    sample_chunks(policies[row], seen, instruction, temperatures, [generators[row]])[0]
+                )
+            actions[row] = plans[row].pop(0)
+        observations, _, terminations, truncations, _ = env.step(actions)
+        active = active[~(terminations | truncations)[active]]
+    return [np.stack([*played, last]) for played, last in zip(frames, _images(env), strict=False)]
+
+
+def write_video(file: str | Path, episodes: Sequence[NDArray[np.uint8]], hold_seconds: float = 1.0) -> None:
+    """Write episodes side by side as an MP4 in real time; one that ends early stays on its last frame.
+
+    Raises:
+        OSError: the file cannot be written, as where the disk is full; it is named.
+    """
+    length = max(len(frames) for frames in episodes) + round(hold_seconds * CONTROL_FREQ_HZ)
+    padded = [
+        np.concatenate([frames, np.repeat(frames[-1:], length - len(frames), axis=0)]) for frames in episodes
+    ]
+    frames = np.concatenate(padded, axis=2)
+    with naming(Path(file)):
+        imageio.imwrite(file, frames, fps=CONTROL_FREQ_HZ, codec="libx264", macro_block_size=2)
+    _check_whole(Path(file), len(frames))
+
+
+def _check_whole(file: Path, num_frames: int) -> None:
+    """ffmpeg does not tell that the disk was full: what it left cannot be read."""
+    try:
+        found, _ = imageio_ffmpeg.count_frames_and_secs(str(file))
+    except RuntimeError:
+        found = 0
+    if found != num_frames:
+        raise OSError(
+            errno.EIO, f"{num_frames - found} frames were not written; is the disk full?", str(file)
+        )
+
+
+def _begin(env: TTRLVectorEnv, num_rows: int, init_state_id: int, task_id: int | None) -> dict[str, NDArray]:
+    """Reset the first rows only: the others are not simulated."""
+    options = {
+        "init_state_ids": [init_state_id] * env.num_envs,
+        "reset_mask": np.arange(env.num_envs) < num_rows,
+    }
+    if task_id is not None:
+        options["task_ids"] = [task_id] * num_rows + env.task_ids.tolist()[num_rows:]
+    return env.reset(options=options)[0]
+
+
+def _images(env: TTRLVectorEnv) -> tuple[NDArray[np.uint8], ...]:
+    images = env.render()
+    assert images is not None
+    return images

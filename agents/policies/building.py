@@ -1,0 +1,154 @@
+"""Making the policy that a configuration describes, and its reference."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from ttrl_env.agents.config.choices import Decoding, PolicyKind, WeightType
+from ttrl_env.agents.config.schema import LoadConfig, PolicyConfig, TrainConfig
+from ttrl_env.agents.distributed.devices import choose_device
+from ttrl_env.agents.distributed.processes import ALONE, World
+from ttrl_env.agents.policies import PolicyOptions, TinyVLA, TinyVLAConfig, TokenPolicy, load_policy
+from ttrl_env.agents.policies.reference import FrozenReference, frozen_reference, uses_adapters
+from ttrl_env.agents.policies.sharding import share_policy
+from ttrl_env.errors import ConfigError
+
+NEW_POLICY_CHUNK_STEPS = 8
+"""Actions a chunk of a new TinyVLA, as OpenVLA-OFT has."""
+
+
+def make_policies(
+    config: TrainConfig, checkpoint: Path | None, world: World = ALONE
+) -> tuple[TokenPolicy, FrozenReference | None]:
+    """The policy to train, as of ``checkpoint`` if there is one, and its reference if it has one.
+
+    Of several processes each loads both into main memory and keeps its slices on its device.
+
+    Raises:
+        ConfigError: as :func:`make_policy` does.
+    """
+    device = choose_device(config.policy.device) if world.alone else torch.device("cpu")
+    policy = make_policy(config, checkpoint, device)
+    reference = _make_reference(config, policy, device, started=checkpoint is not None)
+    models = [policy] if reference is None or reference.policy is policy else [policy, reference.policy]
+    for model in models:
+        share_policy(model, world, bfloat16=config.policy.autocast)
+    return policy, reference
+
+
+def make_policy(
+    config: TrainConfig, checkpoint: Path | None = None, device: torch.device | None = None
+) -> TokenPolicy:
+    """The policy of a checkpoint, the one in ``policy.path``, or a new TinyVLA drawn from the run's seed.
+
+    It is moved to ``device``, by default the configured one, last, so that one which cannot be trained as
+    configured takes no memory there.
+
+    Raises:
+        ConfigError: the device cannot be used, images have another size than the policy needs, or the
+            weights to be trained are not float32.
+    """
+    settings, seed = config.policy, config.seed
+    device = choose_device(settings.device) if device is None else device
+    if checkpoint is not None:
+        policy = load_policy(checkpoint / "policy", policy_options(settings, seed))
+    elif settings.path is not None:
+        policy = load_policy(settings.path, policy_options(settings, seed))
+    else:
+        policy = _new_policy(settings, seed)
+    _check_shape(policy, settings)
+    _check_image_size(policy, config.env.image_size)
+    _check_precision(policy)
+    assert isinstance(policy, nn.Module)
+    nn.Module.to(policy, device)
+    return policy
+
+
+def policy_options(config: PolicyConfig, seed: int) -> PolicyOptions:
+    """How a checkpoint is loaded for training, as configured."""
+    return load_options(
+        config,
+        lora_rank=config.lora_rank,
+        lora_alpha=config.lora_alpha,
+        gradient_checkpointing=config.gradient_checkpointing,
+        autocast=config.autocast,
+        seed=seed,
+    )
+
+
+def load_options(config: LoadConfig, **training: Any) -> PolicyOptions:
+    """How a checkpoint is loaded, as configured; ``training`` holds what only training needs."""
+    try:
+        return PolicyOptions(
+            kind=cast(PolicyKind, config.kind),
+            decoding=cast("Decoding | None", config.decoding),
+            chunk_steps=config.chunk_steps,
+            unnorm_key=config.unnorm_key,
+            dtype=cast(WeightType, config.dtype),
+            **training,
+        )
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def _make_reference(
+    config: TrainConfig, policy: TokenPolicy, device: torch.device, *, started: bool
+) -> FrozenReference | None:
+    """The policy the run started from, where ``ppo.kl_coef`` asks for one.
+
+    With LoRA it is ``policy`` with the adapters off. Otherwise it is a copy of ``policy``, or, where
+    the run has ``started`` before and ``policy`` has changed since, the first policy made anew.
+    """
+    if config.ppo.kl_coef == 0:
+        return None
+    if started and not uses_adapters(policy):
+        return FrozenReference(make_policy(config, device=device))
+    return frozen_reference(policy)
+
+
+def _check_shape(policy: TokenPolicy, settings: PolicyConfig) -> None:
+    """Keys that shape a new TinyVLA are at their defaults, or say what a loaded policy is."""
+    for name in ("image_size", "hidden_size"):
+        asked = getattr(settings, name)
+        found = getattr(policy.config, name) if isinstance(policy, TinyVLA) else None
+        if asked not in (found, getattr(PolicyConfig(), name)):
+            has = "has no such option" if found is None else f"has {found}"
+            raise ConfigError(
+                f"policy.{name}: shapes a new TinyVLA; the policy that is loaded {has}, got {asked}; leave "
+                f"it out"
+            )
+
+
+def _check_image_size(policy: TokenPolicy, image_size: int) -> None:
+    try:
+        policy.check_image_size(image_size)
+    except ValueError as error:
+        raise ConfigError(f"env.image_size: {error}") from error
+
+
+def _check_precision(policy: TokenPolicy) -> None:
+    """bfloat16 has three decimal digits: a step of 1e-5 on a weight of 0.02 rounds to nothing."""
+    types = {parameter.dtype for parameter in policy.parameters() if parameter.requires_grad}
+    if types - {torch.float32}:
+        raise ConfigError(
+            f"policy.dtype: weights to be trained must be float32, small steps are lost in "
+            f"{', '.join(sorted(str(each) for each in types))}. Set policy.dtype=float32 "
+            f"policy.autocast=true, or train adapters alone (policy.lora_rank=32), which are float32 on "
+            f"weights of any type"
+        )
+
+
+def _new_policy(config: PolicyConfig, seed: int) -> TinyVLA:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return TinyVLA(
+            TinyVLAConfig(
+                image_size=config.image_size,
+                chunk_steps=config.chunk_steps or NEW_POLICY_CHUNK_STEPS,
+                hidden_size=config.hidden_size,
+            )
+        )

@@ -1,0 +1,66 @@
+"""Writing a checkpoint in the published layout, or the adapter alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+from peft import LoraConfig
+from torch import Tensor
+
+from ttrl_env.agents.policies.openvla import lora
+from ttrl_env.agents.policies.openvla.adapter_config import ADAPTER_CONFIG
+from ttrl_env.agents.policies.openvla.model import OpenVLAModel
+from ttrl_env.agents.policies.openvla.records import ActionSpace, Source
+from ttrl_env.agents.policies.openvla.weights import write_weights
+from ttrl_env.agents.policies.stored_weights import INDEX, SINGLE_FILE
+from ttrl_env.errors import CheckpointError
+
+ACTION_SPACE_FILE = "ttrl_policy.json"
+"""Written beside the weights: the decoding, chunk and dataset that published files do not name."""
+
+
+def save_model(
+    model: OpenVLAModel,
+    source: Source,
+    action_space: ActionSpace,
+    folder: Path,
+    weights: dict[str, Tensor] | None = None,
+) -> None:
+    """Write all weights, adapters merged, and every small file the policy came with.
+
+    ``weights``, named as the model's ``state_dict``, are written instead of its own.
+    """
+    _refuse(folder, ADAPTER_CONFIG)
+    _write_side_files(source, action_space, folder)
+    write_weights(folder, lora.merged_state(model) if weights is None else weights)
+
+
+def save_adapter(
+    model: OpenVLAModel, adapters: LoraConfig, source: Source, action_space: ActionSpace, folder: Path
+) -> None:
+    """Write the adapter alone, the place of its base, and every small file the policy came with."""
+    _refuse(folder, INDEX, SINGLE_FILE)
+    _write_side_files(source, action_space, folder)
+    lora.write_lora(model, adapters, folder, source.name)
+
+
+def model_weights(policy_weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of a policy's ``state_dict`` as its model names them."""
+    return {key.removeprefix("model."): tensor for key, tensor in policy_weights.items()}
+
+
+def _refuse(folder: Path, *names: str) -> None:
+    """A folder with both an adapter and a model would be ambiguous."""
+    present = [name for name in names if (folder / name).exists()]
+    if present:
+        raise CheckpointError(f"save_directory: {folder} has {present[0]} already; save to another folder")
+
+
+def _write_side_files(source: Source, action_space: ActionSpace, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in source.files.items():
+        (folder / name).write_bytes(content)
+    (folder / ACTION_SPACE_FILE).write_text(json.dumps(asdict(action_space), indent=1) + "\n")

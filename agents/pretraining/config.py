@@ -1,0 +1,132 @@
+"""The configuration of ``ttrl pretrain``, and composing it from ``key=value`` arguments."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Annotated, get_args
+
+from ttrl_env.agents.config.bounds import (
+    Between,
+    DeviceName,
+    OneOf,
+    Seed,
+    Text,
+    Weight,
+    above,
+    at_least,
+    check_fields,
+)
+from ttrl_env.agents.config.composing import compose_config
+from ttrl_env.agents.config.estimates import (
+    PAIRS_PER_SECOND,
+    pair_bytes,
+    require_time,
+    training_bytes,
+)
+from ttrl_env.agents.config.loading import read_settings
+from ttrl_env.agents.config.output_folders import Folder
+from ttrl_env.agents.config.schema import InputSize, Width
+from ttrl_env.demonstrations.self_description import Pairing
+from ttrl_env.errors import ConfigError
+from ttrl_env.machine.memory import require_memory
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewPolicyConfig:
+    """The TinyVLA that is trained."""
+
+    image_size: InputSize = 64
+    """Height and width of its input, pixels; the demonstrations' images are a multiple of it."""
+    chunk_steps: Annotated[int, at_least(1, 1000)] = 8
+    """Actions decoded from one observation."""
+    hidden_size: Width = 128
+    """Width."""
+    num_layers: Annotated[int, at_least(1, 256)] = 2
+    """Decoder layers."""
+    wrist_camera: bool = False
+    """Whether it also sees the wrist camera's image."""
+    proprioception: bool = False
+    """Whether it also knows the end effector's pose and the fingers' positions."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainConfig:
+    """Behaviour cloning of demonstrations (`ttrl pretrain`)."""
+
+    data: tuple[Annotated[str, Text()], ...] = ()
+    """HDF5 files in LIBERO's layout, or folders that are searched for them."""
+    pairing: Annotated[str, OneOf(get_args(Pairing))] = "auto"
+    """Observation i comes "before" action i (ours) or "after" it (published files); "auto": ask the file."""
+    max_episodes: Annotated[int | None, at_least(1)] = None
+    """Episodes used of each file; null: all."""
+    output_dir: Annotated[str, Folder()] = "runs/pretrain"
+    """Folder of the policy, the state to resume from, metrics and the report."""
+    resume: bool = True
+    """Go on from output_dir's state, if it has one of the same configuration."""
+    steps: Annotated[int, at_least(1)] = 4000
+    """Optimiser steps at most; the step size is planned for this many."""
+    batch_size: Annotated[int, at_least(1)] = 64
+    """Chunks of actions a step."""
+    learning_rate: Annotated[float, above(0, 1)] = 1e-3
+    """AdamW's highest step size: it rises over the first tenth and falls to zero along a cosine."""
+    weight_decay: Weight = 0.01
+    """AdamW's decoupled weight decay."""
+    max_grad_norm: Annotated[float, above(0)] = 1.0
+    """Gradients are scaled down to this norm."""
+    validation_fraction: Annotated[float, Between(0.0, 0.99)] = 0.1
+    """Share of each task's episodes that is kept out of training."""
+    validate_every: Annotated[int, at_least(1)] = 200
+    """Steps between validations, each of which also saves what is needed to resume."""
+    patience: Annotated[int, at_least(0)] = 0
+    """Stop after this many validations without a better one; 0: never."""
+    keep: Annotated[str, OneOf(("best", "last"))] = "best"
+    """The policy that is left: of the "best" validation or of the "last" step."""
+    seed: Seed = 0
+    """Seed of weights, batches and the split."""
+    device: Annotated[str, DeviceName()] = "auto"
+    """"auto" (a GPU if there is one), "cpu", "cuda" or "cuda:1"."""
+    policy: NewPolicyConfig = field(default_factory=NewPolicyConfig)
+
+
+def load_pretrain_config(overrides: Sequence[str] = ()) -> PretrainConfig:
+    """The checked configuration of ``key=value`` overrides.
+
+    Raises:
+        UnknownNameError: a key that does not exist, with the nearest one.
+        ConfigError: a value of the wrong type or out of range.
+    """
+    config = compose_config(PretrainConfig, "pretrain", read_settings(PretrainConfig, overrides), {})
+    config = replace(config, output_dir=os.path.expanduser(config.output_dir))
+    try:
+        check_pretrain_config(config)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(str(error)) from error
+    return config
+
+
+def check_pretrain_config(config: PretrainConfig) -> None:
+    """Raise before any work is done if a value cannot work."""
+    if not config.data:
+        raise ConfigError("data: name HDF5 files or folders, e.g. `ttrl pretrain data=[demos/libero_object]`")
+    check_fields(config)
+    missing = [path for path in config.data if not os.path.exists(os.path.expanduser(path))]
+    if missing:
+        raise ConfigError(f"data: no such file or folder: {', '.join(missing)}")
+    policy = config.policy
+    require_memory(
+        training_bytes(policy.hidden_size, policy.num_layers),
+        "policy.hidden_size, policy.num_layers: a policy of this size",
+        "lower them",
+    )
+    require_memory(
+        config.batch_size * pair_bytes(policy.image_size, policy.hidden_size, policy.chunk_steps),
+        f"batch_size: a step of {config.batch_size:,} chunks",
+        "lower it",
+    )
+    require_time(
+        config.steps * config.batch_size / PAIRS_PER_SECOND,
+        f"steps, batch_size: {config.steps:,} steps of {config.batch_size:,} chunks",
+        "lower them",
+    )

@@ -1,0 +1,134 @@
+"""Demonstrations as a policy's own inputs and tokens, in memory, split by episode."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ttrl_env.agents.policies import PolicyInputs, TinyVLA
+from ttrl_env.agents.policies.action_tokenizer import encode_actions
+from ttrl_env.agents.pretraining.config import PretrainConfig
+from ttrl_env.demonstrations.reading import (
+    FileSize,
+    RecordedEpisode,
+    find_files,
+    measure_file,
+    read_episodes,
+)
+from ttrl_env.demonstrations.self_description import Pairing
+from ttrl_env.engines.interface import ACTION_DIM
+from ttrl_env.errors import ConfigError
+from ttrl_env.machine.memory import require_memory
+
+
+class Pairs:
+    """``M`` training pairs: an observation and the chunk of action tokens that follows it."""
+
+    def __init__(self, inputs: PolicyInputs, tokens: Tensor) -> None:
+        """``inputs`` with first axis ``M``; ``tokens`` ``[M, chunk_steps * 7]`` int64."""
+        self.inputs = inputs
+        self.tokens = tokens
+
+    def __len__(self) -> int:
+        """``M``."""
+        return len(self.tokens)
+
+    def __getitem__(self, rows: Tensor) -> tuple[PolicyInputs, Tensor]:
+        """The pairs of some rows."""
+        return {key: tensor[rows] for key, tensor in self.inputs.items()}, self.tokens[rows]
+
+
+def load_pairs(config: PretrainConfig, policy: TinyVLA, say: Callable[[str], None]) -> tuple[Pairs, Pairs]:
+    """Pairs to train on and pairs of the episodes kept out, which may be none.
+
+    Images are brought to the policy's own size episode by episode, so memory holds no larger ones. Every
+    file is checked, and what they take together, before the first is read.
+
+    Raises :class:`ConfigError` if a file or a demonstration of it cannot be used; the message names it.
+    """
+    train, validation = [], []
+    instructions = set()
+    files, pairing = find_files(config.data), cast(Pairing, config.pairing)
+    sizes = [measure_file(path, policy.cameras, pairing, config.max_episodes) for path in files]
+    for path, size in zip(files, sizes, strict=True):
+        _check_images(policy, path, size)
+    _check_memory(policy, sizes)
+    for path in files:
+        episodes = []
+        for episode in read_episodes(path, policy.cameras, pairing, config.max_episodes):
+            episodes.append(episode_pairs(policy, episode))
+            instructions.add(episode.instruction)
+        kept_out = _kept_out(len(episodes), config)
+        train += [pairs for index, pairs in enumerate(episodes) if index not in kept_out]
+        validation += [pairs for index, pairs in enumerate(episodes) if index in kept_out]
+    if not train:
+        raise ConfigError("data: no episode is left to train on; lower validation_fraction")
+    joined = join(train), join(validation, like=train[0])
+    say(
+        f"{len(train)} episodes ({len(joined[0])} steps) of {len(instructions)} instructions to train on, "
+        f"{len(validation)} ({len(joined[1])}) to validate"
+    )
+    return joined
+
+
+def episode_pairs(policy: TinyVLA, episode: RecordedEpisode) -> Pairs:
+    """One pair a step; a chunk that reaches past the end repeats the last action."""
+    inputs = policy.prepare(episode.observations, [episode.instruction] * len(episode.actions))
+    return Pairs(
+        inputs,
+        torch.from_numpy(encode_actions(action_chunks(episode.actions, policy.chunk_steps))).flatten(1),
+    )
+
+
+def action_chunks(actions: NDArray[np.float32], chunk_steps: int) -> NDArray[np.float32]:
+    """``[T, chunk_steps, 7]`` of ``[T, 7]``: each step's action and those after it, the last repeated.
+
+    Success ends an episode, so a policy gets past a demonstration's end only if it lags behind, and then
+    carrying on is right, where standing still could keep it from ever finishing.
+    """
+    at = np.arange(len(actions))[:, None] + np.arange(chunk_steps)
+    return actions[np.minimum(at, len(actions) - 1)]
+
+
+def join(parts: Sequence[Pairs], like: Pairs | None = None) -> Pairs:
+    """All pairs in one; of no parts, no pairs with the inputs of ``like``."""
+    if not parts:
+        assert like is not None
+        return Pairs({key: tensor[:0] for key, tensor in like.inputs.items()}, like.tokens[:0])
+    inputs = {key: torch.cat([part.inputs[key] for part in parts]) for key in parts[0].inputs}
+    return Pairs(inputs, torch.cat([part.tokens for part in parts]))
+
+
+def _check_memory(policy: TinyVLA, sizes: Sequence[FileSize]) -> None:
+    """Raise before anything is read if the pairs cannot fit: all of them twice while they are joined."""
+    row = len(policy.cameras) * 3 * policy.config.image_size**2 + 8 * policy.config.max_words
+    row += 8 * policy.chunk_steps * ACTION_DIM
+    steps = sum(size.num_steps for size in sizes)
+    needed = 2 * steps * row + 2 * max(size.largest_episode_bytes for size in sizes)
+    require_memory(
+        needed,
+        f"data: reading {steps} steps",
+        "name fewer files, or lower max_episodes or policy.image_size",
+    )
+
+
+def _kept_out(num_episodes: int, config: PretrainConfig) -> set[int]:
+    """Which episodes of a file are for validation: a fixed draw, at least one if any are wanted."""
+    if config.validation_fraction == 0.0 or num_episodes < 2:
+        return set()
+    number = max(round(config.validation_fraction * num_episodes), 1)
+    return set(np.random.default_rng(config.seed).permutation(num_episodes)[:number].tolist())
+
+
+def _check_images(policy: TinyVLA, path: Path, size: FileSize) -> None:
+    for image_size in sorted(size.image_sizes):
+        try:
+            policy.check_image_size(image_size)
+        except ValueError as error:
+            raise ConfigError(f"policy.image_size: {error} in {path}") from error

@@ -1,0 +1,328 @@
+"""Pretraining: behaviour cloning of a TinyVLA from files of demonstrations, many tasks at once.
+
+The loss is the cross-entropy of the demonstrated action tokens at temperature 1. A run keeps, in its
+folder, ``policy`` (what is left of it), ``last.pt`` (what is needed to go on), ``metrics.jsonl`` and
+``config.json``. Batch ``k`` and the step size are functions of the seed and ``k``, so an interrupted run
+that goes on ends as an uninterrupted one.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import math
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from torch import nn
+
+from ttrl_env.agents.common.interrupts import StopRequest
+from ttrl_env.agents.common.json_lines import append_record, read_records
+from ttrl_env.agents.common.saved_tensors import DAMAGED, load_saved
+from ttrl_env.agents.distributed.devices import choose_device, use_usable_cores
+from ttrl_env.agents.distributed.processes import ALONE
+from ttrl_env.agents.policies import TinyVLA, TinyVLAConfig, TokenPolicy
+from ttrl_env.agents.policies.sharding import all_finite
+from ttrl_env.agents.pretraining.config import PretrainConfig
+from ttrl_env.agents.pretraining.data import Pairs, load_pairs
+from ttrl_env.demonstrations.reading import describe_files, find_files
+from ttrl_env.errors import CheckpointError, TrainingDivergedError
+from ttrl_env.libero_version import warn_of_another_world
+from ttrl_env.machine.folder_lock import folder_lock
+from ttrl_env.machine.whole_files import flush, naming, read_object, write_whole
+
+WARMUP_FRACTION = 0.1
+"""Share of the steps over which the step size rises."""
+
+VALIDATION_BATCH = 256
+
+POLICY, STATE, METRICS, CONFIG = "policy", "last.pt", "metrics.jsonl", "config.json"
+
+Log = Callable[[str], None]
+
+
+@dataclass
+class PretrainingState:
+    """How far a run has come."""
+
+    step: int = 0
+    """Optimiser steps made."""
+    best_loss: float = math.inf
+    """Lowest validation loss so far, nats a token."""
+    stale: int = 0
+    """Validations since then."""
+    train_losses: list[float] = field(default_factory=list)
+    """Losses since the last validation."""
+    stopped_early: bool = False
+    """Whether patience ran out."""
+
+
+def pretrain(
+    config: PretrainConfig, *, say: Log, progress: Callable[[int, int], None] | None = None
+) -> PretrainingState:
+    """Train as configured and leave the policy in ``output_dir/policy``.
+
+    Raises:
+        CheckpointError: ``output_dir`` holds a run of another configuration or of other demonstrations, or a
+            damaged one.
+        ConfigError: the demonstrations do not fit the configuration, or another process is writing to
+            ``output_dir``.
+        TrainingDivergedError: the loss or the weights are no longer numbers; nothing of them is saved.
+        OSError: a file cannot be written; it is named.
+    """
+    with folder_lock(config.output_dir, "output_dir"):
+        return _pretrain(config, say, progress)
+
+
+def _pretrain(
+    config: PretrainConfig, say: Log, progress: Callable[[int, int], None] | None
+) -> PretrainingState:
+    output = Path(config.output_dir)
+    use_usable_cores()
+    torch.manual_seed(config.seed)
+    policy = new_policy(config)
+    train_pairs, validation_pairs = load_pairs(config, policy, say)
+    policy.config.demonstrations = _describe(config)
+    nn.Module.to(policy, choose_device(config.device, "device"))
+    optimizer = torch.optim.AdamW(
+        policy.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+    )
+    settings = {**_settings(config), _DEMONSTRATIONS: _digest([train_pairs, validation_pairs])}
+    state = _resume(output, config, settings, policy, optimizer)
+    with StopRequest() as stop:
+        while state.step < config.steps and not state.stopped_early and not stop.requested:
+            state.train_losses.append(_train_step(policy, optimizer, train_pairs, config, state.step))
+            state.step += 1
+            if progress is not None:
+                progress(state.step, config.steps)
+            if state.step % config.validate_every == 0 or state.step == config.steps:
+                _validate(output, config, policy, optimizer, validation_pairs, state, say)
+    if stop.requested:
+        raise KeyboardInterrupt
+    return state
+
+
+def _describe(config: PretrainConfig) -> list[dict[str, Any]]:
+    """What the policy is cloned from; a file of another world than the installed one is warned of."""
+    files = find_files(config.data)
+    described = describe_files(files, config.max_episodes)
+    for file, entry in zip(files, described, strict=True):
+        warn_of_another_world(f"data: {file}", entry["mujoco"])
+    return described
+
+
+def new_policy(config: PretrainConfig) -> TinyVLA:
+    """A TinyVLA of the configured shape, its weights drawn from torch's random numbers."""
+    return TinyVLA(TinyVLAConfig(**asdict(config.policy)))
+
+
+def learning_rate(config: PretrainConfig, step: int) -> float:
+    """Step size of step ``step`` (counted from 0): linear warm-up, then half a cosine down to zero."""
+    warmup = max(int(WARMUP_FRACTION * config.steps), 1)
+    if step < warmup:
+        return config.learning_rate * (step + 1) / warmup
+    rest = (step - warmup) / max(config.steps - warmup, 1)
+    return config.learning_rate * 0.5 * (1.0 + math.cos(math.pi * rest))
+
+
+def _train_step(
+    policy: TokenPolicy, optimizer: torch.optim.Optimizer, pairs: Pairs, config: PretrainConfig, step: int
+) -> float:
+    rng = np.random.default_rng([config.seed, step])
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate(config, step)
+    loss = token_loss(policy, pairs, rng.integers(len(pairs), size=config.batch_size))
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    nn.utils.clip_grad_norm_(list(policy.parameters()), config.max_grad_norm)
+    optimizer.step()
+    value = float(loss.detach())
+    if not math.isfinite(value):
+        raise _diverged(f"step {step + 1}: the loss is {value}", config)
+    return value
+
+
+def _diverged(reason: str, config: PretrainConfig) -> TrainingDivergedError:
+    return TrainingDivergedError(
+        f"{reason}. What {config.output_dir} holds is of an earlier validation; begin anew with a lower "
+        f"learning_rate (resume=false)"
+    )
+
+
+def token_loss(policy: TokenPolicy, pairs: Pairs, rows: Any) -> torch.Tensor:
+    """Mean negative log-probability, nats a token, of the demonstrated tokens of some pairs."""
+    inputs, tokens = pairs[torch.as_tensor(rows)]
+    return -policy.evaluate(inputs, tokens, torch.ones(len(tokens))).logprobs.mean()
+
+
+@torch.no_grad()
+def validation_loss(policy: TokenPolicy, pairs: Pairs) -> float:
+    """Mean loss over all pairs, nats a token."""
+    total = 0.0
+    for start in range(0, len(pairs), VALIDATION_BATCH):
+        rows = np.arange(start, min(start + VALIDATION_BATCH, len(pairs)))
+        total += float(token_loss(policy, pairs, rows)) * len(rows)
+    return total / len(pairs)
+
+
+def _validate(
+    output: Path,
+    config: PretrainConfig,
+    policy: TinyVLA,
+    optimizer: torch.optim.Optimizer,
+    pairs: Pairs,
+    state: PretrainingState,
+    say: Log,
+) -> None:
+    """Measure, keep the policy if it is the one to keep, and save what is needed to go on.
+
+    That comes last: a run that is killed before goes on from the validation before this one, whose record
+    is cut then and written again.
+    """
+    loss = validation_loss(policy, pairs) if len(pairs) else float(np.mean(state.train_losses))
+    if not (math.isfinite(loss) and all_finite(policy, ALONE)):
+        raise _diverged(f"step {state.step}: the weights are NaN or infinite", config)
+    better = loss < state.best_loss
+    state.best_loss = min(state.best_loss, loss)
+    state.stale = 0 if better else state.stale + 1
+    state.stopped_early = bool(config.patience) and state.stale >= config.patience
+    record = {"step": state.step, "train_loss": float(np.mean(state.train_losses)), "validation_loss": loss}
+    state.train_losses.clear()
+    say(
+        f"step {state.step:6d}  training {record['train_loss']:.3f}  validation {loss:.3f} nats a token"
+        + ("  (best)" if better else "")
+    )
+    append_record(output / METRICS, record)
+    if better or config.keep == "last":
+        _save_policy(output / POLICY, policy)
+    _save_state(output, policy, optimizer, state)
+
+
+def _save_policy(folder: Path, policy: TinyVLA) -> None:
+    """Replace the kept policy by another, which is complete before the old one goes."""
+    draft, old = folder.with_name(".policy_draft"), folder.with_name(_OLD_POLICY)
+    for leftover in (draft, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    with _named(draft):
+        policy.save_pretrained(draft)
+        for file in draft.iterdir():
+            flush(file)
+    if folder.exists():
+        folder.rename(old)
+    draft.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _save_state(
+    output: Path, policy: TinyVLA, optimizer: torch.optim.Optimizer, state: PretrainingState
+) -> None:
+    draft = output / f".{STATE}.draft"
+    content = {"state": asdict(state), "policy": policy.state_dict(), "optimizer": optimizer.state_dict()}
+    with _named(output / STATE):
+        torch.save(content, draft)
+        flush(draft)
+        os.replace(draft, output / STATE)
+
+
+@contextmanager
+def _named(file: Path) -> Iterator[None]:
+    """Let the errors of torch and safetensors about writing ``file`` be the disk's, and name it."""
+    try:
+        with naming(file):
+            yield
+    except (RuntimeError, SafetensorError) as error:
+        raise OSError(errno.EIO, f"cannot be written ({error})", str(file)) from error
+
+
+def _resume(
+    output: Path,
+    config: PretrainConfig,
+    settings: dict[str, Any],
+    policy: TinyVLA,
+    optimizer: torch.optim.Optimizer,
+) -> PretrainingState:
+    """Restore the state that ``output`` holds, or begin a run of ``settings`` there."""
+    state_file = output / STATE
+    if config.resume and state_file.is_file():
+        _check_settings(output, settings)
+        state = _restore(state_file, policy, optimizer)
+        if not (output / POLICY).exists() and (output / _OLD_POLICY).is_dir():
+            (output / _OLD_POLICY).rename(output / POLICY)  # killed while the policy was replaced
+        _cut_records(output / METRICS, state.step)
+        return state
+    for leftover in (STATE, METRICS):
+        (output / leftover).unlink(missing_ok=True)
+    write_whole(output / CONFIG, json.dumps(settings, indent=1) + "\n")
+    return PretrainingState()
+
+
+def _settings(config: PretrainConfig) -> dict[str, Any]:
+    """What a run must have in common with the one it goes on with, as JSON has it."""
+    plain: dict[str, Any] = json.loads(json.dumps(asdict(config)))
+    return {key: value for key, value in plain.items() if key not in _FREE}
+
+
+def _check_settings(output: Path, settings: dict[str, Any]) -> None:
+    """Make sure that the run in ``output`` is one of these settings and demonstrations."""
+    found = read_object(output / CONFIG, _ANEW)
+    different = sorted(key for key in settings if key != _DEMONSTRATIONS and found.get(key) != settings[key])
+    if different:
+        raise CheckpointError(
+            f"output_dir: {output} holds a run with other values of {', '.join(different)}; choose "
+            f"another folder, or resume=false to begin anew there"
+        )
+    # runs of earlier versions do not say what they read
+    if found.get(_DEMONSTRATIONS, settings[_DEMONSTRATIONS]) != settings[_DEMONSTRATIONS]:
+        raise CheckpointError(
+            f"data: the demonstrations are not those that the run in {output} read: files have changed, "
+            f"come or gone since. Choose another folder, or {_ANEW}"
+        )
+
+
+def _restore(file: Path, policy: TinyVLA, optimizer: torch.optim.Optimizer) -> PretrainingState:
+    saved = load_saved(file, _ANEW)
+    try:
+        policy.load_state_dict(saved["policy"])
+        optimizer.load_state_dict(saved["optimizer"])
+        return PretrainingState(**saved["state"])
+    except DAMAGED as error:
+        raise CheckpointError(
+            f"{file} does not hold what a run is continued from ({error}); {_ANEW}"
+        ) from error
+
+
+def _cut_records(file: Path, step: int) -> None:
+    """Drop the records of steps that are made again."""
+    records = read_records(file, ["step"]) if file.is_file() else []
+    kept = [record for record in records if record["step"] <= step]
+    write_whole(file, "".join(json.dumps(record) + "\n" for record in kept))
+
+
+def _digest(parts: Iterable[Pairs]) -> str:
+    """Tells demonstrations apart by all that is learnt from them."""
+    digest = hashlib.sha256()
+    for pairs in parts:
+        for tensor in (*(pairs.inputs[key] for key in sorted(pairs.inputs)), pairs.tokens):
+            digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.contiguous().numpy().data)
+    return digest.hexdigest()
+
+
+_FREE = ("output_dir", "resume", "device", "patience")
+"""Keys that may differ when a run goes on."""
+
+_DEMONSTRATIONS = "demonstrations"
+"""Key of ``config.json`` for the digest of what was read."""
+
+_OLD_POLICY = ".policy_old"
+
+_ANEW = "resume=false begins anew"

@@ -1,0 +1,1 @@
+"""Playing groups of replicas with a policy, and the trajectories that come of it."""

@@ -1,0 +1,270 @@
+"""Playing one episode in every row of an environment, keeping what a policy update needs.
+
+A row leaves the policy's batch when its episode ends, as it leaves the simulator's: what is stored
+are the chunks that were executed, one after the other, without padding.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ttrl_env.agents.distributed.processes import ALONE, World
+from ttrl_env.agents.policies import PolicyInputs, TokenPolicy
+from ttrl_env.agents.rollout.playable import (
+    check_playable,
+    check_reports,
+    check_sampling_temperatures,
+    check_seed,
+)
+from ttrl_env.agents.rollout.spare_passes import sample_spare
+from ttrl_env.agents.rollout.types import Rollout
+from ttrl_env.checks import check_positive_int, check_reset_mask
+from ttrl_env.engines.interface import ACTION_DIM
+from ttrl_env.errors import TrainingDivergedError
+from ttrl_env.kernels import SampledTokens
+
+Progress = Callable[[int, int], None]
+"""Called with finished and total rows while a rollout runs."""
+
+_REPORTS = ("success", "finish_step", "task_id", "init_state_id")
+
+
+class GroupedVectorEnv(Protocol):
+    """What a rollout needs of an environment: :class:`ttrl_env.vector_env.TTRLVectorEnv` has it.
+
+    The autoreset mode must be DISABLED, and ``infos`` must hold ``success``, ``finish_step``,
+    ``task_id`` and ``init_state_id``, and may hold ``failure`` (why a row's simulation diverged).
+    """
+
+    num_envs: int
+    temperatures: NDArray[np.float32]
+    groups: NDArray[np.int64]
+    metadata: dict[str, Any]
+
+    @property
+    def instructions(self) -> Sequence[str]:
+        """One instruction a row."""
+
+    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Start an episode in every row."""
+
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        """Execute one chunk of actions in every unfinished row."""
+
+
+@torch.no_grad()
+def collect_rollout(
+    env: GroupedVectorEnv,
+    policy: TokenPolicy,
+    *,
+    options: dict[str, Any] | None = None,
+    seed: int | Sequence[int],
+    temperatures: NDArray[np.float32] | None = None,
+    rows_at_once: int = 0,
+    keep_final_inputs: bool = False,
+    progress: Progress | None = None,
+    world: World = ALONE,
+) -> Rollout:
+    """Reset ``env`` and play every row to its end (with ``options["reset_mask"]``, the rows it resets).
+
+    Args:
+        env: an environment whose autoreset mode is DISABLED.
+        policy: the policy to sample from.
+        options: passed to ``env.reset``: which tasks and initial states to play.
+        seed: seed of the token sampling; the same seed replays the same tokens.
+        temperatures: ``[num_envs]`` sampling temperatures instead of the environment's; 0 is greedy.
+        rows_at_once: rows in one forward pass of the policy, which bounds its memory; 0: all.
+        keep_final_inputs: keep what the policy sees after the horizon, to bootstrap values from.
+        progress: called after each step.
+        world: the processes that play at the same time, each its part of the rows; ``seed`` is the
+            same in all, and the tokens are those that one process would draw for all rows.
+
+    Raises:
+        TypeError, ValueError: before anything is played: an environment that is not a
+            :class:`GroupedVectorEnv` or does not take the policy's chunks, or an argument that cannot work.
+    """
+    check_playable(env, policy.chunk_steps, ("temperatures", "groups", "instructions"))
+    recorder = _Recorder(env, policy, temperatures, seed, rows_at_once, world)
+    mask = (options or {}).get("reset_mask")
+    _check_whole_groups(mask, env.groups)
+    started = time.perf_counter()
+    observations, infos = env.reset(options=options)
+    recorder.simulation_seconds += time.perf_counter() - started
+    check_reports(infos, _REPORTS)
+    active = np.arange(env.num_envs) if mask is None else np.flatnonzero(mask)
+    while (actions := recorder.act(observations, active)) is not None:
+        if not active.size:  # the rows of other processes are not finished yet
+            continue
+        started = time.perf_counter()
+        observations, rewards, terminations, truncations, infos = env.step(actions)
+        recorder.simulation_seconds += time.perf_counter() - started
+        recorder.observe(active, rewards, terminations, truncations, infos)
+        if keep_final_inputs:
+            recorder.keep_final_inputs(observations, active, infos)
+        active = active[~(terminations | truncations)[active]]
+        if progress is not None:
+            progress(env.num_envs - active.size, env.num_envs)
+    return recorder.rollout(infos)
+
+
+def _check_whole_groups(mask: Any, groups: NDArray[np.int64]) -> None:
+    """Rows of a group are compared with each other: one that is not played would count as a failure."""
+    if mask is None:
+        return
+    played = check_reset_mask(mask, len(groups))
+    split = np.intersect1d(groups[played], groups[~played])
+    if split.size:
+        raise ValueError(
+            f"options['reset_mask']: expected whole groups, got some rows of groups {split.tolist()}"
+        )
+
+
+class _Recorder:
+    """Accumulates a rollout's chunks."""
+
+    def __init__(
+        self,
+        env: GroupedVectorEnv,
+        policy: TokenPolicy,
+        temperatures: NDArray[np.float32] | None,
+        seed: int | Sequence[int],
+        rows_at_once: int,
+        world: World,
+    ) -> None:
+        self._env, self._policy, self._world = env, policy, world
+        self._num_tokens = policy.chunk_steps * ACTION_DIM
+        temperatures = env.temperatures if temperatures is None else temperatures
+        self._temperatures = torch.from_numpy(
+            check_sampling_temperatures("temperatures", temperatures, (env.num_envs,))
+        )
+        check_seed(seed)
+        rng = np.random.default_rng(seed)
+        # one stream a row and token; the chunk's index is the kernel's step
+        seeds = rng.integers(2**63, size=(env.num_envs * world.size, self._num_tokens))
+        self._seeds = torch.from_numpy(seeds[world.part(len(seeds))])
+        self._rows_at_once = check_positive_int("rows_at_once", rows_at_once, minimum=0) or env.num_envs
+        self._chunks: list[dict[str, Any]] = []
+        self._ends: list[tuple[PolicyInputs, NDArray[np.int64]]] = []
+        self._rewards = np.zeros(env.num_envs)
+        self._terminations = np.zeros(env.num_envs, dtype=np.bool_)
+        self._truncations = np.zeros(env.num_envs, dtype=np.bool_)
+        self._finish_steps = np.zeros(env.num_envs, dtype=np.int64)
+        self.simulation_seconds = 0.0
+        self._policy_seconds = 0.0
+
+    def act(self, observations: dict[str, NDArray], rows: NDArray[np.int64]) -> NDArray[np.float64] | None:
+        """Sample a chunk for ``rows``; returns actions of all rows, zero where finished.
+
+        ``None`` once no process has any rows left.
+        """
+        firsts = range(0, len(rows), self._rows_at_once)
+        passes = self._world.in_step([rows[first : first + self._rows_at_once] for first in firsts])
+        if not passes:
+            return None
+        started = time.perf_counter()
+        parts = []
+        for part in passes:
+            if part is None:
+                sample_spare(self._policy, self._chunks[0]["inputs"])
+            else:
+                parts.append(self._sample(observations, part))
+        actions = np.zeros((self._env.num_envs, self._policy.chunk_steps, ACTION_DIM))
+        if parts:
+            actions[rows] = self._policy.decode(self._keep(parts, rows))
+        self._policy_seconds += time.perf_counter() - started
+        return actions if self._policy.chunk_steps > 1 else actions[:, 0]
+
+    def _keep(self, parts: list[tuple[PolicyInputs, SampledTokens]], rows: NDArray[np.int64]) -> torch.Tensor:
+        """Keep what was sampled for ``rows`` as a chunk; returns its tokens ``[rows, K]``."""
+        chunk = {
+            name: torch.cat([getattr(sampled, name).cpu() for _, sampled in parts])
+            for name in ("tokens", "logprobs", "entropies")
+        }
+        inputs = _join_inputs([inputs for inputs, _ in parts])
+        self._chunks.append({**chunk, "inputs": inputs, "trajectory": torch.from_numpy(rows)})
+        return chunk["tokens"]
+
+    def observe(
+        self,
+        rows: NDArray[np.int64],
+        rewards: NDArray[np.float64],
+        terminations: NDArray[np.bool_],
+        truncations: NDArray[np.bool_],
+        infos: dict[str, Any],
+    ) -> None:
+        """Note what ``rows`` earned, whether they ended, and how many of the chunk's steps they executed."""
+        finish_steps = np.asarray(infos["finish_step"])
+        executed = torch.from_numpy(finish_steps[rows] - self._finish_steps[rows])
+        step_of_token = torch.arange(self._num_tokens) // ACTION_DIM
+        self._chunks[-1]["mask"] = step_of_token < executed[:, None]
+        self._chunks[-1]["chunk_rewards"] = torch.from_numpy(np.asarray(rewards, dtype=np.float64)[rows])
+        self._finish_steps[rows] = finish_steps[rows]
+        self._rewards[rows] += rewards[rows]
+        self._terminations[rows], self._truncations[rows] = terminations[rows], truncations[rows]
+
+    def keep_final_inputs(
+        self, observations: dict[str, NDArray], rows: NDArray[np.int64], infos: dict[str, Any]
+    ) -> None:
+        """Keep what the policy would see next in those of ``rows`` that the horizon has cut off."""
+        failure = infos.get("failure", np.full(self._env.num_envs, None))
+        cut_off = rows[self._truncations[rows] & np.array([failure[row] is None for row in rows], dtype=bool)]
+        if cut_off.size:
+            self._ends.append((self._prepare(observations, cut_off), cut_off))
+
+    def rollout(self, infos: dict[str, Any]) -> Rollout:
+        """Everything played, concatenated."""
+        chunks = self._chunks
+        joined = {
+            key: torch.cat([chunk[key] for chunk in chunks])
+            for key in ("tokens", "logprobs", "entropies", "mask", "chunk_rewards", "trajectory")
+        }
+        ends = np.concatenate([np.empty(0, dtype=np.int64), *(rows for _, rows in self._ends)])
+        return Rollout(
+            inputs=_join_inputs([chunk["inputs"] for chunk in chunks]),
+            **joined,
+            final_inputs=_join_inputs([inputs for inputs, _ in self._ends]),
+            final_trajectory=torch.from_numpy(ends),
+            temperatures=self._temperatures,
+            groups=self._env.groups.copy(),
+            rewards=self._rewards,
+            success=np.asarray(infos["success"]).copy(),
+            terminations=self._terminations,
+            truncations=self._truncations,
+            finish_steps=self._finish_steps,
+            task_ids=np.asarray(infos["task_id"]).copy(),
+            init_state_ids=np.asarray(infos["init_state_id"]).copy(),
+            draws=np.zeros(self._env.num_envs, dtype=np.int64),
+            simulation_seconds=self.simulation_seconds,
+            policy_seconds=self._policy_seconds,
+        )
+
+    def _sample(
+        self, observations: dict[str, NDArray], rows: NDArray[np.int64]
+    ) -> tuple[PolicyInputs, SampledTokens]:
+        inputs = self._prepare(observations, rows)
+        sampled = self._policy.sample(
+            inputs, self._temperatures[rows], self._seeds[rows], step=len(self._chunks)
+        )
+        if not bool(sampled.valid.all()):
+            raise TrainingDivergedError(
+                "the policy's logits are NaN or infinite. Go on from an earlier checkpoint with a lower "
+                "ppo.learning_rate"
+            )
+        return inputs, sampled
+
+    def _prepare(self, observations: dict[str, NDArray], rows: NDArray[np.int64]) -> PolicyInputs:
+        instructions = self._env.instructions
+        return self._policy.prepare(
+            {key: array[rows] for key, array in observations.items()}, [instructions[row] for row in rows]
+        )
+
+
+def _join_inputs(parts: Sequence[PolicyInputs]) -> PolicyInputs:
+    """The rows of several inputs one after the other; nothing for none."""
+    return {key: torch.cat([part[key] for part in parts]) for key in parts[0]} if parts else {}

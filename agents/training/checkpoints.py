@@ -1,0 +1,183 @@
+"""Training checkpoints: written whole or not at all, and enough to continue exactly.
+
+A checkpoint is a folder ``checkpoints/iteration_000010`` of the run's folder with ``policy/``
+(config and safetensors weights or adapter, loadable on its own), ``agent.pt`` (optimiser, step-size
+schedule, value head) and ``state.json`` (:class:`TrainingState`). Random numbers need no state: every
+draw of an iteration is seeded by the run's seed and the iteration's number, every group by how many
+were dealt before it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+import warnings
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from ttrl_env.agents.common.checkpoint_files import own_file
+from ttrl_env.agents.common.run_folder import iteration_of, list_checkpoints
+from ttrl_env.agents.common.saved_tensors import DAMAGED, load_saved
+from ttrl_env.agents.common.training_state import STATE_FILE, TrainingState, read_state
+from ttrl_env.agents.policies import TokenPolicy
+from ttrl_env.agents.policies.sharding import all_finite, whole, whole_weights
+from ttrl_env.agents.update.ppo import PPOAgent
+from ttrl_env.errors import CheckpointError, TrainingDivergedError
+from ttrl_env.machine.whole_files import flush
+
+AGENT_FILE = "agent.pt"
+
+_DRAFT = ".draft_"
+
+
+def save_checkpoint(
+    output_dir: str | Path, policy: TokenPolicy, agent: PPOAgent, state: TrainingState, *, keep: int
+) -> Path:
+    """Write the checkpoint of ``state.iteration`` and keep the last ``keep`` up to it.
+
+    Of several processes the first writes, whole tensors, and the others wait for it; any number of
+    processes can go on from there.
+
+    Everything is written to a hidden folder that is renamed at the end, so that a killed process or a
+    full disk leaves the earlier checkpoints as they were; what is left of an attempt is removed.
+    Checkpoints of this iteration and later ones are of a course that was left by resuming from an
+    earlier one: the new one replaces them.
+
+    Raises:
+        TrainingDivergedError: a weight is NaN or infinite; nothing is written.
+        CheckpointError: it cannot be written. The earlier checkpoints are untouched.
+    """
+    world = agent.world
+    target = Path(output_dir) / "checkpoints" / f"iteration_{state.iteration:06d}"
+    if not all_finite(policy, world):
+        raise TrainingDivergedError(
+            "the policy's weights are NaN or infinite and are not saved. Go on from an earlier checkpoint "
+            "with a lower ppo.learning_rate"
+        )
+    content = _Content(policy, whole_weights(policy, world), whole(agent.state_dict(), world), state)
+    world.on_main(lambda: _replace(target, content, keep))
+    return target
+
+
+def drop_later(output_dir: str | Path, iteration: int) -> None:
+    """Remove a run's checkpoints after ``iteration``, which it goes on from: a course that is left.
+
+    The last one goes first, so that those that a killed process leaves are of one course.
+
+    Raises:
+        CheckpointError: one cannot be removed.
+    """
+    for path in reversed(list_checkpoints(output_dir)):
+        if iteration_of(path) <= iteration:
+            return
+        try:
+            left = _set_aside(path)
+        except OSError as error:
+            raise CheckpointError(
+                f"{path} is of the course that resuming from iteration {iteration} leaves, and cannot be "
+                f"removed ({error}). Remove it, or choose another output_dir"
+            ) from error
+        _try_to_remove(left)
+
+
+def restore_agent(checkpoint: Path, agent: PPOAgent) -> None:
+    """Load optimiser, schedule and value head from a checkpoint.
+
+    Raises:
+        CheckpointError: they are damaged or do not fit the policy or the configuration, or the reference
+            policy is not the one that the run started from.
+    """
+    file = own_file(checkpoint, AGENT_FILE, "checkpoint")
+    # several processes map the file instead of reading it, as each takes but its slices
+    saved = load_saved(file, "go on from another checkpoint", mapped=not agent.world.alone)
+    try:
+        agent.load_state_dict(saved)
+    except DAMAGED as error:
+        raise CheckpointError(f"{file} does not fit this policy and configuration: {error}") from error
+    started_from = read_state(checkpoint).reference
+    if started_from is not None and agent.reference_fingerprint not in (None, started_from):
+        raise CheckpointError(
+            f"policy.path: not the policy that the run of {checkpoint} started from, which ppo.kl_coef "
+            f"measures the distance to. Put that one back, or start a new run"
+        )
+
+
+@dataclass(frozen=True)
+class _Content:
+    """What a checkpoint is made of."""
+
+    policy: TokenPolicy
+    weights: dict[str, Tensor] | None
+    """The policy's, if it holds only slices of them itself."""
+    agent: dict[str, Any]
+    state: TrainingState
+
+
+def _replace(target: Path, content: _Content, keep: int) -> None:
+    """Write a checkpoint into a draft that becomes ``target``, then delete old ones and later ones."""
+    folder = target.parent
+    for leftover in folder.glob(f"{_DRAFT}*"):
+        _try_to_remove(leftover)
+    draft = folder / f"{_DRAFT}{os.getpid()}"
+    try:
+        _write(draft, content)
+        if target.is_dir():
+            _set_aside(target)
+        draft.rename(target)
+        flush(folder)
+    except (OSError, RuntimeError, SafetensorError) as error:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise CheckpointError(_not_written(target, error)) from error
+    existing = list_checkpoints(folder.parent)
+    earlier = [path for path in existing if iteration_of(path) <= content.state.iteration]
+    left = [path for path in existing if iteration_of(path) > content.state.iteration]
+    for path in [*earlier[:-keep], *left, *folder.glob(f"{_DRAFT}*")]:
+        _try_to_remove(path)
+
+
+def _set_aside(path: Path) -> Path:
+    """Move a checkpoint, or a link to one, at once to where none is looked for; returns the new place."""
+    place = Path(tempfile.mkdtemp(prefix=_DRAFT, dir=path.parent))
+    path.rename(place / path.name)
+    return place
+
+
+def _try_to_remove(path: Path) -> None:
+    """Remove an old checkpoint or draft, or say that it cannot be: the new one is written already.
+
+    What a link leads to is left alone.
+    """
+    try:
+        shutil.rmtree(_set_aside(path))
+    except OSError as error:
+        warnings.warn(f"{path} is not needed any more and cannot be removed: {error}", stacklevel=2)
+
+
+def _write(draft: Path, content: _Content) -> None:
+    """Write every file of a checkpoint and wait until the disk has them."""
+    draft.mkdir(parents=True)
+    content.policy.save_pretrained(draft / "policy", state_dict=content.weights)
+    torch.save(content.agent, draft / AGENT_FILE)
+    (draft / STATE_FILE).write_text(json.dumps(asdict(content.state), indent=1), encoding="utf-8")
+    for file in draft.rglob("*"):
+        flush(file)
+
+
+def _not_written(target: Path, error: Exception) -> str:
+    """What went wrong and what is left."""
+    earlier = list_checkpoints(target.parent.parent)
+    kept = (
+        f"{earlier[-1]} is whole: continue with resume={earlier[-1]}"
+        if earlier
+        else "there is no earlier one"
+    )
+    return (
+        f"{target} could not be written ({error}); {kept}. Is the disk full? (keep_checkpoints, output_dir)"
+    )

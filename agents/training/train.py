@@ -1,0 +1,270 @@
+"""The training loop: roll out, update, evaluate, save."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import cast
+
+from ttrl_env.agents.common.interrupts import StopRequest
+from ttrl_env.agents.common.progress import Display
+from ttrl_env.agents.common.run_folder import find_checkpoint, in_run, list_checkpoints
+from ttrl_env.agents.common.training_state import TrainingState, read_state
+from ttrl_env.agents.common.versions import installed_versions
+from ttrl_env.agents.config.checks import check_config
+from ttrl_env.agents.config.resuming import changes_on_resuming, offering_the_one_before, resume_argument
+from ttrl_env.agents.config.schema import TrainConfig
+from ttrl_env.agents.distributed.devices import use_usable_cores
+from ttrl_env.agents.distributed.processes import ALONE, World, join_world
+from ttrl_env.agents.evaluation.evaluate import evaluate
+from ttrl_env.agents.policies.building import make_policies, policy_options
+from ttrl_env.agents.rollout.assignments import Assignment, Schedule
+from ttrl_env.agents.rollout.collect import collect_rollout
+from ttrl_env.agents.rollout.environments import make_train_env, share_engine
+from ttrl_env.agents.rollout.group_selection import GroupSelection, draw_groups
+from ttrl_env.agents.rollout.types import Rollout
+from ttrl_env.agents.training import checkpoints
+from ttrl_env.agents.training.metrics import (
+    MetricsWriter,
+    NoMetrics,
+    memory_gigabytes,
+    rollout_metrics,
+    selection_metrics,
+    update_metrics,
+)
+from ttrl_env.agents.update.ppo import PPOAgent
+from ttrl_env.engines.make_engine import EngineChoice
+from ttrl_env.errors import CheckpointError, ConfigError, EnvironmentDiedError, TrainingDivergedError
+from ttrl_env.machine.folder_lock import folder_lock
+from ttrl_env.tasks import Split
+
+
+def train(config: TrainConfig, display: Display | None = None, engine: EngineChoice | None = None) -> Path:
+    """Train a policy as configured; returns the last checkpoint.
+
+    In processes that ``torchrun`` has started they train one policy together (docs/scaling.md).
+
+    ``engine`` is a simulation engine of the caller's own, instead of the one ``config.env`` names.
+
+    The first Ctrl-C (or SIGTERM, SIGHUP) ends the run after the iteration under way, with a checkpoint; so
+    does a simulation that dies, whose error is raised again after the checkpoint of the last whole
+    iteration (with several processes there is no such checkpoint: the last one written is what is left).
+
+    Raises:
+        ConfigError: the configuration cannot work (checked before anything is built or loaded), or another
+            process is writing to ``config.output_dir``.
+        CheckpointError: a policy or checkpoint cannot be read, or a checkpoint not be written.
+        EnvironmentDiedError: a simulation process died.
+        TrainingDivergedError: the policy's outputs, loss or gradients are no longer numbers. Earlier
+            checkpoints stay as they are, and the message names the last one.
+    """
+    _check(config)
+    use_usable_cores()
+    with join_world(config.policy.device) as world, ExitStack() as stack:
+        _check_share(config, world)
+        world.on_main(lambda: stack.enter_context(folder_lock(config.output_dir, "output_dir")))
+        run = _Run(config, display or Display(), engine, world)
+        try:
+            return run.loop()
+        finally:
+            run.close()
+
+
+class _Run:
+    """One training run: policy, agent, environment, and how far it has come."""
+
+    def __init__(
+        self, config: TrainConfig, display: Display, engine: EngineChoice | None, world: World = ALONE
+    ) -> None:
+        self.config = config
+        self.display = display
+        self.world = world
+        checkpoint = world.on_main(lambda: _checkpoint_to_resume(config))
+        changes = [] if checkpoint is None else changes_on_resuming(checkpoint, config)
+        with offering_the_one_before(checkpoint):
+            state = read_state(checkpoint) if checkpoint else None
+            self.saved = checkpoint  # the last one written, or started from
+            self.completed = self.saved_at = state.iteration if state else 0
+            # records beside a checkpoint of another run are of a course that left none
+            self.recorded = self.completed if checkpoint and in_run(checkpoint, config.output_dir) else 0
+            self.groups_dealt = state.groups_dealt if state else 0
+            self.policy, reference = make_policies(config, checkpoint, world)
+            self.agent = PPOAgent(self.policy, config.ppo, reference, world)
+            if checkpoint is not None:
+                checkpoints.restore_agent(checkpoint, self.agent)
+                display.say(f"Resuming after iteration {self.completed} from {checkpoint}")
+        for change in changes:
+            display.say(f"  {change}")
+        self.schedule = Schedule(config)
+        first = self._deal(self.groups_dealt)
+        self.env = make_train_env(config, first, self.policy, engine, world.num_workers)
+        self.evaluation_env = share_engine(self.env)
+
+    def loop(self) -> Path:
+        """Iterate to the end or until asked to stop; returns the last checkpoint."""
+        config = self.config
+        writer, bars = self._make_writer(), self.display.training(config.iterations, self.completed)
+        # before the writer cuts the metrics: killed in between, a run goes on with the course they tell of
+        self.world.on_main(lambda: checkpoints.drop_later(config.output_dir, self.completed))
+        # a signal sent twice must not cut off the last checkpoint either
+        with StopRequest() as stop, writer, bars:
+            try:
+                due = self._evaluation_is_due()
+                if due and not self.world.on_main(lambda: writer.has_evaluation(self.completed)):
+                    self._evaluate(writer)
+                while self.completed < config.iterations and not self.world.any(stop.requested):
+                    self._iterate(writer)
+            except EnvironmentDiedError:
+                if self.world.alone:  # else the others are still playing, and a checkpoint is everyone's
+                    self.save()
+                raise
+            except TrainingDivergedError as error:
+                raise TrainingDivergedError(self._last_good(str(error))) from error
+            checkpoint = self.save()
+        if self.completed < config.iterations:
+            self.display.say(
+                f"Stopped after iteration {self.completed}. Continue with {resume_argument(checkpoint)}"
+            )
+        return checkpoint
+
+    def save(self) -> Path:
+        """Write a checkpoint of the iterations completed, unless that was done; returns its folder."""
+        if self.saved is not None and self.saved_at == self.completed:
+            return self.saved
+        state = TrainingState(
+            iteration=self.completed,
+            groups_dealt=self.groups_dealt,
+            reference=self.agent.reference_fingerprint,
+            config=asdict(self.config),
+            versions=installed_versions(),
+        )
+        self.saved = checkpoints.save_checkpoint(
+            self.config.output_dir, self.policy, self.agent, state, keep=self.config.keep_checkpoints
+        )
+        self.saved_at = self.completed
+        return self.saved
+
+    def close(self) -> None:
+        """Free the simulations."""
+        self.env.close()
+
+    def _iterate(self, writer: MetricsWriter) -> None:
+        """Roll out, update and record; evaluate and save when it is time."""
+        config, seed = self.config, [self.config.seed, self.completed]
+        groups = self._draw_groups(seed)
+        report = self.agent.update(groups.kept, seed=seed, spare=groups.spare)
+        metrics = {
+            **rollout_metrics(groups.played),
+            **selection_metrics(groups),
+            **update_metrics(report),
+            "memory_gigabytes": sum(self.world.gather(memory_gigabytes())),
+        }
+        self.groups_dealt += groups.draws * config.env.num_groups
+        self.completed += 1
+        writer.write(self.completed, metrics)
+        self.display.iteration(self.completed, metrics)
+        for note in (groups.shortfall, report.warning):
+            if note is not None:
+                self.display.say(f"iteration {self.completed:4d}  {note}")
+        if self._evaluation_is_due():
+            self._evaluate(writer)
+        if self.completed % config.checkpoint_every == 0:
+            self.save()
+
+    def _evaluation_is_due(self) -> bool:
+        """Before and after training, and every so often; an interrupted one is made up for on resuming."""
+        every, last = self.config.eval.every, self.completed == self.config.iterations
+        return self.completed == 0 or last or (every > 0 and self.completed % every == 0)
+
+    def _draw_groups(self, seed: list[int]) -> GroupSelection:
+        config = self.config
+
+        def play(draw: int) -> Rollout:
+            assignment = self._deal(self.groups_dealt + draw * config.env.num_groups)
+            return collect_rollout(
+                self.env,
+                self.policy,
+                options={"task_ids": assignment.task_ids, "init_state_ids": assignment.init_state_ids},
+                seed=[*seed, draw] if draw else seed,
+                rows_at_once=config.rollout.rows_at_once,
+                keep_final_inputs=config.ppo.advantage == "gae" and config.ppo.bootstrap_truncated,
+                progress=self.display.rollout,
+                world=self.world,
+            )
+
+        needs_spread = config.ppo.advantage != "gae"
+        return draw_groups(
+            play, config.rollout, config.env.num_groups, needs_spread=needs_spread, world=self.world
+        )
+
+    def _deal(self, first: int) -> Assignment:
+        """What this process's groups of a rollout play, ``first`` groups having been dealt before."""
+        return self.schedule.deal(first).part(self.world.part(self.config.env.num_groups))
+
+    def _make_writer(self) -> MetricsWriter:
+        config = self.config
+        if not self.world.is_main:
+            return NoMetrics()
+        return MetricsWriter(
+            config.output_dir,
+            completed=self.recorded,
+            wandb_project=config.wandb_project,
+            config=asdict(config),
+        )
+
+    def _evaluate(self, writer: MetricsWriter) -> None:
+        config = self.config
+        result = evaluate(
+            self.evaluation_env,
+            self.policy,
+            config.env.task_ids,
+            init_states=cast(Split, config.eval.init_states),
+            episodes_per_task=config.eval.episodes_per_task,
+            temperature=config.eval.temperature,
+            repeats=config.eval.repeats,
+            seed=config.seed,
+            rows_at_once=config.rollout.rows_at_once,
+            world=self.world,
+        )
+        self.display.evaluation(self.completed, result.report())
+        writer.write_evaluation(self.completed, result.report())
+
+    def _last_good(self, reason: str) -> str:
+        """``reason`` and where to go on from."""
+        where = (
+            f"The last good checkpoint is {self.saved}: continue with {resume_argument(self.saved)}"
+            if self.saved is not None
+            else "No checkpoint had been written yet: start again"
+        )
+        return f"iteration {self.completed + 1}: {reason}. {where}"
+
+
+def _check(config: TrainConfig) -> None:
+    try:
+        check_config(config)
+        policy_options(config.policy, config.seed)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(str(error)) from error
+
+
+def _check_share(config: TrainConfig, world: World) -> None:
+    if config.env.num_groups % world.size:
+        raise ConfigError(
+            f"env.num_groups: every process plays equally many groups; expected a multiple of the "
+            f"{world.size} processes, got {config.env.num_groups}"
+        )
+
+
+def _checkpoint_to_resume(config: TrainConfig) -> Path | None:
+    existing = list_checkpoints(config.output_dir)
+    if config.resume == "auto":
+        return existing[-1] if existing else None
+    checkpoint = None if config.resume is None else find_checkpoint(config.resume)
+    if existing and (checkpoint is None or not in_run(checkpoint, config.output_dir)):
+        other = "" if checkpoint is None else f", which {checkpoint} does not belong to"
+        raise CheckpointError(
+            f"output_dir: {config.output_dir} already holds a run (up to {existing[-1].name}){other}. "
+            f"Continue it with resume=auto, or choose another output_dir"
+        )
+    return checkpoint

@@ -1,0 +1,1 @@
+"""The PPO update: advantages, loss, minibatches, optimiser."""

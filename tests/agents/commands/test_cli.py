@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+
+import pytest
+
+from ttrl_env.agents.cli import main
+from ttrl_env.agents.config.loading import walk_fields
+from ttrl_env.agents.config.schema import EvaluateConfig, TrainConfig
+
+
+def test_help_names_every_command(capsys) -> None:
+    assert main(["--help"]) == 0
+    output = capsys.readouterr().out
+    for command in ("train", "eval", "tasks", "doctor", "cache"):
+        assert f"ttrl {command}" in output
+
+
+@pytest.mark.parametrize(("command", "schema"), [("train", TrainConfig), ("eval", EvaluateConfig)])
+def test_help_explains_every_key(command, schema, capsys, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    assert main([command, "--help"]) == 0
+    lines = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines() if line.strip()}
+    for key, _ in walk_fields(schema):
+        assert len(lines[key]) > 4, f"{key} has no explanation"
+
+
+def test_the_resolved_configuration_can_be_looked_at(capsys) -> None:
+    assert main(["train", "--cfg", "+data.n_samples=5"]) == 0
+    assert "n_samples: 5" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["trian"], "Did you mean 'train'"),
+        (["train", "env.n_sampels=3"], "Did you mean 'env.n_samples'"),
+        (["tasks", "libero_sptial"], "Did you mean 'libero_spatial'"),
+        (["eval"], "checkpoint: name what to evaluate"),
+        (["eval", "checkpoint="], "checkpoint: name what to evaluate"),
+        (
+            ["eval", "checkpoint=x", "eval.temperatures=0.6"],
+            "expected a list, e.g. 'eval.temperatures=[0.6]'",
+        ),
+        (["train", "env.task_ids=0,1"], "expected a list, e.g. 'env.task_ids=[0,1]' (quoted for the shell)"),
+        (["train", "--resume=auto"], "expected key=value without dashes"),
+        (["eval", "checkpoint=nowhere"], "checkpoint: there is no folder 'nowhere'"),
+        (["train", "resume=nowhere"], "nowhere: expected a checkpoint"),
+        (["train", "policy.path=nowhere"], "policy.path: there is no folder 'nowhere'"),
+        (["train", "policy.path=~nobody-here/x"], "policy.path: there is no folder '~nobody-here/x'"),
+        (["train", "resume=~nobody-here/x"], "~nobody-here/x: expected a checkpoint"),
+    ],
+)
+def test_a_mistake_is_explained_and_fails(arguments, message, capsys, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_file_that_cannot_be_written_is_named_without_a_traceback(capsys, tmp_path, monkeypatch) -> None:
+    from ttrl_env.agents.commands import cache
+
+    monkeypatch.setattr(cache, "run", lambda arguments: (tmp_path / "missing" / "file").write_text(""))
+    assert main(["cache"]) == 1
+    assert capsys.readouterr().err == f"ttrl cache: {tmp_path}/missing/file: No such file or directory\n"
+
+
+def test_tasks_are_listed_with_ids_and_instructions(capsys, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    assert main(["tasks"]) == 0
+    assert "ttrl_env/Libero90-v0" in capsys.readouterr().out
+    assert main(["tasks", "libero_goal"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 11
+    assert any(line.startswith("7 ") and "turn on the stove" in line for line in lines)
+
+
+def test_the_cache_of_compiled_tasks_is_shown_and_cleared(capsys, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("TTRL_CACHE", str(tmp_path))
+    (tmp_path / "bundles" / "one").mkdir(parents=True)
+    (tmp_path / "bundles" / "one" / "bundle.npz").write_bytes(b"0" * 100)
+    (tmp_path / "bundles" / "left of one").mkdir()
+    assert main(["cache"]) == 0
+    assert f"1 compiled tasks, 0.0 GB, in {tmp_path}" in capsys.readouterr().out
+    assert main(["cache", "--clear"]) == 0
+    assert "1 compiled tasks deleted" in capsys.readouterr().out
+    assert not any((tmp_path / "bundles").iterdir())
+
+
+def test_the_module_runs_like_the_command() -> None:
+    command = [sys.executable, "-m", "ttrl_env.agents", "train", "env.n_sampels=3"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("ttrl train: 'env.n_sampels=3': no such key")
+
+
+@pytest.mark.parametrize(("encoding", "reader"), [("utf-8", "true"), ("ascii", "cat")])
+def test_output_is_written_as_far_as_it_is_read(encoding: str, reader: str) -> None:
+    """Into a pipe that nobody reads, and onto a terminal that knows ASCII only."""
+    program = "import sys; from ttrl_env.agents.cli import main; sys.exit(main(['tasks', 'libero_90']))"
+    command = f"{shlex.quote(sys.executable)} -c {shlex.quote(program)} | {reader}"
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    done = subprocess.run(["sh", "-c", command], env=environment, capture_output=True, text=True, check=False)
+    assert done.stderr == ""

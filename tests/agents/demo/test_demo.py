@@ -1,0 +1,129 @@
+"""``make demo`` on a stand-in for the simulator: what it leaves, going on, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+
+import imageio.v3 as imageio
+import pytest
+
+from tests.agents.reach import ReachEngine
+from ttrl_env.agents.common.run_folder import list_checkpoints
+from ttrl_env.agents.demo import demo
+from ttrl_env.agents.training.metrics import EVALUATIONS_FILE, METRICS_FILE, read_records
+from ttrl_env.machine.folder_lock import folder_lock
+
+pytestmark = pytest.mark.libero  # it reads the task's scene
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch) -> None:
+    monkeypatch.setattr(demo, "MAX_STEPS", 16)
+    monkeypatch.setattr(demo, "NUM_GROUPS", 2)
+
+
+def play(output, *arguments: str, engine=ReachEngine) -> int:
+    return demo.main(["--output", str(output), "--iterations=2", "--n-samples=2", *arguments], engine)
+
+
+def test_it_leaves_a_report_a_video_a_curve_and_a_run_to_go_on_from(tmp_path, capsys) -> None:
+    assert play(tmp_path / "demo") == 0
+    report = json.loads((tmp_path / "demo/report.json").read_text())
+    assert report["changes"] == "green bbq sauce for bbq sauce and red basket for basket"
+    assert report["settings"]["policy"] == "tiny-vla-libero-object-four"
+    for when in ("before", "after"):
+        assert report[when]["greedy"]["num_episodes"] == 10
+        assert report[when]["sampled"]["num_episodes"] == 30
+    evaluations = read_records(tmp_path / "demo", EVALUATIONS_FILE)
+    assert report["after"]["sampled"]["success_rate"] == evaluations[-1]["success_rate"]
+    assert report["filmed_init_state"] in range(40, 50)
+    assert report["training_episodes"] == 2 * 2 * 2
+    frames = imageio.imread(tmp_path / "demo/before_and_after.mp4")
+    assert frames.shape[1:] == (128, 2 * 128, 3)
+    assert imageio.imread(tmp_path / "demo/curve.png").std() > 1
+    assert list_checkpoints(tmp_path / "demo")[-1].name == "iteration_000002"
+    said = capsys.readouterr().out
+    assert "red basket for basket" in said
+    assert "95 % interval" in said
+
+
+def test_an_interrupted_demo_goes_on(tmp_path, monkeypatch, capsys) -> None:
+    whole = demo.train
+
+    def interrupted(config, *rest):
+        whole(config, *rest)
+        raise KeyboardInterrupt  # trained, nothing drawn yet
+
+    monkeypatch.setattr(demo, "train", interrupted)
+    assert play(tmp_path / "demo") == 130
+    assert "run it again" in capsys.readouterr().err
+    record = (tmp_path / "demo/demo.json").read_text()
+    metrics = read_records(tmp_path / "demo", METRICS_FILE)
+    monkeypatch.setattr(demo, "train", whole)
+    assert play(tmp_path / "demo", "--seed=1") == 1
+    assert "unfinished demo with other values of seed" in capsys.readouterr().err
+    assert play(tmp_path / "demo") == 0
+    assert (tmp_path / "demo/demo.json").read_text() == record
+    assert read_records(tmp_path / "demo", METRICS_FILE) == metrics
+
+
+def test_two_demos_do_not_share_a_folder(tmp_path, capsys) -> None:
+    with folder_lock(tmp_path / "demo", "--output", demo.LOCK):
+        assert play(tmp_path / "demo") == 1
+    assert "demo: --output: another process is writing to" in capsys.readouterr().err
+
+
+def test_a_damaged_record_and_a_file_in_the_folders_place_are_named(tmp_path, capsys) -> None:
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo" / "demo.json").write_text("{")
+    assert play(tmp_path / "demo") == 1
+    assert "demo.json cannot be read" in capsys.readouterr().err
+    assert play(tmp_path / "demo" / "demo.json") == 1
+    assert "--output: expected a folder, got the file" in capsys.readouterr().err
+
+
+def test_replacing_a_finished_demo_follows_no_links(tmp_path, monkeypatch) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "kept").touch()
+    (tmp_path / "real").mkdir()
+    for name in (demo.RECORD, demo.REPORT):
+        (tmp_path / "real" / name).write_text("{}")
+    (tmp_path / "real" / "checkpoints").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "demo").symlink_to(tmp_path / "real")
+
+    def cleared(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(demo, "_introduce", cleared)
+    assert play(tmp_path / "demo") == 130
+    assert [path.name for path in (tmp_path / "real").iterdir()] == [demo.LOCK]
+    assert (tmp_path / "elsewhere" / "kept").is_file()
+
+
+def test_the_filmed_state_is_the_first_that_was_failed_from(tmp_path) -> None:
+    class From43(ReachEngine):
+        """Succeeds at once from states below 43, never from the others."""
+
+        def reset(self, rows, task_ids, init_state_ids) -> None:
+            super().reset(rows, task_ids, init_state_ids)
+            self.position[rows] = [100.0 if state < 43 else -100.0 for state in init_state_ids]
+
+    assert play(tmp_path / "demo", engine=From43) == 0
+    record = json.loads((tmp_path / "demo/demo.json").read_text())
+    assert record["greedy"]["num_successes"] == 3
+    assert record["filmed_init_state"] == 43
+
+
+def test_the_folder_of_something_else_is_left_alone(tmp_path, capsys) -> None:
+    (tmp_path / "thesis.tex").touch()
+    assert play(tmp_path) == 1
+    assert "holds something else than a demo" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_finished_demo_is_replaced(tmp_path, capsys) -> None:
+    (tmp_path / "demo.json").write_text("{}")
+    (tmp_path / "report.json").write_text("{}")
+    assert play(tmp_path) == 0
+    assert "which is replaced" in capsys.readouterr().out
+    assert json.loads((tmp_path / "report.json").read_text())["settings"]

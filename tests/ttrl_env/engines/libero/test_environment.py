@@ -1,0 +1,208 @@
+"""The driven LIBERO environment against LIBERO driven the published way, bit for bit.
+
+The reference is built afresh, seeded, reset once (which rebuilds its model) and draws every camera at
+every step. Ours restores instead of rebuilding, and draws only what is returned.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tests.ttrl_env.stove import SUCCESS_STEPS, SUITE, TASK_ID
+from ttrl_env import tasks
+from ttrl_env.engines.interface import SETTLE_ACTION, EngineConfig
+
+pytestmark = pytest.mark.libero
+
+CAMERAS = ("agentview", "robot0_eye_in_hand")
+
+
+@dataclass
+class Reference:
+    """What LIBERO returned after settling (first) and after each action."""
+
+    states: list[NDArray] = field(default_factory=list)
+    observations: list[dict[str, NDArray]] = field(default_factory=list)
+    site_rgba: list[NDArray] = field(default_factory=list)
+    success: list[bool] = field(default_factory=list)
+    body_pos: NDArray | None = None
+    body_quat: NDArray | None = None
+
+
+def drive_libero(suite: str, task_id: int, init_state_id: int, actions: NDArray, seed: int) -> Reference:
+    """An episode as SimpleVLA-RL's protocol runs it: build, seed, reset, initial state, settle, act."""
+    from libero.libero.envs import OffScreenRenderEnv
+
+    np.random.seed(seed)  # what LIBERO draws while it is built must not matter
+    with contextlib.redirect_stdout(io.StringIO()):
+        env = OffScreenRenderEnv(
+            bddl_file_name=str(tasks.get_task(suite, task_id).bddl_file),
+            camera_names=list(CAMERAS),
+            camera_heights=64,
+            camera_widths=64,
+        )
+    env.seed(0)
+    env.reset()
+    observation = env.set_init_state(tasks.init_states(suite, task_id)[init_state_id])
+    for _ in range(10):
+        observation, _, done, _ = env.step(list(SETTLE_ACTION))
+    reference = Reference(
+        body_pos=np.array(env.sim.model.body_pos), body_quat=np.array(env.sim.model.body_quat)
+    )
+    for action in (None, *actions):
+        if action is not None:
+            observation, _, done, _ = env.step(action)
+        reference.states.append(env.get_sim_state())
+        reference.observations.append({key: np.array(value) for key, value in observation.items()})
+        reference.site_rgba.append(np.array(env.sim.model.site_rgba))
+        reference.success.append(bool(done))
+    env.close()
+    gc.collect()  # its GL contexts sit in reference cycles; free them while GL is up
+    return reference
+
+
+@contextlib.contextmanager
+def world_of(suite: str, task_id: int, **config: Any) -> Iterator[Any]:
+    from ttrl_env.engines.libero.environment import UpstreamWorld
+
+    np.random.seed(99)
+    config = {"suite": suite, "num_rows": 1, "image_size": 64, "cameras": CAMERAS, **config}
+    world = UpstreamWorld(tasks.get_task(suite, task_id), EngineConfig(**config))
+    yield world
+    world.close()
+
+
+def actions_towards_the_table(num_steps: int) -> NDArray:
+    """Random, but downwards, so that the arm touches what stands there."""
+    actions = np.random.default_rng(0).uniform(-1, 1, (num_steps, 7))
+    actions[:, 2] -= 0.6
+    return actions
+
+
+def assert_same_observation(world: Any, reference: dict[str, NDArray]) -> None:
+    assert {f"{camera}_image" for camera in CAMERAS} < set(world.observation)
+    for key, value in world.observation.items():
+        np.testing.assert_array_equal(value, reference[key], err_msg=key)
+
+
+@pytest.mark.parametrize(
+    ("suite", "task_id"),
+    [
+        ("libero_spatial", 4),  # a drawer opened by a sampler, an object in it, fixtures on sites
+        ("libero_10", 8),  # a stove burning from the start
+    ],
+)
+def test_restoring_resets_equal_libero_s_rebuilding_ones(suite: str, task_id: int) -> None:
+    actions = actions_towards_the_table(12)
+    reference = drive_libero(suite, task_id, 3, actions, seed=1)
+    with world_of(suite, task_id) as world:
+        for _ in range(2):
+            world.reset(3)
+            state = world.state()
+            np.testing.assert_array_equal(state.body_pos, reference.body_pos)
+            np.testing.assert_array_equal(state.body_quat, reference.body_quat)
+            np.testing.assert_array_equal(
+                np.concatenate([[state.time], state.qpos, state.qvel]), reference.states[0]
+            )
+            assert_same_observation(world, reference.observations[0])
+            for start in range(0, 12, 4):  # the images between are never drawn
+                assert world.step(actions[start : start + 4], 99) == (4, False, None)
+                state = world.state()
+                np.testing.assert_array_equal(
+                    state.qpos, reference.states[start + 4][1 : 1 + len(state.qpos)]
+                )
+                np.testing.assert_array_equal(state.qvel, reference.states[start + 4][1 + len(state.qpos) :])
+                assert_same_observation(world, reference.observations[start + 4])
+            world.reset(1)  # leave something behind for the next reset to clear
+            world.step(actions[::-1], 7)
+
+
+@pytest.mark.usefixtures("turning_stove")
+def test_success_inside_a_chunk_is_seen_and_drawn_as_libero_does() -> None:
+    actions = 0.2 * actions_towards_the_table(8)
+    reference = drive_libero(SUITE, TASK_ID, 1, actions, seed=2)
+    assert reference.success.index(True) == SUCCESS_STEPS[1] == 6
+    with world_of(SUITE, TASK_ID) as world:
+        for _ in range(2):
+            world.reset(0)
+            assert world.step(actions, 99) == (SUCCESS_STEPS[0], True, None)
+            world.reset(2)
+            assert world.step(actions, 99) == (8, False, None)
+            world.reset(1)
+            assert world.step(actions[:4], 99) == (4, False, None)
+            assert_same_observation(world, reference.observations[4])
+            assert world.step(actions[4:], 99) == (2, True, None)  # success at 6 of 8, images at 6 too
+            assert_same_observation(world, reference.observations[6])
+            np.testing.assert_array_equal(world._env.sim.model.site_rgba, reference.site_rgba[6])  # burner
+            world.step(actions[6:7], 99)  # drawing late must not have disturbed the simulation
+            np.testing.assert_array_equal(
+                world.state().qpos, reference.states[7][1 : 1 + len(world.state().qpos)]
+            )
+            assert_same_observation(world, reference.observations[7])
+
+
+def test_world_details() -> None:
+    with world_of("libero_object", 0, cameras=("agentview",)) as world:
+        check_the_callers_random_numbers_are_left_alone(world)
+        check_max_steps_cuts_a_chunk(world)
+        check_divergence_ends_the_chunk_with_the_last_sound_observation(world)
+        check_an_initial_state_of_the_wrong_length_is_refused(world)
+        check_a_failing_reset_raises(world)
+
+
+def check_the_callers_random_numbers_are_left_alone(world: Any) -> None:
+    np.random.seed(5)
+    expected = np.random.random(3)
+    np.random.seed(5)
+    world.reset(0)
+    np.testing.assert_array_equal(np.random.random(3), expected)
+
+
+def check_max_steps_cuts_a_chunk(world: Any) -> None:
+    world.reset(0)
+    before = world.state().time
+    assert world.step(np.zeros((8, 7)), 3) == (3, False, None)
+    assert world.state().time - before == pytest.approx(3 / 20)
+
+
+def check_divergence_ends_the_chunk_with_the_last_sound_observation(world: Any) -> None:
+    world.reset(0)
+    sound = {key: value.copy() for key, value in world.observation.items()}
+    world._env.sim.data.qvel[:] = 1e11
+    executed, success, failure = world.step(np.zeros((8, 7)), 99)
+    assert executed == 1
+    assert not success
+    assert "diverged" in failure
+    for key, value in world.observation.items():
+        np.testing.assert_array_equal(value, sound[key])
+    world.reset(0)
+    assert world.step(np.zeros((2, 7)), 99) == (2, False, None)
+    for key, value in sound.items():
+        assert np.isfinite(world.observation[key]).all()
+        assert value.shape == world.observation[key].shape
+
+
+def check_an_initial_state_of_the_wrong_length_is_refused(world: Any) -> None:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(tasks, "init_states", lambda suite, task_id: np.zeros((50, 500)))
+        with pytest.raises(ValueError, match=r"initial states have 500 numbers, its model needs 1 \+"):
+            world.reset(0)
+
+
+def check_a_failing_reset_raises(world: Any) -> None:
+    def fail() -> None:
+        raise OSError("no such luck")
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(world._env.env, "reset", fail)
+        with pytest.raises(OSError, match="no such luck"):
+            world.reset(0)

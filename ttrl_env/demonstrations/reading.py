@@ -1,0 +1,246 @@
+"""Reading demonstrations from HDF5 files in LIBERO's layout: ours and the published ones."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py  # type: ignore[import-untyped]
+import numpy as np
+from numpy.typing import NDArray
+
+from ttrl_env.demonstrations import foreign_files, self_description
+from ttrl_env.demonstrations.foreign_files import refuse
+from ttrl_env.demonstrations.hdf5 import IMAGE_KEYS
+from ttrl_env.demonstrations.self_description import Pairing
+from ttrl_env.engines.interface import ACTION_DIM
+from ttrl_env.errors import ConfigError
+
+ROUNDING = 1e-6
+"""How far beyond 1 an action may be: one that was clipped in another precision."""
+
+_ROBOT_STATES = {"ee_states": 6, "gripper_states": 2}
+"""What is read of the robot, and how many numbers a step each has."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordedEpisode:
+    """One episode of ``T`` steps as the environment would have shown it."""
+
+    instruction: str
+    observations: dict[str, NDArray]
+    """As :class:`~ttrl_env.vector_env.TTRLVectorEnv` returns them, first axis ``T``: images uint8, bottom
+    row first, and the ``robot0_*`` keys."""
+    actions: NDArray[np.float32]
+    """``[T, 7]`` the action that each observation is answered with."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileSize:
+    """What reading a file's episodes takes."""
+
+    num_steps: int
+    """Actions of all episodes."""
+    largest_episode_bytes: int
+    """Memory of the largest one."""
+    image_sizes: frozenset[int]
+    """Heights and widths of the images."""
+
+
+def find_files(paths: Sequence[str | Path]) -> list[Path]:
+    """HDF5 files named, and those in folders named, in order; each once, and at least one of each path."""
+    found: dict[Path, Path] = {}
+    if "" in paths:  # which would be the working directory
+        raise ConfigError(f"data: expected names of files or folders, got {list(map(str, paths))}")
+    for path in (Path(os.path.expanduser(each)) for each in paths):
+        files = [path] if not path.is_dir() and path.exists() else sorted(path.rglob("*.hdf5"))
+        files = [file for file in files if not file.parent.name.endswith(".parts")]
+        if not files:
+            raise ConfigError(f"data: no .hdf5 file in {path}")
+        for file in files:
+            if file.resolve() in found:
+                raise ConfigError(
+                    f"data: {file} is named twice, also as {found[file.resolve()]}; name each file once, "
+                    f"by itself or by its folder"
+                )
+            found[file.resolve()] = file
+    return list(found.values())
+
+
+def measure_file(
+    path: Path, cameras: Sequence[str], pairing: Pairing = "auto", max_episodes: int | None = None
+) -> FileSize:
+    """What :func:`read_episodes` would read, after everything but the numbers themselves is checked."""
+    with _data(path) as data:
+        pairing = self_description.pairing(data, pairing)
+        episodes = [_arrays(demo, cameras, pairing) for demo in _episodes(data, max_episodes)]
+        steps = sum(len(arrays["actions"]) for arrays in episodes)
+        memory = [sum(map(foreign_files.num_bytes, arrays.values())) for arrays in episodes]
+        sizes = frozenset(arrays[IMAGE_KEYS[camera]].shape[1] for arrays in episodes for camera in cameras)
+    return FileSize(num_steps=steps, largest_episode_bytes=max(memory), image_sizes=sizes)
+
+
+def read_episodes(
+    path: Path, cameras: Sequence[str], pairing: Pairing = "auto", max_episodes: int | None = None
+) -> Iterator[RecordedEpisode]:
+    """The episodes of a file, in their order.
+
+    LIBERO's published files hold the observation *after* each action, so there action ``i + 1`` answers
+    observation ``i`` and the last observation is dropped; ours say that theirs come before, and OpenVLA's
+    regenerated ones, which say nothing at all, hold it before too. ``"auto"`` follows the file's attribute
+    ``observations``, and takes a file without it as published.
+
+    Raises :class:`ConfigError` if the file is damaged or of another layout, or if a demonstration of it
+    lacks a camera, steps, or numbers in range; the message names file and demonstration.
+    """
+    with _data(path) as data:
+        instruction = self_description.instruction(path, data)
+        upright = self_description.upright(data)
+        pairing = self_description.pairing(data, pairing)
+        for demo in _episodes(data, max_episodes):
+            arrays = {name: _numbers(array) for name, array in _arrays(demo, cameras, pairing).items()}
+            actions = np.asarray(arrays["actions"], dtype=np.float32)
+            observations = _observations(arrays, cameras)
+            if upright:
+                for camera in cameras:
+                    observations[f"{camera}_image"] = observations[f"{camera}_image"][:, ::-1]
+            if pairing == "after":
+                observations = {key: array[:-1] for key, array in observations.items()}
+                actions = actions[1:]
+            yield RecordedEpisode(instruction=instruction, observations=observations, actions=actions)
+
+
+def describe_files(files: Sequence[Path], max_episodes: int | None = None) -> list[dict[str, Any]]:
+    """What a policy is trained on that reads ``max_episodes`` of each file, for its ``config.json``.
+
+    One entry a file: ``suite`` and ``task`` as LIBERO names them (null if the file does not say),
+    ``num_episodes``, and ``init_state_ids``, the initial states that the episodes start from or near,
+    sorted, without repetition, and ``mujoco``, the version they were played with (both null for files
+    that ``ttrl demos`` did not write).
+    """
+    return [_describe_file(file, max_episodes) for file in files]
+
+
+def quaternions(rotation_vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Unit quaternions ``[T, 4]`` (xyzw) of rotation vectors ``[T, 3]``, radians."""
+    angle = np.linalg.norm(rotation_vectors, axis=1, keepdims=True)
+    axis = rotation_vectors / np.maximum(angle, 1e-12)
+    return np.concatenate([axis * np.sin(angle / 2), np.cos(angle / 2)], axis=1)
+
+
+def _describe_file(path: Path, max_episodes: int | None) -> dict[str, Any]:
+    with _data(path) as data:
+        demos = _episodes(data, max_episodes)
+        states = [foreign_files.whole_number(demo, "init_state_id") for demo in demos]
+        known = [state for state in states if state is not None]
+        suite, task = self_description.task_names(path, data)
+        return {
+            "suite": suite,
+            "task": task,
+            "num_episodes": len(demos),
+            "init_state_ids": sorted(set(known)) if len(known) == len(states) else None,
+            "mujoco": self_description.recorded_mujoco(data),
+        }
+
+
+@contextmanager
+def _data(path: Path) -> Iterator[h5py.Group]:
+    """The group that holds a file's demonstrations."""
+    with foreign_files.opened(path) as file:
+        if "data" not in foreign_files.names(file):
+            raise ConfigError(f"data: {path} is not in LIBERO's layout (no group 'data')")
+        yield foreign_files.group(file, "data")
+
+
+def _episodes(data: h5py.Group, max_episodes: int | None) -> list[h5py.Group]:
+    """A file's first episodes, in order; at least one."""
+    found = {}
+    for name in foreign_files.names(data):
+        if name.startswith("demo_"):
+            if not re.fullmatch(r"demo_(0|[1-9][0-9]{0,8})", name):
+                raise refuse(data, f"expected demonstrations named demo_0, demo_1, ..., got {name!r}")
+            found[int(name[len("demo_") :])] = name
+    if not found:
+        raise refuse(data, "it holds no demonstration (demo_0, demo_1, ...)")
+    return [foreign_files.group(data, found[number]) for number in sorted(found)[:max_episodes]]
+
+
+def _arrays(demo: h5py.Group, cameras: Sequence[str], pairing: Pairing) -> dict[str, h5py.Dataset]:
+    """An episode's arrays by LIBERO's names, of one length and of the shapes and types expected."""
+    observed = foreign_files.group(demo, "obs")
+    images = [IMAGE_KEYS[camera] for camera in cameras]
+    there = foreign_files.names(observed)
+    missing = [name for name in (*images, *_ROBOT_STATES) if name not in there]
+    if missing:
+        raise refuse(demo, f"it has no obs/{', obs/'.join(missing)}, got {', '.join(there)}")
+    arrays = {name: foreign_files.dataset(observed, name) for name in (*images, *_ROBOT_STATES)}
+    for name in images:
+        _check_images(arrays[name])
+    arrays["actions"] = foreign_files.dataset(demo, "actions")
+    for name, width in {**_ROBOT_STATES, "actions": ACTION_DIM}.items():
+        _check_vectors(arrays[name], width)
+    _check_lengths(demo, arrays, pairing)
+    return arrays
+
+
+def _check_images(array: h5py.Dataset) -> None:
+    if array.dtype != np.uint8:
+        raise refuse(array, f"expected uint8 images, 0 to 255, got {array.dtype}; convert them")
+    if array.ndim != 4 or array.shape[1] != array.shape[2] or array.shape[3] != 3:
+        raise refuse(array, f"expected square images, [steps, size, size, 3], got {list(array.shape)}")
+
+
+def _check_vectors(array: h5py.Dataset, width: int) -> None:
+    if array.dtype.kind != "f":
+        raise refuse(array, f"expected floating-point numbers, got {array.dtype}")
+    if array.ndim != 2 or array.shape[1] != width:
+        raise refuse(array, f"expected [steps, {width}], got {list(array.shape)}")
+
+
+def _check_lengths(demo: h5py.Group, arrays: dict[str, h5py.Dataset], pairing: Pairing) -> None:
+    """Raise unless an episode has one of everything a step: otherwise observations meet others' actions."""
+    steps = len(arrays["actions"])
+    said = foreign_files.whole_number(demo, "num_samples")
+    lengths = {f"obs/{name}": len(array) for name, array in arrays.items() if name != "actions"}
+    if said is not None:
+        lengths["num_samples"] = said
+    different = [f"{length} of {name}" for name, length in lengths.items() if length != steps]
+    if different:
+        raise refuse(
+            demo, f"expected as many of everything as actions, got {steps} actions and {', '.join(different)}"
+        )
+    needed = 2 if pairing == "after" else 1
+    if steps < needed:
+        raise refuse(
+            demo, f"expected at least {needed} steps (its observations come {pairing} actions), got {steps}"
+        )
+
+
+def _numbers(array: h5py.Dataset) -> NDArray[Any]:
+    """An array's numbers: finite in float32, and actions in [-1, 1]."""
+    numbers = foreign_files.read(array)
+    if array.dtype == np.uint8:
+        return numbers
+    is_action = array.name.endswith("/actions")
+    limit = 1.0 + ROUNDING if is_action else float(np.finfo(np.float32).max)
+    wrong = np.argwhere(~(np.abs(numbers) <= limit))
+    if len(wrong):
+        step = int(wrong[0, 0])
+        expected = "numbers from -1 to 1" if is_action else "finite numbers"
+        raise refuse(array, f"expected {expected}, got {numbers[tuple(wrong[0])]} at step {step}")
+    return numbers
+
+
+def _observations(arrays: dict[str, NDArray], cameras: Sequence[str]) -> dict[str, NDArray]:
+    """An episode's observations by the environment's names."""
+    return {
+        **{f"{camera}_image": arrays[IMAGE_KEYS[camera]] for camera in cameras},
+        "robot0_eef_pos": arrays["ee_states"][:, :3],
+        "robot0_eef_quat": quaternions(arrays["ee_states"][:, 3:]),
+        "robot0_gripper_qpos": arrays["gripper_states"],
+    }

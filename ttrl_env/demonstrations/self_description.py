@@ -1,0 +1,102 @@
+"""What a file of demonstrations says about itself: its task, and how to read its images and actions."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import h5py  # type: ignore[import-untyped]
+
+from ttrl_env import tasks
+from ttrl_env.demonstrations import foreign_files
+from ttrl_env.demonstrations.foreign_files import refuse_attribute
+from ttrl_env.demonstrations.hdf5 import BEFORE_ACTION
+from ttrl_env.errors import ConfigError
+from ttrl_env.libero_version import is_version
+from ttrl_env.tasks import Task
+
+Pairing: TypeAlias = Literal["auto", "before", "after"]
+"""Which action an observation belongs to: see :func:`~.reading.read_episodes`."""
+
+_REGENERATED = ("libero_spatial", "libero_object", "libero_goal", "libero_10", "libero_90")
+"""Suites whose published files OpenVLA's ``regenerate_libero_dataset.py`` plays again."""
+
+
+def instruction(path: Path, data: h5py.Group) -> str:
+    """The instruction, which published files hold as a string or as a list of characters, in quotes."""
+    if _is_regenerated(data):
+        return _regenerated_task(path).instruction
+    said = foreign_files.text(data, "problem_info")
+    if said is None:
+        raise ConfigError(f"data: {path} is not in LIBERO's layout (its 'data' has no 'problem_info')")
+    try:
+        words = "".join(json.loads(said)["language_instruction"]).strip('"')
+    except (TypeError, ValueError, KeyError, RecursionError):
+        words = ""
+    if not words.strip():
+        raise refuse_attribute(
+            data, "problem_info", 'expected JSON with a "language_instruction"', repr(said[:80])
+        )
+    return words
+
+
+def task_names(path: Path, data: h5py.Group) -> tuple[str | None, str | None]:
+    """Suite and task of a file, as LIBERO names them; ``None`` for what it does not say."""
+    if _is_regenerated(data):
+        task = _regenerated_task(path)
+        return task.suite, task.name
+    bddl = Path(foreign_files.text(data, "bddl_file_name") or "")
+    return bddl.parent.name or None, bddl.stem or None
+
+
+def pairing(data: h5py.Group, asked: Pairing) -> Pairing:
+    """Whether a file's observations come before or after their action."""
+    if asked != "auto":
+        return asked
+    said = foreign_files.text(data, "observations")
+    if said not in (None, BEFORE_ACTION):
+        raise refuse_attribute(
+            data, "observations", f"expected {BEFORE_ACTION!r} or no such attribute", f"{said!r}; set pairing"
+        )
+    return "before" if said or _is_regenerated(data) else "after"
+
+
+def upright(data: h5py.Group) -> bool:
+    """Whether a file's images have their top row first."""
+    said = foreign_files.text(data, "macros_image_convention")
+    if said not in (None, "opengl", "opencv"):
+        raise refuse_attribute(
+            data, "macros_image_convention", "expected 'opengl' (bottom row first) or 'opencv'", repr(said)
+        )
+    return said == "opencv"
+
+
+def recorded_mujoco(data: h5py.Group) -> str | None:
+    """MuJoCo's version in the settings of a recording; ``None`` for what ``ttrl demos`` did not write."""
+    try:
+        version = json.loads(foreign_files.text(data, "recording") or "")["mujoco"]
+    except (TypeError, ValueError, KeyError, RecursionError):
+        return None
+    return version if is_version(version) else None
+
+
+def _is_regenerated(data: h5py.Group) -> bool:
+    """Whether a file says nothing about itself, as those of OpenVLA's ``regenerate_libero_dataset.py``."""
+    return not foreign_files.has_attributes(data)
+
+
+def _regenerated_task(path: Path) -> Task:
+    """The task of a file without attributes: only its name tells."""
+    for suite in _REGENERATED:
+        for task_id in range(tasks.get_suite(suite).num_tasks):
+            task = tasks.get_task(suite, task_id)
+            if path.name == f"{task.name}_demo.hdf5":
+                return task
+    example = tasks.get_task("libero_object", 0).name
+    raise ConfigError(
+        f"data: {path} has no attributes, as files of OpenVLA's regenerate_libero_dataset.py, so only its "
+        f"name can say the task. Give it back its name, e.g. {example}_demo.hdf5, or write "
+        f"data.attrs['problem_info'] = '{{\"language_instruction\": ...}}' and "
+        f"data.attrs['observations'] = {BEFORE_ACTION!r} into it"
+    )

@@ -1,0 +1,1 @@
+"""What simulates LIBERO: one interface, and two engines behind it."""

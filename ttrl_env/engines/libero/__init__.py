@@ -1,0 +1,1 @@
+"""The engine that runs unmodified LIBERO environments in processes: the reference."""

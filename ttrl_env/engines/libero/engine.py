@@ -1,0 +1,275 @@
+"""The reference engine: unmodified LIBERO environments, one a row, in worker processes."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import weakref
+from collections.abc import Sequence
+from multiprocessing import Pipe
+from multiprocessing.connection import wait
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ttrl_env import tasks
+from ttrl_env.engines import observations, opengl
+from ttrl_env.engines.interface import ChunkResult, EngineConfig, SimState
+from ttrl_env.engines.libero.worker import Rows
+from ttrl_env.engines.requests import check_started
+from ttrl_env.errors import EnvironmentDiedError
+from ttrl_env.machine.cores import usable_cores
+
+_CLOSED = "the engine is closed (an error closes it too); make a new environment"
+
+STOP_TIMEOUT_S = 1.0
+"""How long a worker gets to finish what it is doing before it is killed."""
+
+
+class UpstreamEngine:
+    """Implements :class:`ttrl_env.engines.interface.SimulationEngine` with LIBERO as it is published.
+
+    ``config.num_workers`` processes (``None``: one a core, at most one a row) share the rows; 0
+    runs them all in this process, for debuggers. Each row holds a whole LIBERO environment: 1 to
+    2 GB of memory and seconds to build.
+
+    A worker that raises or dies turns into :class:`EnvironmentDiedError` with its traceback and the
+    tasks it ran; the other workers are stopped. Workers end with this process, even if it is killed.
+    """
+
+    def __init__(self, config: EngineConfig) -> None:
+        """Start the workers; environments are built when their rows are first reset."""
+        tasks.require_libero()
+        opengl.require_gl()
+        self.config = config
+        self._task_ids: dict[int, int] = {}  # of the rows that have been reset
+        num_workers = min(config.num_rows, usable_cores())
+        if config.num_workers is not None:
+            num_workers = min(config.num_rows, config.num_workers)
+        self._local: Rows | None = None
+        self._workers: list[_Worker] = []
+        if num_workers == 0:
+            self.observations = observations.allocate(config)
+            self._local = Rows(config, self.observations)
+        else:
+            self.observations, fd = observations.create(config)
+            self._workers = [_Worker(config, fd) for _ in range(num_workers)]
+            os.close(fd)
+        self._closed = False
+        self._turn = threading.RLock()
+        self._pid = os.getpid()
+        self._when_dropped = weakref.finalize(self, _end, self._workers, self._local, self._pid)
+        _OPEN.add(self)
+
+    def reset(self, rows: Sequence[int], task_ids: Sequence[int], init_state_ids: Sequence[int]) -> None:
+        """See :meth:`ttrl_env.engines.interface.SimulationEngine.reset`."""
+        self._require_open()
+        self._task_ids.update(zip(rows, task_ids, strict=True))
+        self._each_row("reset", rows, task_ids, init_state_ids)
+
+    def step(
+        self, rows: Sequence[int], actions: NDArray[np.float64], max_steps: Sequence[int]
+    ) -> ChunkResult:
+        """See :meth:`ttrl_env.engines.interface.SimulationEngine.step`."""
+        self._require_open()
+        check_started(rows, self._task_ids)
+        answers = self._each_row("step", rows, actions, max_steps)
+        return ChunkResult(
+            executed_steps=np.array([answer[0] for answer in answers], dtype=np.int64),
+            success=np.array([answer[1] for answer in answers], dtype=np.bool_),
+            failure=[answer[2] for answer in answers],
+        )
+
+    def state(self, row: int) -> SimState:
+        """See :meth:`ttrl_env.engines.interface.SimulationEngine.state`."""
+        self._require_open()
+        check_started([row], self._task_ids)
+        return self._each_row("state", [row])[0]
+
+    def close(self) -> None:
+        """End the worker processes; safe to call twice, and in any thread.
+
+        A call of another thread that is under way raises ``RuntimeError``.
+        """
+        if os.getpid() != self._pid:
+            return  # after a fork: the workers are the parent's
+        self._closed = True
+        if not self._turn.acquire(blocking=False):
+            for worker in self._workers:
+                worker.kill()  # so that the call under way ends
+            self._turn.acquire()
+        try:
+            self._when_dropped()
+        finally:
+            self._turn.release()
+        _OPEN.discard(self)
+
+    def _each_row(self, method: str, rows: Sequence[int], *arguments: Sequence[Any] | NDArray) -> list[Any]:
+        """Run a method on rows in all workers at once; answers in the order of ``rows``."""
+        with self._turn:
+            self._require_open()
+            if self._local is not None:
+                return getattr(self._local, method)(list(rows), *arguments)
+            try:
+                return self._ask(method, rows, *arguments)
+            except EnvironmentDiedError:
+                if self._closed:  # by another thread, meanwhile
+                    raise RuntimeError(_CLOSED) from None
+                self.close()
+                raise
+            except BaseException:  # also an interrupt: answers under way would be taken for the next ones
+                self.close()
+                raise
+
+    def _ask(self, method: str, rows: Sequence[int], *arguments: Sequence[Any] | NDArray) -> list[Any]:
+        """Have the workers that hold ``rows`` run a method, all at once."""
+        places: dict[_Worker, list[int]] = {}
+        for place, row in enumerate(rows):  # neighbouring rows go to different workers, to share the cores
+            places.setdefault(self._workers[row % len(self._workers)], []).append(place)
+        answers: list[Any] = [None] * len(rows)
+        for worker, mine in places.items():
+            worker.send(
+                method,
+                ([rows[k] for k in mine], *([each[k] for k in mine] for each in arguments)),
+                doing=self._describe(method, [rows[k] for k in mine]),
+            )
+        while places:
+            ready = wait([worker.connection for worker in places])
+            for worker in [worker for worker in places if worker.connection in ready]:
+                for place, answer in zip(places.pop(worker), worker.receive(), strict=True):
+                    answers[place] = answer
+        return answers
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise RuntimeError(_CLOSED)
+
+    def _describe(self, method: str, rows: Sequence[int]) -> str:
+        """What a worker is asked to do, for the report should it die."""
+        played = ", ".join(f"row {row}: task {self._task_ids[row]}" for row in rows)
+        return f"{method} of {self.config.suite} ({played})"
+
+
+def _end(workers: Sequence[_Worker], local: Rows | None, pid: int) -> None:
+    """What is done for an engine that is closed, or that nobody holds any more."""
+    if os.getpid() != pid:
+        return  # after a fork: the workers are the parent's
+    for worker in workers:
+        worker.hang_up()
+    deadline = time.monotonic() + STOP_TIMEOUT_S
+    for worker in workers:
+        worker.stop(deadline)
+    if local is not None:
+        local.close()
+
+
+_START_WORKER = """
+import sys
+sys.path[:] = [path for path in sys.path if path]
+from ttrl_env.engines.libero.worker import main
+main()
+"""
+"""Python puts the working directory first on the import path, and with it a ``random.py`` of the user's."""
+
+
+class _Worker:
+    """A worker process and the parent's end of its connection."""
+
+    def __init__(self, config: EngineConfig, memory_fd: int) -> None:
+        self.connection, theirs = Pipe()
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115  closed by stop()
+        self._doing = "starting"
+        # A plain subprocess rather than multiprocessing: it does not import the user's main module
+        # again, may be started from daemonic processes, and takes no part in the terminal's Ctrl-C,
+        # so that an interrupted run can still save its state.
+        with theirs:
+            self._process = subprocess.Popen(
+                [
+                    *(sys.executable, "-c", _START_WORKER),
+                    *(str(theirs.fileno()), str(memory_fd), str(os.getpid())),
+                ],
+                pass_fds=(theirs.fileno(), memory_fd),
+                stdin=subprocess.DEVNULL,
+                stdout=self._log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                env=_worker_environment(),
+            )
+        self._send(config)
+
+    @property
+    def pid(self) -> int:
+        """The worker's process id."""
+        return self._process.pid
+
+    def send(self, method: str, arguments: tuple[Any, ...], doing: str) -> None:
+        """Ask for a method to be run; :meth:`receive` gives its result."""
+        self._doing = doing
+        self._send((method, arguments))
+
+    def receive(self) -> Any:
+        """The result of the request, or :class:`EnvironmentDiedError`."""
+        try:
+            status, answer = self.connection.recv()
+        except (EOFError, ConnectionResetError):
+            raise self._died() from None
+        if status == "error":
+            raise EnvironmentDiedError(f"a LIBERO environment failed {answer}")
+        return answer
+
+    def kill(self) -> None:
+        """End the process whatever it is doing."""
+        self._process.kill()
+
+    def hang_up(self) -> None:
+        """Close the connection, which ends an idle process at once and a busy one when it is done."""
+        self.connection.close()
+
+    def stop(self, deadline: float) -> None:
+        """Wait for the process to end until ``deadline`` (``time.monotonic``), then kill it."""
+        try:
+            self._process.wait(timeout=max(deadline - time.monotonic(), 0.1))
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._log.close()
+
+    def _send(self, message: Any) -> None:
+        try:
+            self.connection.send(message)
+        except (BrokenPipeError, ConnectionResetError):
+            raise self._died() from None
+
+    def _died(self) -> EnvironmentDiedError:
+        code = self._process.wait()
+        self._log.seek(0)
+        tail = self._log.read().decode(errors="replace")[-4000:]
+        return EnvironmentDiedError(
+            f"a simulation process ended with exit code {code} during {self._doing}. (-9: killed, often for "
+            f"want of memory; each row of the upstream engine needs 1 to 2 GB.) Its last output:\n{tail}"
+        )
+
+
+def _worker_environment() -> dict[str, str]:
+    """The parent's environment and import path, and one thread a library: workers are the parallelism."""
+    opengl.choose_backend()
+    environment = dict(os.environ, PYTHONPATH=os.pathsep.join(path for path in sys.path if path))
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "LP_NUM_THREADS"):
+        environment.setdefault(variable, "1")
+    return environment
+
+
+_OPEN: weakref.WeakSet[UpstreamEngine] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    """Free GL contexts and processes while the interpreter is still whole."""
+    for engine in list(_OPEN):
+        engine.close()

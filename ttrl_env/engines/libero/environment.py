@@ -1,0 +1,246 @@
+"""One unmodified LIBERO environment, driven as the published protocol drives it.
+
+The protocol, per episode: build the environment, seed the global NumPy generator, reset once, write
+the initial state, let objects settle. LIBERO rebuilds its whole model at every reset (seconds); built
+with ``hard_reset=False`` it restores it instead (a tenth), and what a rebuild would have changed is
+changed here. Trajectories, images and fixture poses are then bit for bit those of the rebuilding
+protocol (tests/ttrl_env/engines/libero/test_environment.py):
+
+- the gripper's integrated action and the burner's colour are put back;
+- samplers of joint positions (open drawers, running stoves) draw twice. LIBERO appends them to a
+  list each time it builds its model, so by the protocol's one reset there are two of each, and the
+  draws of the second shift where the fixtures land.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import gc
+import io
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ttrl_env import tasks
+from ttrl_env.engines import opengl
+from ttrl_env.engines.interface import SETTLE_ACTION, EngineConfig, SimState
+from ttrl_env.engines.libero.robosuite_import import import_robosuite
+from ttrl_env.engines.mujoco.records import DRAWN
+from ttrl_env.engines.observations import PROPRIOCEPTION
+
+import_robosuite()  # must come before MuJoCo and LIBERO's environments are imported
+
+import mujoco  # type: ignore[import-untyped]  # noqa: E402
+from libero.libero.envs import OffScreenRenderEnv  # noqa: E402
+from robosuite.utils.errors import RandomizationError  # noqa: E402
+from robosuite.utils.observables import sensor  # noqa: E402
+
+from ttrl_env.engines.mujoco.versions import DIVERGENCE_WARNINGS  # noqa: E402
+
+MAX_PLACEMENT_ATTEMPTS = 100
+"""How often LIBERO may fail to place objects without overlap before a reset gives up."""
+
+
+class UpstreamWorld:
+    """A LIBERO environment for one task; ``observation`` is what LIBERO last returned."""
+
+    def __init__(self, task: tasks.Task, config: EngineConfig) -> None:
+        """Build the environment, which takes seconds and over a gigabyte."""
+        self.task = task
+        self.config = config
+        self.observation: dict[str, NDArray] = {}
+        opengl.load_triton_first()
+        with opengl.explaining_failures(), _numpy_seeded(config.fixture_seed):
+            self._env = _build(task, config)
+        self._cameras = _CameraGate(self._env, config.cameras)
+        self._site_rgba = self._env.sim.model.site_rgba.copy()
+        atexit.register(self.close)  # robosuite's own handler, registered before, takes GL down
+
+    def reset(self, init_state_id: int) -> None:
+        """Start an episode from an initial state; ``observation`` is the first one, after settling."""
+        self._cameras.open = False
+        self._restore()
+        self._cameras.open = self.config.settle_steps == 0
+        observation = self._env.set_init_state(self._init_state(init_state_id))
+        for step in range(self.config.settle_steps):
+            self._cameras.open = step == self.config.settle_steps - 1
+            observation = self._env.step(list(SETTLE_ACTION))[0]
+        self.observation = self._select(observation)
+
+    def step(self, actions: NDArray[np.float64], max_steps: int) -> tuple[int, bool, str | None]:
+        """Execute up to ``max_steps`` of ``actions`` ``[chunk_steps, 7]``, stopping at success or divergence.
+
+        Returns the number of steps executed, whether the goal holds, and why the simulation
+        diverged if it did. ``observation`` is refreshed, but keeps the last sound one at divergence.
+        """
+        limit = min(len(actions), max_steps)
+        executed, success = 0, False
+        observation: dict[str, Any] = {}
+        while executed < limit and not success:
+            self._cameras.open = executed == limit - 1
+            executed += 1
+            try:
+                observation, _, success, _ = self._env.step(actions[executed - 1])
+            except np.linalg.LinAlgError as error:
+                return executed, False, f"the controller failed on a diverged state: {error}"
+            failure = self._divergence()
+            if failure is not None:
+                return executed, False, failure
+        self.observation = self._select(observation)
+        if executed < limit:
+            self.observation.update(self._cameras.draw_skipped())
+        return executed, bool(success), None
+
+    def state(self) -> SimState:
+        """The physical state (copies)."""
+        sim = self._env.sim
+        return SimState(
+            time=float(sim.data.time),
+            qpos=np.array(sim.data.qpos),
+            qvel=np.array(sim.data.qvel),
+            body_pos=np.array(sim.model.body_pos),
+            body_quat=np.array(sim.model.body_quat),
+            body_xpos=np.array(sim.data.body_xpos),
+            body_xquat=np.array(sim.data.body_xquat),
+            body_names=tuple(sim.model.body_names),
+        )
+
+    def close(self) -> None:
+        """Free the simulation and its GL context; safe to call twice."""
+        if self._env is not None:
+            atexit.unregister(self.close)
+            self._env.close()
+            del self._cameras
+            self._env = None
+            gc.collect()  # robosuite's GL contexts sit in reference cycles; free them while GL is up
+
+    def _restore(self) -> None:
+        """LIBERO's reset, as after a rebuild.
+
+        The environment's own reset is called rather than its wrapper's, which swallows every error
+        and tries again for ever.
+        """
+        gripper = self._env.robots[0].gripper
+        gripper.current_action = np.zeros(gripper.dof)
+        self._env.sim.model.site_rgba[:] = self._site_rgba
+        with _numpy_seeded(self.config.fixture_seed):
+            for _ in range(MAX_PLACEMENT_ATTEMPTS):
+                with contextlib.suppress(RandomizationError):
+                    self._env.env.reset()
+                    return
+        raise RuntimeError(
+            f"{self.task.suite} task {self.task.task_id}: no placement of its objects without overlap in "
+            f"{MAX_PLACEMENT_ATTEMPTS} attempts with fixture_seed={self.config.fixture_seed}; try another"
+        )
+
+    def _init_state(self, init_state_id: int) -> NDArray[np.float64]:
+        """The initial state, once its length fits: LIBERO itself would cut a longer one to size."""
+        state = tasks.init_states(self.task.suite, self.task.task_id)[init_state_id]
+        model = self._env.sim.model
+        if len(state) != 1 + model.nq + model.nv:
+            raise ValueError(
+                f"{self.task.suite} task {self.task.task_id}: its initial states have {len(state)} numbers, "
+                f"its model needs 1 + {model.nq} + {model.nv}; is the LIBERO installation of one piece?"
+            )
+        return state
+
+    def _select(self, observation: dict[str, Any]) -> dict[str, NDArray]:
+        keys = (*(f"{camera}_image" for camera in self.config.cameras), *PROPRIOCEPTION)
+        return {key: np.asarray(observation[key]) for key in keys}
+
+    def _divergence(self) -> str | None:
+        """Why the simulation can no longer be believed, or ``None``."""
+        data = self._env.sim.data._data
+        for warning in DIVERGENCE_WARNINGS:
+            if data.warning[getattr(mujoco.mjtWarning, f"mjWARN_{warning}")].number:
+                return f"MuJoCo warning {warning}: the simulation diverged at {data.time:.3f} s"
+        if not (np.isfinite(data.qpos).all() and np.isfinite(data.qvel).all()):
+            return f"qpos or qvel is not finite at {data.time:.3f} s"
+        return None
+
+
+class _CameraGate:
+    """Makes LIBERO's cameras draw only the images that are returned.
+
+    LIBERO draws every camera at every step, at a fixed substep before the step's end. Behind a
+    closed gate a camera keeps the kinematics of that moment instead (microseconds, not tens of
+    milliseconds), so that an image turning out to be needed, because the task succeeded inside a
+    chunk, is still drawn exactly as LIBERO would have.
+    """
+
+    def __init__(self, env: Any, cameras: tuple[str, ...]) -> None:
+        self.open = True
+        self._env = env
+        self._sensors: dict[str, Callable[[dict], NDArray]] = {}
+        self._at_sampling: dict[str, NDArray] = {}
+        self._site_rgba = env.sim.model._model.site_rgba.copy()
+        for camera in cameras:
+            self._gate(f"{camera}_image")
+
+    def draw_skipped(self) -> dict[str, NDArray]:
+        """Draw every camera from the kinematics kept when the gate was last found closed."""
+        model, data = self._env.sim.model._model, self._env.sim.data._data
+        site_rgba, live = model.site_rgba.copy(), _drawn(data)
+        _write(self._at_sampling, data)
+        model.site_rgba[:] = self._site_rgba
+        images = {name: np.array(draw({})) for name, draw in self._sensors.items()}
+        _write(live, data)
+        model.site_rgba[:] = site_rgba
+        return images
+
+    def _gate(self, name: str) -> None:
+        env = self._env.env
+        draw = env._observables[name]._sensor
+        last = np.array(draw({}))
+
+        @sensor(modality="image")
+        def gated(observation_cache: dict) -> NDArray:
+            nonlocal last
+            if self.open:
+                last = draw(observation_cache)
+            else:
+                self._at_sampling = _drawn(self._env.sim.data._data)
+                self._site_rgba[:] = self._env.sim.model._model.site_rgba
+            return last
+
+        self._sensors[name] = draw
+        env.modify_observable(observable_name=name, attribute="sensor", modifier=gated)
+
+
+def _drawn(data: mujoco.MjData) -> dict[str, NDArray]:
+    """Copies of the arrays that a picture is drawn from."""
+    return {name: getattr(data, name).copy() for name in DRAWN}
+
+
+def _write(arrays: dict[str, NDArray], data: mujoco.MjData) -> None:
+    for name, array in arrays.items():
+        getattr(data, name)[:] = array
+
+
+def _build(task: tasks.Task, config: EngineConfig) -> Any:
+    """Construct LIBERO's environment for a task, without its chatter on stdout."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        env = OffScreenRenderEnv(
+            bddl_file_name=str(task.bddl_file),
+            camera_names=list(config.cameras),
+            camera_heights=config.image_size,
+            camera_widths=config.image_size,
+            hard_reset=False,
+            ignore_done=True,  # LIBERO's own limit counts settling and then raises; the horizon is ours
+        )
+    env.env.object_property_initializers *= 2  # as after the rebuild of the protocol's reset
+    return env
+
+
+@contextlib.contextmanager
+def _numpy_seeded(seed: int) -> Iterator[None]:
+    """Seed NumPy's global generator, from which LIBERO draws, and give the caller's state back after."""
+    state = np.random.get_state()
+    np.random.seed(seed)
+    try:
+        yield
+    finally:
+        np.random.set_state(state)

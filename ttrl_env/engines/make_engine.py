@@ -1,0 +1,31 @@
+"""Choosing a simulation engine by name, or taking one made by the caller."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias, get_args
+
+from ttrl_env.checks import check_choice
+from ttrl_env.engines import opengl
+from ttrl_env.engines.interface import EngineConfig, EngineName, SimulationEngine
+from ttrl_env.libero_version import warn_unless_published
+
+EngineChoice: TypeAlias = EngineName | Callable[[EngineConfig], SimulationEngine]
+"""An engine's name, or anything that makes an engine from a configuration."""
+
+
+def make_engine(engine: EngineChoice, config: EngineConfig) -> SimulationEngine:
+    """Build the chosen engine; simulators are imported here and nowhere before."""
+    if callable(engine):
+        return engine(config)
+    check_choice("engine", engine, get_args(EngineName))
+    opengl.require_gl()  # before MuJoCo is imported
+    if engine == "native":
+        from ttrl_env.engines.native.engine import NativeEngine
+
+        warn_unless_published()
+        return NativeEngine(config)
+    from ttrl_env.engines.libero.engine import UpstreamEngine
+
+    warn_unless_published()
+    return UpstreamEngine(config)

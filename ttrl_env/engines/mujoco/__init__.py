@@ -1,0 +1,1 @@
+"""Everything that knows MuJoCo's C structures, functions and versions."""

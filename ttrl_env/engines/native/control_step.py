@@ -1,0 +1,143 @@
+"""LIBERO's control step as one compiled loop: no Python, no lock, no allocation worth naming.
+
+A control step is 25 substeps. Upstream computes each substep's kinematics three times (twice before
+the controller, once inside ``mj_step``); splitting the step in two, with the controller between its
+halves, computes them once and leaves every bit of the trajectory the same. Where a forward pass also
+changes what the step's solver starts from, its solving is repeated, and nothing else of it.
+
+LIBERO's observations lag: they are sampled at a fixed substep before the end of the control step, by
+a clock that counts in floating point. Its counting is repeated here, and everything that an
+observation may need is copied at that moment (:class:`Sample`), so that it can be drawn afterwards.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ttrl_env.engines.compiled import njit
+from ttrl_env.engines.mujoco.libmujoco import call_with_data
+from ttrl_env.engines.native import controller
+from ttrl_env.engines.native.records import Memory
+from ttrl_env.engines.native.task.goals import compare, goal_holds
+
+RUNNING, SUCCESS, DIVERGED = range(3)
+"""What a chunk of control steps ended with."""
+
+_SUBSTEPS = 25
+_TIMESTEP_S = 0.002
+_SAMPLING_PERIOD_S = 1.0 / 20
+
+
+@njit(nogil=True, error_model="numpy")
+def run_chunk(task, library, views, memory, sample, actions):  # type: ignore[no-untyped-def]
+    """Execute ``actions`` ``[n, 7]`` until one succeeds or the simulation diverges.
+
+    Returns :data:`RUNNING`, :data:`SUCCESS` or :data:`DIVERGED`; ``memory.executed`` counts the steps.
+    Raises ``LinAlgError`` when the arm's inertia is no longer a finite, invertible matrix.
+    """
+    for step in range(actions.shape[0]):
+        memory.executed[0] = step + 1
+        _control_step(task, library, views, memory, sample, actions[step])
+        success = goal_holds(task.goal, views, task.contacts)
+        update_burners(task.burners, views, memory)
+        if _diverged(views):
+            return DIVERGED
+        if success:
+            return SUCCESS
+    return RUNNING
+
+
+@njit(nogil=True, error_model="numpy")
+def _control_step(task, library, views, memory, sample, action):  # type: ignore[no-untyped-def]
+    for substep in range(_SUBSTEPS):
+        model = views.quiet_model if _is_quiet(task.quiet, views.qpos) else views.model
+        call_with_data(library.step1, model, views.data)
+        if library.forward_warms_solver:
+            _solve_in_advance(library, views, 2 if memory.arm.stale[0] else 1)
+        if memory.arm.stale[0]:
+            controller.measure(memory.arm, task.arm, library, views, memory.jacobians)
+        if substep == 0:
+            controller.set_goal(memory.arm, task.arm, action)
+        controller.set_torques(memory.arm, task.arm, views)
+        memory.arm.stale[0] = True
+        controller.set_gripper(memory.arm, task.arm, views, action[6])
+        call_with_data(library.step2, views.model, views.data)
+        _tick(task, views, memory, sample)
+
+
+@njit(nogil=True, error_model="numpy")
+def _solve_in_advance(library, views, num_forwards):  # type: ignore[no-untyped-def]
+    """What upstream's forward passes leave to the step's solver: where to start from.
+
+    They solve for the previous substep's torques, each from the solution before. All else that they
+    compute, the step computes again.
+    """
+    call_with_data(library.fwd_actuation, views.model, views.data)
+    call_with_data(library.fwd_acceleration, views.model, views.data)
+    for _ in range(num_forwards):
+        call_with_data(library.fwd_constraint, views.model, views.data)
+
+
+@njit(nogil=True, error_model="numpy")
+def _tick(task, views, memory, sample):  # type: ignore[no-untyped-def]
+    """Advance the sampling clock by one substep, and sample when it says so."""
+    memory.since_sample_s[0] += _TIMESTEP_S
+    if not memory.sampled[0] and memory.since_sample_s[0] <= _SAMPLING_PERIOD_S:
+        take_sample(task, views, memory, sample)
+        memory.sampled[0] = True
+    if memory.since_sample_s[0] >= _SAMPLING_PERIOD_S:
+        if not memory.sampled[0]:
+            take_sample(task, views, memory, sample)
+        memory.since_sample_s[0] %= _SAMPLING_PERIOD_S
+        memory.sampled[0] = False
+
+
+def restart_clock(memory: Memory) -> None:
+    """Set the sampling clock as LIBERO does at an episode's start: two samples, each counted as a substep."""
+    memory.since_sample_s[0] = 0.0 + _TIMESTEP_S + _TIMESTEP_S
+    memory.sampled[0] = True
+
+
+@njit(nogil=True, error_model="numpy")
+def take_sample(task, views, memory, sample):  # type: ignore[no-untyped-def]
+    """Copy everything that an observation of this moment needs."""
+    sample.eef_pos[:] = views.site_xpos[task.sample.eef_site]
+    for i in range(4):
+        sample.eef_quat[i] = views.xquat[task.sample.eef_body, (i + 1) % 4]
+    for finger in range(2):
+        sample.gripper_qpos[finger] = views.qpos[task.sample.gripper_qpos[finger]]
+    sample.site_xpos[:] = views.site_xpos
+    sample.site_xmat[:] = views.site_xmat
+    sample.geom_xpos[:] = views.geom_xpos
+    sample.geom_xmat[:] = views.geom_xmat
+    sample.cam_xpos[:] = views.cam_xpos
+    sample.cam_xmat[:] = views.cam_xmat
+    sample.light_xpos[:] = views.light_xpos
+    sample.light_xdir[:] = views.light_xdir
+    sample.burner_alpha[:] = memory.burner_alpha
+
+
+@njit(nogil=True, error_model="numpy")
+def update_burners(burners, views, memory):  # type: ignore[no-untyped-def]
+    """Flip a burner's opacity ``a`` to ``1 - a`` when its sign disagrees with the knob, as LIBERO does."""
+    for i in range(burners.sites.shape[0]):
+        on = compare(views.qpos[burners.joints[i]], burners.comparison[i], burners.threshold[i])
+        if on != (memory.burner_alpha[i] > 0):
+            memory.burner_alpha[i] = 1 - memory.burner_alpha[i]
+
+
+@njit(nogil=True, error_model="numpy")
+def _diverged(views):  # type: ignore[no-untyped-def]
+    for count in views.warnings:
+        if count > 0:
+            return True
+    return not (np.isfinite(views.qpos).all() and np.isfinite(views.qvel).all())
+
+
+@njit(nogil=True, error_model="numpy")
+def _is_quiet(quiet, qpos):  # type: ignore[no-untyped-def]
+    """Whether every slide is where no quiet pair can touch; also false for NaN."""
+    for i in range(quiet.joints.shape[0]):
+        if not quiet.lowest[i] <= qpos[quiet.joints[i]] <= quiet.highest[i]:
+            return False
+    return True

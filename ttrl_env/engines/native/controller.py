@@ -1,0 +1,177 @@
+"""LIBERO's low-level control: operational-space torques for the arm, an integrated gripper command.
+
+The controller is robosuite's OSC_POSE as LIBERO configures it (Khatib 1987): a task-space spring and
+damper towards a goal pose, its wrench shaped by the arm's task-space inertia, gravity compensation,
+and a weak spring towards the initial posture in the null space.
+
+Trajectories have to equal LIBERO's in the last bit, and a rounding error grows into another trajectory
+within seconds. So the arithmetic is robosuite's, operation by operation: which products go through
+BLAS, in what order, and which matrices are stored by columns (that decides the BLAS kernel) all
+matter and are kept.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ttrl_env.engines.compiled import njit
+from ttrl_env.engines.mujoco.libmujoco import call_jac_site
+from ttrl_env.engines.native.records import ArmState
+
+ARM_DOF = 7
+
+_NULL_SPACE_STIFFNESS = 10
+_QUATERNION_EPS = np.finfo(float).eps * 4.0
+
+
+def make_arm_state() -> ArmState:
+    """A zeroed state; a replica's reset fills it from its task's bundle."""
+    return ArmState(
+        eef_pos=np.zeros(3),
+        eef_mat=np.zeros((3, 3)),
+        eef_velocity=np.zeros(6),
+        joint_pos=np.zeros(ARM_DOF),
+        joint_vel=np.zeros(ARM_DOF),
+        jacobian=np.zeros((ARM_DOF, 6)),
+        inertia=np.zeros((ARM_DOF, ARM_DOF)),
+        goal_pos=np.zeros(3),
+        goal_mat=np.zeros((3, 3)),
+        gripper=np.zeros(2),
+        stale=np.zeros(1, dtype=np.bool_),
+    )
+
+
+@njit(nogil=True, error_model="numpy")
+def measure(arm, constants, library, views, jacobians):  # type: ignore[no-untyped-def]
+    """Take the end effector's pose and velocity, its Jacobian and the arm's inertia from the simulation.
+
+    ``jacobians`` is scratch space, ``[2, 3, nv]``: translation and rotation with respect to every dof.
+    Velocities are products over every dof of the scene, most of them zero, because robosuite's are.
+    """
+    site = constants.eef_site
+    address = jacobians.ctypes.data
+    call_jac_site(
+        library.jac_site, views.model, views.data, address, address + jacobians[0].nbytes, np.int32(site)
+    )
+    arm.eef_pos[:] = views.site_xpos[site]
+    arm.eef_mat[:] = views.site_xmat[site].reshape(3, 3)
+    arm.eef_velocity[:3] = np.dot(jacobians[0], views.qvel)
+    arm.eef_velocity[3:] = np.dot(jacobians[1], views.qvel)
+    for i in range(ARM_DOF):
+        arm.joint_pos[i] = views.qpos[constants.qpos[i]]
+        arm.joint_vel[i] = views.qvel[constants.dofs[i]]
+        for axis in range(3):
+            arm.jacobian[i, axis] = jacobians[0, axis, constants.dofs[i]]
+            arm.jacobian[i, 3 + axis] = jacobians[1, axis, constants.dofs[i]]
+        for j in range(ARM_DOF):
+            index = constants.inertia_index[i, j]
+            arm.inertia[j, i] = views.inertia[index] if index >= 0 else 0.0
+
+
+@njit(nogil=True, error_model="numpy")
+def set_goal(arm, constants, action):  # type: ignore[no-untyped-def]
+    """Move the goal to the action's offset from the measured pose."""
+    delta = np.empty(6)
+    for i in range(6):
+        delta[i] = min(max(action[i], -1.0), 1.0) * constants.action_scale[i]
+    arm.goal_pos[:] = arm.eef_pos + delta[:3]
+    if delta[3] != 0.0 or delta[4] != 0.0 or delta[5] != 0.0:
+        arm.goal_mat[:] = np.dot(rotation_matrix(delta[3:]), arm.eef_mat)
+
+
+@njit(nogil=True, error_model="numpy")
+def set_torques(arm, constants, views):  # type: ignore[no-untyped-def]
+    """Write the motor torques that pull the end effector towards its goal."""
+    force = (arm.goal_pos - arm.eef_pos) * constants.stiffness[:3] + (
+        -arm.eef_velocity[:3] * constants.damping[:3]
+    )
+    torque = orientation_error(arm.goal_mat, arm.eef_mat) * constants.stiffness[3:] + (
+        -arm.eef_velocity[3:] * constants.damping[3:]
+    )
+    lambda_pos, lambda_ori, null_space = task_space_inertia(arm.inertia.T, arm.jacobian)
+    wrench = np.empty(6)
+    wrench[:3] = np.dot(lambda_pos, force)
+    wrench[3:] = np.dot(lambda_ori, torque)
+    torques = np.dot(arm.jacobian, wrench)
+    spring = np.dot(
+        arm.inertia.T,
+        _NULL_SPACE_STIFFNESS * (constants.initial_qpos - arm.joint_pos)
+        - np.sqrt(_NULL_SPACE_STIFFNESS) * 2 * arm.joint_vel,
+    )
+    posture = np.dot(null_space.transpose(), spring)
+    for i in range(ARM_DOF):
+        total = torques[i] + views.bias[constants.dofs[i]]
+        total += posture[i]
+        limited = min(max(total, constants.torque_limits[0, i]), constants.torque_limits[1, i])
+        views.ctrl[constants.actuators[i]] = limited
+
+
+@njit(nogil=True, error_model="numpy")
+def set_gripper(arm, constants, views, action):  # type: ignore[no-untyped-def]
+    """Move the fingers' command one substep further: -1 opens, 1 closes, 0 holds."""
+    for finger in range(2):
+        direction = -1.0 if finger == 0 else 1.0
+        moved = arm.gripper[finger] + direction * constants.gripper_speed * np.sign(action)
+        arm.gripper[finger] = min(max(moved, -1.0), 1.0)
+        views.ctrl[constants.gripper_actuators[finger]] = (
+            constants.gripper_bias[finger] + constants.gripper_weight[finger] * arm.gripper[finger]
+        )
+
+
+@njit(nogil=True, error_model="numpy")
+def task_space_inertia(inertia, jacobian):  # type: ignore[no-untyped-def]
+    """Inertia the end effector presents, for translation and for rotation, and the null-space projector.
+
+    ``inertia`` ``[7, 7]``, ``jacobian`` transposed ``[7, 6]``. The pseudo-inverses are what keeps the
+    arm calm near singular postures: tiny singular values are cut off.
+    """
+    full = jacobian.T
+    linear = np.ascontiguousarray(jacobian[:, :3]).T
+    angular = np.ascontiguousarray(jacobian[:, 3:]).T
+    mobility = np.linalg.inv(inertia)
+    lambda_full = np.linalg.pinv(np.dot(np.dot(full, mobility), full.transpose()))
+    lambda_pos = np.linalg.pinv(np.dot(np.dot(linear, mobility), linear.transpose()))
+    lambda_ori = np.linalg.pinv(np.dot(np.dot(angular, mobility), angular.transpose()))
+    generalised_inverse = np.dot(np.dot(mobility, full.transpose()), lambda_full)
+    null_space = np.eye(ARM_DOF) - np.dot(generalised_inverse, full)
+    return lambda_pos, lambda_ori, null_space
+
+
+@njit(nogil=True, error_model="numpy")
+def orientation_error(desired, current):  # type: ignore[no-untyped-def]
+    """Half the sum of the cross products of the axes: a rotation vector for small errors."""
+    error = np.empty(3)
+    for i in range(3):
+        j, k = (i + 1) % 3, (i + 2) % 3
+        total = current[j, 0] * desired[k, 0] - current[k, 0] * desired[j, 0]
+        total += current[j, 1] * desired[k, 1] - current[k, 1] * desired[j, 1]
+        total += current[j, 2] * desired[k, 2] - current[k, 2] * desired[j, 2]
+        error[i] = 0.5 * total
+    return error
+
+
+@njit(nogil=True, error_model="numpy")
+def rotation_matrix(vector):  # type: ignore[no-untyped-def]
+    """The rotation of a non-zero rotation vector, through a quaternion in single precision as robosuite's."""
+    angle = np.sqrt(np.dot(vector, vector))
+    if angle == 0.0:  # its square underflowed
+        return np.identity(3)
+    half_sine = np.sin(angle / 2.0)
+    q = np.empty(4, dtype=np.float32)
+    q[0] = np.cos(angle / 2.0)
+    for i in range(3):
+        q[1 + i] = vector[i] / angle * half_sine
+    norm = np.dot(q, q)
+    if norm < _QUATERNION_EPS:
+        return np.identity(3)
+    q *= math.sqrt(2.0 / norm)
+    p = np.outer(q, q)
+    return np.array(
+        [
+            [1.0 - p[2, 2] - p[3, 3], p[1, 2] - p[3, 0], p[1, 3] + p[2, 0]],
+            [p[1, 2] + p[3, 0], 1.0 - p[1, 1] - p[3, 3], p[2, 3] - p[1, 0]],
+            [p[1, 3] - p[2, 0], p[2, 3] + p[1, 0], 1.0 - p[1, 1] - p[2, 2]],
+        ]
+    )

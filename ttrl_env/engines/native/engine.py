@@ -1,0 +1,284 @@
+"""The native engine: replicas of compiled tasks in threads of this process.
+
+Rows of the same task share one compiled model; each has its own simulation state. Worker threads
+execute whole chunks of actions without Python's lock and draw only the images that are returned.
+Resetting restores arrays: an initial state is settled and drawn once, however many rows start from it.
+
+Importing this module is light. What simulates (Numba, SciPy) is imported by the first reset, while
+threads are already reading and uploading the task.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import threading
+import weakref
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from gymnasium.error import ResetNeeded
+from numpy.typing import NDArray
+
+from ttrl_env import tasks
+from ttrl_env.engines import observations, opengl
+from ttrl_env.engines.interface import ChunkResult, EngineConfig, SimState
+from ttrl_env.engines.requests import check_reset, check_started
+from ttrl_env.errors import EnvironmentDiedError
+from ttrl_env.machine.cores import usable_cores
+
+opengl.require_gl()  # must come before MuJoCo is imported
+
+from ttrl_env.engines.native.open_tasks import OpenTasks  # noqa: E402
+from ttrl_env.engines.native.renderer import RenderThread  # noqa: E402
+from ttrl_env.engines.native.threads import Job, ThreadPool, wait_for  # noqa: E402
+
+if TYPE_CHECKING:
+    from ttrl_env.engines.native.replica import Replica, Snapshot
+
+REMEMBERED_STARTS = 64
+"""How many settled initial states are kept, pictures included: a fraction of a megabyte each."""
+
+
+class _Start(NamedTuple):
+    """A settled initial state and its first images, by camera."""
+
+    snapshot: Snapshot
+    images: dict[str, NDArray[np.uint8]]
+
+
+class NativeEngine:
+    """Implements :class:`ttrl_env.engines.interface.SimulationEngine` with LIBERO's arithmetic and pixels.
+
+    ``config.num_workers`` threads (``None``: one a core, at most one a row) share the rows. A task is
+    compiled through LIBERO the first time it is ever played on a machine (seconds) and opened from the
+    cache from then on.
+
+    Usable only in the process that made it: threads and OpenGL contexts do not survive a fork. Threads
+    of that process take turns. A call that is interrupted leaves nothing running; the rows that it was
+    about must be reset.
+    """
+
+    def __init__(self, config: EngineConfig) -> None:
+        """Start the threads; tasks are opened when rows are first reset to them."""
+        tasks.require_libero()
+        opengl.require_gl()
+        self.config = config
+        self.observations = observations.allocate(config)
+        self._pid = os.getpid()
+        self._rows: dict[int, tuple[int, Replica]] = {}
+        self._starts: OrderedDict[tuple[int, bytes], _Start] = OrderedDict()
+        num_threads = min(config.num_workers or usable_cores(), config.num_rows)
+        self._tasks = OpenTasks(config, num_threads)
+        self._pool = ThreadPool(num_threads, config.image_size)
+        self._turn = threading.RLock()
+        self._halfway: set[int] = set()
+        self._when_dropped = weakref.finalize(self, _end_threads, self._pool, self._pid)
+        self._when_dropped.atexit = False  # too late for OpenGL: see _close_at_exit
+        _OPEN.add(self)
+
+    def reset(self, rows: Sequence[int], task_ids: Sequence[int], init_state_ids: Sequence[int]) -> None:
+        """See :meth:`ttrl_env.engines.interface.SimulationEngine.reset`."""
+        check_reset(self.config, rows, task_ids, init_state_ids)
+        starts: dict[tuple[int, int], list[int]] = {}
+        for row, task_id, init_state_id in zip(rows, task_ids, init_state_ids, strict=True):
+            starts.setdefault((task_id, init_state_id), []).append(row)
+        jobs = [
+            partial(self._begin, rows=mine, task_id=task_id, init_state_id=init_state_id)
+            for (task_id, init_state_id), mine in starts.items()
+        ]
+        with self._taking_turns():
+            self._open_tasks(sorted({task_id for task_id, _ in starts}))
+            self._change(rows, jobs, [task_id for task_id, _ in starts])
+            self._close_idle_tasks()
+            _close_at_exit()
+
+    def step(
+        self, rows: Sequence[int], actions: NDArray[np.float64], max_steps: Sequence[int]
+    ) -> ChunkResult:
+        """See :meth:`ttrl_env.engines.interface.SimulationEngine.step`."""
+        jobs = [
+            partial(self._advance, row=row, actions=chunk[:limit])
+            for row, chunk, limit in zip(rows, actions, max_steps, strict=True)
+        ]
+        with self._taking_turns():
+            check_started(rows, self._rows)
+            halfway = sorted(self._halfway.intersection(rows))
+            if halfway:
+                raise ResetNeeded(f"step: an earlier call left rows {halfway} halfway; reset them first")
+            answers = self._change(rows, jobs, [self._rows[row][0] for row in rows])
+        return ChunkResult(
+            executed_steps=np.array([answer[0] for answer in answers], dtype=np.int64),
+            success=np.array([answer[1] for answer in answers], dtype=np.bool_),
+            failure=[answer[2] for answer in answers],
+        )
+
+    def state(self, row: int) -> SimState:
+        """See :meth:`ttrl_env.engines.interface.SimulationEngine.state`."""
+        with self._taking_turns():
+            check_started([row], self._rows)
+            return self._rows[row][1].state()
+
+    def close(self) -> None:
+        """End the threads and free simulations and OpenGL contexts; safe to call twice, and in any thread.
+
+        A call of another thread that is under way raises ``RuntimeError``.
+        """
+        if os.getpid() != self._pid:
+            return  # neither threads nor contexts are here, and whoever had the turn is not either
+        self._when_dropped()
+        with self._turn:
+            self._rows.clear()
+            self._tasks.close()
+            self._starts.clear()
+        _OPEN.discard(self)
+
+    @contextlib.contextmanager
+    def _taking_turns(self) -> Iterator[None]:
+        """Keep other threads' calls waiting; however the turn ends, no job of it goes on afterwards."""
+        self._require_usable()
+        with self._turn:
+            self._pool.drain(RuntimeError(_INTERRUPTED))  # of a turn whose own draining was interrupted
+            try:
+                yield
+            except BaseException:
+                self._pool.drain(RuntimeError(_INTERRUPTED))
+                raise
+
+    def _require_usable(self) -> None:
+        if os.getpid() != self._pid:
+            raise RuntimeError(
+                "the environment was made before this process was forked, and its threads are not here; "
+                "make it in the process that uses it"
+            )
+        self._pool.require_open()
+
+    def _open_tasks(self, task_ids: Sequence[int]) -> None:
+        """Open what rows are about to play and is not open yet."""
+        new = self._tasks.give_homes(task_ids)
+        reading = self._start([partial(self._tasks.read, task_id=task_id) for task_id in new], new)
+        import ttrl_env.engines.native.settled  # noqa: F401  takes as long as the threads need for a task
+
+        for task_id, bundle in zip(new, self._wait_for(reading), strict=True):
+            self._tasks.add(task_id, bundle)
+
+    def _close_idle_tasks(self) -> None:
+        """Let go of what no row plays any more, remembered starts included."""
+        for task_id in self._tasks.close_idle({task_id for task_id, _ in self._rows.values()}):
+            for key in [key for key in self._starts if key[0] == task_id]:
+                del self._starts[key]
+
+    def _begin(self, thread: RenderThread, rows: Sequence[int], task_id: int, init_state_id: int) -> None:
+        """Put rows of one task at one settled initial state."""
+        init_state = tasks.init_states(self.config.suite, task_id)[init_state_id]
+        key = (task_id, init_state.tobytes())
+        thread.keep_only(list(self._tasks.bundles.values()))
+        start = self._starts.get(key)
+        if start is None:
+            start = self._settle(thread, rows[0], task_id, init_state)
+            self._starts[key] = start
+            while len(self._starts) > REMEMBERED_STARTS:
+                self._starts.popitem(last=False)
+        for row in rows:
+            replica = self._replica(row, task_id)
+            replica.restore(start.snapshot)
+            self._publish_proprioception(row, replica)
+            for name, image in start.images.items():
+                self.observations[name][row] = image
+
+    def _settle(
+        self, thread: RenderThread, row: int, task_id: int, init_state: NDArray[np.float64]
+    ) -> _Start:
+        """Settle an initial state with a row's simulation and draw what is seen then."""
+        from ttrl_env.engines.native.settled import SETTLE_STEPS
+
+        replica = self._replica(row, task_id)
+        kept = self._tasks.settled[task_id].find(init_state)
+        if kept is not None and self.config.settle_steps == SETTLE_STEPS:
+            replica.restore(kept)
+        else:
+            replica.reset(init_state, self.config.settle_steps)
+        size = self.config.image_size
+        images = {f"{camera}_image": np.empty((size, size, 3), np.uint8) for camera in self.config.cameras}
+        for camera in self.config.cameras:
+            thread.draw(replica.bundle, replica.sample, camera, images[f"{camera}_image"])
+        return _Start(replica.snapshot(), images)
+
+    def _advance(
+        self, thread: RenderThread, row: int, actions: NDArray[np.float64]
+    ) -> tuple[int, bool, str | None]:
+        """Execute a chunk on a row and publish what it then sees; a diverged one sees nothing new."""
+        replica = self._rows[row][1]
+        thread.keep_only(list(self._tasks.bundles.values()))
+        executed, success, failure = replica.step(np.ascontiguousarray(actions))
+        if failure is None:
+            self._publish_proprioception(row, replica)
+            for camera in self.config.cameras:
+                image = self.observations[f"{camera}_image"][row]
+                thread.draw(replica.bundle, replica.sample, camera, image)
+        return executed, success, failure
+
+    def _replica(self, row: int, task_id: int) -> Replica:
+        """The row's simulation, made anew if it last played another task."""
+        from ttrl_env.engines.native.replica import Replica
+
+        if row not in self._rows or self._rows[row][0] != task_id:
+            self._rows[row] = (task_id, Replica(self._tasks.bundles[task_id]))
+        return self._rows[row][1]
+
+    def _publish_proprioception(self, row: int, replica: Replica) -> None:
+        self.observations["robot0_eef_pos"][row] = replica.sample.eef_pos
+        self.observations["robot0_eef_quat"][row] = replica.sample.eef_quat
+        self.observations["robot0_gripper_qpos"][row] = replica.sample.gripper_qpos
+
+    def _change(self, rows: Sequence[int], jobs: Sequence[Job], task_ids: Sequence[int]) -> list[Any]:
+        """Run jobs that change ``rows``, and remember these if they are not all done."""
+        self._halfway.update(rows)
+        answers = self._run(jobs, task_ids)
+        self._halfway.difference_update(rows)
+        return answers
+
+    def _run(self, jobs: Sequence[Job], task_ids: Sequence[int]) -> list[Any]:
+        """Run jobs in the threads of the tasks they are about; the first error is raised."""
+        return self._wait_for(self._start(jobs, task_ids))
+
+    def _start(self, jobs: Sequence[Job], task_ids: Sequence[int]) -> list[Future]:
+        return self._pool.start(jobs, [self._tasks.homes[task_id] for task_id in task_ids])
+
+    def _wait_for(self, futures: Sequence[Future]) -> list[Any]:
+        try:
+            return wait_for(futures)
+        except EnvironmentDiedError:  # a thread is lost, and with it the rows it held
+            self.close()
+            raise
+
+
+def _end_threads(pool: ThreadPool, pid: int) -> None:
+    """What is done for an engine that is closed, or that nobody holds any more."""
+    if os.getpid() == pid:
+        pool.close()
+
+
+_INTERRUPTED = "the call that this job is part of was interrupted"
+
+_OPEN: weakref.WeakSet[NativeEngine] = weakref.WeakSet()
+
+
+def _close_at_exit() -> None:
+    """Free OpenGL contexts at exit, while EGL is still up.
+
+    MuJoCo registers EGL's end when the first context is made. What is registered last runs first, so
+    this is registered anew at every reset.
+    """
+    atexit.unregister(_close_all)
+    atexit.register(_close_all)
+
+
+def _close_all() -> None:
+    for engine in list(_OPEN):
+        engine.close()

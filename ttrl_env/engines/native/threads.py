@@ -1,0 +1,192 @@
+"""Worker threads that simulate and draw, and survive what happens in them."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, NoReturn, TypeAlias
+
+from ttrl_env.engines.mujoco import mujoco_c
+from ttrl_env.engines.native.renderer import RenderThread
+from ttrl_env.errors import EnvironmentDiedError
+
+Job: TypeAlias = Callable[[RenderThread], Any]
+"""What a thread is asked to do; it is given its own means of drawing."""
+
+STACK_BYTES = 16 << 20
+"""Of each thread, whatever the user's limit (``ulimit -s``): MuJoCo, Mesa and compilers recurse deeply."""
+
+_CLOSED = "the engine is closed (a fatal error closes it too); make a new environment"
+"""What a call that comes too late is told, or that waits while another thread closes."""
+
+
+class ThreadPool:
+    """Worker threads, each with an OpenGL context of its own."""
+
+    def __init__(self, num_threads: int, image_size: int) -> None:
+        """Start the threads."""
+        mujoco_c.on_fatal_error(_strand_this_thread)
+        self.num_threads = num_threads
+        self._queued: list[_Entry] = []
+        self._busy: set[int] = set()
+        self._changed = threading.Condition()
+        self._closing = False
+        # Daemons, so that a forgotten environment does not keep the interpreter from exiting; they are
+        # ended in order at exit all the same.
+        self._threads = [_Worker(self, index, image_size) for index in range(num_threads)]
+        before = threading.stack_size(STACK_BYTES)
+        try:
+            for thread in self._threads:
+                thread.start()
+        finally:
+            threading.stack_size(before)
+
+    def run(self, jobs: Sequence[Job], threads: Sequence[Collection[int]]) -> list[Any]:
+        """Run jobs and return their results in order; waits for all, then raises the first error.
+
+        Args:
+            jobs: what to do.
+            threads: for each job, the indices of the threads that may do it.
+        """
+        return wait_for(self.start(jobs, threads))
+
+    def start(self, jobs: Sequence[Job], threads: Sequence[Collection[int]]) -> list[Future]:
+        """Have jobs run, as :meth:`run` does, and return without waiting; see :func:`wait_for`."""
+        entries = [_Entry(job, allowed, Future()) for job, allowed in zip(jobs, threads, strict=True)]
+        with self._changed:
+            self.require_open()
+            self._queued.extend(entries)
+            self._changed.notify_all()
+        return [entry.future for entry in entries]
+
+    def require_open(self) -> None:
+        """Raise ``RuntimeError`` if the threads have been told to end."""
+        if self._closing:
+            raise RuntimeError(_CLOSED)
+
+    def drain(self, error: BaseException) -> None:
+        """Answer the jobs that have not begun with ``error``, and wait for those that have."""
+        self.fail(error)
+        with self._changed:
+            self._changed.wait_for(lambda: not self._busy)
+
+    def close(self) -> None:
+        """End the threads once they are done with the jobs that they have begun; safe to call twice.
+
+        Called in a worker thread, where an environment that nobody holds any more may happen to be freed,
+        it does not wait for them: they might wait for that thread.
+        """
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        if isinstance(threading.current_thread(), _Worker):
+            self.fail(RuntimeError(_CLOSED))
+            return
+        self.drain(RuntimeError(_CLOSED))
+        for thread in self._threads:
+            if not thread.stranded:
+                thread.join()
+
+    def take(self, index: int) -> _Entry | None:
+        """The next job for a thread that is done with its last; ``None`` when there will be none any more."""
+        with self._changed:
+            self.leave(index)
+            while True:
+                for entry in self._queued:
+                    if index in entry.threads:
+                        self._queued.remove(entry)
+                        self._busy.add(index)
+                        return entry
+                if self._closing:
+                    return None
+                self._changed.wait()
+
+    def leave(self, index: int) -> None:
+        """Note that a thread is no longer busy."""
+        with self._changed:
+            self._busy.discard(index)
+            self._changed.notify_all()
+
+    def fail(self, error: BaseException) -> None:
+        """Answer every job that no thread has taken yet with an error."""
+        with self._changed:
+            for entry in self._queued:
+                entry.future.set_exception(error)
+            self._queued.clear()
+
+
+def wait_for(futures: Sequence[Future]) -> list[Any]:
+    """The results of jobs; waits for all, then raises the first error."""
+    for error in [future.exception() for future in futures]:
+        if error is not None:
+            raise error
+    return [future.result() for future in futures]
+
+
+@dataclass(eq=False)
+class _Entry:
+    """A job in the queue."""
+
+    job: Job
+    threads: Collection[int]
+    future: Future
+
+
+class _Worker(threading.Thread):
+    """A thread of a pool."""
+
+    def __init__(self, pool: ThreadPool, index: int, image_size: int) -> None:
+        super().__init__(name=f"ttrl-env-{index}", daemon=True)
+        self.stranded = False
+        """Whether MuJoCo gave up inside it; it then never runs anything again."""
+        self._pool = pool
+        self._index = index
+        self._image_size = image_size
+        self._future: Future = Future()
+
+    def run(self) -> None:
+        drawing = RenderThread(self._image_size)
+        while (entry := self._pool.take(self._index)) is not None:
+            self._future = entry.future
+            try:
+                result = entry.job(drawing)
+            except BaseException as error:  # noqa: BLE001  raised again by ThreadPool.run()
+                self._future.set_exception(error)
+            else:
+                self._future.set_result(result)
+                del result
+            del entry  # an idle thread holds on to nothing: errors hold on to the engine
+            self._future = Future()
+        drawing.close()
+
+    def strand(self, message: str) -> None:
+        """Tell everybody who waits that MuJoCo has given up here."""
+        self.stranded = True
+        error = EnvironmentDiedError(
+            f"MuJoCo reported a fatal error, which would have ended the process: {message} "
+            f"The environment cannot go on; make a new one."
+        )
+        self._pool.fail(error)
+        self._future.set_exception(error)
+        self._pool.leave(self._index)
+
+
+def _strand_this_thread(message: str) -> NoReturn:
+    """Report a fatal error of MuJoCo and stop this thread for good.
+
+    There is no way back out of MuJoCo: returning would let it continue in a state it has declared
+    impossible. So the thread sleeps from now on, with its simulation, and whoever waits for its job is
+    told.
+    """
+    worker = threading.current_thread()
+    if not isinstance(worker, _Worker):  # nobody waits: end the process, as MuJoCo would
+        sys.stderr.write(f"MuJoCo: {message}\n")
+        sys.stderr.flush()
+        os._exit(1)
+    worker.strand(message)
+    while True:
+        threading.Event().wait()

@@ -1,0 +1,65 @@
+"""Observation arrays in memory that worker processes share with their parent."""
+
+from __future__ import annotations
+
+import math
+import mmap
+import os
+import tempfile
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from ttrl_env.engines.interface import EngineConfig, Observations
+
+PROPRIOCEPTION = {"robot0_eef_pos": 3, "robot0_eef_quat": 4, "robot0_gripper_qpos": 2}
+"""Proprioceptive observation keys and their lengths."""
+
+
+def layout(config: EngineConfig) -> Iterator[tuple[str, tuple[int, ...], DTypeLike]]:
+    """Key, shape and dtype of every observation array of an engine."""
+    for camera in config.cameras:
+        yield f"{camera}_image", (config.num_rows, config.image_size, config.image_size, 3), np.uint8
+    for key, length in PROPRIOCEPTION.items():
+        yield key, (config.num_rows, length), np.float64
+
+
+def allocate(config: EngineConfig) -> Observations:
+    """Observation arrays private to this process."""
+    return {key: np.zeros(shape, dtype) for key, shape, dtype in layout(config)}
+
+
+def create(config: EngineConfig) -> tuple[Observations, int]:
+    """Observation arrays on an unnamed file, and its descriptor for the workers to inherit.
+
+    Unnamed, so that nothing is left behind however the processes end.
+    """
+    if hasattr(os, "memfd_create"):
+        fd = os.memfd_create("ttrl_env")
+    else:
+        with tempfile.TemporaryFile() as file:
+            fd = os.dup(file.fileno())
+    os.ftruncate(fd, num_bytes(config))
+    return attach(config, fd), fd
+
+
+def attach(config: EngineConfig, fd: int) -> Observations:
+    """The observation arrays behind a descriptor made by :func:`create`."""
+    memory = mmap.mmap(fd, num_bytes(config))
+    arrays, offset = {}, 0
+    for key, shape, dtype in layout(config):
+        count = int(np.prod(shape))
+        arrays[key] = np.frombuffer(memory, dtype, count, offset).reshape(shape)
+        offset += _padded(count * np.dtype(dtype).itemsize)
+    return arrays
+
+
+def num_bytes(config: EngineConfig) -> int:
+    """What the observation arrays of an engine take."""
+    return sum(_padded(math.prod(shape) * np.dtype(dtype).itemsize) for _, shape, dtype in layout(config))
+
+
+def _padded(num_bytes: int) -> int:
+    """Rounded up to a cache line, so that every array starts aligned."""
+    return -(-num_bytes // 64) * 64

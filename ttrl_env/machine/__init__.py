@@ -1,0 +1,1 @@
+"""What every part asks of the machine: cores, memory, files written whole, compiled code that is kept."""
