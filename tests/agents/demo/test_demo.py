@@ -9,7 +9,7 @@ import pytest
 
 from tests.agents.reach import ReachEngine
 from ttrl_env.agents.common.run_folder import list_checkpoints
-from ttrl_env.agents.demo import demo
+from ttrl_env.agents.demo import run as demo
 from ttrl_env.agents.training.metrics import EVALUATIONS_FILE, METRICS_FILE, read_records
 from ttrl_env.machine.folder_lock import folder_lock
 
