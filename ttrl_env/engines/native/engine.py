@@ -4,8 +4,8 @@ Rows of the same task share one compiled model; each has its own simulation stat
 execute whole chunks of actions without Python's lock and draw only the images that are returned.
 Resetting restores arrays: an initial state is settled and drawn once, however many rows start from it.
 
-Importing this module is light. What simulates (Numba, SciPy) is imported by the first reset, while
-threads are already reading and uploading the task.
+Importing this module is light. What simulates (Numba, SciPy) is imported by the first reset, while threads
+are already uploading the task.
 """
 
 from __future__ import annotations
@@ -162,8 +162,6 @@ class NativeEngine:
         """Open what rows are about to play and is not open yet."""
         new = self._tasks.give_homes(task_ids)
         reading = self._start([partial(self._tasks.read, task_id=task_id) for task_id in new], new)
-        import ttrl_env.engines.native.settled  # noqa: F401  takes as long as the threads need for a task
-
         for task_id, bundle in zip(new, self._wait_for(reading), strict=True):
             self._tasks.add(task_id, bundle)
 

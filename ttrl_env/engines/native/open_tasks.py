@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections import Counter
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
@@ -49,18 +50,20 @@ class OpenTasks:
     def read(self, thread: RenderThread, task_id: int) -> TaskBundle | None:
         """A task's bundle if it has been compiled before, uploaded to be drawn by this thread.
 
-        The thread makes its OpenGL context, which only it can do, while another reads.
+        The thread makes its OpenGL context, which only it can do, while a helper reads. What simulates is
+        imported during the upload, which needs no GIL; an import beside it would slow the reading down.
         """
-        with ThreadPoolExecutor(1) as reader:
+        with ThreadPoolExecutor(1) as helper:
             task = tasks.get_task(self._config.suite, task_id)
-            reading = reader.submit(find_bundle, task, self._config.fixture_seed)
+            reading = helper.submit(find_bundle, task, self._config.fixture_seed)
+            helper.submit(importlib.import_module, "ttrl_env.engines.native.settled")
             if self._config.cameras:
                 thread.open()
             bundle = reading.result()
-        if bundle is not None and self._config.cameras:
-            thread.upload(bundle)
-        elif bundle is not None:
-            bundle.textures.let_go()
+            if bundle is not None and self._config.cameras:
+                thread.upload(bundle)
+            elif bundle is not None:
+                bundle.textures.let_go()
         return bundle
 
     def add(self, task_id: int, bundle: TaskBundle | None) -> None:

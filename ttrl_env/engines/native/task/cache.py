@@ -34,6 +34,7 @@ def load_bundle(task: tasks.Task, fixture_seed: int = 0, folder: Path | None = N
             with keeping(place):
                 write_bundle(place, bundle)
             _OPEN[place] = bundle
+    bundle.textures.let_go()
     return bundle
 
 

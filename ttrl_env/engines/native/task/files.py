@@ -6,7 +6,8 @@ file knows. All are written beside and renamed into place, the archive last, so 
 the same task at the same time cannot disturb each other. All are verified before anything is read from
 them; one that is truncated, altered, of another version or of another folder counts as missing.
 
-None is mapped: a mapped file that somebody truncates ends the process.
+Model and textures are mapped where nobody can truncate them meanwhile, else copied; see
+:mod:`ttrl_env.machine.leased_files`.
 
 A CRC rather than a cryptographic digest: a quarter of a gigabyte is read each time a task is opened,
 and the danger is a full disk or a killed copy, not somebody who can write to the user's cache.

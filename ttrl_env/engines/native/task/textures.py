@@ -7,7 +7,6 @@ at which it reads them, when it uploads them, and are read from their file again
 from __future__ import annotations
 
 import hashlib
-import os
 import threading
 import weakref
 import zlib
@@ -23,6 +22,7 @@ from ttrl_env.engines.mujoco.model_copies import ShallowCopy
 from ttrl_env.engines.mujoco.records import ModelLayout
 from ttrl_env.engines.native.records import TextureLayout
 from ttrl_env.errors import EnvironmentDiedError
+from ttrl_env.machine.leased_files import read_file
 
 HIDDEN_GROUP = 0
 """The group of robosuite's collision geoms, which no picture shows."""
@@ -36,16 +36,15 @@ class StoredBytes(NamedTuple):
     checksum: int
 
     def read(self) -> NDArray[np.uint8] | None:
-        """The content, or ``None`` unless the file is there and whole."""
+        """The content, read-only, or ``None`` unless the file is there and whole.
+
+        Until it is freed, other processes wait before they change the file.
+        """
         try:
-            with self.path.open("rb", buffering=0) as file:
-                if os.fstat(file.fileno()).st_size != self.length:
-                    return None
-                content = np.empty(self.length, dtype=np.uint8)
-                whole = file.readinto(content.data) == self.length
+            content = read_file(self.path, self.length)
         except OSError:
             return None
-        return content if whole and zlib.crc32(content.data) == self.checksum else None
+        return content if content is not None and zlib.crc32(content.data) == self.checksum else None
 
 
 class Textures:
