@@ -1,7 +1,7 @@
 """What a field of a configuration may hold: its type and, beside the type, its bounds.
 
-A field says both in its annotation, ``Annotated[float, above(0)]``; :func:`check_fields` holds every value to
-them. Nothing is imported that waits for PyTorch.
+A field says both in its annotation, ``Annotated[float, above(0)]`` or ``Literal["token", "chunk"]``;
+:func:`check_fields` holds every value to them. Nothing is imported that waits for PyTorch.
 """
 
 from __future__ import annotations
@@ -97,17 +97,6 @@ class MultipleOf:
 
 
 @dataclass(frozen=True)
-class OneOf:
-    """Names."""
-
-    choices: tuple[str, ...]
-
-    def check(self, key: str, value: str) -> None:
-        """See :class:`Bound`."""
-        check_choice(key, value, self.choices)
-
-
-@dataclass(frozen=True)
 class Text:
     """Text that can name something: not empty, on one line."""
 
@@ -169,8 +158,9 @@ Temperature = Annotated[float, Between(SMALLEST_TEMPERATURE, LARGEST_TEMPERATURE
 
 
 def _check(key: str, value: Any, hint: Any) -> None:
-    wanted, optional, bounds = unwrap(hint)
-    if value is None and optional:
+    field = unwrap(hint)
+    wanted = field.plain
+    if value is None and field.optional:
         return
     if typing.get_origin(wanted) is tuple:
         if not isinstance(value, (tuple, list)):
@@ -179,7 +169,9 @@ def _check(key: str, value: Any, hint: Any) -> None:
             _check(key, each, get_args(wanted)[0])
     elif not _is_a(value, wanted):
         raise ConfigError(f"{key}: expected {_TYPE_NAMES[wanted]}, got {value!r}")
-    for bound in bounds:
+    if field.choices:
+        check_choice(key, value, field.choices)
+    for bound in field.bounds:
         bound.check(key, value)
 
 

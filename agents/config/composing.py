@@ -5,6 +5,7 @@ What stands in a file of others is taken as it is: no interpolation, no grammar.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ttrl_env.agents.config.override_values import literal_value
-from ttrl_env.agents.config.schema_fields import type_of
+from ttrl_env.agents.config.schema_fields import field_types, type_of, unwrap
 from ttrl_env.errors import ConfigError
 
 Schema = TypeVar("Schema")
@@ -54,16 +55,15 @@ def compose_config(
             literal[key] = value
     given = {key for key, _ in settings}
     data = {key: value for key, value in values.items() if key not in given} | literal
-    ConfigStore.instance().store(name=f"{root}_schema", node=_writable(OmegaConf.structured(schema)))
+    ConfigStore.instance().store(name=f"{root}_schema", node=_structured(schema))
     try:
         with _hydra():
             node = compose(root, overrides=overrides)
         for key, value in data.items():
             OmegaConf.update(node, key, _escaped(value))
-        config = OmegaConf.to_object(node)
+        config = _typed(schema, OmegaConf.to_container(node, resolve=True, throw_on_missing=True))
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(_explained(error)) from error
-    assert isinstance(config, schema)
     return config
 
 
@@ -74,11 +74,10 @@ def to_config(schema: type[Schema], values: Any) -> Schema:
         ConfigError: a key that the schema does not have, or a value of another type.
     """
     try:
-        node = OmegaConf.merge(_writable(OmegaConf.structured(schema)), _escaped(values))
-        config = OmegaConf.to_object(node)
+        node = OmegaConf.merge(_structured(schema), _escaped(values))
+        config = _typed(schema, OmegaConf.to_container(node, resolve=True, throw_on_missing=True))
     except (OmegaConfBaseException, ValueError, TypeError) as error:
         raise ConfigError(_explained(error)) from error
-    assert isinstance(config, schema)
     return config
 
 
@@ -120,11 +119,35 @@ def _explained(error: Exception) -> str:
     return reason if cause is error else f"{text}: {reason}"
 
 
-def _writable(node: DictConfig) -> DictConfig:
-    """Lift the write protection that OmegaConf gives frozen dataclasses: composing writes into them."""
-    OmegaConf.set_readonly(node, False)
-    for key in node:
-        child = node._get_node(key)
-        if isinstance(child, DictConfig):
-            _writable(child)
+def _structured(schema: type[Any]) -> DictConfig:
+    """The node of a schema, with its defaults; OmegaConf holds values to their types."""
+    node = OmegaConf.structured(_plain(schema))
+    assert isinstance(node, DictConfig)
     return node
+
+
+def _plain(schema: type[Any]) -> type[Any]:
+    """A schema in the types that OmegaConf knows: ``Literal`` as text, groups not frozen."""
+    fields: list[tuple[str, Any, Any]] = []
+    for field in dataclasses.fields(schema):
+        type_ = unwrap(field_types(schema)[field.name])
+        if type_.is_group:
+            group = _plain(type_.plain)
+            fields.append((field.name, group, dataclasses.field(default_factory=group)))
+        else:
+            hint = type_.plain | None if type_.optional else type_.plain
+            fields.append((field.name, hint, field.default))
+    return dataclasses.make_dataclass(schema.__name__, fields, kw_only=True)
+
+
+def _typed(schema: type[Schema], values: Any) -> Schema:
+    """The instance of a schema that a dictionary of its keys describes."""
+    given: dict[str, Any] = {}
+    for name, hint in field_types(schema).items():
+        value, type_ = values[name], unwrap(hint)
+        if type_.is_group:
+            value = _typed(type_.plain, value)
+        elif isinstance(value, list):
+            value = tuple(value)
+        given[name] = value
+    return schema(**given)

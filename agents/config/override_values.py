@@ -28,7 +28,7 @@ def literal_value(key: str, text: str, hint: Any) -> Any:
     Raises:
         ConfigError: neither Hydra nor the type can make sense of it.
     """
-    wanted, _, _ = unwrap(hint)
+    wanted = unwrap(hint).plain
     read = _read(text)
     if wanted is str:
         return None if _is_text(read) else _literally(key, text)
@@ -56,7 +56,7 @@ def _is_text(read: Override | None) -> bool:
 
 
 def _is_list_of_text(wanted: Any) -> bool:
-    return typing.get_origin(wanted) is tuple and unwrap(typing.get_args(wanted)[0])[0] is str
+    return typing.get_origin(wanted) is tuple and unwrap(typing.get_args(wanted)[0]).plain is str
 
 
 def _is_texts(read: Override | None) -> bool:

@@ -9,14 +9,13 @@ the values; :mod:`ttrl_env.agents.config.loading` composes and checks them.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, get_args
+from typing import Annotated
 
 from ttrl_env.agents.config.bounds import (
     LARGEST_TEMPERATURE,
     Between,
     DeviceName,
     MultipleOf,
-    OneOf,
     Seed,
     Share,
     Temperature,
@@ -62,7 +61,7 @@ class EnvConfig:
     not be a multiple of the policy's chunk: the last chunk is then executed, and learnt from, in part."""
     image_size: Annotated[int, at_least(1, 4096)] = 128
     """Height and width of the rendered images, pixels."""
-    engine: Annotated[str, OneOf(get_args(EngineName))] = "native"
+    engine: EngineName = "native"
     """"native": replicas in threads, bit for bit LIBERO's. "upstream": LIBERO itself in worker processes."""
     num_workers: Annotated[int | None, at_least(0, 4096)] = None
     """Threads (native) or worker processes (upstream); null: one a core."""
@@ -90,15 +89,15 @@ class TrainEnvConfig(EnvConfig):
 class LoadConfig:
     """How a policy is loaded: what its own files may not say."""
 
-    kind: Annotated[str, OneOf(get_args(PolicyKind))] = "auto"
+    kind: PolicyKind = "auto"
     """Which policy it must be: "tiny_vla", "openvla"; "auto": what its config.json says."""
     chunk_steps: Annotated[int | None, at_least(1, 1000)] = None
     """Actions a chunk; null: as recorded with the policy, else 8 (1 with autoregressive decoding)."""
-    decoding: Annotated[str | None, OneOf(get_args(Decoding))] = None
+    decoding: Decoding | None = None
     """OpenVLA: "parallel" (OpenVLA-OFT) or "autoregressive" (the original); null: as recorded."""
     unnorm_key: Annotated[str | None, Text()] = None
     """OpenVLA: data set whose statistics un-normalise actions; null: as recorded, or the only one."""
-    dtype: Annotated[str, OneOf(get_args(WeightType))] = "auto"
+    dtype: WeightType = "auto"
     """OpenVLA: type of the weights, "float32" or "bfloat16"; "auto": as stored. Logits are float32."""
     device: Annotated[str, DeviceName()] = "auto"
     """"auto" (a GPU if there is one), "cpu", "cuda" or "cuda:1"; several processes take a GPU each."""
@@ -144,9 +143,9 @@ class PPOConfig:
     """Chunks per forward and backward pass of a process, at most; bounds memory, not the result."""
     memory_gigabytes: Annotated[float | None, above(0, 1e6)] = None
     """Memory for a forward and backward pass; micro-batches are measured to fit in it. null: no limit."""
-    loss_reduction: Annotated[str, OneOf(get_args(Reduction))] = "trajectory-mean"
+    loss_reduction: Reduction = "trajectory-mean"
     """"trajectory-mean" averages a trajectory's tokens, then trajectories; "token-mean" all tokens alike."""
-    ratio_level: Annotated[str, OneOf(get_args(RatioLevel))] = "token"
+    ratio_level: RatioLevel = "token"
     """"token": each token has a probability ratio; "chunk": one of the joint probability of a chunk."""
     clip_low: Annotated[float, above(0)] = 0.2
     """The probability ratio may fall to 1 - clip_low before its gradient is cut."""
@@ -163,7 +162,7 @@ class PPOConfig:
     """Gradients are scaled down to this norm, the policy's and the value head's apart."""
     max_skipped_steps: Annotated[int, at_least(1)] = 3
     """A run stops after this many steps in a row whose loss or gradient is NaN or infinite."""
-    advantage: Annotated[str, OneOf(get_args(AdvantageName))] = "grpo"
+    advantage: AdvantageName = "grpo"
     """Relative to the group: "grpo", "drgrpo" (not divided by its spread), "rloo"; or "gae" (value head)."""
     gamma: Share = 1.0
     """gae: discount a chunk."""
@@ -212,7 +211,7 @@ class RolloutConfig:
 class EpisodesConfig:
     """Which episodes an evaluation plays."""
 
-    init_states: Annotated[str, OneOf(get_args(Split))] = "held_out"
+    init_states: Split = "held_out"
     """"held_out" (the last 10 of 50), "train" or "all" (the published 50-state protocol)."""
     episodes_per_task: Annotated[int, at_least(0)] = 0
     """Initial states evaluated per task; 0: every one of the split."""
@@ -246,7 +245,7 @@ class TrainConfig:
     """Named set of values to start from."""
     test_time_rl: bool = False
     """True: temperature ladder, efficiency reward. False: ordinary RL, one temperature, binary reward."""
-    test_time_rl_reward: Annotated[str, OneOf(get_args(RewardName))] = "efficiency"
+    test_time_rl_reward: RewardName = "efficiency"
     """Under test_time_rl: "efficiency" is 1 / (1 + steps / max_steps) on success, "env_sparse" is 1."""
     base_temperature: Annotated[float, Between(-LARGEST_TEMPERATURE, LARGEST_TEMPERATURE)] = 0.6
     """Sampling temperature of a group's first replica; without test_time_rl, of all."""

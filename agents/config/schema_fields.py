@@ -6,7 +6,8 @@ import dataclasses
 import types
 import typing
 from collections.abc import Iterator
-from typing import Annotated, Any, get_args
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, get_args
 
 
 def walk_fields(schema: type[Any], prefix: str = "") -> Iterator[tuple[str, dataclasses.Field[Any]]]:
@@ -41,16 +42,38 @@ def type_of(schema: type[Any], key: str) -> Any:
     return type_of(hint, rest) if rest else hint
 
 
-def unwrap(hint: Any) -> tuple[Any, bool, tuple[Any, ...]]:
-    """A type without its annotations, whether it may be ``None``, and its annotations: the bounds."""
+@dataclass(frozen=True)
+class FieldType:
+    """What an annotation says of a field."""
+
+    plain: Any
+    """The type: ``str`` for names of a ``Literal``."""
+    optional: bool
+    """Whether it may be ``None``."""
+    choices: tuple[str, ...]
+    """The names of a ``Literal``; none: any value."""
+    bounds: tuple[Any, ...]
+    """The annotations beside the type."""
+
+    @property
+    def is_group(self) -> bool:
+        """Whether the field holds keys of its own."""
+        return dataclasses.is_dataclass(self.plain)
+
+
+def unwrap(hint: Any) -> FieldType:
+    """The type of a field, taken apart."""
     bounds: tuple[Any, ...] = ()
     optional = False
     while True:
-        if typing.get_origin(hint) is Annotated:
+        origin = typing.get_origin(hint)
+        if origin is Annotated:
             hint, *more = get_args(hint)
             bounds += tuple(more)
-        elif typing.get_origin(hint) in (typing.Union, types.UnionType):
+        elif origin in (typing.Union, types.UnionType):
             (hint,) = (each for each in get_args(hint) if each is not types.NoneType)
             optional = True
+        elif origin is Literal:
+            return FieldType(str, optional, get_args(hint), bounds)
         else:
-            return hint, optional, bounds
+            return FieldType(hint, optional, (), bounds)

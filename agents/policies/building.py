@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import nn
 
-from ttrl_env.agents.config.choices import Decoding, PolicyKind, WeightType
 from ttrl_env.agents.config.schema import LoadConfig, PolicyConfig, TrainConfig
 from ttrl_env.agents.distributed.devices import choose_device
 from ttrl_env.agents.distributed.processes import ALONE, World
@@ -84,11 +83,11 @@ def load_options(config: LoadConfig, **training: Any) -> PolicyOptions:
     """How a checkpoint is loaded, as configured; ``training`` holds what only training needs."""
     try:
         return PolicyOptions(
-            kind=cast(PolicyKind, config.kind),
-            decoding=cast("Decoding | None", config.decoding),
+            kind=config.kind,
+            decoding=config.decoding,
             chunk_steps=config.chunk_steps,
             unnorm_key=config.unnorm_key,
-            dtype=cast(WeightType, config.dtype),
+            dtype=config.dtype,
             **training,
         )
     except ValueError as error:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Annotated, get_args
+from typing import Annotated, Literal
 
 from ttrl_env.agents.config.bounds import (
     Between,
     DeviceName,
-    OneOf,
     Seed,
     Text,
     Weight,
@@ -57,7 +56,7 @@ class PretrainConfig:
 
     data: tuple[Annotated[str, Text()], ...] = ()
     """HDF5 files in LIBERO's layout, or folders that are searched for them."""
-    pairing: Annotated[str, OneOf(get_args(Pairing))] = "auto"
+    pairing: Pairing = "auto"
     """Observation i comes "before" action i (ours) or "after" it (published files); "auto": ask the file."""
     max_episodes: Annotated[int | None, at_least(1)] = None
     """Episodes used of each file; null: all."""
@@ -81,7 +80,7 @@ class PretrainConfig:
     """Steps between validations, each of which also saves what is needed to resume."""
     patience: Annotated[int, at_least(0)] = 0
     """Stop after this many validations without a better one; 0: never."""
-    keep: Annotated[str, OneOf(("best", "last"))] = "best"
+    keep: Literal["best", "last"] = "best"
     """The policy that is left: of the "best" validation or of the "last" step."""
     seed: Seed = 0
     """Seed of weights, batches and the split."""

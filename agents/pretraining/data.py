@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import torch
@@ -21,7 +20,6 @@ from ttrl_env.demonstrations.reading import (
     measure_file,
     read_episodes,
 )
-from ttrl_env.demonstrations.self_description import Pairing
 from ttrl_env.engines.interface import ACTION_DIM
 from ttrl_env.errors import ConfigError
 from ttrl_env.machine.memory import require_memory
@@ -54,7 +52,7 @@ def load_pairs(config: PretrainConfig, policy: TinyVLA, say: Callable[[str], Non
     """
     train, validation = [], []
     instructions = set()
-    files, pairing = find_files(config.data), cast(Pairing, config.pairing)
+    files, pairing = find_files(config.data), config.pairing
     sizes = [measure_file(path, policy.cameras, pairing, config.max_episodes) for path in files]
     for path, size in zip(files, sizes, strict=True):
         _check_images(policy, path, size)

@@ -9,9 +9,8 @@ from gymnasium.vector import AutoresetMode
 from ttrl_env.agents.config.schema import TrainConfig
 from ttrl_env.agents.policies import TokenPolicy
 from ttrl_env.agents.rollout.assignments import Assignment
-from ttrl_env.engines.interface import CameraName, EngineConfig, EngineName, SimulationEngine
+from ttrl_env.engines.interface import CameraName, EngineConfig, SimulationEngine
 from ttrl_env.engines.make_engine import EngineChoice
-from ttrl_env.rewards import RewardName
 from ttrl_env.vector_env import TTRLVectorEnv
 
 
@@ -31,13 +30,13 @@ def make_train_env(
         base_temperature=config.base_temperature,
         temperature_range=config.temperature_range,
         test_time_rl=config.test_time_rl,
-        test_time_rl_reward=cast(RewardName, config.test_time_rl_reward),
+        test_time_rl_reward=config.test_time_rl_reward,
         max_steps=env.max_steps,
         chunk_steps=policy.chunk_steps,
         image_size=env.image_size,
         cameras=policy.cameras,
         autoreset_mode=AutoresetMode.DISABLED,
-        engine=engine or cast(EngineName, env.engine),
+        engine=engine or env.engine,
         num_workers=env.num_workers or num_workers,
         fixture_seed=env.fixture_seed,
     )

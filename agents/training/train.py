@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import cast
 
 from ttrl_env.agents.common.interrupts import StopRequest
 from ttrl_env.agents.common.progress import Display
@@ -37,7 +36,6 @@ from ttrl_env.agents.update.ppo import PPOAgent
 from ttrl_env.engines.make_engine import EngineChoice
 from ttrl_env.errors import CheckpointError, ConfigError, EnvironmentDiedError, TrainingDivergedError
 from ttrl_env.machine.folder_lock import folder_lock
-from ttrl_env.tasks import Split
 
 
 def train(config: TrainConfig, display: Display | None = None, engine: EngineChoice | None = None) -> Path:
@@ -219,7 +217,7 @@ class _Run:
             self.evaluation_env,
             self.policy,
             config.env.task_ids,
-            init_states=cast(Split, config.eval.init_states),
+            init_states=config.eval.init_states,
             episodes_per_task=config.eval.episodes_per_task,
             temperature=config.eval.temperature,
             repeats=config.eval.repeats,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import cast
 
 import numpy as np
 import torch
@@ -89,7 +88,7 @@ def make_minibatches(
         members = shuffled[start : start + size]
         own = torch.from_numpy(trajectories[np.isin(number, members)])
         chunks = torch.isin(rollout.trajectory, own).nonzero()[:, 0]
-        weights = _weights(rollout, chunks, len(members), cast(Reduction, config.loss_reduction), world)
+        weights = _weights(rollout, chunks, len(members), config.loss_reduction, world)
         parts = zip(*(each.split(micro_batch_chunks) for each in (chunks, *weights)), strict=True)
         batches = [
             MicroBatch(rollout=rollout, chunks=part, token_weights=tokens, chunk_weights=chunk)

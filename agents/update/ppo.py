@@ -6,14 +6,13 @@ import math
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ttrl_env.agents.config.choices import GroupEstimator
 from ttrl_env.agents.config.schema import PPOConfig
 from ttrl_env.agents.distributed.processes import ALONE, World
 from ttrl_env.agents.policies import TokenEvaluation, TokenPolicy
@@ -189,8 +188,8 @@ class PPOAgent:
                 arguments = (batch.inputs, batch.tokens, batch.temperatures)
                 batch.reference_logprobs = self.reference.logprobs(*arguments)
         if self.value_head is None:
-            estimator = cast(GroupEstimator, self.config.advantage)
-            per_trajectory = group_advantage(rollout.rewards, rollout.groups, estimator)
+            assert self.config.advantage != "gae"
+            per_trajectory = group_advantage(rollout.rewards, rollout.groups, self.config.advantage)
             advantages = per_trajectory[rollout.trajectory.numpy()]
             explained, returns = None, None
         else:

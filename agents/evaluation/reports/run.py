@@ -32,11 +32,11 @@ from ttrl_env.agents.policies.building import load_options
 from ttrl_env.agents.policies.finding import find_policy
 from ttrl_env.agents.policies.loading import read_cameras
 from ttrl_env.agents.rollout.environments import share_engine
-from ttrl_env.engines.interface import CameraName, EngineName
+from ttrl_env.engines.interface import CameraName
 from ttrl_env.engines.make_engine import EngineChoice
 from ttrl_env.errors import ConfigError
 from ttrl_env.libero_version import describe, installed_mujoco
-from ttrl_env.tasks import Split, get_suite
+from ttrl_env.tasks import get_suite
 from ttrl_env.vector_env import TTRLVectorEnv
 
 
@@ -130,7 +130,7 @@ def _environment(
         cameras=cameras,
         init_states="all",
         autoreset_mode="disabled",
-        engine=engine or cast(EngineName, config.env.engine),
+        engine=engine or config.env.engine,
         num_workers=config.env.num_workers,
         fixture_seed=config.env.fixture_seed,
     )
@@ -155,7 +155,7 @@ def _evaluate(
             share_engine(stage.env, policy.chunk_steps),
             policy,
             config.env.task_ids,
-            init_states=cast(Split, config.eval.init_states),
+            init_states=config.eval.init_states,
             episodes_per_task=config.eval.episodes_per_task,
             temperature=temperature,
             repeats=config.eval.repeats,

@@ -30,20 +30,21 @@ def with_value(config, key: str, value):
 
 def numbers_and_names(schema) -> list[str]:
     """Keys of a schema that hold anything but truth values."""
-    return [key for key, _ in walk_fields(schema) if unwrap(type_of(schema, key))[0] is not bool]
+    return [key for key, _ in walk_fields(schema) if unwrap(type_of(schema, key)).plain is not bool]
 
 
 @pytest.mark.parametrize("schema", SCHEMAS)
 def test_every_number_and_name_has_bounds_beside_its_field(schema) -> None:
     checked_together = {"env.task_ids", "checkpoint", "data"}
-    bare = {key for key in numbers_and_names(schema) if not unwrap(type_of(schema, key))[2]}
+    types = {key: unwrap(type_of(schema, key)) for key in numbers_and_names(schema)}
+    bare = {key for key, type_ in types.items() if not type_.bounds and not type_.choices}
     assert bare <= checked_together
 
 
 @pytest.mark.parametrize("schema", SCHEMAS)
 def test_no_number_is_taken_that_a_library_below_cannot_hold(schema) -> None:
     for key in numbers_and_names(schema):
-        wanted = unwrap(type_of(schema, key))[0]
+        wanted = unwrap(type_of(schema, key)).plain
         for value in {int: (-(2**70), 2**70), float: (float("nan"), float("inf"), 1e300)}.get(wanted, ()):
             with pytest.raises(ConfigError, match=f"^{key}: expected"):
                 check_fields(with_value(schema(), key, value))
