@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+from gymnasium.error import ResetNeeded
 from numpy.typing import NDArray
 
 from ttrl_env.engines.interface import ChunkResult
@@ -73,3 +74,12 @@ class Episodes:
             "episode_index": self.index.copy(),
             "failure": self.failure.copy(),
         }
+
+
+def require_known(lost: NDArray[np.bool_]) -> None:
+    """Raise :class:`gymnasium.error.ResetNeeded` if rows are lost (``[num_envs]``): they cannot go on."""
+    if lost.any():
+        raise ResetNeeded(
+            f"step: an earlier call was interrupted or failed, so the episodes of rows "
+            f"{np.flatnonzero(lost).tolist()} cannot go on; call reset() for them"
+        )

@@ -26,6 +26,18 @@ class NoCacheError(TTRLError, RuntimeError):
     """There is no folder in which compiled tasks could be kept; the message says how to name one."""
 
 
+class UnsupportedTaskError(TTRLError, NotImplementedError):
+    """A task that the native engine cannot play; the message says what it does not cover."""
+
+
+class EnvironmentClosedError(TTRLError, RuntimeError):
+    """A call to an environment that is closed."""
+
+
+class ForkedProcessError(TTRLError, RuntimeError):
+    """A call in a forked process to what its parent made: threads and OpenGL contexts are not there."""
+
+
 class EnvironmentDiedError(TTRLError, RuntimeError):
     """A simulation process ended or raised; the message holds its traceback and its task."""
 

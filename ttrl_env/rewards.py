@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, cast, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ttrl_env.checks import check_choice
+
 RewardName: TypeAlias = Literal["efficiency", "env_sparse"]
 """``test_time_rl_reward``: the shaped reward of test-time RL, or LIBERO's own 1/0."""
+
+
+def check_reward(test_time_rl_reward: RewardName, *, test_time_rl: bool) -> RewardName:
+    """The reward of an environment: the one it names if that exists, binary without test-time RL."""
+    name = check_choice("test_time_rl_reward", test_time_rl_reward, get_args(RewardName))
+    return cast(RewardName, name) if test_time_rl else "env_sparse"
 
 
 def efficiency_reward(success: ArrayLike, finish_step: ArrayLike, max_steps: int) -> NDArray[np.float64]:

@@ -21,8 +21,9 @@ class LiberoEnv(gym.Env):
     and infos are plain values: ``success``, ``finish_step``, ``temperature``, ``group``, ``task_id``,
     ``init_state_id``, ``episode_index`` and ``failure``.
 
-    The simulation runs in a worker process of its own, so that neither its OpenGL context nor its use
-    of NumPy's global random generator touches the caller's; ``num_workers=0`` keeps it in this process.
+    With ``engine="native"`` the simulation runs in one thread of this process, whatever ``num_workers`` is.
+    With ``engine="upstream"`` it runs in a worker process of its own. Neither its OpenGL context nor its use
+    of NumPy's global random generator then touches the caller's; ``num_workers=0`` keeps it in this process.
 
     Example:
         >>> import gymnasium as gym, ttrl_env  # doctest: +SKIP

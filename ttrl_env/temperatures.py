@@ -37,3 +37,10 @@ def temperature_ladder(
             f"n_samples={n_samples})"
         )
     return ladder.astype(np.float32)
+
+
+def group_temperatures(
+    n_samples: int, base_temperature: float, temperature_range: float, *, test_time_rl: bool
+) -> NDArray[np.float32]:
+    """What the rows of a group sample at: the ladder, or ``base_temperature`` without test-time RL."""
+    return temperature_ladder(n_samples, base_temperature, temperature_range if test_time_rl else 0.0)

@@ -41,11 +41,11 @@ from ttrl_env.engines.footprint import require_room
 from ttrl_env.engines.interface import ACTION_DIM, CONTROL_FREQ_HZ, CameraName, EngineConfig, SimulationEngine
 from ttrl_env.engines.make_engine import EngineChoice, make_engine
 from ttrl_env.engines.observations import layout
-from ttrl_env.episodes import Episodes
+from ttrl_env.episodes import Episodes, require_known
 from ttrl_env.groups import Groups, group_tasks
-from ttrl_env.rewards import RewardName, episode_reward
+from ttrl_env.rewards import RewardName, check_reward, episode_reward
 from ttrl_env.tasks import Split
-from ttrl_env.temperatures import BASE_TEMPERATURE, TEMPERATURE_RANGE, temperature_ladder
+from ttrl_env.temperatures import BASE_TEMPERATURE, TEMPERATURE_RANGE, group_temperatures
 
 
 class TTRLVectorEnv(VectorEnv):
@@ -141,8 +141,7 @@ class TTRLVectorEnv(VectorEnv):
         tasks_in_turn, self.num_groups = group_tasks(suite, task_ids, num_groups)
         self.num_envs = self.num_groups * self.n_samples
         self.test_time_rl = check_bool("test_time_rl", test_time_rl)
-        check_choice("test_time_rl_reward", test_time_rl_reward, get_args(RewardName))
-        self._reward: RewardName = test_time_rl_reward if test_time_rl else "env_sparse"
+        self._reward = check_reward(test_time_rl_reward, test_time_rl=self.test_time_rl)
         self.max_steps = check_positive_int(
             "max_steps", self.suite.horizon if max_steps is None else max_steps
         )
@@ -168,7 +167,9 @@ class TTRLVectorEnv(VectorEnv):
             else check_positive_int("num_workers", num_workers, minimum=0),
         )
         require_room(config, self.chunk_steps, engine)
-        ladder = temperature_ladder(n_samples, base_temperature, temperature_range if test_time_rl else 0.0)
+        ladder = group_temperatures(
+            n_samples, base_temperature, temperature_range, test_time_rl=self.test_time_rl
+        )
         self.temperatures: NDArray[np.float32] = np.tile(ladder, self.num_groups)
         self.groups: NDArray[np.int64] = np.repeat(np.arange(self.num_groups), self.n_samples)
         self._set_spaces(config)
@@ -234,11 +235,7 @@ class TTRLVectorEnv(VectorEnv):
         episodes = self._episodes
         if (episodes.index < 0).all():
             raise ResetNeeded("step: call reset() before the first step")
-        if episodes.lost.any():
-            raise ResetNeeded(
-                f"step: an earlier call was interrupted or failed while it simulated, so the episodes of "
-                f"rows {np.flatnonzero(episodes.lost).tolist()} cannot go on; call reset() for them"
-            )
+        require_known(episodes.lost)
         finished = episodes.finished
         chunks = self._chunks(actions, ~finished)
         self._advance(np.flatnonzero(~finished), chunks)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
-from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from numpy.typing import NDArray
 
-from ttrl_env.checks import check_bool, check_choice, check_positive_int, check_reset_mask, check_seed
+from ttrl_env.checks import check_bool, check_positive_int, check_reset_mask, check_seed
+from ttrl_env.episodes import require_known
 from ttrl_env.errors import unknown_name
-from ttrl_env.rewards import RewardName, episode_reward
-from ttrl_env.temperatures import BASE_TEMPERATURE, TEMPERATURE_RANGE, temperature_ladder
+from ttrl_env.rewards import RewardName, check_reward, episode_reward
+from ttrl_env.temperatures import BASE_TEMPERATURE, TEMPERATURE_RANGE, group_temperatures
 
 
 class TestTimeRL(VectorWrapper):
@@ -71,11 +71,12 @@ class TestTimeRL(VectorWrapper):
                 f"n_samples={n_samples} with num_envs={env.num_envs}"
             )
         self.num_groups = env.num_envs // n_samples
-        ladder = temperature_ladder(n_samples, base_temperature, temperature_range if test_time_rl else 0.0)
+        ladder = group_temperatures(
+            n_samples, base_temperature, temperature_range, test_time_rl=self.test_time_rl
+        )
         self.temperatures: NDArray[np.float32] = np.tile(ladder, self.num_groups)
         self.groups: NDArray[np.int64] = np.repeat(np.arange(self.num_groups), n_samples)
-        check_choice("test_time_rl_reward", test_time_rl_reward, get_args(RewardName))
-        self._reward: RewardName = test_time_rl_reward if test_time_rl else "env_sparse"
+        self._reward = check_reward(test_time_rl_reward, test_time_rl=self.test_time_rl)
         self.max_steps = check_positive_int("max_steps", _horizon(env) if max_steps is None else max_steps)
         self.autoreset_mode = _autoreset_mode(env)
         self._success_key = success_key
@@ -112,11 +113,7 @@ class TestTimeRL(VectorWrapper):
         Raises:
             ResetNeeded: an earlier call raised, and nobody knows how far its rows have come.
         """
-        if self._lost.any():
-            raise ResetNeeded(
-                f"step: an earlier call was interrupted or failed, so the episodes of rows "
-                f"{np.flatnonzero(self._lost).tolist()} cannot go on; call reset() for them"
-            )
+        require_known(self._lost)
         try:
             observations, _, terminations, truncations, infos = self.env.step(actions)
         except BaseException:

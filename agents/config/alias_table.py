@@ -112,8 +112,8 @@ ALIASES: dict[str, Treatment] = {
     ),
     "actor_rollout_ref.actor.ppo_epochs": Renamed("ppo.epochs"),
     "actor_rollout_ref.actor.shuffle": Stated((True,), "minibatches are shuffled"),
-    "actor_rollout_ref.actor.num_images_in_input": Stated((1,), "policies see one camera"),
-    "actor_rollout_ref.actor.use_proprio": Stated((False,), "policies see images and the instruction"),
+    "actor_rollout_ref.actor.num_images_in_input": Stated((1,), "OpenVLA policies see one camera"),
+    "actor_rollout_ref.actor.use_proprio": Stated((False,), "OpenVLA policies see images and instructions"),
     # rollout
     "actor_rollout_ref.rollout.temperature": Renamed(
         "base_temperature", note="log-probabilities are always taken at the temperature a row samples at"
@@ -135,8 +135,8 @@ ALIASES: dict[str, Treatment] = {
         (True,), "OpenVLA's images are cropped as in its training"
     ),
     "actor_rollout_ref.rollout.num_steps_wait": Stated((10,), "the settle steps of LIBERO's protocol"),
-    "actor_rollout_ref.rollout.num_images_in_input": Stated((1,), "policies see one camera"),
-    "actor_rollout_ref.rollout.use_proprio": Stated((False,), "policies see images and the instruction"),
+    "actor_rollout_ref.rollout.num_images_in_input": Stated((1,), "OpenVLA policies see one camera"),
+    "actor_rollout_ref.rollout.use_proprio": Stated((False,), "OpenVLA policies see images and instructions"),
     # algorithm
     "algorithm.adv_estimator": Renamed(
         "ppo.advantage",

@@ -20,7 +20,7 @@ from ttrl_env.agents.config.schema import (
     TrainConfig,
 )
 from ttrl_env.errors import ConfigError
-from ttrl_env.temperatures import temperature_ladder
+from ttrl_env.temperatures import group_temperatures
 
 
 def check_config(config: TrainConfig | EvaluateConfig) -> None:
@@ -37,10 +37,11 @@ def check_config(config: TrainConfig | EvaluateConfig) -> None:
 
 def _check_train(config: TrainConfig) -> None:
     _check_policy(config.policy, config.env.image_size)
-    temperature_ladder(
+    group_temperatures(
         config.env.n_samples,
         config.base_temperature,
-        config.temperature_range if config.test_time_rl else 0.0,
+        config.temperature_range,
+        test_time_rl=config.test_time_rl,
     )
     clip, highest = config.ppo.clip_ratio_c, 1 + config.ppo.clip_high
     if clip is not None and not clip > highest:

@@ -5,8 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from ttrl_env.rewards import binary_reward, efficiency_reward, episode_reward
-from ttrl_env.temperatures import temperature_ladder
+from ttrl_env.errors import UnknownNameError
+from ttrl_env.rewards import binary_reward, check_reward, efficiency_reward, episode_reward
+from ttrl_env.temperatures import group_temperatures, temperature_ladder
 
 
 def test_ladder_by_hand() -> None:
@@ -40,6 +41,16 @@ def test_temperatures_must_be_finite_numbers(wrong: object) -> None:
 def test_n_samples_must_be_a_positive_integer(wrong: object, error: type[Exception]) -> None:
     with pytest.raises(error, match="n_samples: expected an integer of at least 1"):
         temperature_ladder(wrong)
+
+
+def test_without_test_time_rl_a_group_has_one_temperature_and_the_binary_reward() -> None:
+    ladder = group_temperatures(4, 0.6, 0.3, test_time_rl=True)
+    np.testing.assert_array_equal(ladder, temperature_ladder(4, 0.6, 0.3))
+    np.testing.assert_allclose(group_temperatures(4, 0.6, 0.3, test_time_rl=False), [0.6] * 4)
+    assert check_reward("efficiency", test_time_rl=True) == "efficiency"
+    assert check_reward("efficiency", test_time_rl=False) == "env_sparse"
+    with pytest.raises(UnknownNameError, match="test_time_rl_reward: no such name"):
+        check_reward("efficient", test_time_rl=False)  # type: ignore[arg-type]
 
 
 def test_efficiency_reward_by_hand() -> None:

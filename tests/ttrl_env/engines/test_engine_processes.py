@@ -19,7 +19,7 @@ from tests.ttrl_env.stove import SUITE, TASK_ID
 from ttrl_env import tasks
 from ttrl_env.engines import opengl
 from ttrl_env.engines.native.task.cache import load_bundle
-from ttrl_env.errors import EnvironmentDiedError
+from ttrl_env.errors import EnvironmentClosedError, EnvironmentDiedError, ForkedProcessError
 
 pytestmark = pytest.mark.libero
 
@@ -33,7 +33,7 @@ def test_a_fatal_error_of_mujoco_becomes_an_exception() -> None:
         engine.reset([0, 1], [TASK_ID] * 2, [0, 1])
         with pytest.raises(EnvironmentDiedError, match=r"MuJoCo reported a fatal error.*: arena is full"):
             engine._run([lambda thread: library.mju_error(b"arena is %s", b"full")] * 3, [TASK_ID] * 3)
-        with pytest.raises(RuntimeError, match="the engine is closed"):
+        with pytest.raises(EnvironmentClosedError, match="the engine is closed"):
             engine.reset([0], [TASK_ID], [0])
 
 
@@ -51,7 +51,7 @@ def test_forked_processes_are_told_what_does_not_work_instead_of_hanging() -> No
             if child == 0:
                 try:
                     attempt()
-                except RuntimeError as error:
+                except ForkedProcessError as error:
                     os._exit(0 if "forked" in str(error) else 1)
                 os._exit(2)
             assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

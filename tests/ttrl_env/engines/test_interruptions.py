@@ -24,6 +24,7 @@ from ttrl_env.engines.native import settled
 from ttrl_env.engines.native.engine import NativeEngine
 from ttrl_env.engines.native.replica import Replica
 from ttrl_env.engines.native.threads import ThreadPool
+from ttrl_env.errors import EnvironmentClosedError
 
 pytestmark = pytest.mark.libero
 
@@ -135,11 +136,11 @@ def test_a_call_under_way_is_told_when_another_thread_closes(
         else:
             opening = engine._open_tasks
             monkeypatch.setattr(engine, "_open_tasks", lambda task_ids: (close_and_see(), opening(task_ids)))
-        with pytest.raises(RuntimeError, match="the engine is closed"):
+        with pytest.raises(EnvironmentClosedError, match="the engine is closed"):
             call(engine)
         closing.join()
         for late in (step, lambda engine: engine.reset([0], [TASK_ID], [0]), lambda engine: engine.state(0)):
-            with pytest.raises(RuntimeError, match="the engine is closed"):
+            with pytest.raises(EnvironmentClosedError, match="the engine is closed"):
                 late(engine)
 
 
@@ -181,7 +182,7 @@ for _ in range(10_000):
     nested = [nested]
 sys.setrecursionlimit(100_000)
 pool = ThreadPool(1, image_size=8)
-print(len(pool.run([lambda thread: repr(nested)], [[0]])[0]), flush=True)
+print(len(pool.start([lambda thread: repr(nested)], [[0]])[0].result()), flush=True)
 pool.close()
 import os
 os._exit(0)  # to free the list is too deep for the limit
@@ -200,6 +201,6 @@ os._exit(0)  # to free the list is too deep for the limit
 def test_a_closed_pool_takes_no_jobs() -> None:
     pool = ThreadPool(1, image_size=8)
     pool.close()
-    with pytest.raises(RuntimeError, match="the engine is closed"):
+    with pytest.raises(EnvironmentClosedError, match="the engine is closed"):
         pool.start([lambda thread: None], [[0]])
     pool.close()

@@ -23,7 +23,7 @@ from ttrl_env.engines import observations, opengl
 from ttrl_env.engines.interface import ChunkResult, EngineConfig, SimState
 from ttrl_env.engines.libero.worker import Rows
 from ttrl_env.engines.requests import check_started
-from ttrl_env.errors import EnvironmentDiedError
+from ttrl_env.errors import EnvironmentClosedError, EnvironmentDiedError
 from ttrl_env.machine.cores import usable_cores
 
 _CLOSED = "the engine is closed (an error closes it too); make a new environment"
@@ -95,7 +95,7 @@ class UpstreamEngine:
     def close(self) -> None:
         """End the worker processes; safe to call twice, and in any thread.
 
-        A call of another thread that is under way raises ``RuntimeError``.
+        A call of another thread that is under way raises :class:`EnvironmentClosedError`.
         """
         if os.getpid() != self._pid:
             return  # after a fork: the workers are the parent's
@@ -120,7 +120,7 @@ class UpstreamEngine:
                 return self._ask(method, rows, *arguments)
             except EnvironmentDiedError:
                 if self._closed:  # by another thread, meanwhile
-                    raise RuntimeError(_CLOSED) from None
+                    raise EnvironmentClosedError(_CLOSED) from None
                 self.close()
                 raise
             except BaseException:  # also an interrupt: answers under way would be taken for the next ones
@@ -148,7 +148,7 @@ class UpstreamEngine:
 
     def _require_open(self) -> None:
         if self._closed:
-            raise RuntimeError(_CLOSED)
+            raise EnvironmentClosedError(_CLOSED)
 
     def _describe(self, method: str, rows: Sequence[int]) -> str:
         """What a worker is asked to do, for the report should it die."""

@@ -30,6 +30,7 @@ from ttrl_env.engines.interface import SETTLE_ACTION, EngineConfig, SimState
 from ttrl_env.engines.libero.robosuite_import import import_robosuite
 from ttrl_env.engines.mujoco.records import DRAWN
 from ttrl_env.engines.observations import PROPRIOCEPTION
+from ttrl_env.errors import ConfigError
 
 import_robosuite()  # must come before MuJoCo and LIBERO's environments are imported
 
@@ -131,9 +132,9 @@ class UpstreamWorld:
                 with contextlib.suppress(RandomizationError):
                     self._env.env.reset()
                     return
-        raise RuntimeError(
-            f"{self.task.suite} task {self.task.task_id}: no placement of its objects without overlap in "
-            f"{MAX_PLACEMENT_ATTEMPTS} attempts with fixture_seed={self.config.fixture_seed}; try another"
+        raise ConfigError(
+            f"fixture_seed: {self.config.fixture_seed} gives the objects of {self.task.suite} task "
+            f"{self.task.task_id} no places without overlap in {MAX_PLACEMENT_ATTEMPTS} attempts; try another"
         )
 
     def _init_state(self, init_state_id: int) -> NDArray[np.float64]:

@@ -10,6 +10,7 @@ import numpy as np
 from mujoco.introspect import ast_nodes, structs  # type: ignore[import-untyped]
 
 from ttrl_env.engines.mujoco.records import ContactLayout, ModelLayout
+from ttrl_env.errors import UnsupportedVersionError
 
 
 def contact_layout() -> ContactLayout:
@@ -31,7 +32,7 @@ def contact_layout() -> ContactLayout:
     mujoco.mj_forward(model, data)
     seen.append(number.value)
     if seen != [2, first, 1]:
-        raise RuntimeError(
+        raise UnsupportedVersionError(
             f"MuJoCo {mujoco.__version__} lays out mjData otherwise than its bindings declare "
             f"(contacts {seen}, expected {[2, first, 1]}); use engine='upstream' or another MuJoCo version"
         )
@@ -52,7 +53,7 @@ def model_layout(model: mujoco.MjModel) -> ModelLayout:
         if word != value:
             differing.append(name)
     if differing:
-        raise RuntimeError(
+        raise UnsupportedVersionError(
             f"MuJoCo {mujoco.__version__} lays out mjModel otherwise than its bindings declare "
             f"({', '.join(differing)}); use engine='upstream' or another MuJoCo version"
         )

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ttrl_env.errors import UnsupportedVersionError
+
 _PREFIX = "ttrlmemory"
 
 
@@ -67,4 +69,7 @@ _PROVIDER = _Provider(
 def _register(library: Any) -> None:
     library.mjp_registerResourceProvider.argtypes = (ctypes.c_void_p,)
     if library.mjp_registerResourceProvider(ctypes.byref(_PROVIDER)) < 1:
-        raise RuntimeError(f"MuJoCo did not register the resource provider {_PREFIX!r}")
+        raise UnsupportedVersionError(
+            f"MuJoCo did not register the resource provider {_PREFIX!r}; use engine='upstream' or another "
+            f"MuJoCo version"
+        )

@@ -82,7 +82,10 @@ def divergence_warnings(data: mujoco.MjData) -> NDArray[np.int32]:
     """
     numbers = [int(getattr(mujoco.mjtWarning, f"mjWARN_{name}")) for name in DIVERGENCE_WARNINGS]
     if numbers != list(range(numbers[0], numbers[0] + len(numbers))):
-        raise RuntimeError(f"MuJoCo {mujoco.__version__} numbers {DIVERGENCE_WARNINGS} as {numbers}")
+        raise UnsupportedVersionError(
+            f"MuJoCo {mujoco.__version__} numbers {DIVERGENCE_WARNINGS} as {numbers}; use engine='upstream' "
+            f"or another MuJoCo version"
+        )
     return data.warning.number[numbers[0] : numbers[-1] + 1]
 
 

@@ -29,7 +29,7 @@ from ttrl_env import tasks
 from ttrl_env.engines import observations, opengl
 from ttrl_env.engines.interface import ChunkResult, EngineConfig, SimState
 from ttrl_env.engines.requests import check_reset, check_started
-from ttrl_env.errors import EnvironmentDiedError
+from ttrl_env.errors import EnvironmentDiedError, ForkedProcessError
 from ttrl_env.machine.cores import usable_cores
 
 opengl.require_gl()  # must come before MuJoCo is imported
@@ -127,7 +127,7 @@ class NativeEngine:
     def close(self) -> None:
         """End the threads and free simulations and OpenGL contexts; safe to call twice, and in any thread.
 
-        A call of another thread that is under way raises ``RuntimeError``.
+        A call of another thread that is under way raises :class:`EnvironmentClosedError`.
         """
         if os.getpid() != self._pid:
             return  # neither threads nor contexts are here, and whoever had the turn is not either
@@ -152,7 +152,7 @@ class NativeEngine:
 
     def _require_usable(self) -> None:
         if os.getpid() != self._pid:
-            raise RuntimeError(
+            raise ForkedProcessError(
                 "the environment was made before this process was forked, and its threads are not here; "
                 "make it in the process that uses it"
             )

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ttrl_env.engines import opengl
+from ttrl_env.errors import ForkedProcessError
 
 opengl.require_gl()  # must come before MuJoCo is imported
 
@@ -161,7 +162,7 @@ def _gl_context(size: int) -> Any:
     """An off-screen context of the backend in force, also where MuJoCo was imported before it was chosen."""
     global _gl_process
     if _gl_process not in (None, os.getpid()):
-        raise RuntimeError(
+        raise ForkedProcessError(
             "this process was forked from one that had already drawn, and OpenGL does not survive that "
             "(it would hang); start processes with the 'spawn' method, or fork before anything is drawn"
         )

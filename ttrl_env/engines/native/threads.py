@@ -12,7 +12,7 @@ from typing import Any, NoReturn, TypeAlias
 
 from ttrl_env.engines.mujoco import mujoco_c
 from ttrl_env.engines.native.renderer import RenderThread
-from ttrl_env.errors import EnvironmentDiedError
+from ttrl_env.errors import EnvironmentClosedError, EnvironmentDiedError
 
 Job: TypeAlias = Callable[[RenderThread], Any]
 """What a thread is asked to do; it is given its own means of drawing."""
@@ -45,17 +45,13 @@ class ThreadPool:
         finally:
             threading.stack_size(before)
 
-    def run(self, jobs: Sequence[Job], threads: Sequence[Collection[int]]) -> list[Any]:
-        """Run jobs and return their results in order; waits for all, then raises the first error.
+    def start(self, jobs: Sequence[Job], threads: Sequence[Collection[int]]) -> list[Future]:
+        """Have jobs run and return without waiting; :func:`wait_for` collects their results.
 
         Args:
             jobs: what to do.
             threads: for each job, the indices of the threads that may do it.
         """
-        return wait_for(self.start(jobs, threads))
-
-    def start(self, jobs: Sequence[Job], threads: Sequence[Collection[int]]) -> list[Future]:
-        """Have jobs run, as :meth:`run` does, and return without waiting; see :func:`wait_for`."""
         entries = [_Entry(job, allowed, Future()) for job, allowed in zip(jobs, threads, strict=True)]
         with self._changed:
             self.require_open()
@@ -64,9 +60,9 @@ class ThreadPool:
         return [entry.future for entry in entries]
 
     def require_open(self) -> None:
-        """Raise ``RuntimeError`` if the threads have been told to end."""
+        """Raise :class:`EnvironmentClosedError` if the threads have been told to end."""
         if self._closing:
-            raise RuntimeError(_CLOSED)
+            raise EnvironmentClosedError(_CLOSED)
 
     def drain(self, error: BaseException) -> None:
         """Answer the jobs that have not begun with ``error``, and wait for those that have."""
@@ -84,9 +80,9 @@ class ThreadPool:
             self._closing = True
             self._changed.notify_all()
         if isinstance(threading.current_thread(), _Worker):
-            self.fail(RuntimeError(_CLOSED))
+            self.fail(EnvironmentClosedError(_CLOSED))
             return
-        self.drain(RuntimeError(_CLOSED))
+        self.drain(EnvironmentClosedError(_CLOSED))
         for thread in self._threads:
             if not thread.stranded:
                 thread.join()
@@ -154,7 +150,7 @@ class _Worker(threading.Thread):
             self._future = entry.future
             try:
                 result = entry.job(drawing)
-            except BaseException as error:  # noqa: BLE001  raised again by ThreadPool.run()
+            except BaseException as error:  # noqa: BLE001  raised again by wait_for()
                 self._future.set_exception(error)
             else:
                 self._future.set_result(result)

@@ -21,7 +21,7 @@ from ttrl_env.engines import observations as shared_arrays
 from ttrl_env.engines import opengl
 from ttrl_env.engines.interface import EngineConfig, SimState
 from ttrl_env.engines.libero.engine import UpstreamEngine, _Worker
-from ttrl_env.errors import EnvironmentDiedError, MissingDependencyError
+from ttrl_env.errors import EnvironmentClosedError, EnvironmentDiedError, MissingDependencyError
 from ttrl_env.vector_env import TTRLVectorEnv
 
 pytestmark = pytest.mark.libero
@@ -120,7 +120,7 @@ def test_a_killed_worker_is_reported_with_its_task_and_the_others_are_stopped() 
     assert "exit code -9" in str(caught.value)
     assert "reset of libero_spatial (row 1: task 5)" in str(caught.value)
     wait_until_gone(processes, 1.0)
-    with pytest.raises(RuntimeError, match="the engine is closed"):
+    with pytest.raises(EnvironmentClosedError, match="the engine is closed"):
         engine.reset([0], [4], [0])
 
 
@@ -176,7 +176,7 @@ def test_an_interrupt_closes_the_engine_rather_than_mixing_up_answers() -> None:
         engine.reset([0, 1], [0, 0], [0, 0])
     interrupt.join()
     wait_until_gone(processes, 1.0)
-    with pytest.raises(RuntimeError, match="the engine is closed"):
+    with pytest.raises(EnvironmentClosedError, match="the engine is closed"):
         engine.step([0], np.zeros((1, 1, 7)), [1])
 
 
@@ -202,7 +202,7 @@ def test_a_call_under_way_is_told_when_another_thread_closes() -> None:
     engine = spawn(num_rows=1, num_workers=1)
     closing = threading.Timer(0.5, engine.close)
     closing.start()
-    with pytest.raises(RuntimeError, match="the engine is closed"):
+    with pytest.raises(EnvironmentClosedError, match="the engine is closed"):
         engine.reset([0], [0], [0])  # takes longer than half a second
     closing.join()
 

@@ -20,6 +20,7 @@ from ttrl_env.engines.native.task.goals import articulation_ranges, compile_goal
 from ttrl_env.engines.native.task.quiet_pairs import find_quiet_pairs
 from ttrl_env.engines.native.task.sources import check_read_from_here
 from ttrl_env.engines.native.task.textures import merge_equal_textures, take_textures, without_textures
+from ttrl_env.errors import UnsupportedTaskError
 
 
 def compile_bundle(task: tasks.Task, fixture_seed: int) -> TaskBundle:
@@ -79,7 +80,7 @@ def _check_supported(env: Any) -> None:
     }
     if any(found.values()):
         unsupported = ", ".join(name for name, is_there in found.items() if is_there)
-        raise NotImplementedError(
+        raise UnsupportedTaskError(
             f"{env.bddl_file_name}: the native engine does not cover {unsupported}; use engine='upstream'"
         )
 
@@ -141,7 +142,7 @@ def _burners(env: Any) -> Burners:
     for name in env.visualization_sites_list:
         owner = env.get_object(name)
         if env.object_states_dict[name] not in env.tracking_object_states_change or len(owner.joints) != 1:
-            raise NotImplementedError(
+            raise UnsupportedTaskError(
                 f"{env.bddl_file_name}: {name} does not follow one joint; use engine='upstream'"
             )
         condition = joint_condition(owner.turn_on, articulation_ranges(owner))

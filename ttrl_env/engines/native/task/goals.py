@@ -21,6 +21,7 @@ import numpy as np
 from ttrl_env.engines.compiled import njit
 from ttrl_env.engines.mujoco.libmujoco import load_address, load_int
 from ttrl_env.engines.native.records import Goal
+from ttrl_env.errors import UnsupportedTaskError
 
 FALSE, TRUE, ON_OBJECT, ON_SITE, IN_SITE, UP, ANY_JOINT, ALL_JOINTS = range(8)
 """Kinds of compiled predicates."""
@@ -57,7 +58,7 @@ class _Predicate:
 def compile_goal(env: Any) -> Goal:
     """The goal of a built LIBERO environment (a ``BDDLBaseDomain``; it has no stubs).
 
-    Raises :class:`NotImplementedError` for a predicate that LIBERO itself cannot evaluate or that no
+    Raises :class:`UnsupportedTaskError` for a predicate that LIBERO itself cannot evaluate or that no
     LIBERO task uses.
     """
     predicates = [_compile_predicate(env, state) for state in env.parsed_problem["goal_state"]]
@@ -88,7 +89,7 @@ def joint_condition(method: Callable[[float], bool], candidates: Iterable[float]
     """The comparison behind a method that tells from a joint's position, found by probing it.
 
     LIBERO's object classes spell their comparisons out in code; only the thresholds are data
-    (``candidates``). Raises :class:`NotImplementedError` if the method is not one comparison with one
+    (``candidates``). Raises :class:`UnsupportedTaskError` if the method is not one comparison with one
     of them.
     """
     far_below = bool(method(-1e9))
@@ -100,7 +101,7 @@ def joint_condition(method: Callable[[float], bool], candidates: Iterable[float]
                 at = bool(method(threshold))
                 comparison = (UP_TO if at else BELOW) if far_below else (FROM if at else ABOVE)
                 return JointCondition(comparison=comparison, threshold=threshold)
-    raise NotImplementedError(f"{method} is not one comparison with one of {list(candidates)}")
+    raise UnsupportedTaskError(f"{method} is not one comparison with one of {list(candidates)}")
 
 
 @njit(nogil=True, error_model="numpy")
@@ -208,7 +209,7 @@ def _compile_predicate(env: Any, state: list[str]) -> _Predicate:
         return _site_predicate(env, name, *arguments)
     if name in ("open", "close", "turnon", "turnoff") and len(states) == 1:
         return _joint_predicate(env, name, arguments[0])
-    raise NotImplementedError(
+    raise UnsupportedTaskError(
         f"{env.bddl_file_name}: the goal predicate {state} is not one that the native engine knows; "
         f"use engine='upstream' for this task"
     )

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ttrl_env import tasks
+from ttrl_env.errors import UnsupportedTaskError
 
 _READ = (".py", ".xml", ".json", ".yaml")
 """Endings of files that count by their content."""
@@ -32,7 +33,7 @@ def fingerprint() -> str:
 
 
 def check_read_from_here(files: Iterable[str]) -> None:
-    """Raise ``RuntimeError`` unless ``files``, which a task was compiled from, are in :func:`folders`.
+    """Raise :class:`UnsupportedTaskError` unless a task's ``files`` are in one of :func:`folders`.
 
     LIBERO's modules remember where its assets were when they were imported.
     """
@@ -40,7 +41,7 @@ def check_read_from_here(files: Iterable[str]) -> None:
     for file in files:
         place = Path(os.path.realpath(file))
         if not any(place.is_relative_to(folder) for folder in allowed.values()):
-            raise RuntimeError(
+            raise UnsupportedTaskError(
                 f"the task is made of {place}, which is not in LIBERO's assets ({allowed['assets']}) or "
                 f"packages. If LIBERO_CONFIG_PATH or its config.yaml has changed since LIBERO was imported, "
                 f"start a new process; files of your own belong into the assets"

@@ -24,7 +24,7 @@ from ttrl_env.engines.native.task.bundle import TaskBundle
 from ttrl_env.engines.native.task.cache import load_bundle
 from ttrl_env.engines.native.task.files import read_archive, write_archive, write_bundle
 from ttrl_env.engines.native.task.locations import CacheWarning, bundle_key, cache_folder, clear_cache
-from ttrl_env.errors import EnvironmentDiedError, NoCacheError
+from ttrl_env.errors import EnvironmentDiedError, NoCacheError, UnsupportedTaskError
 
 pytestmark = pytest.mark.libero
 
@@ -309,7 +309,7 @@ def test_assets_that_changed_after_libero_was_imported_are_refused(
     with upstream_world(*TASK) as world:
         compiler.read_bundle(world._env.env)
         monkeypatch.setenv("LIBERO_CONFIG_PATH", str(tmp_path))
-        with pytest.raises(RuntimeError, match=r"which is not in LIBERO's assets .*start a new process"):
+        with pytest.raises(UnsupportedTaskError, match=r"not in LIBERO's assets .*start a new process"):
             compiler.read_bundle(world._env.env)
 
 

@@ -25,6 +25,7 @@ from ttrl_env.engines.native.task.goals import (
     goal_holds,
     joint_condition,
 )
+from ttrl_env.errors import UnsupportedTaskError
 
 METHODS: dict[int, Callable[[float], Callable[[float], bool]]] = {
     BELOW: lambda threshold: lambda q: q < threshold,
@@ -54,7 +55,7 @@ def test_a_comparison_is_recovered_from_its_method(
     "method", [lambda q: True, lambda q: abs(q) < 1.0, lambda q: q < 0.5], ids=["constant", "band", "unnamed"]
 )
 def test_anything_but_one_comparison_with_a_known_threshold_is_refused(method: Callable) -> None:
-    with pytest.raises(NotImplementedError, match="is not one comparison with one of"):
+    with pytest.raises(UnsupportedTaskError, match="is not one comparison with one of"):
         joint_condition(method, [0.0, 1.0])
 
 
@@ -174,7 +175,7 @@ def test_goals_are_conjunctions_and_unknown_predicates_are_refused(kitchen: Any)
         problem["goal_state"] = [["true", "plate_1"], ["false", "plate_1"]]
         assert not holds(kitchen, compile_goal(kitchen))
         problem["goal_state"] = [["in", "plate_1", "akita_black_bowl_1"]]
-        with pytest.raises(NotImplementedError, match=r"\['in', 'plate_1', .*use engine='upstream'"):
+        with pytest.raises(UnsupportedTaskError, match=r"\['in', 'plate_1', .*use engine='upstream'"):
             compile_goal(kitchen)
 
 
