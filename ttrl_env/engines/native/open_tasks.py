@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 from collections import Counter
 from collections.abc import Collection
@@ -51,19 +52,20 @@ class OpenTasks:
         """A task's bundle if it has been compiled before, uploaded to be drawn by this thread.
 
         The thread makes its OpenGL context, which only it can do, while a helper reads. What simulates is
-        imported during the upload, which needs no GIL; an import beside it would slow the reading down.
+        imported during the upload, which needs no GIL: beside the import, reading would wait for the GIL.
         """
         with ThreadPoolExecutor(1) as helper:
             task = tasks.get_task(self._config.suite, task_id)
             reading = helper.submit(find_bundle, task, self._config.fixture_seed)
-            helper.submit(importlib.import_module, "ttrl_env.engines.native.settled")
+            importing = helper.submit(_import_simulation)
             if self._config.cameras:
-                thread.open()
+                thread.warm_up()
             bundle = reading.result()
             if bundle is not None and self._config.cameras:
                 thread.upload(bundle)
             elif bundle is not None:
                 bundle.textures.let_go()
+            importing.result()
         return bundle
 
     def add(self, task_id: int, bundle: TaskBundle | None) -> None:
@@ -93,3 +95,14 @@ class OpenTasks:
         self.bundles.clear()
         self.settled.clear()
         self.homes.clear()
+
+
+def _import_simulation() -> None:
+    """Import Numba and what uses it. Searching what it makes for garbage would take a quarter of the time."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        importlib.import_module("ttrl_env.engines.native.settled")
+    finally:
+        if collecting:
+            gc.enable()

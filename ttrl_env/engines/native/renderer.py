@@ -36,6 +36,19 @@ _MAX_GEOMS = 1000
 _VISUAL_GROUP = 1
 """The group of robosuite's geoms that are to be seen."""
 
+_TEXTURES_OF_EVERY_KIND = """
+<mujoco>
+  <visual> <global offwidth="8" offheight="8"/> <quality shadowsize="0"/> </visual>
+  <asset>
+    <texture name="powers of two" type="2d" builtin="flat" width="4" height="4"/>
+    <texture name="other sizes" type="2d" builtin="flat" width="6" height="6"/>
+    <texture name="powers of two, cube" type="cube" builtin="flat" width="4" height="4"/>
+    <texture name="other sizes, cube" type="cube" builtin="flat" width="6" height="6"/>
+  </asset>
+</mujoco>
+"""
+"""A model whose textures need every shader that Mesa makes mipmaps with."""
+
 
 class RenderThread:
     """The OpenGL context of one thread, and what it has uploaded of each task.
@@ -67,6 +80,17 @@ class RenderThread:
             self._gl = _gl_context(self._image_size)
             self._gl.make_current()
 
+    def warm_up(self) -> None:
+        """Make the context and have OpenGL compile what makes mipmaps; nothing if the context is made.
+
+        A first upload on a CPU compiles for half of its time. So do this where a thread waits for files.
+        """
+        if self._gl is None:
+            self.open()
+            model = mujoco.MjModel.from_xml_string(_TEXTURES_OF_EVERY_KIND)
+            context = _render_context(model._address)
+            mujoco_c.functions().mjr_freeContext(_address(context))
+
     def keep_only(self, bundles: Collection[TaskBundle]) -> None:
         """Free what was uploaded of other tasks: hundreds of megabytes each."""
         for bundle in [bundle for bundle in self._renderers if bundle not in bundles]:
@@ -93,7 +117,7 @@ class _TaskRenderer:
         self._bundle = bundle
         self._viewport = mujoco_c.Rect(0, 0, image_size, image_size)
         self._option, self._camera = mujoco_c.Option(), mujoco_c.Camera()
-        self._perturbation, self._scene, self._context = (mujoco_c.opaque() for _ in range(3))
+        self._perturbation, self._scene = mujoco_c.opaque(), mujoco_c.opaque()
         mj.mjv_defaultOption(_address(self._option))
         self._option.geomgroup[HIDDEN_GROUP] = 0
         self._option.geomgroup[_VISUAL_GROUP] = 1
@@ -103,9 +127,7 @@ class _TaskRenderer:
         self._data = mujoco.MjData(bundle.model)
         mj.mjv_defaultScene(_address(self._scene))
         mj.mjv_makeScene(bundle.model._address, _address(self._scene), _MAX_GEOMS)
-        mj.mjr_defaultContext(_address(self._context))
-        scale = int(mujoco.mjtFontScale.mjFONTSCALE_150)
-        mj.mjr_makeContext(_uploaded(bundle, image_size), _address(self._context), scale)
+        self._context = _render_context(_uploaded(bundle, image_size))
         bundle.textures.let_go()
 
     def draw(self, sample: Sample, camera: str, out: NDArray[np.uint8]) -> None:
@@ -148,6 +170,14 @@ def _uploaded(bundle: TaskBundle, image_size: int) -> ShallowCopy:
         buffer = model.vis.global_
         buffer.offwidth = buffer.offheight = image_size  # clearing a larger one costs time
         return ShallowCopy(model, bundle.model_layout, mesh_facenum=num_faces, **bundle.textures.fields())
+
+
+def _render_context(model: Any) -> Any:
+    """MuJoCo's ``mjrContext`` of a model or of a model's address, to be freed by ``mjr_freeContext``."""
+    mj, context = mujoco_c.functions(), mujoco_c.opaque()
+    mj.mjr_defaultContext(_address(context))
+    mj.mjr_makeContext(model, _address(context), int(mujoco.mjtFontScale.mjFONTSCALE_150))
+    return context
 
 
 def _address(structure: Any) -> int:
