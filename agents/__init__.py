@@ -5,8 +5,9 @@ Names are imported when first used, so that ``ttrl --help`` does not wait for Py
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ttrl_env.agents.common.lazy_names import imported_when_used
 
 if TYPE_CHECKING:
     from ttrl_env.agents.config.loading import load_config
@@ -18,22 +19,6 @@ if TYPE_CHECKING:
     from ttrl_env.agents.rollout.types import Rollout
     from ttrl_env.agents.update.advantages import group_advantage
     from ttrl_env.agents.update.ppo import PPOAgent
-
-_HOMES = {
-    "PPOAgent": "update.ppo",
-    "PPOConfig": "config.schema",
-    "Rollout": "rollout.types",
-    "TinyVLA": "policies",
-    "TinyVLAConfig": "policies",
-    "TokenPolicy": "policies",
-    "TrainConfig": "config.schema",
-    "collect_rollout": "rollout.collect",
-    "evaluate": "evaluation.evaluate",
-    "frozen_reference": "policies.reference",
-    "group_advantage": "update.advantages",
-    "load_config": "config.loading",
-    "load_policy": "policies",
-}
 
 __all__ = [
     "PPOAgent",
@@ -51,8 +36,21 @@ __all__ = [
     "load_policy",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = imported_when_used(
+    __name__,
+    {
+        "PPOAgent": "update.ppo",
+        "PPOConfig": "config.schema",
+        "Rollout": "rollout.types",
+        "TinyVLA": "policies",
+        "TinyVLAConfig": "policies",
+        "TokenPolicy": "policies",
+        "TrainConfig": "config.schema",
+        "collect_rollout": "rollout.collect",
+        "evaluate": "evaluation.evaluate",
+        "frozen_reference": "policies.reference",
+        "group_advantage": "update.advantages",
+        "load_config": "config.loading",
+        "load_policy": "policies",
+    },
+)

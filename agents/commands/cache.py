@@ -8,15 +8,12 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 
-from ttrl_env.engines import opengl
-
 
 def run(arguments: Sequence[str]) -> int:
     """Say where compiled tasks are kept and how much they take, or delete them."""
     parser = argparse.ArgumentParser(prog="ttrl cache", description=__doc__)
     parser.add_argument("--clear", action="store_true", help="delete every compiled task")
     options = parser.parse_args(arguments)
-    opengl.require_gl()  # before MuJoCo is imported
     from ttrl_env.engines.native.task.locations import cache_folder, cached_bundles, clear_cache, is_whole
     from ttrl_env.libero_version import describe, installed_mujoco
 

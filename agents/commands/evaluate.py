@@ -10,7 +10,6 @@ from rich.console import Console
 from rich.table import Table
 
 from ttrl_env.agents.commands.keys import print_config, print_keys
-from ttrl_env.agents.config.loading import load_config
 from ttrl_env.agents.config.schema import EvaluateConfig
 from ttrl_env.agents.config.schema_fields import walk_fields, walk_values
 from ttrl_env.errors import ConfigError
@@ -24,6 +23,8 @@ def run(arguments: Sequence[str]) -> int:
             EvaluateConfig,
         )
         return 0
+    from ttrl_env.agents.config.loading import load_config  # Hydra, which help does without
+
     overrides = [argument for argument in arguments if argument != "--cfg"]
     config = load_config(EvaluateConfig, overrides)
     if not config.checkpoint:

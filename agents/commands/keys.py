@@ -10,7 +10,6 @@ from dataclasses import asdict
 from types import ModuleType
 from typing import Any
 
-from omegaconf import OmegaConf
 from rich.console import Console
 from rich.table import Table
 
@@ -44,6 +43,8 @@ def print_keys(usage: str, schema: type[Any]) -> None:
 
 def print_config(config: Any) -> None:
     """Print a resolved configuration as YAML."""
+    from omegaconf import OmegaConf
+
     print(OmegaConf.to_yaml(OmegaConf.create(asdict(config))), end="")
 
 

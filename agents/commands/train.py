@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ttrl_env.agents.commands.keys import print_config, print_keys
-from ttrl_env.agents.config.loading import load_config
 from ttrl_env.agents.config.schema import TrainConfig
 
 
@@ -14,6 +13,8 @@ def run(arguments: Sequence[str]) -> int:
     if {"-h", "--help"} & set(arguments):
         print_keys("ttrl train [--cfg] [key=value ...]", TrainConfig)
         return 0
+    from ttrl_env.agents.config.loading import load_config  # Hydra, which help does without
+
     overrides = [argument for argument in arguments if argument != "--cfg"]
     config = load_config(TrainConfig, overrides)
     if len(overrides) < len(arguments):

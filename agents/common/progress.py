@@ -18,7 +18,7 @@ from rich.progress import (
 )
 
 from ttrl_env.agents.common.quiet_streams import quiet_stream
-from ttrl_env.agents.distributed.processes import is_main_process
+from ttrl_env.agents.distributed.main_process import is_main_process
 
 
 class Display:

@@ -154,11 +154,6 @@ def join_world(device: str) -> Iterator[World]:
         dist.destroy_process_group()
 
 
-def is_main_process() -> bool:
-    """Whether this is the process that talks to the user, known before any world is joined."""
-    return os.environ.get("RANK", "0") == "0"
-
-
 def _own_device(name: str, local_rank: int) -> torch.device:
     if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")

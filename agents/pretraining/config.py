@@ -17,17 +17,15 @@ from ttrl_env.agents.config.bounds import (
     at_least,
     check_fields,
 )
-from ttrl_env.agents.config.composing import compose_config
 from ttrl_env.agents.config.estimates import (
     PAIRS_PER_SECOND,
     pair_bytes,
     require_time,
     training_bytes,
 )
-from ttrl_env.agents.config.loading import read_settings
 from ttrl_env.agents.config.output_folders import Folder
 from ttrl_env.agents.config.schema import InputSize, Width
-from ttrl_env.demonstrations.self_description import Pairing
+from ttrl_env.demonstrations.layout import Pairing
 from ttrl_env.errors import ConfigError
 from ttrl_env.machine.memory import require_memory
 
@@ -96,6 +94,9 @@ def load_pretrain_config(overrides: Sequence[str] = ()) -> PretrainConfig:
         UnknownNameError: a key that does not exist, with the nearest one.
         ConfigError: a value of the wrong type or out of range.
     """
+    from ttrl_env.agents.config.composing import compose_config  # Hydra, which the schema's help does without
+    from ttrl_env.agents.config.loading import read_settings
+
     config = compose_config(PretrainConfig, "pretrain", read_settings(PretrainConfig, overrides), {})
     config = replace(config, output_dir=os.path.expanduser(config.output_dir))
     try:

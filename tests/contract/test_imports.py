@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from ttrl_env.agents.cli import _COMMANDS
+
 ROOT = Path(__file__).parents[2]
 
 IMPORT_NAMES = {"ttrl_env": "ttrl_env", "kernels": "ttrl_env.kernels", "agents": "ttrl_env.agents"}
@@ -182,6 +184,35 @@ def test_environments_need_no_torch() -> None:
 
 def test_demonstrations_need_no_torch() -> None:
     assert _loaded("ttrl_env.demonstrations.recording, ttrl_env.demonstrations.reading", ("torch",)) == []
+
+
+def test_the_update_and_its_mathematics_need_no_transformers() -> None:
+    needed = ", ".join(f"ttrl_env.agents.update.{name}" for name in ("losses", "advantages", "gae", "ppo"))
+    assert _loaded(needed, ("transformers", "triton", "numba", "mujoco", "h5py", "matplotlib", "peft")) == []
+
+
+HEAVY = (
+    *("h5py", "hydra", "imageio", "libero", "matplotlib", "mujoco", "numba", "peft", "robosuite"),
+    *("tensorboard", "torch", "transformers", "triton"),
+)
+"""Libraries that take long to import; none of them is needed to say what a command's arguments are."""
+
+SHOW_HELP = f"""
+import contextlib, sys
+from ttrl_env.agents.cli import main
+with contextlib.suppress(SystemExit):
+    main([*sys.argv[1:], "--help"])
+print(*[name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize("command", ["", *sorted(_COMMANDS)])
+def test_the_help_of_a_command_loads_nothing_heavy(command: str) -> None:
+    shown = subprocess.run(
+        [sys.executable, "-c", SHOW_HELP, *command.split()], capture_output=True, text=True, check=True
+    )
+    assert f"ttrl {command}" in shown.stdout
+    assert shown.stderr.split() == []
 
 
 def _loaded(names: str, heavy: tuple[str, ...]) -> list[str]:

@@ -37,17 +37,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ttrl_env.demonstrations import foreign_files
+from ttrl_env.demonstrations.layout import BEFORE_ACTION, IMAGE_KEYS
 from ttrl_env.demonstrations.playing import Trajectory
 from ttrl_env.engines.interface import CONTROL_FREQ_HZ
 from ttrl_env.errors import ConfigError
 from ttrl_env.machine.whole_files import write_bytes_whole
 from ttrl_env.tasks import Task
-
-IMAGE_KEYS = {"agentview": "agentview_rgb", "robot0_eye_in_hand": "eye_in_hand_rgb"}
-"""LIBERO's names of the cameras' images in its files."""
-
-BEFORE_ACTION = "before_action"
-"""Value of the attribute ``observations`` in files whose observations are those an action answers."""
 
 
 def write_episode(path: Path, trajectory: Trajectory, attributes: dict[str, Any]) -> None:

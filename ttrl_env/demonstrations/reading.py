@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 
 from ttrl_env.demonstrations import foreign_files, self_description
 from ttrl_env.demonstrations.foreign_files import refuse
-from ttrl_env.demonstrations.hdf5 import IMAGE_KEYS
-from ttrl_env.demonstrations.self_description import Pairing
+from ttrl_env.demonstrations.layout import IMAGE_KEYS, Pairing
 from ttrl_env.engines.interface import ACTION_DIM
 from ttrl_env.errors import ConfigError
 

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Literal, TypeAlias
 
 import h5py  # type: ignore[import-untyped]
 
 from ttrl_env import tasks
 from ttrl_env.demonstrations import foreign_files
 from ttrl_env.demonstrations.foreign_files import refuse_attribute
-from ttrl_env.demonstrations.hdf5 import BEFORE_ACTION
+from ttrl_env.demonstrations.layout import BEFORE_ACTION, Pairing
 from ttrl_env.errors import ConfigError
 from ttrl_env.libero_version import is_version
 from ttrl_env.tasks import Task
-
-Pairing: TypeAlias = Literal["auto", "before", "after"]
-"""Which action an observation belongs to: see :func:`~.reading.read_episodes`."""
 
 _REGENERATED = ("libero_spatial", "libero_object", "libero_goal", "libero_10", "libero_90")
 """Suites whose published files OpenVLA's ``regenerate_libero_dataset.py`` plays again."""

@@ -12,11 +12,10 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
-import mujoco  # type: ignore[import-untyped]
-
 from ttrl_env import tasks
 from ttrl_env.engines.native.task import sources
 from ttrl_env.errors import NoCacheError
+from ttrl_env.libero_version import installed_mujoco
 
 FORMAT_VERSION = 6
 """Raised whenever what a bundle holds changes meaning."""
@@ -112,7 +111,7 @@ def _versions() -> dict[str, str]:
     )
     libero = next(named, "of no known distribution")  # a checkout on PYTHONPATH, a fork: its files tell
     return {
-        "mujoco": mujoco.__version__,
+        "mujoco": installed_mujoco(),
         "robosuite": importlib.metadata.version("robosuite"),
         "libero": libero,
     }
