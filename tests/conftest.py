@@ -50,13 +50,13 @@ def stove_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable]
     Three rows in two worker processes, built once. An environment that uses it needs the fixture
     ``turning_stove`` too, and ``STOVE`` as its keywords.
     """
-    from ttrl_env.engines.libero.engine import UpstreamEngine
+    from ttrl_env.engines.libero.engine import LiberoEngine
 
-    engines: list[UpstreamEngine] = []
+    engines: list[LiberoEngine] = []
 
     def share(config: EngineConfig) -> SimulationEngine:
         if not engines:
-            engines.append(UpstreamEngine(config))
+            engines.append(LiberoEngine(config))
         assert engines[0].config == config
         return _Borrowed(engines[0])
 

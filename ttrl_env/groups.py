@@ -56,7 +56,7 @@ class Groups:
                 f"options['task_ids']: group {partly[0]} changes its task, so reset all its rows"
             )
         assigned = Groups(self._suite, chosen, self._split, self._entropy)
-        for group in np.flatnonzero(self.task_ids == chosen):  # a stream keeps what it has drawn
+        for group in np.flatnonzero(self.task_ids == chosen):  # a stream goes on where it is
             assigned._streams[group] = self._streams[group]
         return assigned
 

@@ -23,10 +23,10 @@ class InitStateStream:
         self.task_id = task_id
         self._ids = tasks.init_state_ids(suite, task_id, split)
         self._rng = np.random.default_rng(seed)
-        self._drawn: list[int] = []
+        self._order: list[int] = []
 
     def __getitem__(self, episode: int) -> int:
         """The initial state of an episode, counted from 0."""
-        while len(self._drawn) <= episode:
-            self._drawn.extend(int(state) for state in self._rng.permutation(self._ids))
-        return self._drawn[episode]
+        while len(self._order) <= episode:
+            self._order.extend(int(state) for state in self._rng.permutation(self._ids))
+        return self._order[episode]

@@ -1,8 +1,8 @@
 """Which LIBERO this is: the published one, or another that a newer MuJoCo makes of it.
 
-Newer versions draw six of LIBERO's textures darker and let things rest otherwise on boxes, and a policy that
-has learnt in one world fails in another without an error. So a world has a name, the version of MuJoCo, and
-bundles, checkpoints, demonstrations and reports carry it.
+Newer versions render six of LIBERO's textures darker and let things rest otherwise on boxes. A policy that
+has learnt in one version fails in another without an error. So bundles, checkpoints, demonstrations and
+reports carry MuJoCo's version.
 
 Light to import: neither MuJoCo nor LIBERO is needed to say which version is installed.
 """

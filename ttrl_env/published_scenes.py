@@ -151,8 +151,8 @@ def _repainted(seen: Scene, published: Scene) -> list[str]:
             if abs(mean) >= 1:
                 how = f"{abs(mean):.0f} grey levels {'darker' if mean < 0 else 'brighter'} than published"
             else:
-                how = f"a part of its picture by {worst:.0f} grey levels otherwise than published"
-            found.append(f"draws {how} ({camera})")
+                how = f"a part of its image by {worst:.0f} grey levels otherwise than published"
+            found.append(f"renders {how} ({camera})")
     return found
 
 

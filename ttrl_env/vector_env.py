@@ -54,7 +54,7 @@ class TTRLVectorEnv(VectorEnv):
     A *group* is one task and one initial state. Its ``n_samples`` rows are consecutive, start from a
     bitwise identical simulation state and carry the temperatures of
     :func:`ttrl_env.temperatures.temperature_ladder`. A group's successive episodes walk through the
-    initial states of the split in an order of the group's own, drawn from the seed.
+    initial states of the split in an order of the group's own, which the seed decides.
 
     Rewards (``test_time_rl=True``): ``1 / (1 + finish_step / max_steps)`` on the step that terminates
     by success, otherwise 0; with ``test_time_rl=False`` or ``test_time_rl_reward="env_sparse"``

@@ -74,15 +74,15 @@ def read(folder: Path, suite: str, task_id: int) -> PlayedScene | None:
 
 
 def _play(suite: str, task_id: int) -> PlayedScene:
-    from ttrl_env.engines.libero.environment import UpstreamWorld  # imports MuJoCo and LIBERO
+    from ttrl_env.engines.libero.environment import LiberoSimulation  # imports MuJoCo and LIBERO
 
-    world = UpstreamWorld(tasks.get_task(suite, task_id), scene_config(suite))
+    simulation = LiberoSimulation(tasks.get_task(suite, task_id), scene_config(suite))
     try:
-        world.reset(INIT_STATE_ID)
-        images = np.stack([world.observation[f"{camera}_image"] for camera in CAMERAS])
-        return PlayedScene(scene=make_scene(world.state(), list(images)), images=images)
+        simulation.reset(INIT_STATE_ID)
+        images = np.stack([simulation.observation[f"{camera}_image"] for camera in CAMERAS])
+        return PlayedScene(scene=make_scene(simulation.state(), list(images)), images=images)
     finally:
-        world.close()
+        simulation.close()
 
 
 def _write(path: Path, played: PlayedScene) -> None:

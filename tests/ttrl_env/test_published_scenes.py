@@ -51,13 +51,13 @@ def test_what_differs_is_named() -> None:
     darker = published.pictures.copy()
     darker[0] -= 36
     (phrase,) = differences(replace(published, pictures=darker), published)
-    assert phrase == "draws 36 grey levels darker than published (agentview)"
+    assert phrase == "renders 36 grey levels darker than published (agentview)"
     spot = published.pictures.copy()
     spot[1, 2, 3] += 20
     (phrase,) = differences(replace(published, pictures=spot), published)
     assert (
         phrase
-        == "draws a part of its picture by 20 grey levels otherwise than published (robot0_eye_in_hand)"
+        == "renders a part of its image by 20 grey levels otherwise than published (robot0_eye_in_hand)"
     )
     (phrase,) = differences(replace(published, names=("chair_1_main", *published.names[1:])), published)
     assert "another LIBERO is installed" in phrase

@@ -13,7 +13,7 @@ from ttrl_env import tasks
 from ttrl_env.demonstrations.experts import make_expert
 from ttrl_env.demonstrations.playing import play
 from ttrl_env.demonstrations.recording import SETTLE_STEPS
-from ttrl_env.engines.native.renderer import RenderThread
+from ttrl_env.engines.native.renderer import Renderer
 from ttrl_env.engines.native.replica import Replica
 from ttrl_env.engines.native.task.cache import load_bundle
 from ttrl_env.engines.native.threads import ThreadPool, wait_for
@@ -41,7 +41,7 @@ def check_expert(
     """Play a task's expert once from each initial state, within the task's horizon."""
     bundle = load_bundle(task)
 
-    def episode(thread: RenderThread, init_state_id: int) -> CheckedEpisode:
+    def episode(renderer: Renderer, init_state_id: int) -> CheckedEpisode:
         replica = Replica(bundle)
         replica.reset(tasks.init_states(task.suite, task.task_id)[init_state_id], SETTLE_STEPS)
         rng = np.random.default_rng([seed, init_state_id])

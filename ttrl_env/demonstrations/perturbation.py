@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from ttrl_env.engines.native.replica import Replica
 from ttrl_env.engines.native.task.bundle import TaskBundle
 
-MAX_DRAWS = 20
+MAX_SHIFTS = 20
 """Shifts that are tried before the shipped state itself is taken."""
 
 MAX_DRIFT = 0.01
@@ -26,7 +26,7 @@ def settle(
     """A settled simulation, and the initial state ``[1 + nq + nv]`` it started from.
 
     Every object that moves freely is shifted horizontally by up to ``shift`` metres along each axis. A
-    shift after which something falls, topples or is pushed away is drawn again.
+    shift after which something falls, topples or is pushed away is replaced by another.
     """
     replica = Replica(bundle)
     replica.reset(init_state, settle_steps)
@@ -34,7 +34,7 @@ def settle(
         return replica, init_state
     addresses = _free_joints(bundle.model)
     rest = replica.state().qpos
-    for _ in range(MAX_DRAWS):
+    for _ in range(MAX_SHIFTS):
         shifts = rng.uniform(-shift, shift, size=(len(addresses), 2))
         shifted = init_state.copy()
         wanted = rest.copy()

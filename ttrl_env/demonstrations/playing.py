@@ -17,8 +17,8 @@ MOTION_DIM = 6
 
 ARM_JOINTS = 7
 
-Draw = Callable[[Replica], dict[str, NDArray[np.uint8]]]
-"""Draws what a replica's cameras see, by camera."""
+Render = Callable[[Replica], dict[str, NDArray[np.uint8]]]
+"""Renders what a replica's cameras see, by camera."""
 
 
 @dataclass(kw_only=True)
@@ -56,7 +56,7 @@ def play(
     max_steps: int,
     noise: float = 0.0,
     rng: np.random.Generator | None = None,
-    draw: Draw | None = None,
+    render: Render | None = None,
 ) -> Trajectory:
     """Let an expert act from a replica's present state until success, divergence or ``max_steps``.
 
@@ -76,7 +76,7 @@ def play(
         executed = np.asarray(action, dtype=np.float64)
         executed[:MOTION_DIM] += noise * rng.standard_normal(MOTION_DIM)
         executed = np.clip(executed, -1.0, 1.0)
-        _record(trajectory, observation, state, action, executed, draw(replica) if draw else {})
+        _record(trajectory, observation, state, action, executed, render(replica) if render else {})
         _, trajectory.success, failure = replica.step(executed[None])
         if trajectory.success or failure is not None:
             break

@@ -25,7 +25,7 @@ from ttrl_env.demonstrations.experts import make_expert
 from ttrl_env.demonstrations.perturbation import settle
 from ttrl_env.demonstrations.playing import play
 from ttrl_env.engines import opengl
-from ttrl_env.engines.native.renderer import RenderThread
+from ttrl_env.engines.native.renderer import Renderer
 from ttrl_env.engines.native.replica import Replica
 from ttrl_env.engines.native.task.bundle import TaskBundle
 from ttrl_env.engines.native.task.cache import load_bundle
@@ -56,7 +56,7 @@ class RecordingSettings:
     image_size: int = 128
     """Height and width of images, pixels."""
     cameras: tuple[str, ...] = ("agentview", "robot0_eye_in_hand")
-    """Cameras that are drawn at every step."""
+    """Cameras that are rendered at every step."""
     noise: float = 0.1
     """Standard deviation of what is added to the executed motion, in the action's unit."""
     shift: float = 0.0
@@ -107,7 +107,7 @@ def record_dataset(
 
 
 def memory_needed(settings: RecordingSettings, num_workers: int) -> int:
-    """Images that are kept at a time, bytes: as drawn, joined, and packed to a file's image."""
+    """Images that are kept at a time, bytes: as rendered, joined, and packed to a file's image."""
     image = 3 * settings.image_size**2
     return 3 * num_workers * settings.max_steps * len(settings.cameras) * image
 
@@ -168,7 +168,7 @@ def _attempt(
     task: Task,
     parts: _Parts,
     settings: RecordingSettings,
-    thread: RenderThread,
+    renderer: Renderer,
     *,
     attempt: int,
     init_state: int,
@@ -178,15 +178,15 @@ def _attempt(
     shipped = tasks.init_states(task.suite, task.task_id)[init_state]
     replica, start = settle(bundle, shipped, SETTLE_STEPS, settings.shift, rng)
 
-    def draw(replica: Replica) -> dict[str, NDArray[np.uint8]]:
+    def render(replica: Replica) -> dict[str, NDArray[np.uint8]]:
         shape = (settings.image_size, settings.image_size, 3)
         images = {camera: np.empty(shape, dtype=np.uint8) for camera in settings.cameras}
         for camera, image in images.items():
-            thread.draw(bundle, replica.sample, camera, image)
+            renderer.render(bundle, replica.sample, camera, image)
         return images
 
     trajectory = play(
-        replica, make_expert(task), max_steps=settings.max_steps, noise=settings.noise, rng=rng, draw=draw
+        replica, make_expert(task), max_steps=settings.max_steps, noise=settings.noise, rng=rng, render=render
     )
     if trajectory.success:
         attributes = {"attempt": attempt, "init_state_id": init_state, "init_state": start}

@@ -25,7 +25,7 @@ def make_engine(engine: EngineChoice, config: EngineConfig) -> SimulationEngine:
 
         warn_unless_published()
         return NativeEngine(config)
-    from ttrl_env.engines.libero.engine import UpstreamEngine
+    from ttrl_env.engines.libero.engine import LiberoEngine
 
     warn_unless_published()
-    return UpstreamEngine(config)
+    return LiberoEngine(config)

@@ -85,7 +85,7 @@ def _check_companions(backend: str) -> None:
     if backend == "egl" and device is not None and not device.isdecimal():
         raise ConfigError(
             f"MUJOCO_EGL_DEVICE_ID: expected the number of one of EGL's devices, from 0, got {device!r}; "
-            f"unset it to draw on the first that works"
+            f"unset it to render on the first that works"
         )
 
 
@@ -95,7 +95,7 @@ def load_triton_first() -> None:
 
     Both Triton and Mesa bring an LLVM, and some of LLVM's symbols are unique to a process, whoever comes
     first. Mesa works with Triton's; Triton, which torch imports when it likes, crashes with Mesa's. Where
-    somebody else has already drawn through Mesa it is too late, and nothing is loaded.
+    somebody else has already rendered through Mesa it is too late, and nothing is loaded.
     """
     maps = Path("/proc/self/maps")
     if maps.exists() and any(name in maps.read_text() for name in ("libgallium", "libLLVM", "swrast_dri")):

@@ -249,7 +249,7 @@ def test_a_suite_of_another_world_fails_by_name_and_says_what_to_install(capsys,
     assert main(["doctor", "--world", "libero_object", "libero_goal"]) == 1
     said = capsys.readouterr().out
     for task_id in (3, 7):
-        assert f"libero_object {task_id} draws 36 grey levels darker than published (agentview)" in said
+        assert f"libero_object {task_id} renders 36 grey levels darker than published (agentview)" in said
     assert "MuJoCo 3.17.0; pip install mujoco==3.3.2" in said
     assert said.count("FAILED") == 2  # libero_goal's tasks 3 and 7 too
     assert all(engine.closed for engine in engines)

@@ -78,7 +78,8 @@ def test_without_noise_the_labels_are_what_was_executed() -> None:
 
 
 def test_everything_kept_is_from_before_the_step() -> None:
-    played = play(PointReplica(), PointExpert(), max_steps=200, draw=lambda replica: {"c": replica.position})
+    seen = lambda replica: {"c": replica.position}  # noqa: E731
+    played = play(PointReplica(), PointExpert(), max_steps=200, render=seen)
     assert np.array_equal(played.eef_pos[0], [0.3, -0.2, 0.1])
     assert np.abs(played.eef_pos[-1]).max() > 0.02  # the last step is the one that succeeds
     assert np.array_equal(played.images["c"], played.eef_pos)

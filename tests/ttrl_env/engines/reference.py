@@ -17,24 +17,24 @@ CAMERAS = ("agentview", "robot0_eye_in_hand")
 
 
 @contextlib.contextmanager
-def upstream_world(suite: str, task_id: int, **settings: Any) -> Iterator[Any]:
+def libero_simulation(suite: str, task_id: int, **settings: Any) -> Iterator[Any]:
     """LIBERO's environment of a task; its compiled bundle is put into the cache on the way.
 
     Compiling it anew would build LIBERO's environment a second time, which takes most of a test.
     """
-    from ttrl_env.engines.libero.environment import UpstreamWorld
-    from ttrl_env.engines.native.task.compiler import read_bundle
+    from ttrl_env.engines.libero.environment import LiberoSimulation
+    from ttrl_env.engines.native.task.compiler import bundle_of
     from ttrl_env.engines.native.task.files import write_bundle
     from ttrl_env.engines.native.task.locations import bundle_folder
 
     task = tasks.get_task(suite, task_id)
-    world = UpstreamWorld(task, config_of(suite, **settings))
-    place = bundle_folder(task, world.config.fixture_seed)
+    simulation = LiberoSimulation(task, config_of(suite, **settings))
+    place = bundle_folder(task, simulation.config.fixture_seed)
     if not place.exists():
-        world._restore()
-        write_bundle(place, read_bundle(world._env.env))
-    yield world
-    world.close()
+        simulation.restore()
+        write_bundle(place, bundle_of(simulation.domain))
+    yield simulation
+    simulation.close()
 
 
 @contextlib.contextmanager
@@ -118,39 +118,39 @@ def _grasp_phase(step: int) -> tuple[str, float]:
 
 
 def compare_episode(
-    world: Any, engine: Any, task_id: int, init_state_id: int, actions: NDArray, longest_chunk: int = 8
+    simulation: Any, engine: Any, task_id: int, init_state_id: int, actions: NDArray, longest_chunk: int = 8
 ) -> int:
     """Play ``actions`` in chunks of changing length on both, and assert that everything is equal.
 
     All rows of ``engine`` play the same. Returns the number of steps after which the goal held.
     """
     rows = list(range(engine.config.num_rows))
-    world.reset(init_state_id)
+    simulation.reset(init_state_id)
     engine.reset(rows, [task_id] * len(rows), [init_state_id] * len(rows))
-    assert_equal(world, engine, "reset")
+    assert_equal(simulation, engine, "reset")
     position, successes = 0, 0
     lengths = np.random.default_rng(init_state_id)
     while position < len(actions):
         chunk = actions[position : position + lengths.integers(1, longest_chunk + 1)]
-        executed, success, failure = world.step(chunk, 99)
+        executed, success, failure = simulation.step(chunk, 99)
         assert failure is None
         result = engine.step(rows, np.repeat(chunk[None], len(rows), axis=0), [99] * len(rows))
         where = f"steps {position} to {position + executed}"
         assert result.failure == [None] * len(rows), where
         assert result.executed_steps.tolist() == [executed] * len(rows), where
         assert result.success.tolist() == [success] * len(rows), where
-        assert_equal(world, engine, where)
+        assert_equal(simulation, engine, where)
         position += executed
         successes += success
     return successes
 
 
-def assert_equal(world: Any, engine: Any, where: str) -> None:
+def assert_equal(simulation: Any, engine: Any, where: str) -> None:
     """State and observation of every row, against LIBERO's, bit for bit."""
-    expected = world.state()
+    expected = simulation.state()
     for row in range(engine.config.num_rows):
         assert_same_state(engine.state(row), expected, f"{where}, row {row}")
-        for key, value in world.observation.items():
+        for key, value in simulation.observation.items():
             np.testing.assert_array_equal(
                 engine.observations[key][row], value, err_msg=f"{key} after {where}, row {row}"
             )

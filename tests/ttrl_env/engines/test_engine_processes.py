@@ -91,7 +91,7 @@ def play():
 """
 
 
-def test_forking_works_before_anything_is_drawn(tmp_path: Path) -> None:
+def test_forking_works_before_anything_is_rendered(tmp_path: Path) -> None:
     script = f"""{PLAY}
 child = os.fork()
 qpos, image = play()

@@ -32,7 +32,7 @@ STOP_TIMEOUT_S = 1.0
 """How long a worker gets to finish what it is doing before it is killed."""
 
 
-class UpstreamEngine:
+class LiberoEngine:
     """Implements :class:`ttrl_env.engines.interface.SimulationEngine` with LIBERO as it is published.
 
     ``config.num_workers`` processes (``None``: one a core, at most one a row) share the rows; 0
@@ -265,7 +265,7 @@ def _worker_environment() -> dict[str, str]:
     return environment
 
 
-_OPEN: weakref.WeakSet[UpstreamEngine] = weakref.WeakSet()
+_OPEN: weakref.WeakSet[LiberoEngine] = weakref.WeakSet()
 
 
 @atexit.register

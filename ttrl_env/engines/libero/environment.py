@@ -7,9 +7,9 @@ changed here. Trajectories, images and fixture poses are then bit for bit those 
 protocol (tests/ttrl_env/engines/libero/test_environment.py):
 
 - the gripper's integrated action and the burner's colour are put back;
-- samplers of joint positions (open drawers, running stoves) draw twice. LIBERO appends them to a
+- samplers of joint positions (open drawers, running stoves) sample twice. LIBERO appends them to a
   list each time it builds its model, so by the protocol's one reset there are two of each, and the
-  draws of the second shift where the fixtures land.
+  samples of the second shift where the fixtures land.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from ttrl_env import tasks
 from ttrl_env.engines import opengl
 from ttrl_env.engines.interface import SETTLE_ACTION, EngineConfig, SimState
 from ttrl_env.engines.libero.robosuite_import import import_robosuite
-from ttrl_env.engines.mujoco.records import DRAWN
+from ttrl_env.engines.mujoco.records import RENDERED
 from ttrl_env.engines.observations import PROPRIOCEPTION
 from ttrl_env.errors import ConfigError
 
@@ -45,7 +45,7 @@ MAX_PLACEMENT_ATTEMPTS = 100
 """How often LIBERO may fail to place objects without overlap before a reset gives up."""
 
 
-class UpstreamWorld:
+class LiberoSimulation:
     """A LIBERO environment for one task; ``observation`` is what LIBERO last returned."""
 
     def __init__(self, task: tasks.Task, config: EngineConfig) -> None:
@@ -63,7 +63,7 @@ class UpstreamWorld:
     def reset(self, init_state_id: int) -> None:
         """Start an episode from an initial state; ``observation`` is the first one, after settling."""
         self._cameras.open = False
-        self._restore()
+        self.restore()
         self._cameras.open = self.config.settle_steps == 0
         observation = self._env.set_init_state(self._init_state(init_state_id))
         for step in range(self.config.settle_steps):
@@ -92,7 +92,7 @@ class UpstreamWorld:
                 return executed, False, failure
         self.observation = self._select(observation)
         if executed < limit:
-            self.observation.update(self._cameras.draw_skipped())
+            self.observation.update(self._cameras.render_skipped())
         return executed, bool(success), None
 
     def state(self) -> SimState:
@@ -118,8 +118,13 @@ class UpstreamWorld:
             self._env = None
             gc.collect()  # robosuite's GL contexts sit in reference cycles; free them while GL is up
 
-    def _restore(self) -> None:
-        """LIBERO's reset, as after a rebuild.
+    @property
+    def domain(self) -> Any:
+        """LIBERO's environment without its wrapper: a ``BDDLBaseDomain`` (it has no stubs)."""
+        return self._env.env
+
+    def restore(self) -> None:
+        """LIBERO's reset, as after a rebuild; an episode starts by it, and objects have not settled yet.
 
         The environment's own reset is called rather than its wrapper's, which swallows every error
         and tries again for ever.
@@ -130,7 +135,7 @@ class UpstreamWorld:
         with _numpy_seeded(self.config.fixture_seed):
             for _ in range(MAX_PLACEMENT_ATTEMPTS):
                 with contextlib.suppress(RandomizationError):
-                    self._env.env.reset()
+                    self.domain.reset()
                     return
         raise ConfigError(
             f"fixture_seed: {self.config.fixture_seed} gives the objects of {self.task.suite} task "
@@ -164,12 +169,12 @@ class UpstreamWorld:
 
 
 class _CameraGate:
-    """Makes LIBERO's cameras draw only the images that are returned.
+    """Makes LIBERO's cameras render only the images that are returned.
 
-    LIBERO draws every camera at every step, at a fixed substep before the step's end. Behind a
+    LIBERO renders every camera at every step, at a fixed substep before the step's end. Behind a
     closed gate a camera keeps the kinematics of that moment instead (microseconds, not tens of
     milliseconds), so that an image turning out to be needed, because the task succeeded inside a
-    chunk, is still drawn exactly as LIBERO would have.
+    chunk, is still rendered exactly as LIBERO would have.
     """
 
     def __init__(self, env: Any, cameras: tuple[str, ...]) -> None:
@@ -181,39 +186,39 @@ class _CameraGate:
         for camera in cameras:
             self._gate(f"{camera}_image")
 
-    def draw_skipped(self) -> dict[str, NDArray]:
-        """Draw every camera from the kinematics kept when the gate was last found closed."""
+    def render_skipped(self) -> dict[str, NDArray]:
+        """Render every camera from the kinematics kept when the gate was last found closed."""
         model, data = self._env.sim.model._model, self._env.sim.data._data
-        site_rgba, live = model.site_rgba.copy(), _drawn(data)
+        site_rgba, live = model.site_rgba.copy(), _rendered(data)
         _write(self._at_sampling, data)
         model.site_rgba[:] = self._site_rgba
-        images = {name: np.array(draw({})) for name, draw in self._sensors.items()}
+        images = {name: np.array(render({})) for name, render in self._sensors.items()}
         _write(live, data)
         model.site_rgba[:] = site_rgba
         return images
 
     def _gate(self, name: str) -> None:
         env = self._env.env
-        draw = env._observables[name]._sensor
-        last = np.array(draw({}))
+        render = env._observables[name]._sensor
+        last = np.array(render({}))
 
         @sensor(modality="image")
         def gated(observation_cache: dict) -> NDArray:
             nonlocal last
             if self.open:
-                last = draw(observation_cache)
+                last = render(observation_cache)
             else:
-                self._at_sampling = _drawn(self._env.sim.data._data)
+                self._at_sampling = _rendered(self._env.sim.data._data)
                 self._site_rgba[:] = self._env.sim.model._model.site_rgba
             return last
 
-        self._sensors[name] = draw
+        self._sensors[name] = render
         env.modify_observable(observable_name=name, attribute="sensor", modifier=gated)
 
 
-def _drawn(data: mujoco.MjData) -> dict[str, NDArray]:
-    """Copies of the arrays that a picture is drawn from."""
-    return {name: getattr(data, name).copy() for name in DRAWN}
+def _rendered(data: mujoco.MjData) -> dict[str, NDArray]:
+    """Copies of the arrays that an image is rendered from."""
+    return {name: getattr(data, name).copy() for name in RENDERED}
 
 
 def _write(arrays: dict[str, NDArray], data: mujoco.MjData) -> None:
@@ -238,7 +243,7 @@ def _build(task: tasks.Task, config: EngineConfig) -> Any:
 
 @contextlib.contextmanager
 def _numpy_seeded(seed: int) -> Iterator[None]:
-    """Seed NumPy's global generator, from which LIBERO draws, and give the caller's state back after."""
+    """Seed NumPy's global generator, from which LIBERO samples, and give the caller's state back after."""
     state = np.random.get_state()
     np.random.seed(seed)
     try:

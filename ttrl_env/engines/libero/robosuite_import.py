@@ -1,6 +1,6 @@
 """Imports robosuite so that it works for every user of a machine and whatever GPUs are hidden.
 
-Published robosuite reads ``CUDA_VISIBLE_DEVICES``, at import and again when it draws, as if it were a list
+Published robosuite reads ``CUDA_VISIBLE_DEVICES``, at import and again when it renders, as if it were a list
 of EGL's devices: an empty one, ``-1``, a GPU's UUID or a number beyond them is an error. It also keeps a log
 in ``/tmp/robosuite.log``, which only the first user of a machine may write.
 
@@ -24,7 +24,7 @@ from ttrl_env.engines import opengl
 
 @functools.cache
 def import_robosuite() -> None:
-    """Import robosuite; it then draws on the device that MuJoCo draws on, and logs into no file."""
+    """Import robosuite; it then renders on the device that MuJoCo renders on, and logs into no file."""
     opengl.require_gl()  # must come before MuJoCo and robosuite are imported
     # robosuite recommends a private macro file at import; LIBERO needs none
     logging.getLogger("robosuite_logs").setLevel(logging.ERROR)
@@ -33,7 +33,7 @@ def import_robosuite() -> None:
         import robosuite
     robosuite.macros = sys.modules["robosuite.macros"]
     if os.environ.get("MUJOCO_GL") == "egl":
-        _draw_where_mujoco_draws()
+        _render_where_mujoco_renders()
 
 
 def _log_into_no_file() -> None:
@@ -51,7 +51,7 @@ def _log_into_no_file() -> None:
     sys.modules["robosuite.macros"] = macros
 
 
-def _draw_where_mujoco_draws() -> None:
+def _render_where_mujoco_renders() -> None:
     """Have robosuite take MuJoCo's EGL device: ``MUJOCO_EGL_DEVICE_ID``, else the first that works."""
     from mujoco import egl  # type: ignore[import-untyped]
     from robosuite.renderers.context import egl_context

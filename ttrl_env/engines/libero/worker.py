@@ -25,7 +25,7 @@ from ttrl_env.engines.interface import EngineConfig, Observations, SimState
 from ttrl_env.engines.observations import attach
 
 if TYPE_CHECKING:
-    from ttrl_env.engines.libero.environment import UpstreamWorld
+    from ttrl_env.engines.libero.environment import LiberoSimulation
 
 StepAnswer: TypeAlias = "tuple[int, bool, str | None]"
 """A row's executed steps, success and failure."""
@@ -41,7 +41,7 @@ class Rows:
         """``observations`` is where the rows' observations are written."""
         self._config = config
         self._observations = observations
-        self._worlds: dict[int, UpstreamWorld] = {}
+        self._simulations: dict[int, LiberoSimulation] = {}
         self.doing = "starting"
         """What is being done, for the report should it fail."""
 
@@ -51,7 +51,7 @@ class Rows:
         """See :meth:`ttrl_env.engines.interface.SimulationEngine.reset`."""
         for row, task_id, init_state_id in zip(rows, task_ids, init_state_ids, strict=True):
             self.doing = f"resetting row {row} to {self._config.suite} task {task_id}, state {init_state_id}"
-            self._world(row, task_id).reset(init_state_id)
+            self._simulation(row, task_id).reset(init_state_id)
             self._publish(row)
         return [None] * len(rows)
 
@@ -61,38 +61,40 @@ class Rows:
         """See :meth:`ttrl_env.engines.interface.SimulationEngine.step`."""
         answers = []
         for row, chunk, limit in zip(rows, actions, max_steps, strict=True):
-            world = self._worlds[row]
-            self.doing = f"stepping row {row} ({self._config.suite} task {world.task.task_id})"
-            answers.append(world.step(chunk, limit))
+            simulation = self._simulations[row]
+            self.doing = f"stepping row {row} ({self._config.suite} task {simulation.task.task_id})"
+            answers.append(simulation.step(chunk, limit))
             self._publish(row)
         return answers
 
     def state(self, rows: Sequence[int]) -> list[SimState]:
         """See :meth:`ttrl_env.engines.interface.SimulationEngine.state`."""
         self.doing = f"reading the state of rows {list(rows)}"
-        return [self._worlds[row].state() for row in rows]
+        return [self._simulations[row].state() for row in rows]
 
     def close(self) -> None:
         """Close every environment."""
-        for world in self._worlds.values():
-            world.close()
-        self._worlds.clear()
+        for simulation in self._simulations.values():
+            simulation.close()
+        self._simulations.clear()
 
-    def _world(self, row: int, task_id: int) -> UpstreamWorld:
+    def _simulation(self, row: int, task_id: int) -> LiberoSimulation:
         """The row's environment, rebuilt if it last played another task."""
-        from ttrl_env.engines.libero.environment import UpstreamWorld  # imports MuJoCo and robosuite: seconds
+        from ttrl_env.engines.libero.environment import (
+            LiberoSimulation,
+        )  # imports MuJoCo and robosuite: seconds
 
-        world = self._worlds.get(row)
-        if world is None or world.task.task_id != task_id:
-            if world is not None:
-                self._worlds.pop(row).close()  # one environment takes over a gigabyte
-            world = self._worlds[row] = UpstreamWorld(
+        simulation = self._simulations.get(row)
+        if simulation is None or simulation.task.task_id != task_id:
+            if simulation is not None:
+                self._simulations.pop(row).close()  # one environment takes over a gigabyte
+            simulation = self._simulations[row] = LiberoSimulation(
                 tasks.get_task(self._config.suite, task_id), self._config
             )
-        return world
+        return simulation
 
     def _publish(self, row: int) -> None:
-        for key, value in self._worlds[row].observation.items():
+        for key, value in self._simulations[row].observation.items():
             self._observations[key][row] = value
 
 

@@ -1,4 +1,4 @@
-"""MuJoCo's C library, called from compiled code without Python's lock.
+"""MuJoCo's C library, called from compiled code without the GIL.
 
 MuJoCo's own Python bindings take the lock for every call and every array. Here a compiled loop holds
 the addresses of a model, of its data and of the C functions as plain integers and calls them itself.

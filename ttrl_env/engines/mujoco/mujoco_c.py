@@ -1,4 +1,4 @@
-"""MuJoCo's C functions through ctypes, for what its Python bindings do while they hold Python's lock.
+"""MuJoCo's C functions through ctypes, for what its Python bindings do while they hold the GIL.
 
 Opening a task means copying and uploading hundreds of megabytes. The bindings keep every other thread
 waiting meanwhile; calls through ctypes do not. Light to import: compiled code is in
@@ -22,7 +22,7 @@ versions.require_supported()
 
 
 class Rect(ctypes.Structure):
-    """``mjrRect``: where on a buffer to draw, in pixels."""
+    """``mjrRect``: where on a buffer to render, in pixels."""
 
     _fields_ = (
         ("left", ctypes.c_int),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-DRAWN = (
+RENDERED = (
     "site_xpos",
     "site_xmat",
     "geom_xpos",

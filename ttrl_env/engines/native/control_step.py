@@ -7,7 +7,7 @@ changes what the step's solver starts from, its solving is repeated, and nothing
 
 LIBERO's observations lag: they are sampled at a fixed substep before the end of the control step, by
 a clock that counts in floating point. Its counting is repeated here, and everything that an
-observation may need is copied at that moment (:class:`Sample`), so that it can be drawn afterwards.
+observation may need is copied at that moment (:class:`Sample`), so that it can be rendered afterwards.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The native engine: replicas of compiled tasks in threads of this process.
 
 Rows of the same task share one compiled model; each has its own simulation state. Worker threads
-execute whole chunks of actions without Python's lock and draw only the images that are returned.
-Resetting restores arrays: an initial state is settled and drawn once, however many rows start from it.
+execute whole chunks of actions without the GIL and render only the images that are returned.
+Resetting restores arrays: an initial state is settled and rendered once, however many rows start from it.
 
 Importing this module is light. What simulates (Numba, SciPy) is imported by the first reset, while threads
 are already uploading the task.
@@ -35,14 +35,14 @@ from ttrl_env.machine.cores import usable_cores
 opengl.require_gl()  # must come before MuJoCo is imported
 
 from ttrl_env.engines.native.open_tasks import OpenTasks  # noqa: E402
-from ttrl_env.engines.native.renderer import RenderThread  # noqa: E402
+from ttrl_env.engines.native.renderer import Renderer  # noqa: E402
 from ttrl_env.engines.native.threads import Job, ThreadPool, wait_for  # noqa: E402
 
 if TYPE_CHECKING:
     from ttrl_env.engines.native.replica import Replica, Snapshot
 
 REMEMBERED_STARTS = 64
-"""How many settled initial states are kept, pictures included: a fraction of a megabyte each."""
+"""How many settled initial states are kept, images included: a fraction of a megabyte each."""
 
 
 class _Start(NamedTuple):
@@ -171,14 +171,14 @@ class NativeEngine:
             for key in [key for key in self._starts if key[0] == task_id]:
                 del self._starts[key]
 
-    def _begin(self, thread: RenderThread, rows: Sequence[int], task_id: int, init_state_id: int) -> None:
+    def _begin(self, renderer: Renderer, rows: Sequence[int], task_id: int, init_state_id: int) -> None:
         """Put rows of one task at one settled initial state."""
         init_state = tasks.init_states(self.config.suite, task_id)[init_state_id]
         key = (task_id, init_state.tobytes())
-        thread.keep_only(list(self._tasks.bundles.values()))
+        renderer.keep_only(list(self._tasks.bundles.values()))
         start = self._starts.get(key)
         if start is None:
-            start = self._settle(thread, rows[0], task_id, init_state)
+            start = self._settle(renderer, rows[0], task_id, init_state)
             self._starts[key] = start
             while len(self._starts) > REMEMBERED_STARTS:
                 self._starts.popitem(last=False)
@@ -189,10 +189,8 @@ class NativeEngine:
             for name, image in start.images.items():
                 self.observations[name][row] = image
 
-    def _settle(
-        self, thread: RenderThread, row: int, task_id: int, init_state: NDArray[np.float64]
-    ) -> _Start:
-        """Settle an initial state with a row's simulation and draw what is seen then."""
+    def _settle(self, renderer: Renderer, row: int, task_id: int, init_state: NDArray[np.float64]) -> _Start:
+        """Settle an initial state with a row's simulation and render what is seen then."""
         from ttrl_env.engines.native.settled import SETTLE_STEPS
 
         replica = self._replica(row, task_id)
@@ -204,21 +202,21 @@ class NativeEngine:
         size = self.config.image_size
         images = {f"{camera}_image": np.empty((size, size, 3), np.uint8) for camera in self.config.cameras}
         for camera in self.config.cameras:
-            thread.draw(replica.bundle, replica.sample, camera, images[f"{camera}_image"])
+            renderer.render(replica.bundle, replica.sample, camera, images[f"{camera}_image"])
         return _Start(replica.snapshot(), images)
 
     def _advance(
-        self, thread: RenderThread, row: int, actions: NDArray[np.float64]
+        self, renderer: Renderer, row: int, actions: NDArray[np.float64]
     ) -> tuple[int, bool, str | None]:
         """Execute a chunk on a row and publish what it then sees; a diverged one sees nothing new."""
         replica = self._rows[row][1]
-        thread.keep_only(list(self._tasks.bundles.values()))
+        renderer.keep_only(list(self._tasks.bundles.values()))
         executed, success, failure = replica.step(np.ascontiguousarray(actions))
         if failure is None:
             self._publish_proprioception(row, replica)
             for camera in self.config.cameras:
                 image = self.observations[f"{camera}_image"][row]
-                thread.draw(replica.bundle, replica.sample, camera, image)
+                renderer.render(replica.bundle, replica.sample, camera, image)
         return executed, success, failure
 
     def _replica(self, row: int, task_id: int) -> Replica:

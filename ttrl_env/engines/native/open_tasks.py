@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ttrl_env import tasks
 from ttrl_env.engines.interface import EngineConfig
-from ttrl_env.engines.native.renderer import RenderThread
+from ttrl_env.engines.native.renderer import Renderer
 from ttrl_env.engines.native.task.bundle import TaskBundle
 from ttrl_env.engines.native.task.cache import find_bundle, load_bundle
 from ttrl_env.engines.native.task.locations import bundle_folder
@@ -31,15 +31,15 @@ class OpenTasks:
         self.bundles: dict[int, TaskBundle] = {}
         self.settled: dict[int, SettledStates] = {}
         self.homes: dict[int, list[int]] = {}
-        """The indices of the threads that may be asked to draw a task."""
+        """The indices of the threads that may be asked to render a task."""
         self._config = config
         self._num_threads = num_threads
 
     def give_homes(self, task_ids: Collection[int]) -> list[int]:
         """Give tasks that rows are about to play their threads; returns the tasks that are not open.
 
-        Every thread that draws a task holds its meshes and textures, hundreds of megabytes. So many
-        tasks are spread over the threads, and only few tasks are drawn by several.
+        Every thread that renders a task holds its meshes and textures, hundreds of megabytes. So many
+        tasks are spread over the threads, and only few tasks are rendered by several.
         """
         new = [task_id for task_id in task_ids if task_id not in self.bundles]
         num_homes = -(-self._num_threads // max(len(task_ids), 1))
@@ -48,8 +48,8 @@ class OpenTasks:
             self.homes[task_id] = sorted(range(self._num_threads), key=lambda home: load[home])[:num_homes]
         return new
 
-    def read(self, thread: RenderThread, task_id: int) -> TaskBundle | None:
-        """A task's bundle if it has been compiled before, uploaded to be drawn by this thread.
+    def read(self, renderer: Renderer, task_id: int) -> TaskBundle | None:
+        """A task's bundle if it has been compiled before, uploaded to be rendered by this thread.
 
         The thread makes its OpenGL context, which only it can do, while a helper reads. What simulates is
         imported during the upload, which needs no GIL: beside the import, reading would wait for the GIL.
@@ -59,10 +59,10 @@ class OpenTasks:
             reading = helper.submit(find_bundle, task, self._config.fixture_seed)
             importing = helper.submit(_import_simulation)
             if self._config.cameras:
-                thread.warm_up()
+                renderer.warm_up()
             bundle = reading.result()
             if bundle is not None and self._config.cameras:
-                thread.upload(bundle)
+                renderer.upload(bundle)
             elif bundle is not None:
                 bundle.textures.let_go()
             importing.result()

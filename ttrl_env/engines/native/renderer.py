@@ -1,8 +1,8 @@
-"""Off-screen cameras: one OpenGL context a render thread, shared by all replicas of all tasks.
+"""Off-screen cameras: one OpenGL context a worker thread, shared by all replicas of all tasks.
 
-A picture is drawn from a :class:`~ttrl_env.engines.native.records.Sample`, the geometry of the moment at
-which LIBERO would have drawn it, so it need not be drawn unless somebody looks. Scene options and buffers
-are robosuite's, and the pixels LIBERO's.
+An image is rendered from a :class:`~ttrl_env.engines.native.records.Sample`, the geometry of the moment at
+which LIBERO would have rendered it. So only the images that are returned are rendered. Scene options and
+buffers are robosuite's, and the pixels LIBERO's.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ import mujoco  # type: ignore[import-untyped]  # noqa: E402
 
 from ttrl_env.engines.mujoco import mujoco_c  # noqa: E402
 from ttrl_env.engines.mujoco.model_copies import ShallowCopy  # noqa: E402
-from ttrl_env.engines.mujoco.records import DRAWN  # noqa: E402
+from ttrl_env.engines.mujoco.records import RENDERED  # noqa: E402
 from ttrl_env.engines.native.records import Sample  # noqa: E402
 from ttrl_env.engines.native.task.bundle import TaskBundle  # noqa: E402
 from ttrl_env.engines.native.task.textures import HIDDEN_GROUP  # noqa: E402
 
 _MAX_GEOMS = 1000
-"""Most geoms that a scene draws; robosuite's number."""
+"""Most geoms that a scene renders; robosuite's number."""
 
 _VISUAL_GROUP = 1
 """The group of robosuite's geoms that are to be seen."""
@@ -50,23 +50,23 @@ _TEXTURES_OF_EVERY_KIND = """
 """A model whose textures need every shader that Mesa makes mipmaps with."""
 
 
-class RenderThread:
-    """The OpenGL context of one thread, and what it has uploaded of each task.
+class Renderer:
+    """Renders in one thread: its OpenGL context, and what it has uploaded of each task.
 
     Every method must be called by the same thread: OpenGL contexts belong to threads. Not the main
     one, where other libraries expect their own context to stay current.
     """
 
     def __init__(self, image_size: int) -> None:
-        """The context is made when the first picture is drawn."""
+        """The context is made when the first image is rendered."""
         self._image_size = image_size
         self._gl: Any = None
         self._renderers: dict[TaskBundle, _TaskRenderer] = {}
 
-    def draw(self, bundle: TaskBundle, sample: Sample, camera: str, out: NDArray[np.uint8]) -> None:
-        """Draw a task's camera into ``out`` ``[image_size, image_size, 3]``, bottom row first."""
+    def render(self, bundle: TaskBundle, sample: Sample, camera: str, out: NDArray[np.uint8]) -> None:
+        """Render a task's camera into ``out`` ``[image_size, image_size, 3]``, bottom row first."""
         self.upload(bundle)
-        self._renderers[bundle].draw(sample, camera, out)
+        self._renderers[bundle].render(sample, camera, out)
 
     def upload(self, bundle: TaskBundle) -> None:
         """Bring a task's meshes and textures into this thread's context, unless they are there."""
@@ -109,7 +109,7 @@ class RenderThread:
 class _TaskRenderer:
     """One task's meshes and textures in one OpenGL context, which must be current.
 
-    MuJoCo is called through ctypes: its bindings would keep Python's lock for the second of uploading.
+    MuJoCo is called through ctypes: its bindings would keep the GIL for the second of uploading.
     """
 
     def __init__(self, bundle: TaskBundle, image_size: int) -> None:
@@ -130,12 +130,12 @@ class _TaskRenderer:
         self._context = _render_context(_uploaded(bundle, image_size))
         bundle.textures.let_go()
 
-    def draw(self, sample: Sample, camera: str, out: NDArray[np.uint8]) -> None:
+    def render(self, sample: Sample, camera: str, out: NDArray[np.uint8]) -> None:
         mj, model, data = mujoco_c.functions(), self._bundle.model, self._data
-        for name in DRAWN:
+        for name in RENDERED:
             getattr(data, name)[:] = getattr(sample, name)
         self._camera.fixedcamid = model.camera(camera).id
-        with self._bundle.drawing:  # a burner's colour is part of the model, and the model is shared
+        with self._bundle.rendering:  # a burner's colour is part of the model, and the model is shared
             model.site_rgba[self._bundle.arrays.burners.sites, 3] = sample.burner_alpha
             mj.mjv_updateScene(
                 model._address,
@@ -147,7 +147,7 @@ class _TaskRenderer:
                 _address(self._scene),
             )
         # every task has buffers of its own in the same OpenGL context: bind them, or those of the task
-        # that was drawn last are drawn into
+        # that was rendered last are rendered into
         mj.mjr_setBuffer(int(mujoco.mjtFramebuffer.mjFB_OFFSCREEN), _address(self._context))
         mj.mjr_render(self._viewport, _address(self._scene), _address(self._context))
         if not (out.flags.c_contiguous and out.dtype == np.uint8):
@@ -160,13 +160,13 @@ class _TaskRenderer:
 
 
 def _uploaded(bundle: TaskBundle, image_size: int) -> ShallowCopy:
-    """What OpenGL is given of a task: its model with textures, and without meshes that no picture shows."""
+    """What OpenGL is given of a task: its model with textures, and without meshes that no image shows."""
     model = bundle.model
     shown = (model.geom_type == mujoco.mjtGeom.mjGEOM_MESH) & (model.geom_group != HIDDEN_GROUP)
     num_faces = np.zeros_like(model.mesh_facenum)
     meshes = model.geom_dataid[shown]
     num_faces[meshes] = model.mesh_facenum[meshes]
-    with bundle.drawing:
+    with bundle.rendering:
         buffer = model.vis.global_
         buffer.offwidth = buffer.offheight = image_size  # clearing a larger one costs time
         return ShallowCopy(model, bundle.model_layout, mesh_facenum=num_faces, **bundle.textures.fields())
@@ -193,8 +193,8 @@ def _gl_context(size: int) -> Any:
     global _gl_process
     if _gl_process not in (None, os.getpid()):
         raise ForkedProcessError(
-            "this process was forked from one that had already drawn, and OpenGL does not survive that "
-            "(it would hang); start processes with the 'spawn' method, or fork before anything is drawn"
+            "this process was forked from one that had already rendered, and OpenGL does not survive that "
+            "(it would hang); start processes with the 'spawn' method, or fork before anything is rendered"
         )
     _gl_process = os.getpid()
     opengl.require_gl()

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ttrl_env.engines.interface import SETTLE_ACTION, SimState
 from ttrl_env.engines.mujoco import libmujoco, versions
-from ttrl_env.engines.mujoco.records import DRAWN
+from ttrl_env.engines.mujoco.records import RENDERED
 from ttrl_env.engines.mujoco.versions import DIVERGENCE_WARNINGS
 from ttrl_env.engines.native import control_step
 from ttrl_env.engines.native.control_step import DIVERGED, SUCCESS
@@ -56,13 +56,13 @@ class Replica:
             executed=np.zeros(1, dtype=np.int64),
             jacobians=np.zeros((2, 3, bundle.model.nv)),
         )
-        drawn = {name: np.zeros_like(getattr(self._views, name)) for name in DRAWN}
+        rendered = {name: np.zeros_like(getattr(self._views, name)) for name in RENDERED}
         self.sample = Sample(
             eef_pos=np.zeros(3),
             eef_quat=np.zeros(4),
             gripper_qpos=np.zeros(2),
             burner_alpha=np.zeros(num_burners, dtype=np.float32),
-            **drawn,
+            **rendered,
         )
         """What the observation after the last reset or step is made of."""
 
@@ -165,7 +165,7 @@ def _views(model: mujoco.MjModel, data: mujoco.MjData, quiet: QuietModel | None 
         bias=data.qfrc_bias,
         inertia=versions.inertia(data),
         warnings=versions.divergence_warnings(data),
-        **{name: getattr(data, name) for name in ("xpos", "xquat", *DRAWN)},
+        **{name: getattr(data, name) for name in ("xpos", "xquat", *RENDERED)},
     )
 
 

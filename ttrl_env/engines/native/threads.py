@@ -1,4 +1,4 @@
-"""Worker threads that simulate and draw, and survive what happens in them."""
+"""Worker threads that simulate and render, and survive what happens in them."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import Any, NoReturn, TypeAlias
 
 from ttrl_env.engines.mujoco import mujoco_c
-from ttrl_env.engines.native.renderer import RenderThread
+from ttrl_env.engines.native.renderer import Renderer
 from ttrl_env.errors import EnvironmentClosedError, EnvironmentDiedError
 
-Job: TypeAlias = Callable[[RenderThread], Any]
-"""What a thread is asked to do; it is given its own means of drawing."""
+Job: TypeAlias = Callable[[Renderer], Any]
+"""What a thread is asked to do; it is called with the thread's renderer."""
 
 STACK_BYTES = 16 << 20
 """Of each thread, whatever the user's limit (``ulimit -s``): MuJoCo, Mesa and compilers recurse deeply."""
@@ -145,11 +145,11 @@ class _Worker(threading.Thread):
         self._future: Future = Future()
 
     def run(self) -> None:
-        drawing = RenderThread(self._image_size)
+        renderer = Renderer(self._image_size)
         while (entry := self._pool.take(self._index)) is not None:
             self._future = entry.future
             try:
-                result = entry.job(drawing)
+                result = entry.job(renderer)
             except BaseException as error:  # noqa: BLE001  raised again by wait_for()
                 self._future.set_exception(error)
             else:
@@ -157,7 +157,7 @@ class _Worker(threading.Thread):
                 del result
             del entry  # an idle thread holds on to nothing: errors hold on to the engine
             self._future = Future()
-        drawing.close()
+        renderer.close()
 
     def strand(self, message: str) -> None:
         """Tell everybody who waits that MuJoCo has given up here."""

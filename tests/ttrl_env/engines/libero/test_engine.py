@@ -20,20 +20,20 @@ from tests.ttrl_env.stove import STOVE, SUCCESS_STEPS
 from ttrl_env.engines import observations as shared_arrays
 from ttrl_env.engines import opengl
 from ttrl_env.engines.interface import EngineConfig, SimState
-from ttrl_env.engines.libero.engine import UpstreamEngine, _Worker
+from ttrl_env.engines.libero.engine import LiberoEngine, _Worker
 from ttrl_env.errors import EnvironmentClosedError, EnvironmentDiedError, MissingDependencyError
 from ttrl_env.vector_env import TTRLVectorEnv
 
 pytestmark = pytest.mark.libero
 
 
-def spawn(num_rows: int = 2, num_workers: int | None = 2) -> UpstreamEngine:
-    return UpstreamEngine(
+def spawn(num_rows: int = 2, num_workers: int | None = 2) -> LiberoEngine:
+    return LiberoEngine(
         EngineConfig(suite="libero_spatial", num_rows=num_rows, image_size=64, num_workers=num_workers)
     )
 
 
-def pids(engine: UpstreamEngine) -> list[int]:
+def pids(engine: LiberoEngine) -> list[int]:
     return [worker.pid for worker in engine._workers]
 
 
@@ -212,9 +212,9 @@ def parent() -> Iterator[subprocess.Popen]:
     """Another Python that built an engine and is busy resetting it; it prints its workers' pids."""
     code = (
         "from ttrl_env.engines.interface import EngineConfig\n"
-        "from ttrl_env.engines.libero.engine import UpstreamEngine\n"
+        "from ttrl_env.engines.libero.engine import LiberoEngine\n"
         "import os, time\n"
-        "engine = UpstreamEngine(EngineConfig(suite='libero_spatial', num_rows=2, num_workers=2))\n"
+        "engine = LiberoEngine(EngineConfig(suite='libero_spatial', num_rows=2, num_workers=2))\n"
         "forked = os.fork()\n"  # a child that keeps the connections open, as data loaders do
         "if forked == 0:\n    time.sleep(30); os._exit(0)\n"
         "print(forked, *(worker.pid for worker in engine._workers), flush=True)\n"

@@ -71,14 +71,14 @@ def drive_libero(suite: str, task_id: int, init_state_id: int, actions: NDArray,
 
 
 @contextlib.contextmanager
-def world_of(suite: str, task_id: int, **config: Any) -> Iterator[Any]:
-    from ttrl_env.engines.libero.environment import UpstreamWorld
+def simulation_of(suite: str, task_id: int, **config: Any) -> Iterator[Any]:
+    from ttrl_env.engines.libero.environment import LiberoSimulation
 
     np.random.seed(99)
     config = {"suite": suite, "num_rows": 1, "image_size": 64, "cameras": CAMERAS, **config}
-    world = UpstreamWorld(tasks.get_task(suite, task_id), EngineConfig(**config))
-    yield world
-    world.close()
+    simulation = LiberoSimulation(tasks.get_task(suite, task_id), EngineConfig(**config))
+    yield simulation
+    simulation.close()
 
 
 def actions_towards_the_table(num_steps: int) -> NDArray:
@@ -88,9 +88,9 @@ def actions_towards_the_table(num_steps: int) -> NDArray:
     return actions
 
 
-def assert_same_observation(world: Any, reference: dict[str, NDArray]) -> None:
-    assert {f"{camera}_image" for camera in CAMERAS} < set(world.observation)
-    for key, value in world.observation.items():
+def assert_same_observation(simulation: Any, reference: dict[str, NDArray]) -> None:
+    assert {f"{camera}_image" for camera in CAMERAS} < set(simulation.observation)
+    for key, value in simulation.observation.items():
         np.testing.assert_array_equal(value, reference[key], err_msg=key)
 
 
@@ -104,26 +104,26 @@ def assert_same_observation(world: Any, reference: dict[str, NDArray]) -> None:
 def test_restoring_resets_equal_libero_s_rebuilding_ones(suite: str, task_id: int) -> None:
     actions = actions_towards_the_table(12)
     reference = drive_libero(suite, task_id, 3, actions, seed=1)
-    with world_of(suite, task_id) as world:
+    with simulation_of(suite, task_id) as simulation:
         for _ in range(2):
-            world.reset(3)
-            state = world.state()
+            simulation.reset(3)
+            state = simulation.state()
             np.testing.assert_array_equal(state.body_pos, reference.body_pos)
             np.testing.assert_array_equal(state.body_quat, reference.body_quat)
             np.testing.assert_array_equal(
                 np.concatenate([[state.time], state.qpos, state.qvel]), reference.states[0]
             )
-            assert_same_observation(world, reference.observations[0])
+            assert_same_observation(simulation, reference.observations[0])
             for start in range(0, 12, 4):  # the images between are never drawn
-                assert world.step(actions[start : start + 4], 99) == (4, False, None)
-                state = world.state()
+                assert simulation.step(actions[start : start + 4], 99) == (4, False, None)
+                state = simulation.state()
                 np.testing.assert_array_equal(
                     state.qpos, reference.states[start + 4][1 : 1 + len(state.qpos)]
                 )
                 np.testing.assert_array_equal(state.qvel, reference.states[start + 4][1 + len(state.qpos) :])
-                assert_same_observation(world, reference.observations[start + 4])
-            world.reset(1)  # leave something behind for the next reset to clear
-            world.step(actions[::-1], 7)
+                assert_same_observation(simulation, reference.observations[start + 4])
+            simulation.reset(1)  # leave something behind for the next reset to clear
+            simulation.step(actions[::-1], 7)
 
 
 @pytest.mark.usefixtures("turning_stove")
@@ -131,78 +131,80 @@ def test_success_inside_a_chunk_is_seen_and_drawn_as_libero_does() -> None:
     actions = 0.2 * actions_towards_the_table(8)
     reference = drive_libero(SUITE, TASK_ID, 1, actions, seed=2)
     assert reference.success.index(True) == SUCCESS_STEPS[1] == 6
-    with world_of(SUITE, TASK_ID) as world:
+    with simulation_of(SUITE, TASK_ID) as simulation:
         for _ in range(2):
-            world.reset(0)
-            assert world.step(actions, 99) == (SUCCESS_STEPS[0], True, None)
-            world.reset(2)
-            assert world.step(actions, 99) == (8, False, None)
-            world.reset(1)
-            assert world.step(actions[:4], 99) == (4, False, None)
-            assert_same_observation(world, reference.observations[4])
-            assert world.step(actions[4:], 99) == (2, True, None)  # success at 6 of 8, images at 6 too
-            assert_same_observation(world, reference.observations[6])
-            np.testing.assert_array_equal(world._env.sim.model.site_rgba, reference.site_rgba[6])  # burner
-            world.step(actions[6:7], 99)  # drawing late must not have disturbed the simulation
+            simulation.reset(0)
+            assert simulation.step(actions, 99) == (SUCCESS_STEPS[0], True, None)
+            simulation.reset(2)
+            assert simulation.step(actions, 99) == (8, False, None)
+            simulation.reset(1)
+            assert simulation.step(actions[:4], 99) == (4, False, None)
+            assert_same_observation(simulation, reference.observations[4])
+            assert simulation.step(actions[4:], 99) == (2, True, None)  # success at 6 of 8, images at 6 too
+            assert_same_observation(simulation, reference.observations[6])
             np.testing.assert_array_equal(
-                world.state().qpos, reference.states[7][1 : 1 + len(world.state().qpos)]
+                simulation._env.sim.model.site_rgba, reference.site_rgba[6]
+            )  # burner
+            simulation.step(actions[6:7], 99)  # drawing late must not have disturbed the simulation
+            np.testing.assert_array_equal(
+                simulation.state().qpos, reference.states[7][1 : 1 + len(simulation.state().qpos)]
             )
-            assert_same_observation(world, reference.observations[7])
+            assert_same_observation(simulation, reference.observations[7])
 
 
 def test_world_details() -> None:
-    with world_of("libero_object", 0, cameras=("agentview",)) as world:
-        check_the_callers_random_numbers_are_left_alone(world)
-        check_max_steps_cuts_a_chunk(world)
-        check_divergence_ends_the_chunk_with_the_last_sound_observation(world)
-        check_an_initial_state_of_the_wrong_length_is_refused(world)
-        check_a_failing_reset_raises(world)
+    with simulation_of("libero_object", 0, cameras=("agentview",)) as simulation:
+        check_the_callers_random_numbers_are_left_alone(simulation)
+        check_max_steps_cuts_a_chunk(simulation)
+        check_divergence_ends_the_chunk_with_the_last_sound_observation(simulation)
+        check_an_initial_state_of_the_wrong_length_is_refused(simulation)
+        check_a_failing_reset_raises(simulation)
 
 
-def check_the_callers_random_numbers_are_left_alone(world: Any) -> None:
+def check_the_callers_random_numbers_are_left_alone(simulation: Any) -> None:
     np.random.seed(5)
     expected = np.random.random(3)
     np.random.seed(5)
-    world.reset(0)
+    simulation.reset(0)
     np.testing.assert_array_equal(np.random.random(3), expected)
 
 
-def check_max_steps_cuts_a_chunk(world: Any) -> None:
-    world.reset(0)
-    before = world.state().time
-    assert world.step(np.zeros((8, 7)), 3) == (3, False, None)
-    assert world.state().time - before == pytest.approx(3 / 20)
+def check_max_steps_cuts_a_chunk(simulation: Any) -> None:
+    simulation.reset(0)
+    before = simulation.state().time
+    assert simulation.step(np.zeros((8, 7)), 3) == (3, False, None)
+    assert simulation.state().time - before == pytest.approx(3 / 20)
 
 
-def check_divergence_ends_the_chunk_with_the_last_sound_observation(world: Any) -> None:
-    world.reset(0)
-    sound = {key: value.copy() for key, value in world.observation.items()}
-    world._env.sim.data.qvel[:] = 1e11
-    executed, success, failure = world.step(np.zeros((8, 7)), 99)
+def check_divergence_ends_the_chunk_with_the_last_sound_observation(simulation: Any) -> None:
+    simulation.reset(0)
+    sound = {key: value.copy() for key, value in simulation.observation.items()}
+    simulation._env.sim.data.qvel[:] = 1e11
+    executed, success, failure = simulation.step(np.zeros((8, 7)), 99)
     assert executed == 1
     assert not success
     assert "diverged" in failure
-    for key, value in world.observation.items():
+    for key, value in simulation.observation.items():
         np.testing.assert_array_equal(value, sound[key])
-    world.reset(0)
-    assert world.step(np.zeros((2, 7)), 99) == (2, False, None)
+    simulation.reset(0)
+    assert simulation.step(np.zeros((2, 7)), 99) == (2, False, None)
     for key, value in sound.items():
-        assert np.isfinite(world.observation[key]).all()
-        assert value.shape == world.observation[key].shape
+        assert np.isfinite(simulation.observation[key]).all()
+        assert value.shape == simulation.observation[key].shape
 
 
-def check_an_initial_state_of_the_wrong_length_is_refused(world: Any) -> None:
+def check_an_initial_state_of_the_wrong_length_is_refused(simulation: Any) -> None:
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(tasks, "init_states", lambda suite, task_id: np.zeros((50, 500)))
         with pytest.raises(ValueError, match=r"initial states have 500 numbers, its model needs 1 \+"):
-            world.reset(0)
+            simulation.reset(0)
 
 
-def check_a_failing_reset_raises(world: Any) -> None:
+def check_a_failing_reset_raises(simulation: Any) -> None:
     def fail() -> None:
         raise OSError("no such luck")
 
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(world._env.env, "reset", fail)
+        monkeypatch.setattr(simulation.domain, "reset", fail)
         with pytest.raises(OSError, match="no such luck"):
-            world.reset(0)
+            simulation.reset(0)

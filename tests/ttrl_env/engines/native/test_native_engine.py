@@ -14,9 +14,9 @@ from tests.ttrl_env.engines.reference import (
     assert_same_state,
     compare_episode,
     grasping_actions,
+    libero_simulation,
     mixed_actions,
     native_engine,
-    upstream_world,
 )
 from tests.ttrl_env.stove import STOVE, SUCCESS_STEPS, SUITE, TASK_ID
 from ttrl_env import tasks
@@ -34,10 +34,13 @@ pytestmark = pytest.mark.libero
     ],
 )
 def test_native_engine_equals_libero(suite: str, task_id: int) -> None:
-    with upstream_world(suite, task_id) as world, native_engine(suite, num_rows=2, num_workers=2) as engine:
-        compare_episode(world, engine, task_id, 7, mixed_actions(30, seed=task_id))
-        compare_episode(world, engine, task_id, 1, grasping_actions(engine, task_id, 1, 40))
-        compare_episode(world, engine, task_id, 7, mixed_actions(6, seed=2))  # a remembered start
+    with (
+        libero_simulation(suite, task_id) as simulation,
+        native_engine(suite, num_rows=2, num_workers=2) as engine,
+    ):
+        compare_episode(simulation, engine, task_id, 7, mixed_actions(30, seed=task_id))
+        compare_episode(simulation, engine, task_id, 1, grasping_actions(engine, task_id, 1, 40))
+        compare_episode(simulation, engine, task_id, 7, mixed_actions(6, seed=2))  # a remembered start
 
 
 WIDE = [
@@ -56,11 +59,13 @@ WIDE = [
 @pytest.mark.parametrize(("suite", "task_id"), WIDE)
 def test_native_engine_equals_libero_over_full_episodes(suite: str, task_id: int) -> None:
     horizon = tasks.get_task(suite, task_id).horizon
-    with upstream_world(suite, task_id) as world, native_engine(suite) as engine:
-        compare_episode(world, engine, task_id, 0, mixed_actions(horizon, seed=task_id), longest_chunk=30)
+    with libero_simulation(suite, task_id) as simulation, native_engine(suite) as engine:
+        compare_episode(
+            simulation, engine, task_id, 0, mixed_actions(horizon, seed=task_id), longest_chunk=30
+        )
         with native_engine(suite, cameras=()) as blind:  # planned step by step, and pictures cost most
             grasping = grasping_actions(blind, task_id, 41, horizon)
-        compare_episode(world, engine, task_id, 41, grasping, longest_chunk=30)
+        compare_episode(simulation, engine, task_id, 41, grasping, longest_chunk=30)
 
 
 ALL = [
@@ -74,43 +79,43 @@ ALL = [
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize(("suite", "task_id"), ALL)
 def test_native_engine_equals_libero_on_every_task(suite: str, task_id: int, cache: Path) -> None:
-    with upstream_world(suite, task_id) as world, native_engine(suite) as engine:
-        compare_episode(world, engine, task_id, task_id % 50, mixed_actions(40, seed=task_id))
+    with libero_simulation(suite, task_id) as simulation, native_engine(suite) as engine:
+        compare_episode(simulation, engine, task_id, task_id % 50, mixed_actions(40, seed=task_id))
         other = (task_id + 25) % 50
         with native_engine(suite, cameras=()) as blind:
             grasping = grasping_actions(blind, task_id, other, 50)
-        compare_episode(world, engine, task_id, other, grasping)
+        compare_episode(simulation, engine, task_id, other, grasping)
     shutil.rmtree(cache / "bundles")  # 130 of them would fill a disk
 
 
 @pytest.mark.usefixtures("turning_stove")
 def test_a_burning_stove_and_success_inside_a_chunk_equal_libero() -> None:
     actions = 0.2 * mixed_actions(10, seed=3)
-    with upstream_world(SUITE, TASK_ID) as world, native_engine(SUITE, num_rows=2) as engine:
+    with libero_simulation(SUITE, TASK_ID) as simulation, native_engine(SUITE, num_rows=2) as engine:
         for init_state_id, success_step in enumerate(SUCCESS_STEPS):
-            successes = compare_episode(world, engine, TASK_ID, init_state_id, actions)
+            successes = compare_episode(simulation, engine, TASK_ID, init_state_id, actions)
             assert (successes > 0) == (success_step is not None)
-        check_rows_are_independent(world, engine)
+        check_rows_are_independent(simulation, engine)
         check_max_steps_cuts_a_chunk(engine)
         check_divergence_ends_a_row_alone(engine)
         check_a_wrong_initial_state_is_refused(engine)
         check_threads_do_not_matter(engine)
 
 
-def check_rows_are_independent(world: object, engine: object) -> None:
+def check_rows_are_independent(simulation: object, engine: object) -> None:
     """One row's burner is on, the other's is off; only the rows asked for move."""
     engine.reset([0, 1], [TASK_ID] * 2, [0, 2])
     engine.step([0], np.zeros((1, 8, 7)), [8])
     engine.step([0], np.zeros((1, 4, 7)), [8])
     untouched = {key: value[1].copy() for key, value in engine.observations.items()}
-    world.reset(0)
-    world.step(np.zeros((8, 7)), 8)
-    world.step(np.zeros((4, 7)), 8)
-    for key, value in world.observation.items():
+    simulation.reset(0)
+    simulation.step(np.zeros((8, 7)), 8)
+    simulation.step(np.zeros((4, 7)), 8)
+    for key, value in simulation.observation.items():
         np.testing.assert_array_equal(engine.observations[key][0], value, err_msg=key)
-    world.reset(2)
-    assert_same_state(engine.state(1), world.state(), "the other row's steps")
-    for key, value in world.observation.items():
+    simulation.reset(2)
+    assert_same_state(engine.state(1), simulation.state(), "the other row's steps")
+    for key, value in simulation.observation.items():
         np.testing.assert_array_equal(untouched[key], value, err_msg=key)
 
 

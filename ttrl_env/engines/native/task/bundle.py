@@ -35,7 +35,7 @@ class TaskBundle:
     """The scene, fixtures in place, its textures cut to a pixel. Shared by every replica."""
     model_layout: ModelLayout
     textures: Textures
-    """What :attr:`model` has been cut of, for those who draw it."""
+    """The textures, which :attr:`model` lacks: each renderer uploads them."""
     arrays: TaskArrays
     arm_at_reset: ArmState
     """The controller's memory as LIBERO's reset leaves it, measured before objects are placed."""
@@ -45,7 +45,7 @@ class TaskBundle:
     """MuJoCo's integration state after a reset; an episode's initial state overwrites part of it."""
     place: Path | None = None
     """The folder that it is kept in; ``None`` if it is in none."""
-    drawing: threading.Lock = field(default_factory=threading.Lock)
+    rendering: threading.Lock = field(default_factory=threading.Lock)
     """Held while a replica's burner is painted into the model; nothing else of the model changes."""
 
     @functools.cached_property

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ttrl_env import tasks
 from ttrl_env.engines.interface import EngineConfig
-from ttrl_env.engines.libero.environment import UpstreamWorld
+from ttrl_env.engines.libero.environment import LiberoSimulation
 from ttrl_env.engines.mujoco import versions
 from ttrl_env.engines.mujoco.layouts import contact_layout, model_layout
 from ttrl_env.engines.native.records import ArmConstants, ArmState, Burners, SampleConstants, TaskArrays
@@ -28,15 +28,15 @@ def compile_bundle(task: tasks.Task, fixture_seed: int) -> TaskBundle:
     config = EngineConfig(
         suite=task.suite, num_rows=1, image_size=64, settle_steps=0, fixture_seed=fixture_seed
     )
-    world = UpstreamWorld(task, config)
+    simulation = LiberoSimulation(task, config)
     try:
-        world._restore()
-        return read_bundle(world._env.env)
+        simulation.restore()
+        return bundle_of(simulation.domain)
     finally:
-        world.close()
+        simulation.close()
 
 
-def read_bundle(env: Any) -> TaskBundle:
+def bundle_of(env: Any) -> TaskBundle:
     """The bundle of a LIBERO environment (a ``BDDLBaseDomain``) that has just been reset."""
     _check_supported(env)
     check_read_from_here(filter(None, (element.get("file") for element in env.model.root.iter())))
@@ -178,7 +178,7 @@ def _lean_copy(model: mujoco.MjModel) -> mujoco.MjModel:
     """A copy that outlives the environment, without work that changes neither state nor pixels.
 
     robosuite's force and torque sensors, which LIBERO never reads, need another pass over every body's
-    forces in each substep. A shadow map takes 64 MB in each thread that draws, though no light casts
+    forces in each substep. A shadow map takes 64 MB in each thread that renders, though no light casts
     shadows.
     """
     lean = copy.copy(model)

@@ -25,7 +25,7 @@ from ttrl_env.errors import EnvironmentDiedError
 from ttrl_env.machine.leased_files import read_file
 
 HIDDEN_GROUP = 0
-"""The group of robosuite's collision geoms, which no picture shows."""
+"""The group of robosuite's collision geoms, which no image shows."""
 
 
 class StoredBytes(NamedTuple):
@@ -92,13 +92,13 @@ class Textures:
         if pixels is None:
             raise EnvironmentDiedError(
                 f"{self._file.path}: changed or deleted while its task was open, and a thread still had to "
-                f"draw it; make a new environment (the task is compiled again)"
+                f"render it; make a new environment (the task is compiled again)"
             )
         return pixels
 
 
 def take_textures(model: mujoco.MjModel) -> Textures:
-    """The textures that pictures of a model can show; of each other one a pixel, which nobody sees."""
+    """The textures that images of a model can show; all others are cut to a single pixel."""
     shown = _shown_textures(model)
     width = np.where(shown, model.tex_width, 1).astype(np.int64)
     height = np.where(shown, model.tex_height, 1).astype(np.int64)

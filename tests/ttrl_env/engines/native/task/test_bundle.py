@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.ttrl_env.engines.reference import upstream_world
+from tests.ttrl_env.engines.reference import libero_simulation
 from ttrl_env import tasks
 from ttrl_env.agents import cli
 from ttrl_env.engines.native.task import cache, compiler, files, locations
@@ -306,11 +306,11 @@ def test_assets_that_changed_after_libero_was_imported_are_refused(
 ) -> None:
     (tmp_path / "assets").mkdir()
     (tmp_path / "config.yaml").write_text(f"assets: {tmp_path / 'assets'}\n")
-    with upstream_world(*TASK) as world:
-        compiler.read_bundle(world._env.env)
+    with libero_simulation(*TASK) as simulation:
+        compiler.bundle_of(simulation.domain)
         monkeypatch.setenv("LIBERO_CONFIG_PATH", str(tmp_path))
         with pytest.raises(UnsupportedTaskError, match=r"not in LIBERO's assets .*start a new process"):
-            compiler.read_bundle(world._env.env)
+            compiler.bundle_of(simulation.domain)
 
 
 def test_the_key_changes_with_whatever_changes_the_bundle(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.ttrl_env.engines.reference import upstream_world
+from tests.ttrl_env.engines.reference import libero_simulation
 from ttrl_env.engines.mujoco.layouts import contact_layout
 from ttrl_env.engines.native.task import goals
 from ttrl_env.engines.native.task.goals import (
@@ -99,9 +99,9 @@ def test_joint_conditions_equal_those_of_libero_s_objects(
 @pytest.fixture(scope="module")
 def kitchen() -> Iterator[Any]:
     """A LIBERO domain with a stove, a cabinet with drawers, zones on the table and objects."""
-    with upstream_world("libero_goal", 7) as world:
-        world.reset(0)
-        yield world._env.env
+    with libero_simulation("libero_goal", 7) as simulation:
+        simulation.reset(0)
+        yield simulation.domain
 
 
 def every_predicate(env: Any) -> list[list[str]]:
