@@ -71,7 +71,7 @@ class OpenTasks:
     def add(self, task_id: int, bundle: TaskBundle | None) -> None:
         """Open a task that has been read, or compile it if it was not there to be read.
 
-        Not in a render thread: robosuite makes OpenGL contexts of its own where it compiles.
+        Not in a worker thread: robosuite makes OpenGL contexts of its own where it compiles.
         """
         from ttrl_env.engines.native.settled import load_settled
 
