@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from ttrl_env.agents.commands.keys import described_keys
-from ttrl_env.agents.config.alias_table import ALIASES, REFUSED_PREFIXES
+from ttrl_env.agents.config.alias_table import ALIASES, FORMER_KEYS, REFUSED_PREFIXES
 from ttrl_env.agents.config.alias_treatments import Refused, Renamed, Treatment
 from ttrl_env.agents.config.loading import preset_names
 from ttrl_env.agents.config.schema import EvaluateConfig, TrainConfig
@@ -68,6 +68,11 @@ def simplevla_keys() -> str:
     return table(("SimpleVLA-RL", "here"), rows)
 
 
+def former_keys() -> str:
+    """Our keys of earlier releases that have another name now."""
+    return table(("release 0.1", "now"), [(f"`{key}`", f"`{now}`") for key, now in FORMER_KEYS.items()])
+
+
 def worlds(make: Callable[[Comparisons], str], version: str) -> str:
     """A table of what a version of MuJoCo makes of LIBERO."""
     return make([each for each in read_results() if each["mujoco"] == version])
@@ -75,7 +80,7 @@ def worlds(make: Callable[[Comparisons], str], version: str) -> str:
 
 PAGES: dict[str, dict[str, Callable[[], str]]] = {
     "configuration.md": {"train keys": train_keys, "eval keys": evaluate_keys, "presets": presets},
-    "migration.md": {"keys": simplevla_keys},
+    "migration.md": {"keys": simplevla_keys, "former keys": former_keys},
     "which-libero.md": {
         "newest by suite": partial(worlds, by_suite, NEWEST),
         "newest moved": partial(worlds, moved_tasks, NEWEST),
@@ -96,18 +101,17 @@ def _preset(name: str, text: str) -> str:
     """Head comment as a paragraph; ``key: value  # why`` lines as a table with dotted keys."""
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith("# @package")]
     head = [line.removeprefix("#").strip() for line in lines if line.startswith("#")]
-    rows, group = [], ""
+    rows = []
+    groups: list[str] = []
     for line in lines:
         if line.startswith("#"):
             continue
         entry, _, why = line.partition("  # ")
         key, _, value = entry.strip().partition(":")
-        if not value:
-            group = f"{key}."
-            continue
-        if not line.startswith(" "):
-            group = ""
-        rows.append((f"`{group}{key}`", f"`{value.strip()}`", why.strip()))
+        depth = (len(line) - len(line.lstrip())) // 2
+        groups = [*groups[:depth], key]
+        if value:
+            rows.append((f"`{'.'.join(groups)}`", f"`{value.strip()}`", why.strip()))
     return f"### {name}\n{' '.join(head)}\n\n" + table(("key", "value", "why"), rows) + "\n"
 
 

@@ -55,7 +55,7 @@ def check_statistics(subject: Subject) -> str:
     if own != used:
         raise CheckFailed(
             f"actions are un-normalised as in {used}, but the checkpoint has statistics of env.suite="
-            f"{suite}. Set policy.unnorm_key={own}, or env.suite to what you want to play"
+            f"{suite}. Set policy.openvla.unnorm_key={own}, or env.suite to what you want to play"
         )
     return used
 

@@ -119,8 +119,8 @@ def check_precision(subject: Subject) -> str:
     if types != {torch.float32}:
         raise CheckFailed(
             f"the weights to be trained are {', '.join(sorted(map(str, types)))}, in which small steps are "
-            f"rounded away. Train adapters (policy.lora_rank=32), or set policy.dtype=float32 and "
-            f"policy.autocast=true"
+            f"rounded away. Train adapters (policy.openvla.lora_rank=32), or set "
+            f"policy.openvla.dtype=float32 and policy.openvla.autocast=true"
         )
     return "what trains is float32"
 
@@ -151,8 +151,8 @@ def check_memory(subject: Subject) -> str:
     )
     if training * 1e9 >= free:
         raise CheckFailed(
-            f"{said}: the optimiser does not fit. Train adapters with policy.lora_rank=32, or divide it over "
-            f"several GPUs (docs/scaling.md)"
+            f"{said}: the optimiser does not fit. Train adapters with policy.openvla.lora_rank=32, or divide "
+            f"it over several GPUs (docs/scaling.md)"
         )
     inputs, temperatures = subject.inputs(_INSTRUCTIONS[:1]), torch.ones(1)
 

@@ -1,4 +1,4 @@
-"""SimpleVLA-RL's keys, one by one. ``docs/migration.md`` holds the same table, which a test compares.
+"""SimpleVLA-RL's keys, one by one, and our own of earlier releases. ``docs/migration.md`` holds the same.
 
 Keys that are the same in both (``test_time_rl``, ``base_temperature``, ``temperature_range``,
 ``test_time_rl_reward``) need no entry.
@@ -71,14 +71,14 @@ ALIASES: dict[str, Treatment] = {
     # model
     "actor_rollout_ref.model.path": Renamed("policy.path"),
     "actor_rollout_ref.model.vla": Renamed(
-        "policy.decoding",
+        "policy.openvla.decoding",
         one_of({"openvla-oft": "parallel", "openvla": "autoregressive"}, "expected openvla-oft or openvla"),
         "openvla-oft is `parallel`, openvla is `autoregressive`",
     ),
     "actor_rollout_ref.model.action_chunks_len": Renamed("policy.chunk_steps"),
-    "actor_rollout_ref.model.enable_gradient_checkpointing": Renamed("policy.gradient_checkpointing"),
-    "actor_rollout_ref.model.lora_rank": Renamed("policy.lora_rank"),
-    "actor_rollout_ref.model.lora_alpha": Renamed("policy.lora_alpha"),
+    "actor_rollout_ref.model.enable_gradient_checkpointing": Renamed("policy.openvla.gradient_checkpointing"),
+    "actor_rollout_ref.model.lora_rank": Renamed("policy.openvla.lora_rank"),
+    "actor_rollout_ref.model.lora_alpha": Renamed("policy.openvla.lora_alpha"),
     "actor_rollout_ref.model.target_modules": Stated(("all-linear",), "adapters sit on every linear layer"),
     "actor_rollout_ref.model.action_token_len": Stated((7,), "an action has 7 dimensions, one token each"),
     "actor_rollout_ref.model.max_steps": Renamed(
@@ -126,7 +126,7 @@ ALIASES: dict[str, Treatment] = {
     "actor_rollout_ref.rollout.task_suite_name": Renamed("env.suite"),
     "actor_rollout_ref.rollout.pretrained_checkpoint": Renamed("policy.path"),
     "actor_rollout_ref.rollout.unnorm_key": Renamed(
-        "policy.unnorm_key", note="both fall back from a key to the same with `_no_noops`"
+        "policy.openvla.unnorm_key", note="both fall back from a key to the same with `_no_noops`"
     ),
     "actor_rollout_ref.rollout.model_family": Stated(
         ("openvla",), "a checkpoint's config.json says what it is"
@@ -197,3 +197,23 @@ REFUSED_PREFIXES: dict[str, str] = {
     "trainer.": "it configures their Ray trainer",
 }
 """All other keys of these groups, and why they have no counterpart; the first prefix that fits counts."""
+
+FORMER_KEYS: dict[str, str] = {
+    "ppo.gamma": "ppo.gae.gamma",
+    "ppo.gae_lambda": "ppo.gae.lam",
+    "ppo.normalise_advantages": "ppo.gae.normalise_advantages",
+    "ppo.bootstrap_truncated": "ppo.gae.bootstrap_truncated",
+    "ppo.value_hidden_size": "ppo.gae.value_hidden_size",
+    "ppo.value_learning_rate": "ppo.gae.value_learning_rate",
+    "ppo.value_coef": "ppo.gae.value_coef",
+    "ppo.value_clip": "ppo.gae.value_clip",
+    "ppo.value_backpropagates": "ppo.gae.value_backpropagates",
+    "policy.decoding": "policy.openvla.decoding",
+    "policy.unnorm_key": "policy.openvla.unnorm_key",
+    "policy.dtype": "policy.openvla.dtype",
+    "policy.lora_rank": "policy.openvla.lora_rank",
+    "policy.lora_alpha": "policy.openvla.lora_alpha",
+    "policy.gradient_checkpointing": "policy.openvla.gradient_checkpointing",
+    "policy.autocast": "policy.openvla.autocast",
+}
+"""Our keys of release 0.1 that have another name now, and that name; checkpoints hold them too."""

@@ -1,4 +1,4 @@
-"""SimpleVLA-RL's configuration keys in ours: exactly, or not at all.
+"""Other names of configuration keys in ours: SimpleVLA-RL's, exactly or not at all, and our former ones.
 
 A command line of SimpleVLA-RL works here key by key. A key is *renamed* where ours means the same, its
 value converted where the units differ; *stated* where its value says what is always so here (any
@@ -11,15 +11,16 @@ patch of the same code base.
 
 from __future__ import annotations
 
+import copy
 import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
-from ttrl_env.agents.config.alias_table import ALIASES, REFUSED_PREFIXES
+from ttrl_env.agents.config.alias_table import ALIASES, FORMER_KEYS, REFUSED_PREFIXES
 from ttrl_env.agents.config.alias_treatments import Refused, Renamed, Stated
 from ttrl_env.errors import ConfigError
 
@@ -27,9 +28,9 @@ _TYPING_ERROR = 0.95
 """Keys of one of their groups that are this close to one of the table are taken for a slip."""
 
 
-def is_foreign(key: str) -> bool:
-    """Whether ``key`` is one of SimpleVLA-RL's that is spelt differently here or has no counterpart."""
-    if key in ALIASES:
+def is_alias(key: str) -> bool:
+    """Whether ``key`` is a former one of ours, or one of SimpleVLA-RL's that is not ours as it stands."""
+    if key in ALIASES or key in FORMER_KEYS:
         return True
     mistyped = difflib.get_close_matches(key, ALIASES, n=1, cutoff=_TYPING_ERROR)
     return key.startswith(tuple(REFUSED_PREFIXES)) and not mistyped
@@ -45,7 +46,7 @@ class _Setting:
 
 
 def translate(settings: Sequence[tuple[str, str]], known: Callable[[str], bool]) -> list[tuple[str, str]]:
-    """``(key, value)`` pairs with SimpleVLA-RL's keys replaced by ours; ours pass through.
+    """``(key, value)`` pairs with SimpleVLA-RL's keys and our former ones replaced; ours pass through.
 
     Args:
         settings: keys and values as given, in Hydra's grammar, without ``+``.
@@ -58,26 +59,43 @@ def translate(settings: Sequence[tuple[str, str]], known: Callable[[str], bool])
     translated: list[_Setting] = []
     problems: list[str] = []
     for key, value in settings:
-        if not is_foreign(key):
+        if not is_alias(key):
             translated.append(_Setting(key, value, key))
             continue
         try:
             for ours, converted in _counterparts(key, value):
                 if not known(ours):
-                    raise ConfigError(
-                        f"{key}: SimpleVLA-RL's name of {ours}, which this command does not have"
-                    )
+                    whose = "the former" if key in FORMER_KEYS else "SimpleVLA-RL's"
+                    raise ConfigError(f"{key}: {whose} name of {ours}, which this command does not have")
                 translated.append(_Setting(ours, converted, key))
         except ConfigError as error:
             problems.append(str(error))
     problems += _conflicts(translated)
     if problems:
-        raise ConfigError("\n  ".join(["SimpleVLA-RL's keys that cannot be taken over:", *problems]))
+        raise ConfigError("\n  ".join(["keys that cannot be taken over:", *problems]))
     return [*_implied(translated).items(), *((each.ours, each.value) for each in translated)]
 
 
+def in_todays_groups(saved: Mapping[str, Any]) -> dict[str, Any]:
+    """The nested values that a checkpoint was saved with, former keys under the name they have now."""
+    values = copy.deepcopy(dict(saved))
+    for former, current in FORMER_KEYS.items():
+        group, name = former.split(".")
+        _, *inner, new_name = current.split(".")
+        holder = values.get(group)
+        if not isinstance(holder, dict) or name not in holder:
+            continue
+        value = holder.pop(name)
+        for each in inner:
+            holder = holder.setdefault(each, {})
+        holder[new_name] = value
+    return values
+
+
 def _counterparts(key: str, value: str) -> list[tuple[str, str]]:
-    """What a foreign key sets here."""
+    """What an alias sets here."""
+    if key in FORMER_KEYS:
+        return [(FORMER_KEYS[key], value)]
     treatment = ALIASES.get(key) or Refused(
         next(reason for prefix, reason in REFUSED_PREFIXES.items() if key.startswith(prefix))
     )
@@ -108,7 +126,7 @@ def _conflicts(settings: Sequence[_Setting]) -> list[str]:
 
 
 def _implied(settings: Sequence[_Setting]) -> dict[str, str]:
-    """What the foreign keys mean beside what they name, where the command says nothing else."""
+    """What SimpleVLA-RL's keys mean beside what they name, where the command says nothing else."""
     implied: dict[str, str] = {}
     for each in settings:
         treatment = ALIASES.get(each.given_as)

@@ -6,7 +6,8 @@ Every error names the key, what was expected and what came. Bounds of one field 
 
 from __future__ import annotations
 
-from typing import get_args
+from dataclasses import fields
+from typing import Any, get_args
 
 from ttrl_env import tasks
 from ttrl_env.agents.config.bounds import check_fields
@@ -15,6 +16,7 @@ from ttrl_env.agents.config.estimates import check_evaluation, check_training
 from ttrl_env.agents.config.schema import (
     EnvConfig,
     EvaluateConfig,
+    OpenVLATrainConfig,
     PolicyConfig,
     RolloutConfig,
     TrainConfig,
@@ -33,6 +35,17 @@ def check_config(config: TrainConfig | EvaluateConfig) -> None:
     else:
         check_training(config)
         _check_train(config)
+
+
+def options_of_openvla(options: OpenVLATrainConfig) -> dict[str, Any]:
+    """What is asked for that only an OpenVLA has; float32 weights are a TinyVLA's too."""
+    usual = OpenVLATrainConfig()
+    asked = {field.name: getattr(options, field.name) for field in fields(usual)}
+    return {
+        name: value
+        for name, value in asked.items()
+        if value != getattr(usual, name) and (name, value) != ("dtype", "float32")
+    }
 
 
 def _check_train(config: TrainConfig) -> None:
@@ -59,12 +72,11 @@ def _check_policy(policy: PolicyConfig, env_image_size: int) -> None:
             "policy.path: policy.kind=openvla needs a checkpoint to start from, a folder or a hub "
             "repository, e.g. policy.path=Haozhan72/Openvla-oft-SFT-libero10-traj1"
         )
-    for name in ("decoding", "unnorm_key", "lora_rank", "gradient_checkpointing", "autocast"):
-        if getattr(policy, name) != getattr(PolicyConfig(), name):
-            raise ConfigError(
-                f"policy.{name}: a new TinyVLA has no such option, got {getattr(policy, name)}; set "
-                f"policy.path to the OpenVLA checkpoint it is meant for"
-            )
+    for name, value in options_of_openvla(policy.openvla).items():
+        raise ConfigError(
+            f"policy.openvla.{name}: a new TinyVLA has no such option, got {value}; set policy.path to the "
+            f"OpenVLA checkpoint it is meant for"
+        )
     if env_image_size % policy.image_size:
         raise ConfigError(
             f"policy.image_size: expected a multiple of 16 that divides env.image_size={env_image_size}, "

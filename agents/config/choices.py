@@ -22,7 +22,10 @@ PolicyKind: TypeAlias = Literal["auto", "tiny_vla", "openvla"]
 """``policy.kind``: which policy a checkpoint must be; ``auto``: what its config.json says."""
 
 Decoding: TypeAlias = Literal["parallel", "autoregressive"]
-"""``policy.decoding``: OpenVLA-OFT's or the original OpenVLA's."""
+"""``policy.openvla.decoding``: OpenVLA-OFT's or the original OpenVLA's."""
 
 WeightType: TypeAlias = Literal["auto", "float32", "bfloat16"]
-"""``policy.dtype``: type of the weights; ``auto``: as stored."""
+"""``policy.openvla.dtype``: type of the weights; ``auto``: as stored."""
+
+CHUNK_STEPS = 8
+"""Actions a chunk has unless something says otherwise: as many as OpenVLA-OFT's LIBERO checkpoints decode."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 
 from ttrl_env import tasks
+from ttrl_env.agents.config.choices import CHUNK_STEPS
 from ttrl_env.agents.config.schema import EnvConfig, EvalConfig, EvaluateConfig, PolicyConfig, TrainConfig
 from ttrl_env.errors import ConfigError
 from ttrl_env.machine.memory import require_memory
@@ -57,7 +58,7 @@ def check_evaluation(config: EvaluateConfig) -> None:
 
 def bytes_per_step(policy: PolicyConfig) -> int:
     """What a rollout keeps of a policy step, at least: a share of the image that a chunk began with."""
-    return 3 * policy.image_size**2 // (policy.chunk_steps or 8)
+    return 3 * policy.image_size**2 // (policy.chunk_steps or CHUNK_STEPS)
 
 
 def parameters(hidden_size: int, num_layers: int = 2) -> int:

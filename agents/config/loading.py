@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from ttrl_env.agents.config.alias_table import ALIASES
-from ttrl_env.agents.config.aliases import is_foreign, translate
+from ttrl_env.agents.config.aliases import is_alias, translate
 from ttrl_env.agents.config.checks import check_config
 from ttrl_env.agents.config.composing import PRESETS, compose_config, to_config
 from ttrl_env.agents.config.schema import EvaluateConfig, TrainConfig
@@ -84,7 +84,7 @@ def _split(override: str, known: dict[str, Any]) -> tuple[str, str]:
     key = key.strip().lstrip("+")
     if not equals or key.startswith("-"):
         raise ConfigError(f"{override!r}: expected key=value without dashes, e.g. env.n_samples=8")
-    if key not in known and not is_foreign(key):
+    if key not in known and not is_alias(key):
         raise _unknown_key(override, key, [*known, *ALIASES])
     if key == "preset":
         check_choice("preset", value, preset_names())

@@ -27,11 +27,11 @@ _FIXED = {
     "policy.image_size": _SHAPE,
     "policy.hidden_size": _SHAPE,
     "policy.chunk_steps": _SHAPE,
-    "policy.decoding": _SHAPE,
-    "policy.unnorm_key": _SHAPE,
-    "policy.lora_rank": _SHAPE,
-    "policy.lora_alpha": _SHAPE,
-    "ppo.value_hidden_size": "the value head of the checkpoint is made with it",
+    "policy.openvla.decoding": _SHAPE,
+    "policy.openvla.unnorm_key": _SHAPE,
+    "policy.openvla.lora_rank": _SHAPE,
+    "policy.openvla.lora_alpha": _SHAPE,
+    "ppo.gae.value_hidden_size": "the value head of the checkpoint is made with it",
 }
 """Keys that a run cannot change, and why."""
 
@@ -115,7 +115,7 @@ def _why_fixed(key: str, old: Any, new: Any, config: TrainConfig) -> str | None:
     """Why a key cannot change; ``None``: it can."""
     if key == "policy.path" and config.ppo.kl_coef > 0:
         return None  # where the reference is now; its fingerprint is compared
-    if key == "ppo.value_hidden_size" and config.ppo.advantage != "gae":
+    if key == "ppo.gae.value_hidden_size" and config.ppo.advantage != "gae":
         return None
     if key == "ppo.advantage" and "gae" in (old, new):
         return "gae has a value head, the others have none"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ttrl_env.agents.common.training_state import STATE_FILE, read_state
+from ttrl_env.agents.config.aliases import in_todays_groups
 from ttrl_env.agents.config.composing import to_config
 from ttrl_env.agents.config.schema import TrainConfig
 from ttrl_env.errors import CheckpointError, ConfigError
@@ -17,7 +18,7 @@ def saved_config(checkpoint: Path) -> TrainConfig:
         CheckpointError: the file cannot be read, or holds another configuration than a training run's.
     """
     try:
-        return to_config(TrainConfig, read_state(checkpoint).config)
+        return to_config(TrainConfig, in_todays_groups(read_state(checkpoint).config))
     except ConfigError as error:
         raise CheckpointError(
             f"{checkpoint / STATE_FILE}: its configuration cannot be used: {error}"

@@ -47,6 +47,9 @@ Width = Annotated[
 ]
 """Width of a new TinyVLA."""
 
+ChunkSteps = Annotated[int, at_least(1, 1000)]
+"""Actions a policy decides on at once."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class EnvConfig:
@@ -86,21 +89,42 @@ class TrainEnvConfig(EnvConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
+class OpenVLALoadConfig:
+    """How an OpenVLA is loaded: what its checkpoint may not say."""
+
+    decoding: Decoding | None = None
+    """"parallel" (OpenVLA-OFT) or "autoregressive" (the original); null: as recorded."""
+    unnorm_key: Annotated[str | None, Text()] = None
+    """Data set whose statistics un-normalise actions; null: as recorded, or the only one."""
+    dtype: WeightType = "auto"
+    """Type of the weights, "float32" or "bfloat16"; "auto": as stored. Logits are float32."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenVLATrainConfig(OpenVLALoadConfig):
+    """How an OpenVLA is trained."""
+
+    lora_rank: Annotated[int, at_least(0, 65536)] = 0
+    """Rank of LoRA adapters on every linear layer; 0: none, all weights are trained."""
+    lora_alpha: Annotated[float, above(0)] = 32.0
+    """LoRA's scale is lora_alpha / lora_rank."""
+    gradient_checkpointing: bool = False
+    """Recompute blocks in the backward pass; far less memory, a third more time."""
+    autocast: bool = False
+    """bfloat16 matrix products with float32 weights, for full fine-tuning."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class LoadConfig:
     """How a policy is loaded: what its own files may not say."""
 
     kind: PolicyKind = "auto"
     """Which policy it must be: "tiny_vla", "openvla"; "auto": what its config.json says."""
-    chunk_steps: Annotated[int | None, at_least(1, 1000)] = None
+    chunk_steps: ChunkSteps | None = None
     """Actions a chunk; null: as recorded with the policy, else 8 (1 with autoregressive decoding)."""
-    decoding: Decoding | None = None
-    """OpenVLA: "parallel" (OpenVLA-OFT) or "autoregressive" (the original); null: as recorded."""
-    unnorm_key: Annotated[str | None, Text()] = None
-    """OpenVLA: data set whose statistics un-normalise actions; null: as recorded, or the only one."""
-    dtype: WeightType = "auto"
-    """OpenVLA: type of the weights, "float32" or "bfloat16"; "auto": as stored. Logits are float32."""
     device: Annotated[str, DeviceName()] = "auto"
     """"auto" (a GPU if there is one), "cpu", "cuda" or "cuda:1"; several processes take a GPU each."""
+    openvla: OpenVLALoadConfig = field(default_factory=OpenVLALoadConfig)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,14 +139,31 @@ class PolicyConfig(LoadConfig):
     """A new TinyVLA's input size in pixels; env.image_size is a multiple of it."""
     hidden_size: Width = 128
     """A new TinyVLA's width."""
-    lora_rank: Annotated[int, at_least(0, 65536)] = 0
-    """OpenVLA: rank of LoRA adapters on every linear layer; 0: none, all weights are trained."""
-    lora_alpha: Annotated[float, above(0)] = 32.0
-    """OpenVLA: LoRA's scale is lora_alpha / lora_rank."""
-    gradient_checkpointing: bool = False
-    """OpenVLA: recompute blocks in the backward pass; far less memory, a third more time."""
-    autocast: bool = False
-    """OpenVLA: bfloat16 matrix products with float32 weights, for full fine-tuning."""
+    openvla: OpenVLATrainConfig = field(default_factory=OpenVLATrainConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GAEConfig:
+    """Generalised advantage estimation and its value head: ppo.advantage=gae."""
+
+    gamma: Share = 1.0
+    """Discount a chunk."""
+    lam: Share = 0.95
+    """0 trusts the value head, 1 the rewards."""
+    normalise_advantages: bool = True
+    """Shift and scale a rollout's advantages to mean 0 and standard deviation 1."""
+    bootstrap_truncated: bool = False
+    """Value what follows the horizon. false: success after it earns nothing, so it is worth 0."""
+    value_hidden_size: Annotated[int, at_least(1, 65536)] = 256
+    """Width of the value head."""
+    value_learning_rate: Annotated[float, above(0, 1)] = 1e-3
+    """Step size of the value head."""
+    value_coef: Weight = 0.5
+    """Weight of the value loss."""
+    value_clip: Annotated[float | None, above(0)] = None
+    """How far a value may move in an update before its loss stops falling, reward units; null: off."""
+    value_backpropagates: bool = False
+    """Let the value loss train the policy's own layers too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,24 +205,7 @@ class PPOConfig:
     """A run stops after this many steps in a row whose loss or gradient is NaN or infinite."""
     advantage: AdvantageName = "grpo"
     """Relative to the group: "grpo", "drgrpo" (not divided by its spread), "rloo"; or "gae" (value head)."""
-    gamma: Share = 1.0
-    """gae: discount a chunk."""
-    gae_lambda: Share = 0.95
-    """gae: 0 trusts the value head, 1 the rewards."""
-    normalise_advantages: bool = True
-    """gae: shift and scale a rollout's advantages to mean 0 and standard deviation 1."""
-    bootstrap_truncated: bool = False
-    """gae: value what follows the horizon. false: success after it earns nothing, so it is worth 0."""
-    value_hidden_size: Annotated[int, at_least(1, 65536)] = 256
-    """gae: width of the value head."""
-    value_learning_rate: Annotated[float, above(0, 1)] = 1e-3
-    """gae: step size of the value head."""
-    value_coef: Weight = 0.5
-    """gae: weight of the value loss."""
-    value_clip: Annotated[float | None, above(0)] = None
-    """gae: how far a value may move in an update before its loss stops falling, reward units; null: off."""
-    value_backpropagates: bool = False
-    """gae: let the value loss train the policy's own layers too."""
+    gae: GAEConfig = field(default_factory=GAEConfig)
 
     def __post_init__(self) -> None:
         """Refuse what the command line refuses: a misspelt choice would train something else."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 
+from ttrl_env.agents.config.choices import CHUNK_STEPS
 from ttrl_env.agents.config.schema import LoadConfig, PolicyConfig, TrainConfig
 from ttrl_env.agents.distributed.devices import choose_device
 from ttrl_env.agents.distributed.processes import ALONE, World
@@ -15,9 +16,6 @@ from ttrl_env.agents.policies import PolicyOptions, TinyVLA, TinyVLAConfig, Toke
 from ttrl_env.agents.policies.reference import FrozenReference, frozen_reference, uses_adapters
 from ttrl_env.agents.policies.sharding import share_policy
 from ttrl_env.errors import ConfigError
-
-NEW_POLICY_CHUNK_STEPS = 8
-"""Actions a chunk of a new TinyVLA, as OpenVLA-OFT has."""
 
 
 def make_policies(
@@ -35,7 +33,7 @@ def make_policies(
     reference = _make_reference(config, policy, device, started=checkpoint is not None)
     models = [policy] if reference is None or reference.policy is policy else [policy, reference.policy]
     for model in models:
-        share_policy(model, world, bfloat16=config.policy.autocast)
+        share_policy(model, world, bfloat16=config.policy.openvla.autocast)
     return policy, reference
 
 
@@ -69,29 +67,12 @@ def make_policy(
 
 def policy_options(config: PolicyConfig, seed: int) -> PolicyOptions:
     """How a checkpoint is loaded for training, as configured."""
-    return load_options(
-        config,
-        lora_rank=config.lora_rank,
-        lora_alpha=config.lora_alpha,
-        gradient_checkpointing=config.gradient_checkpointing,
-        autocast=config.autocast,
-        seed=seed,
-    )
+    return replace(load_options(config), seed=seed)
 
 
-def load_options(config: LoadConfig, **training: Any) -> PolicyOptions:
-    """How a checkpoint is loaded, as configured; ``training`` holds what only training needs."""
-    try:
-        return PolicyOptions(
-            kind=config.kind,
-            decoding=config.decoding,
-            chunk_steps=config.chunk_steps,
-            unnorm_key=config.unnorm_key,
-            dtype=config.dtype,
-            **training,
-        )
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
+def load_options(config: LoadConfig) -> PolicyOptions:
+    """How a checkpoint is loaded, as configured."""
+    return PolicyOptions(kind=config.kind, chunk_steps=config.chunk_steps, **asdict(config.openvla))
 
 
 def _make_reference(
@@ -134,10 +115,10 @@ def _check_precision(policy: TokenPolicy) -> None:
     types = {parameter.dtype for parameter in policy.parameters() if parameter.requires_grad}
     if types - {torch.float32}:
         raise ConfigError(
-            f"policy.dtype: weights to be trained must be float32, small steps are lost in "
-            f"{', '.join(sorted(str(each) for each in types))}. Set policy.dtype=float32 "
-            f"policy.autocast=true, or train adapters alone (policy.lora_rank=32), which are float32 on "
-            f"weights of any type"
+            f"policy.openvla.dtype: weights to be trained must be float32, small steps are lost in "
+            f"{', '.join(sorted(str(each) for each in types))}. Set policy.openvla.dtype=float32 "
+            f"policy.openvla.autocast=true, or train adapters alone (policy.openvla.lora_rank=32), which are "
+            f"float32 on weights of any type"
         )
 
 
@@ -147,7 +128,7 @@ def _new_policy(config: PolicyConfig, seed: int) -> TinyVLA:
         return TinyVLA(
             TinyVLAConfig(
                 image_size=config.image_size,
-                chunk_steps=config.chunk_steps or NEW_POLICY_CHUNK_STEPS,
+                chunk_steps=config.chunk_steps or CHUNK_STEPS,
                 hidden_size=config.hidden_size,
             )
         )

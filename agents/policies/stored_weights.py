@@ -151,7 +151,7 @@ def _read_headers(files: Sequence[Path], dtype: torch.dtype | None) -> dict[str,
     if dtype is None and len(kinds) > 1:
         raise CheckpointError(
             f"policy.path: the weights in {files[0].parent} are of several types, "
-            f"{', '.join(sorted(kinds))}; expected one, or for OpenVLA policy.dtype to convert them"
+            f"{', '.join(sorted(kinds))}; expected one, or for OpenVLA policy.openvla.dtype to convert them"
         )
     return shapes
 

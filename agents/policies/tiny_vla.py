@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
+from ttrl_env.agents.config.choices import CHUNK_STEPS
 from ttrl_env.agents.policies.action_tokenizer import NUM_ACTION_TOKENS, decode_tokens
 from ttrl_env.agents.policies.protocol import PolicyInputs, TokenEvaluation
 from ttrl_env.agents.policies.token_grid import grid_logprobs, sample_grid
@@ -41,7 +42,7 @@ class TinyVLAConfig(PreTrainedConfig):
     """Whose image the policy sees (observation key ``<camera>_image``)."""
     image_size: int = 64
     """Height and width the image is averaged down to; a multiple of 16."""
-    chunk_steps: int = 8
+    chunk_steps: int = CHUNK_STEPS
     """Actions decoded from one observation and executed open loop."""
     hidden_size: int = 128
     """Width of tokens and queries."""

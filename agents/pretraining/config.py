@@ -17,6 +17,7 @@ from ttrl_env.agents.config.bounds import (
     at_least,
     check_fields,
 )
+from ttrl_env.agents.config.choices import CHUNK_STEPS
 from ttrl_env.agents.config.estimates import (
     PAIRS_PER_SECOND,
     pair_bytes,
@@ -24,7 +25,7 @@ from ttrl_env.agents.config.estimates import (
     training_bytes,
 )
 from ttrl_env.agents.config.output_folders import Folder
-from ttrl_env.agents.config.schema import InputSize, Width
+from ttrl_env.agents.config.schema import ChunkSteps, InputSize, Width
 from ttrl_env.demonstrations.layout import Pairing
 from ttrl_env.errors import ConfigError
 from ttrl_env.machine.memory import require_memory
@@ -36,7 +37,7 @@ class NewPolicyConfig:
 
     image_size: InputSize = 64
     """Height and width of its input, pixels; the demonstrations' images are a multiple of it."""
-    chunk_steps: Annotated[int, at_least(1, 1000)] = 8
+    chunk_steps: ChunkSteps = CHUNK_STEPS
     """Actions decoded from one observation."""
     hidden_size: Width = 128
     """Width."""

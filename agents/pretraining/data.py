@@ -13,7 +13,6 @@ from torch import Tensor
 from ttrl_env.agents.policies import PolicyInputs, TinyVLA
 from ttrl_env.agents.policies.action_tokenizer import encode_actions
 from ttrl_env.agents.pretraining.config import PretrainConfig
-from ttrl_env.demonstrations.layout import Pairing
 from ttrl_env.demonstrations.reading import (
     FileSize,
     RecordedEpisode,

@@ -186,7 +186,7 @@ class _Run:
                 options={"task_ids": assignment.task_ids, "init_state_ids": assignment.init_state_ids},
                 seed=[*seed, draw] if draw else seed,
                 rows_at_once=config.rollout.rows_at_once,
-                keep_final_inputs=config.ppo.advantage == "gae" and config.ppo.bootstrap_truncated,
+                keep_final_inputs=config.ppo.advantage == "gae" and config.ppo.gae.bootstrap_truncated,
                 progress=self.display.rollout,
                 world=self.world,
             )

@@ -36,7 +36,7 @@ def fitting_chunks(
     if one > budget:
         raise ConfigError(
             f"ppo.memory_gigabytes: one chunk's forward and backward pass needs {one / 1e9:.3g} GB, got a "
-            f"budget of {gigabytes:g} GB; raise it, or set policy.gradient_checkpointing=true"
+            f"budget of {gigabytes:g} GB; raise it, or set policy.openvla.gradient_checkpointing=true"
         )
     return min(limit, 1 + int((budget - one) // each))
 

@@ -31,7 +31,7 @@ class GuardedOptimizer:
         self.max_skipped_steps = config.max_skipped_steps
         groups: list[dict[str, Any]] = [{"params": trained}]
         if self.value_parameters:
-            groups.append({"params": self.value_parameters, "lr": config.value_learning_rate})
+            groups.append({"params": self.value_parameters, "lr": config.gae.value_learning_rate})
         self.optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=config.weight_decay)
         self.warmup_steps = config.warmup_steps
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self._warmup)

@@ -140,7 +140,7 @@ class PPOAgent:
         )
 
     def _make_value_head(self) -> ValueHead:
-        head = ValueHead(self.policy.num_features, self.config.value_hidden_size)
+        head = ValueHead(self.policy.num_features, self.config.gae.value_hidden_size)
         return head.to(next(self.policy.parameters()).device)
 
     def _trajectories_to_learn_from(self, rollout: Rollout) -> NDArray[np.int64]:
@@ -198,7 +198,7 @@ class PPOAgent:
                 _counting(minibatches),
                 self.policy,
                 self.value_head,
-                self.config,
+                self.config.gae,
                 rows_at_once=size,
                 spare=spare,
                 world=self.world,
@@ -256,17 +256,17 @@ class PPOAgent:
         error = self._value_loss(batch, evaluation.features)
         weight = float(batch.chunk_weights.sum()) or 1.0
         diagnostics = replace(diagnostics, value_loss=float(error.detach()) / weight)
-        return loss + config.value_coef * error, diagnostics
+        return loss + config.gae.value_coef * error, diagnostics
 
     def _value_loss(self, batch: MicroBatch, features: Tensor) -> Tensor:
         assert self.value_head is not None
         assert batch.returns is not None
         assert batch.old_values is not None
-        features = features if self.config.value_backpropagates else features.detach()
+        features = features if self.config.gae.value_backpropagates else features.detach()
         weights = batch.chunk_weights.to(features.device)
         returns = batch.returns.to(features.device)
         return value_loss(
-            self.value_head(features), returns, batch.old_values, weights, self.config.value_clip
+            self.value_head(features), returns, batch.old_values, weights, self.config.gae.value_clip
         )
 
     def _evaluate(self, batch: MicroBatch) -> TokenEvaluation:

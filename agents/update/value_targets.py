@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ttrl_env.agents.config.schema import PPOConfig
+from ttrl_env.agents.config.schema import GAEConfig
 from ttrl_env.agents.distributed.processes import ALONE, World
 from ttrl_env.agents.policies import TokenPolicy
 from ttrl_env.agents.rollout.types import Rollout
@@ -22,7 +22,7 @@ def value_targets(
     batches: Iterable[MicroBatch],
     policy: TokenPolicy,
     value_head: ValueHead,
-    config: PPOConfig,
+    config: GAEConfig,
     rows_at_once: int,
     spare: Rollout | None = None,
     world: World = ALONE,
@@ -56,7 +56,7 @@ def value_targets(
         rollout.truncations,
         final_values=final_values,
         gamma=config.gamma,
-        gae_lambda=config.gae_lambda,
+        gae_lambda=config.lam,
     )
     everyone = world.gather((values, returns, advantages))
     all_values, all_returns, all_advantages = (np.concatenate(each) for each in zip(*everyone, strict=True))

@@ -213,9 +213,9 @@ def _protocol(config: EvaluateConfig) -> dict[str, Any]:
         "engine": config.env.engine,
         "fixture_seed": config.env.fixture_seed,
         "chunk_steps": config.policy.chunk_steps,
-        "decoding": config.policy.decoding,
-        "unnorm_key": config.policy.unnorm_key,
-        "dtype": config.policy.dtype,
+        "decoding": config.policy.openvla.decoding,
+        "unnorm_key": config.policy.openvla.unnorm_key,
+        "dtype": config.policy.openvla.dtype,
         "mujoco": installed_mujoco(),
     }
 

@@ -57,12 +57,13 @@ def choose_statistics(statistics: Mapping[str, ActionStatistics], key: str | Non
         if len(statistics) == 1:
             return next(iter(statistics))
         raise CheckpointError(
-            f"policy.unnorm_key: the checkpoint has action statistics of several datasets, name one: {names}"
+            f"policy.openvla.unnorm_key: the checkpoint has action statistics of several datasets, name one: "
+            f"{names}"
         )
     for candidate in (key, f"{key}_no_noops"):
         if candidate in statistics:
             return candidate
     raise CheckpointError(
-        f"policy.unnorm_key: no action statistics of {key!r} (nor {key}_no_noops) in the checkpoint. "
+        f"policy.openvla.unnorm_key: no action statistics of {key!r} (nor {key}_no_noops) in the checkpoint. "
         f"It has: {names}"
     )

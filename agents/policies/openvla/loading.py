@@ -12,6 +12,7 @@ from peft import LoraConfig
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from ttrl_env.agents.common.checkpoint_files import LARGEST_SMALL_FILE, read_own_file, read_own_json
+from ttrl_env.agents.config.choices import CHUNK_STEPS
 from ttrl_env.agents.policies.finding import find_policy, is_repo_id
 from ttrl_env.agents.policies.openvla import lora
 from ttrl_env.agents.policies.openvla.actions import choose_statistics
@@ -33,7 +34,7 @@ from ttrl_env.errors import CheckpointError
 
 _DTYPES = {"auto": None, "float32": torch.float32, "bfloat16": torch.bfloat16}
 
-_DEFAULT_CHUNKS = {"parallel": 8, "autoregressive": 1}
+_DEFAULT_CHUNKS = {"parallel": CHUNK_STEPS, "autoregressive": 1}
 
 _SIDE_FILES = (".json", ".model", ".txt", ".py")
 
@@ -105,8 +106,8 @@ def _build(config: OpenVLAConfig, weights: Path, options: PolicyOptions) -> Open
     dtype = model.language_model.lm_head.weight.dtype
     if options.autocast and dtype != torch.float32:
         raise CheckpointError(
-            f"policy.autocast: expected float32 weights, the checkpoint's are {dtype}; "
-            f"set policy.dtype=float32"
+            f"policy.openvla.autocast: expected float32 weights, the checkpoint's are {dtype}; "
+            f"set policy.openvla.dtype=float32"
         )
     return model
 
@@ -115,7 +116,7 @@ def _saved_lora(adapter: Path, options: PolicyOptions) -> LoraConfig:
     config = read_adapter_config(adapter)
     if options.lora_rank not in (0, config.r):
         raise CheckpointError(
-            f"policy.lora_rank: the adapter in {adapter} has rank {config.r}, got {options.lora_rank}"
+            f"policy.openvla.lora_rank: the adapter in {adapter} has rank {config.r}, got {options.lora_rank}"
         )
     return config
 
@@ -126,13 +127,15 @@ def _action_space(folder: Path, config: OpenVLAConfig, options: PolicyOptions) -
     decoding = options.decoding or recorded.get("decoding")
     if decoding is None:
         raise CheckpointError(
-            f"policy.decoding: {folder} does not say how it decodes actions. Set policy.decoding=parallel "
-            f"for OpenVLA-OFT with discrete tokens, policy.decoding=autoregressive for the original OpenVLA"
+            f"policy.openvla.decoding: {folder} does not say how it decodes actions. Set "
+            f"policy.openvla.decoding=parallel for OpenVLA-OFT with discrete tokens, "
+            f"policy.openvla.decoding=autoregressive for the original OpenVLA"
         )
-    for key in ("decoding", "chunk_steps"):
-        asked = getattr(options, key)
-        if asked is not None and recorded.get(key, asked) != asked:
-            raise CheckpointError(f"policy.{key}: {folder} was trained with {recorded[key]!r}, got {asked!r}")
+    for key in ("policy.openvla.decoding", "policy.chunk_steps"):
+        name = key.rpartition(".")[2]
+        asked = getattr(options, name)
+        if asked is not None and recorded.get(name, asked) != asked:
+            raise CheckpointError(f"{key}: {folder} was trained with {recorded[name]!r}, got {asked!r}")
     return ActionSpace(
         decoding=decoding,
         chunk_steps=options.chunk_steps or recorded.get("chunk_steps") or _DEFAULT_CHUNKS[decoding],

@@ -58,7 +58,7 @@ def _doctor(folder: Path, capsys, *overrides: str) -> tuple[int, dict[str, str]]
 
 def _failure(folder: Path, capsys, check: str, *overrides: str) -> str:
     """The message of the one check that failed."""
-    code, said = _doctor(folder, capsys, *(overrides or ("policy.decoding=parallel",)))
+    code, said = _doctor(folder, capsys, *(overrides or ("policy.openvla.decoding=parallel",)))
     failed = [name for name, text in said.items() if text.startswith("FAILED")]
     assert (code, failed) == (1, [check]), said
     return said[check]
@@ -66,10 +66,11 @@ def _failure(folder: Path, capsys, check: str, *overrides: str) -> str:
 
 @pytest.mark.parametrize("decoding", ["parallel", "autoregressive"])
 @pytest.mark.parametrize(
-    "extra", [(), ("policy.lora_rank=2", "policy.dtype=bfloat16"), ("policy.autocast=true",)]
+    "extra",
+    [(), ("policy.openvla.lora_rank=2", "policy.openvla.dtype=bfloat16"), ("policy.openvla.autocast=true",)],
 )
 def test_a_sound_checkpoint_passes_every_check(folder, capsys, decoding, extra) -> None:
-    code, said = _doctor(folder, capsys, f"policy.decoding={decoding}", *extra)
+    code, said = _doctor(folder, capsys, f"policy.openvla.decoding={decoding}", *extra)
     assert code == 0, said
     assert all(said[check].startswith("ok ") for check in CHECKS)
 
@@ -95,7 +96,7 @@ def test_weights_that_do_not_fit_are_named(folder, capsys) -> None:
     tensors = read_tensors(folder)
     del tensors["projector.fc1.bias"]
     write_shards(folder, tensors)
-    assert main(["doctor", str(folder), "policy.decoding=parallel"]) == 1
+    assert main(["doctor", str(folder), "policy.openvla.decoding=parallel"]) == 1
     output = capsys.readouterr().out
     assert "FAILED  checkpoint: " in output
     assert "missing projector.fc1.bias" in output
@@ -119,7 +120,7 @@ def test_attention_that_is_not_causal_is_found(folder, capsys, monkeypatch) -> N
         return stock(self, *args, attention_mask=torch.zeros_like(attention_mask), **kwargs)
 
     monkeypatch.setattr(LlamaModel, "forward", sees_all)
-    _, said = _doctor(folder, capsys, "policy.decoding=autoregressive")
+    _, said = _doctor(folder, capsys, "policy.openvla.decoding=autoregressive")
     assert said["attention"].startswith("FAILED attention is bidirectional")
 
 
@@ -146,7 +147,7 @@ def test_damaged_weights_are_found(folder, capsys) -> None:
     tensors = read_tensors(folder)
     tensors["language_model.model.norm.weight"][3] = float("nan")
     write_shards(folder, tensors)
-    _, said = _doctor(folder, capsys, "policy.decoding=parallel")
+    _, said = _doctor(folder, capsys, "policy.openvla.decoding=parallel")
     assert said["log-probabilities"].startswith("FAILED the policy's logits are NaN")
 
 
@@ -164,13 +165,19 @@ def test_log_probabilities_that_differ_between_rollout_and_update_are_found(
 
 
 def test_training_weights_that_round_small_steps_away_is_found(folder, capsys) -> None:
-    message = _failure(folder, capsys, "precision", "policy.decoding=parallel", "policy.dtype=bfloat16")
-    assert "policy.lora_rank=32" in message
+    message = _failure(
+        folder, capsys, "precision", "policy.openvla.decoding=parallel", "policy.openvla.dtype=bfloat16"
+    )
+    assert "policy.openvla.lora_rank=32" in message
 
 
 def test_an_absent_normalisation_key_names_what_is_there(folder, capsys) -> None:
     message = _failure(
-        folder, capsys, "checkpoint", "policy.decoding=parallel", "policy.unnorm_key=libero_goal"
+        folder,
+        capsys,
+        "checkpoint",
+        "policy.openvla.decoding=parallel",
+        "policy.openvla.unnorm_key=libero_goal",
     )
     assert "no action statistics of 'libero_goal'" in message
     assert "It has: libero_spatial_no_noops" in message
@@ -178,9 +185,13 @@ def test_an_absent_normalisation_key_names_what_is_there(folder, capsys) -> None
 
 def test_statistics_of_another_suite_are_found(folder, capsys) -> None:
     edit_json(folder / "dataset_statistics.json", libero_goal_no_noops={"action": LIBERO_STATISTICS})
-    keys = ("policy.decoding=parallel", "policy.unnorm_key=libero_spatial", "env.suite=libero_goal")
+    keys = (
+        "policy.openvla.decoding=parallel",
+        "policy.openvla.unnorm_key=libero_spatial",
+        "env.suite=libero_goal",
+    )
     message = _failure(folder, capsys, "action statistics", *keys)
-    assert "Set policy.unnorm_key=libero_goal_no_noops" in message
+    assert "Set policy.openvla.unnorm_key=libero_goal_no_noops" in message
 
 
 def test_a_gripper_of_the_other_sign_convention_is_found(folder, capsys) -> None:
@@ -195,12 +206,12 @@ def test_a_shifted_vocabulary_is_found(folder, capsys) -> None:
 
 
 def test_a_horizon_that_cuts_chunks_is_found(folder, capsys) -> None:
-    message = _failure(folder, capsys, "horizon", "policy.decoding=parallel", "env.max_steps=100")
+    message = _failure(folder, capsys, "horizon", "policy.openvla.decoding=parallel", "env.max_steps=100")
     assert "Set env.max_steps=104" in message
 
 
 def test_an_image_size_the_policy_was_not_trained_on_is_found(folder, capsys) -> None:
-    message = _failure(folder, capsys, "image size", "policy.decoding=parallel", "env.image_size=128")
+    message = _failure(folder, capsys, "image size", "policy.openvla.decoding=parallel", "env.image_size=128")
     assert "set env.image_size=32" in message
 
 
@@ -211,7 +222,7 @@ def test_too_little_memory_is_found(folder, capsys, monkeypatch) -> None:
     message = _failure(folder, capsys, "memory")
     fits = int(message.rpartition("=")[2])
     assert 1 <= fits < 128
-    code, _ = _doctor(folder, capsys, "policy.decoding=parallel", f"ppo.micro_batch_chunks={fits}")
+    code, _ = _doctor(folder, capsys, "policy.openvla.decoding=parallel", f"ppo.micro_batch_chunks={fits}")
     assert code == 0
 
 
@@ -221,7 +232,7 @@ def test_more_threads_than_cores_are_found(folder, capsys, monkeypatch) -> None:
 
 
 def test_keys_without_a_checkpoint_are_refused(capsys) -> None:
-    assert main(["doctor", "policy.decoding=parallel"]) == 2
+    assert main(["doctor", "policy.openvla.decoding=parallel"]) == 2
     assert "expected the checkpoint first" in capsys.readouterr().err
 
 

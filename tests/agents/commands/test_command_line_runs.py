@@ -19,7 +19,7 @@ GUIDE = Path(__file__).parents[3] / "docs/guide.md"
 
 TINY_VLA = ["preset=tiny-cpu", "env.image_size=16"]
 
-OPENVLA = ["preset=openvla-oft-1gpu", "env.image_size=32", "policy.dtype=float32", "env.num_groups=1"]
+OPENVLA = ["preset=openvla-oft-1gpu", "env.image_size=32", "policy.openvla.dtype=float32", "env.num_groups=1"]
 
 SMALL = ["test_time_rl=true", "env.max_steps=16", "env.n_samples=4", "ppo.minibatch_trajectories=4"]
 
@@ -53,7 +53,7 @@ def test_a_run_is_stopped_continued_and_evaluated_from_the_command_line(
 ) -> None:
     if kind == "openvla":
         write_checkpoint(tmp_path / "start")
-        settings = [*OPENVLA, "policy.decoding=parallel"]
+        settings = [*OPENVLA, "policy.openvla.decoding=parallel"]
     else:
         make_tiny_policy().save_pretrained(tmp_path / "start")
         settings = TINY_VLA

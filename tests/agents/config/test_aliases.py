@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ttrl_env.agents.config.alias_table import ALIASES, REFUSED_PREFIXES
+from ttrl_env.agents.config.alias_table import ALIASES, FORMER_KEYS, REFUSED_PREFIXES
 from ttrl_env.agents.config.alias_treatments import Refused, Renamed, Stated
 from ttrl_env.agents.config.aliases import translate
 from ttrl_env.agents.config.loading import load_config, walk_fields
@@ -175,6 +175,31 @@ def test_training_keys_of_theirs_are_named_in_evaluation() -> None:
         load_config(EvaluateConfig, ["data.n_samples=4"])
 
 
+def test_former_keys_of_ours_set_the_present_ones() -> None:
+    assert set(FORMER_KEYS.values()) <= KNOWN
+    assert not FORMER_KEYS.keys() & KNOWN
+    config = load_config(
+        TrainConfig,
+        ["ppo.gae_lambda=0.5", "+ppo.value_clip=0.2", "policy.path=runs/sft", "policy.lora_rank=8"],
+    )
+    assert (config.ppo.gae.lam, config.ppo.gae.value_clip, config.policy.openvla.lora_rank) == (0.5, 0.2, 8)
+
+
+def test_a_former_key_beside_the_present_one_must_agree_with_it() -> None:
+    assert ("ppo.gae.gamma", "0.9") in translated("ppo.gamma=0.9", "ppo.gae.gamma=0.9")
+    with pytest.raises(ConfigError, match=r"ppo\.gamma=0\.9 and ppo\.gae\.gamma=1 both set ppo\.gae\.gamma"):
+        translated("ppo.gamma=0.9", "ppo.gae.gamma=1")
+
+
+def test_a_former_key_of_training_is_named_in_evaluation() -> None:
+    with pytest.raises(
+        ConfigError, match=r"ppo\.gamma: the former name of ppo\.gae\.gamma, which this command"
+    ):
+        load_config(EvaluateConfig, ["ppo.gamma=0.9"])
+    config = load_config(EvaluateConfig, ["checkpoint=runs/sft", "policy.decoding=parallel"])
+    assert config.policy.openvla.decoding == "parallel"
+
+
 def test_the_migration_guide_holds_the_same_table() -> None:
     text = (Path(__file__).parents[3] / "docs/migration.md").read_text(encoding="utf-8")
     rows = {row[0]: row[1] for row in re.findall(r"^\| `([^`]+)` \| (.*) \|$", text, flags=re.M)}
@@ -183,4 +208,6 @@ def test_the_migration_guide_holds_the_same_table() -> None:
         if isinstance(treatment, Renamed):
             assert f"`{treatment.ours}`" in rows[key], key
     for key in rows:
-        assert key in ALIASES or key.rstrip("*") in REFUSED_PREFIXES, f"docs/migration.md has a stale {key}"
+        assert key in {*ALIASES, *FORMER_KEYS} or key.rstrip("*") in REFUSED_PREFIXES, (
+            f"docs/migration.md has a stale {key}"
+        )

@@ -71,7 +71,7 @@ def test_defaults_are_inside_their_bounds(schema) -> None:
         ("policy.hidden_size=7", "expected a multiple of 16"),
         ("policy.image_size=0", "expected a multiple of 16"),
         ("policy.device=meta", "expected auto, cpu, cuda or cuda:1, got 'meta'"),
-        ("policy.dtype=float16", "Did you mean 'bfloat16'"),
+        ("policy.openvla.dtype=float16", "Did you mean 'bfloat16'"),
         ("policy.chunk_steps=1000000000", "expected an integer of at most 1000"),
         ("seed=9223372036854775808", "expected an integer of at most 9223372036854775807"),
         ("base_temperature=1e300", "expected a number of at most 1e"),

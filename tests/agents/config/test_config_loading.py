@@ -102,7 +102,7 @@ def test_a_misspelt_name_is_told_its_nearest(override: str, nearest: str) -> Non
         ),
         ("ppo.minibatch_trajectories=9", r"ppo\.minibatch_trajectories: .* got 9; the nearest are 8"),
         ("ppo.clip_ratio_c=1.1", r"ppo\.clip_ratio_c: expected a number above 1\.28, got 1\.1"),
-        ("ppo.gae_lambda=1.5", r"ppo\.gae_lambda: expected a number from 0 to 1, got 1\.5"),
+        ("ppo.gae.lam=1.5", r"ppo\.gae\.lam: expected a number from 0 to 1, got 1\.5"),
         ("ppo.kl_coef=-1", r"ppo\.kl_coef: expected 0 \(off\) or more"),
         ("ppo.memory_gigabytes=0", r"ppo\.memory_gigabytes: expected a number above 0"),
         ("ppo.max_skipped_steps=0", r"ppo\.max_skipped_steps: expected an integer of at least 1"),

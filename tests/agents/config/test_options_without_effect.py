@@ -27,13 +27,13 @@ def _settings(checkpoint: str, *overrides: str) -> TrainConfig:
 @pytest.mark.parametrize(
     "override",
     [
-        "policy.lora_rank=8",
-        "policy.lora_alpha=16",
-        "policy.autocast=true",
-        "policy.gradient_checkpointing=true",
-        "policy.dtype=bfloat16",
-        "policy.decoding=parallel",
-        "policy.unnorm_key=libero_10",
+        "policy.openvla.lora_rank=8",
+        "policy.openvla.lora_alpha=16",
+        "policy.openvla.autocast=true",
+        "policy.openvla.gradient_checkpointing=true",
+        "policy.openvla.dtype=bfloat16",
+        "policy.openvla.decoding=parallel",
+        "policy.openvla.unnorm_key=libero_10",
         "policy.chunk_steps=3",
         "policy.hidden_size=48",
         "policy.image_size=48",
@@ -45,8 +45,8 @@ def test_a_key_that_would_change_nothing_is_refused(checkpoint, override) -> Non
 
 
 def test_an_evaluation_refuses_it_too(checkpoint) -> None:
-    config = load_config(EvaluateConfig, [f"checkpoint={checkpoint}", "policy.decoding=parallel"])
-    with pytest.raises(ConfigError, match=r"policy\.decoding: .* TinyVLA"):
+    config = load_config(EvaluateConfig, [f"checkpoint={checkpoint}", "policy.openvla.decoding=parallel"])
+    with pytest.raises(ConfigError, match=r"policy\.openvla\.decoding: .* TinyVLA"):
         load_policy(checkpoint, load_options(config.policy))
 
 
@@ -57,4 +57,4 @@ def test_keys_that_say_what_the_checkpoint_is_are_taken(checkpoint) -> None:
         f"policy.hidden_size={policy.config.hidden_size}",
         f"policy.image_size={policy.config.image_size}",
     ]
-    assert make_policy(_settings(checkpoint, "policy.dtype=float32", "policy.kind=tiny_vla", *said))
+    assert make_policy(_settings(checkpoint, "policy.openvla.dtype=float32", "policy.kind=tiny_vla", *said))

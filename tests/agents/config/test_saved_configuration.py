@@ -48,6 +48,42 @@ def _edit(file: Path, group: str, **values: object) -> None:
     file.write_text(json.dumps(state))
 
 
+FORMER_GROUPS = {
+    "ppo": {
+        "advantage": "gae",
+        "gamma": 0.99,
+        "gae_lambda": 0.5,
+        "value_hidden_size": 32,
+        "value_backpropagates": True,
+    },
+    "policy": {
+        "kind": "openvla",
+        "path": "runs/sft",
+        "decoding": "parallel",
+        "dtype": "float32",
+        "lora_rank": 4,
+    },
+}
+"""How release 0.1 saved these groups, in part."""
+
+
+def test_a_checkpoint_of_release_0_1_goes_on_and_is_evaluated(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = _save("runs/mine", {"output_dir": "runs/mine", "iterations": 7, **FORMER_GROUPS})
+    config = load_config(TrainConfig, ["resume=runs/mine", "iterations=9"])
+    gae, openvla = config.ppo.gae, config.policy.openvla
+    assert (gae.gamma, gae.lam, gae.value_hidden_size, gae.value_backpropagates) == (0.99, 0.5, 32, True)
+    assert (openvla.decoding, openvla.dtype, openvla.lora_rank) == ("parallel", "float32", 4)
+    assert changes_on_resuming(file.parent, config) == ["iterations: 9 from here on, 7 so far"]
+    other = load_config(TrainConfig, ["resume=runs/mine", "policy.lora_rank=8"])
+    with pytest.raises(CheckpointError, match=r"policy\.openvla\.lora_rank: the run of .* has 4, got 8"):
+        changes_on_resuming(file.parent, other)
+    evaluated = load_config(
+        EvaluateConfig, ["checkpoint=runs/mine"], evaluate_command._trained_on("runs/mine")
+    )
+    assert evaluated.policy.openvla.decoding == "parallel"
+
+
 @pytest.mark.parametrize("resume", ["runs/mine", "runs/mine/checkpoints/iteration_000002", "auto"])
 def test_a_resumed_run_has_its_own_settings_without_repeating_them(run, resume) -> None:
     given = ["output_dir=runs/mine"] if resume == "auto" else []
@@ -101,12 +137,12 @@ HOSTILE = ["${oc.env:HOME}", "${seed}", "\\${seed}", "a b, 'c' \"d\" = {e} [f] ~
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_text_in_a_checkpoint_is_taken_as_it_stands(run, text) -> None:
-    _edit(run, "policy", unnorm_key=text, path=text)
+    _edit(run, "policy", openvla={"unnorm_key": text}, path=text)
     _edit(run, "", wandb_project=text)
     values = evaluate_command._trained_on("runs/mine")
-    assert load_config(EvaluateConfig, ["checkpoint=runs/mine"], values).policy.unnorm_key == text
+    assert load_config(EvaluateConfig, ["checkpoint=runs/mine"], values).policy.openvla.unnorm_key == text
     resumed = load_config(TrainConfig, ["resume=runs/mine"])
-    assert (resumed.policy.unnorm_key, resumed.policy.path, resumed.wandb_project) == (text,) * 3
+    assert (resumed.policy.openvla.unnorm_key, resumed.policy.path, resumed.wandb_project) == (text,) * 3
     assert to_config(TrainConfig, asdict(resumed)) == resumed
 
 
@@ -114,7 +150,7 @@ def test_a_secret_in_the_environment_does_not_reach_what_eval_prints(run, capsys
     from ttrl_env.agents.cli import main
 
     monkeypatch.setenv("SECRET_ACCESS_KEY", "do-not-tell")
-    _edit(run, "policy", unnorm_key="${oc.env:SECRET_ACCESS_KEY}")
+    _edit(run, "policy", openvla={"unnorm_key": "${oc.env:SECRET_ACCESS_KEY}"})
     assert main(["eval", "checkpoint=runs/mine", "--cfg"]) == 0
     printed = capsys.readouterr().out
     assert "n_samples" not in printed

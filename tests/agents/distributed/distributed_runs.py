@@ -33,8 +33,8 @@ RUNS: dict[str, tuple[str, ...]] = {
         "rollout.filter_accuracy=true",  # keeps one group, so that one process has nothing to learn from
         "rollout.accuracy_upper_bound=1.0",
         "ppo.advantage=gae",
-        "ppo.bootstrap_truncated=true",
-        "ppo.value_backpropagates=true",
+        "ppo.gae.bootstrap_truncated=true",
+        "ppo.gae.value_backpropagates=true",
         "ppo.loss_reduction=token-mean",
         "ppo.kl_coef=0.1",
         "ppo.micro_batch_chunks=3",
@@ -45,8 +45,17 @@ RUNS: dict[str, tuple[str, ...]] = {
         "rollout.max_draws=3",
         "ppo.minibatch_trajectories=4",
     ),
-    "openvla": ("env.image_size=32", "policy.decoding=parallel", "policy.gradient_checkpointing=true"),
-    "lora": ("env.image_size=32", "policy.decoding=parallel", "policy.lora_rank=4", "ppo.kl_coef=0.1"),
+    "openvla": (
+        "env.image_size=32",
+        "policy.openvla.decoding=parallel",
+        "policy.openvla.gradient_checkpointing=true",
+    ),
+    "lora": (
+        "env.image_size=32",
+        "policy.openvla.decoding=parallel",
+        "policy.openvla.lora_rank=4",
+        "ppo.kl_coef=0.1",
+    ),
 }
 
 

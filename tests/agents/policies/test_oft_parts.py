@@ -26,7 +26,10 @@ def test_a_part_beside_the_weights_is_refused_by_name(own_checkpoint, capsys, na
     (own_checkpoint / name).write_bytes(b"")
     with pytest.raises(CheckpointError, match=f"{name}, {said}|{name}, a .*{said}"):
         load(own_checkpoint)
-    assert cli.main(["doctor", str(own_checkpoint), "policy.decoding=parallel", "policy.device=cpu"]) == 1
+    assert (
+        cli.main(["doctor", str(own_checkpoint), "policy.openvla.decoding=parallel", "policy.device=cpu"])
+        == 1
+    )
     assert "That is not implemented here" in capsys.readouterr().out
 
 

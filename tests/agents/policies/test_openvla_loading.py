@@ -336,10 +336,10 @@ def test_statistics_beside_the_weights_replace_those_of_the_config(own_checkpoin
 
 
 def test_the_decoding_must_be_said(checkpoint) -> None:
-    assert "policy.decoding=parallel" in _error(checkpoint, decoding=None)
+    assert "policy.openvla.decoding=parallel" in _error(checkpoint, decoding=None)
     assert load(checkpoint, "parallel").chunk_steps == 8
     assert load(checkpoint, "autoregressive").chunk_steps == 1
-    with pytest.raises(ValueError, match=r"policy\.decoding: no such name"):
+    with pytest.raises(ValueError, match=r"^decoding: no such name"):
         PolicyOptions(decoding="paralel")
 
 
@@ -390,7 +390,7 @@ def test_a_saved_checkpoint_remembers_how_it_acts_and_computes_the_same(tmp_path
 
 def test_what_was_recorded_cannot_be_contradicted_or_garbled(tmp_path, checkpoint) -> None:
     load(checkpoint, "parallel").save_pretrained(tmp_path)
-    assert "policy.decoding: " in _error(tmp_path, decoding="autoregressive")
+    assert "policy.openvla.decoding: " in _error(tmp_path, decoding="autoregressive")
     assert "was trained with 8, got 4" in _error(tmp_path, chunk_steps=4)
     (tmp_path / "ttrl_policy.json").write_text('{"decoding": "parallel"')
     assert "ttrl_policy.json cannot be read" in _error(tmp_path)
@@ -413,6 +413,6 @@ def test_weights_are_converted_where_asked(checkpoint) -> None:
 
 def test_autocast_needs_float32_weights(tmp_path) -> None:
     folder = write_checkpoint(tmp_path, dtype=torch.bfloat16)
-    assert "policy.autocast: expected float32 weights" in _error(folder, autocast=True)
-    with pytest.raises(ValueError, match=r"policy\.autocast"):
+    assert "policy.openvla.autocast: expected float32 weights" in _error(folder, autocast=True)
+    with pytest.raises(ValueError, match=r"policy\.openvla\.autocast"):
         PolicyOptions(autocast=True, dtype="bfloat16")

@@ -26,7 +26,7 @@ SETTINGS = (
     "test_time_rl=true",
     "base_temperature=1.0",
     "policy.kind=openvla",
-    "policy.decoding=parallel",
+    "policy.openvla.decoding=parallel",
     "env.image_size=32",
     "env.n_samples=4",
     "eval.episodes_per_task=1",
@@ -57,8 +57,13 @@ def _weights(checkpoint: Path) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize(
     "overrides",
     [
-        ("policy.lora_rank=4", "ppo.kl_coef=0.1", "rollout.rows_at_once=3"),
-        ("policy.lora_rank=0", "ppo.kl_coef=0.1", "ppo.advantage=gae", "policy.gradient_checkpointing=true"),
+        ("policy.openvla.lora_rank=4", "ppo.kl_coef=0.1", "rollout.rows_at_once=3"),
+        (
+            "policy.openvla.lora_rank=0",
+            "ppo.kl_coef=0.1",
+            "ppo.advantage=gae",
+            "policy.openvla.gradient_checkpointing=true",
+        ),
     ],
     ids=["adapters", "all weights"],
 )
@@ -94,15 +99,16 @@ def test_a_stopped_run_resumes_to_the_same_weights_and_is_evaluated(checkpoint, 
 
 
 def test_a_checkpoint_with_adapters_holds_them_alone(checkpoint, tmp_path) -> None:
-    run = _config(checkpoint, tmp_path, "policy.lora_rank=4", "iterations=1")
+    run = _config(checkpoint, tmp_path, "policy.openvla.lora_rank=4", "iterations=1")
     saved = _train(run)
     sizes = [
         sum(file.stat().st_size for file in folder.glob("*.safetensors"))
         for folder in (saved / "policy", checkpoint)
     ]
     assert sizes[0] < sizes[1]
-    with pytest.raises(CheckpointError, match=r"policy\.lora_rank: the run of .* has 4, got 8"):
-        _train(replace(run, resume="auto", iterations=2, policy=replace(run.policy, lora_rank=8)))
+    wider = replace(run.policy, openvla=replace(run.policy.openvla, lora_rank=8))
+    with pytest.raises(CheckpointError, match=r"policy\.openvla\.lora_rank: the run of .* has 4, got 8"):
+        _train(replace(run, resume="auto", iterations=2, policy=wider))
 
 
 @pytest.mark.parametrize(
@@ -110,9 +116,13 @@ def test_a_checkpoint_with_adapters_holds_them_alone(checkpoint, tmp_path) -> No
     [
         ("policy.kind=tiny_vla", CheckpointError, r"policy\.kind: expected a tiny_vla checkpoint"),
         ("env.image_size=64", ConfigError, r"env\.image_size: .* 32 x 32 pixels"),
-        ("policy.lora_alpha=0", ConfigError, r"policy\.lora_alpha: expected a number above 0"),
-        ("policy.decoding=serial", ConfigError, r"policy\.decoding: no such name 'serial'"),
-        ("policy.unnorm_key=bridge_orig", CheckpointError, "libero_spatial_no_noops"),
+        (
+            "policy.openvla.lora_alpha=0",
+            ConfigError,
+            r"policy\.openvla\.lora_alpha: expected a number above 0",
+        ),
+        ("policy.openvla.decoding=serial", ConfigError, r"policy\.openvla\.decoding: no such name 'serial'"),
+        ("policy.openvla.unnorm_key=bridge_orig", CheckpointError, "libero_spatial_no_noops"),
     ],
 )
 def test_what_does_not_fit_is_refused_before_any_simulation(
@@ -126,7 +136,11 @@ def test_what_does_not_fit_is_refused_before_any_simulation(
 
 
 def test_a_new_policy_has_no_options_of_openvla(tmp_path) -> None:
-    for override in ("policy.lora_rank=8", "policy.autocast=true", "policy.decoding=parallel"):
+    for override in (
+        "policy.openvla.lora_rank=8",
+        "policy.openvla.autocast=true",
+        "policy.openvla.decoding=parallel",
+    ):
         with pytest.raises(
             ConfigError, match=rf"{override.partition('=')[0]}: a new TinyVLA has no such option"
         ):
@@ -144,7 +158,7 @@ def test_the_command_line_trains_resumes_and_evaluates_on_libero(
         "train",
         *SETTINGS,
         f"policy.path={checkpoint}",
-        "policy.lora_rank=4",
+        "policy.openvla.lora_rank=4",
         "env.n_samples=2",
         "env.max_steps=12",  # a chunk and a half
         "ppo.advantage=gae",
@@ -168,7 +182,9 @@ def test_the_command_line_trains_resumes_and_evaluates_on_libero(
 
 
 def test_steps_that_bfloat16_would_swallow_are_refused(checkpoint, tmp_path) -> None:
-    with pytest.raises(ConfigError, match=r"policy\.dtype: .* small steps are lost in torch\.bfloat16"):
-        _train(_config(checkpoint, tmp_path, "policy.dtype=bfloat16"))
-    adapters = ("policy.dtype=bfloat16", "policy.lora_rank=4", "iterations=1")
+    with pytest.raises(
+        ConfigError, match=r"policy\.openvla\.dtype: .* small steps are lost in torch\.bfloat16"
+    ):
+        _train(_config(checkpoint, tmp_path, "policy.openvla.dtype=bfloat16"))
+    adapters = ("policy.openvla.dtype=bfloat16", "policy.openvla.lora_rank=4", "iterations=1")
     assert _train(_config(checkpoint, tmp_path, *adapters)).name == "iteration_000001"

@@ -80,7 +80,7 @@ def _leaves(value) -> list:
 @pytest.mark.parametrize(
     "overrides",
     [
-        ("ppo.advantage=gae", "ppo.bootstrap_truncated=true"),
+        ("ppo.advantage=gae", "ppo.gae.bootstrap_truncated=true"),
         ("ppo.kl_coef=0.1",),
         ("rollout.redraw=true", "rollout.filter_accuracy=true", "rollout.max_draws=3"),
         ("ppo.memory_gigabytes=0.002", "rollout.rows_at_once=3"),

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.agents.reach import make_reach_env, make_tiny_policy
-from ttrl_env.agents.config.schema import PPOConfig
+from ttrl_env.agents.config.schema import GAEConfig, PPOConfig
 from ttrl_env.agents.policies.reference import frozen_reference
 from ttrl_env.agents.rollout.collect import collect_rollout
 from ttrl_env.agents.rollout.types import Rollout
@@ -176,19 +176,20 @@ def test_values_are_bootstrapped_only_where_the_horizon_cut_off(tiny_policy, rea
     assert sorted(rollout.final_trajectory.tolist()) == np.flatnonzero(rollout.truncations).tolist()
     returns = {}
     for bootstrap in (False, True):
-        config = PPOConfig(advantage="gae", bootstrap_truncated=bootstrap, gae_lambda=1.0)
+        config = PPOConfig(advantage="gae", gae=GAEConfig(bootstrap_truncated=bootstrap, lam=1.0))
         agent = PPOAgent(make_tiny_policy(), config)
         torch.nn.init.constant_(agent.value_head.value.bias, 0.25)
         batches = make_minibatches(rollout, np.arange(8), config, 128, np.random.default_rng(0))[0]
         agent._evaluate_before(batches)
-        _, earned, _ = value_targets(rollout, batches, agent.policy, agent.value_head, config, 3)
+        _, earned, _ = value_targets(rollout, batches, agent.policy, agent.value_head, config.gae, 3)
         returns[bootstrap] = np.array([earned[rollout.trajectory.numpy() == b][-1] for b in range(8)])
     assert returns[False] == pytest.approx(rollout.rewards)
     assert returns[True] == pytest.approx(np.where(rollout.truncations, 0.25, rollout.rewards))
 
 
 def test_the_value_head_learns_what_trajectories_earn(rollout, tiny_policy) -> None:
-    config = PPOConfig(advantage="gae", learning_rate=1e-9, epochs=30, gae_lambda=1.0, warmup_steps=0)
+    lam = GAEConfig(lam=1.0)
+    config = PPOConfig(advantage="gae", learning_rate=1e-9, epochs=30, gae=lam, warmup_steps=0)
     agent = PPOAgent(tiny_policy, config)
     first, second = agent.update(rollout), agent.update(rollout)
     assert first.first.value_loss > second.last.value_loss > 0
@@ -200,11 +201,12 @@ def test_the_value_loss_reaches_the_policy_only_if_asked_to(rollout) -> None:
     changed = []
     for through in (False, True):
         policy = make_tiny_policy()
-        config = PPOConfig(advantage="gae", value_backpropagates=through, value_coef=100.0, epochs=2)
+        value = GAEConfig(value_backpropagates=through, value_coef=100.0)
+        config = PPOConfig(advantage="gae", gae=value, epochs=2)
         PPOAgent(policy, config).update(rollout)
         changed.append(torch.cat([parameter.flatten() for parameter in policy.parameters()]))
     policy = make_tiny_policy()
-    PPOAgent(policy, PPOConfig(advantage="gae", value_coef=0.0, epochs=2)).update(rollout)
+    PPOAgent(policy, PPOConfig(advantage="gae", gae=GAEConfig(value_coef=0.0), epochs=2)).update(rollout)
     without = torch.cat([parameter.flatten() for parameter in policy.parameters()])
     assert torch.equal(without, changed[0])
     assert not torch.allclose(without, changed[1], atol=1e-6)
@@ -253,7 +255,7 @@ def test_a_step_size_that_is_lowered_on_resuming_is_the_one_taken(tiny_policy, r
         {"advantage": "drgrpo", "loss_reduction": "token-mean"},
         {"advantage": "rloo", "clip_ratio_c": 3.0, **CHUNK_RATIOS},
         {"advantage": "gae"},
-        {"advantage": "gae", "value_clip": 0.2, **CHUNK_RATIOS},
+        {"advantage": "gae", "gae": GAEConfig(value_clip=0.2), **CHUNK_RATIOS},
     ],
     ids=["grpo", "drgrpo by tokens", "rloo by chunks", "gae", "gae by chunks"],
 )
