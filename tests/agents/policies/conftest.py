@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from tests.agents.policies.tiny_openvla import write_checkpoint
+from ttrl_env.agents.config.choices import Decoding
 from ttrl_env.agents.policies import PolicyOptions, load_policy
 from ttrl_env.agents.policies.openvla import OpenVLAPolicy
-from ttrl_env.agents.policies.options import Decoding
 
 INSTRUCTIONS = ["pick up the black bowl", "open", "close the top drawer of the cabinet"]
 
