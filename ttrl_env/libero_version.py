@@ -1,10 +1,10 @@
-"""Which LIBERO this is: the published one, or another that a newer MuJoCo makes of it.
+"""Tells published LIBERO apart from LIBERO on newer versions of MuJoCo, which simulate it differently.
 
-Newer versions render six of LIBERO's textures darker and let things rest otherwise on boxes. A policy that
-has learnt in one version fails in another without an error. So bundles, checkpoints, demonstrations and
-reports carry MuJoCo's version.
+Newer versions render six of LIBERO's textures darker, and objects on boxes settle differently. A policy
+trained with one version can therefore fail with another, without any error. So the version of MuJoCo is
+stored in bundles, checkpoints, demonstrations and reports. "World" means LIBERO on one version of MuJoCo.
 
-Light to import: neither MuJoCo nor LIBERO is needed to say which version is installed.
+Importing this module is cheap: it loads neither MuJoCo nor LIBERO.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ import warnings
 from typing import Any, TypeGuard
 
 PUBLISHED_MUJOCO = "3.3.2"
-"""The last version whose LIBERO is the published one; what an install gets (docs/which-libero.md)."""
+"""The last version that simulates published LIBERO; the default installation (docs/which-libero.md)."""
 
 _NUMBERS = re.compile(r"\d+(\.\d+)*")
 
 
 class WorldWarning(UserWarning):
-    """Something comes from another world than the one that is simulated."""
+    """Warns that something was made with a version of MuJoCo whose LIBERO differs from the installed one."""
 
 
 @functools.cache
 def installed_mujoco() -> str:
-    """The version of MuJoCo that an environment of this process would be simulated by."""
+    """The installed version of MuJoCo, with which this process simulates."""
     return importlib.metadata.version("mujoco")
 
 
@@ -42,21 +42,21 @@ def same_world(one: str, other: str) -> bool:
 
 
 def stamp() -> dict[str, Any]:
-    """The world of this process as reports carry it: ``mujoco``'s version and whether it is ``published``."""
+    """Entry for reports: the version of ``mujoco``, and whether its LIBERO is the ``published`` one."""
     return {"mujoco": installed_mujoco(), "published": is_published(installed_mujoco())}
 
 
 def describe(mujoco: str) -> str:
-    """A version of MuJoCo and which LIBERO that is."""
+    """A phrase with a version of MuJoCo and whether its LIBERO is the published one."""
     if is_published(mujoco):
         return f"published LIBERO (MuJoCo {mujoco})"
     return f"MuJoCo {mujoco}, which is not published LIBERO (that is MuJoCo {PUBLISHED_MUJOCO})"
 
 
 def install_command(mujoco: str = PUBLISHED_MUJOCO) -> str:
-    """How to install a version of MuJoCo in place of the one that is there.
+    """The command that installs a version of MuJoCo in place of the installed one.
 
-    Since 4.0 the library is in a distribution of its own, which pip would mix with older files.
+    Since 4.0 the library is a separate distribution, whose files pip would mix with those of older versions.
     """
     install = f"pip install mujoco=={mujoco}"
     if max(release(mujoco), release(installed_mujoco())) < (4,):
@@ -66,7 +66,7 @@ def install_command(mujoco: str = PUBLISHED_MUJOCO) -> str:
 
 @functools.cache
 def warn_unless_published() -> None:
-    """Warn, once a process, that what is about to be simulated is not published LIBERO."""
+    """Warn, once a process, if the installed version of MuJoCo does not simulate published LIBERO."""
     mujoco = installed_mujoco()
     if not is_published(mujoco):
         warnings.warn(
@@ -82,7 +82,7 @@ def warn_of_another_world(what: str, mujoco: str | None) -> None:
 
     Args:
         what: names the file or checkpoint, as the beginning of a sentence.
-        mujoco: the version that it carries; ``None``, as others' files have it, says nothing.
+        mujoco: the version stored in it; ``None``, as in files from other software, gives no warning.
     """
     installed = installed_mujoco()
     if mujoco is not None and not same_world(mujoco, installed):
@@ -96,12 +96,12 @@ def warn_of_another_world(what: str, mujoco: str | None) -> None:
 
 
 def is_version(value: object) -> TypeGuard[str]:
-    """Whether something read from a file is a version at all."""
+    """Whether a value read from a file is a version string."""
     return isinstance(value, str) and _NUMBERS.match(value) is not None
 
 
 def release(version: str) -> tuple[int, ...]:
-    """The numbers that a version begins with, for comparing it."""
+    """The leading numbers of a version string, for comparisons. Raises ``ValueError`` if there are none."""
     found = _NUMBERS.match(version)
     if found is None:
         raise ValueError(f"mujoco: expected a version such as {PUBLISHED_MUJOCO!r}, got {version!r}")

@@ -1,9 +1,10 @@
-"""What every task of published LIBERO looks like at its start, and how far an engine is from that.
+"""The initial scene of every task in published LIBERO, and the comparison of an engine's scenes with it.
 
-The file beside this module holds, for each of the 290 tasks, the pose of every body but the robot's after
-initial state 0 has settled, and the first picture of both cameras as the mean colours of 8 x 8 blocks: coarse
-enough that another OpenGL driver changes nothing, fine enough that another texture or a bowl that has
-slipped shows. ``python -m benchmarks.worlds`` makes it, with unmodified LIBERO on MuJoCo 3.3.2.
+The file ``published_scenes.npz`` beside this module describes each of the 290 tasks after initial state 0 has
+settled. It contains the poses of all bodies except the robot's, and the first image of both cameras as the
+mean colours of 8 x 8 blocks. These are coarse enough to be the same with every OpenGL driver, and fine enough
+to show another texture or a bowl that has slipped. ``python -m benchmarks.worlds`` makes the file, with
+unmodified LIBERO on MuJoCo 3.3.2.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ IMAGE_SIZE = 256
 INIT_STATE_ID = 0
 
 BLOCKS = 8
-"""A coarse picture has this many blocks a side."""
+"""Number of blocks along each side of an image."""
 
 POSITION_TOLERANCE_M = 0.002
 ROTATION_TOLERANCE_DEG = 2.0
@@ -39,10 +40,10 @@ _ROBOT = ("robot0_", "gripper0_", "mount0_")
 
 @dataclass(frozen=True, kw_only=True)
 class Scene:
-    """A task at its first observation."""
+    """A task's bodies and images at its first observation."""
 
     names: tuple[str, ...]
-    """Of the ``n`` bodies that are neither the world nor the robot."""
+    """Names of the ``n`` bodies, without the world body and the robot's."""
     pos: NDArray[np.floating]
     """``[n, 3]`` positions, metres, world frame."""
     quat: NDArray[np.floating]
@@ -52,18 +53,18 @@ class Scene:
 
 
 def scene_config(suite: str) -> EngineConfig:
-    """What an engine has to be made with so that :func:`see` can look at its tasks."""
+    """Configuration of an engine for :func:`see`."""
     return EngineConfig(suite=suite, num_rows=1, image_size=IMAGE_SIZE, cameras=CAMERAS)
 
 
 def see(engine: SimulationEngine, task_id: int) -> Scene:
-    """A task's scene on an engine made with :func:`scene_config`."""
+    """Reset an engine made with :func:`scene_config` to a task and return its scene."""
     engine.reset([0], [task_id], [INIT_STATE_ID])
     return make_scene(engine.state(0), [engine.observations[f"{camera}_image"][0] for camera in CAMERAS])
 
 
 def make_scene(state: SimState, images: Sequence[NDArray[np.uint8]]) -> Scene:
-    """The scene of a state and of its pictures, in the order of :data:`CAMERAS`."""
+    """Make a scene from a state and its images, which are in the order of :data:`CAMERAS`."""
     bodies = [i for i, name in enumerate(state.body_names) if i and not name.startswith(_ROBOT)]
     return Scene(
         names=tuple(state.body_names[body] for body in bodies),
@@ -74,13 +75,13 @@ def make_scene(state: SimState, images: Sequence[NDArray[np.uint8]]) -> Scene:
 
 
 def coarse(image: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """``[BLOCKS, BLOCKS, 3]`` mean colours of a square picture."""
+    """``[BLOCKS, BLOCKS, 3]`` mean colours of a square image."""
     side = image.shape[0] // BLOCKS
     return image.reshape(BLOCKS, side, BLOCKS, side, 3).mean(axis=(1, 3))
 
 
 def published_scene(suite: str, task_id: int) -> Scene:
-    """A task as published LIBERO has it."""
+    """A task's scene in published LIBERO, from the file beside this module."""
     values = _read()
     found = np.flatnonzero(values["tasks"] == f"{suite}/{task_id}")
     if not found.size:
@@ -98,7 +99,7 @@ def published_scene(suite: str, task_id: int) -> Scene:
 
 
 def write_published(scenes: dict[tuple[str, int], Scene], file: Path = FILE) -> None:
-    """Write the file that :func:`published_scene` reads, of scenes by suite and task."""
+    """Write the file that :func:`published_scene` reads; ``scenes`` are by suite and task id."""
     counts = [len(scene.names) for scene in scenes.values()]
     np.savez_compressed(
         file,
@@ -112,7 +113,7 @@ def write_published(scenes: dict[tuple[str, int], Scene], file: Path = FILE) -> 
 
 
 def differences(seen: Scene, published: Scene) -> list[str]:
-    """What is not as in published LIBERO, a phrase each; empty if the worlds are one."""
+    """Phrases that describe each difference from published LIBERO; empty if the scenes agree."""
     if seen.names != published.names:
         other = sorted(set(seen.names) ^ set(published.names))
         return [f"has other bodies ({', '.join(other[:4])}): another LIBERO is installed"]
@@ -120,18 +121,18 @@ def differences(seen: Scene, published: Scene) -> list[str]:
 
 
 def distance_m(one: Scene, other: Scene) -> NDArray[np.float64]:
-    """``[n]`` how far apart two scenes have their bodies, metres."""
+    """``[n]`` distance between each body's positions in two scenes, metres."""
     return np.linalg.norm(np.asarray(one.pos, np.float64) - other.pos, axis=1)
 
 
 def angle_deg(one: Scene, other: Scene) -> NDArray[np.float64]:
-    """``[n]`` how differently two scenes have their bodies turned, degrees."""
+    """``[n]`` angle between each body's orientations in two scenes, degrees."""
     cosine = np.abs((np.asarray(one.quat, np.float64) * other.quat).sum(axis=1))
     return np.degrees(2 * np.arccos(np.clip(cosine, 0.0, 1.0)))
 
 
 def _moved(seen: Scene, published: Scene) -> list[str]:
-    """The body that is furthest from its place, if it is too far."""
+    """A phrase about the body that differs most from its published pose, if it exceeds a tolerance."""
     distance, angle = distance_m(seen, published), angle_deg(seen, published)
     excess = np.maximum(distance / POSITION_TOLERANCE_M, angle / ROTATION_TOLERANCE_DEG)
     body = int(np.argmax(excess))
@@ -142,7 +143,7 @@ def _moved(seen: Scene, published: Scene) -> list[str]:
 
 
 def _repainted(seen: Scene, published: Scene) -> list[str]:
-    """Each camera that sees other colours."""
+    """A phrase for each camera whose image differs in colour."""
     found = []
     for camera, now, then in zip(CAMERAS, seen.pictures, published.pictures, strict=True):
         change = now - then

@@ -1,4 +1,4 @@
-"""How often a task's expert succeeds, without images."""
+"""Measure how often a task's expert succeeds, without rendering images."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from ttrl_env.tasks import Task
 
 
 class CheckedEpisode(NamedTuple):
-    """What became of one initial state."""
+    """The outcome of one episode."""
 
     init_state_id: int
     success: bool
     steps: int
-    """Policy steps until success, or until the horizon."""
+    """Policy steps until success, or the horizon if the task was not solved."""
 
 
 def check_expert(

@@ -1,8 +1,8 @@
-"""HDF5 files that others made, read as data: nothing outside a file, and nothing that it does not hold.
+"""Safe reading of HDF5 files from untrusted sources.
 
-HDF5 lets a file point elsewhere (soft and external links, raw storage, virtual datasets) and claim arrays
-of any size. Every function here reads what lies in the file itself, or raises :class:`ConfigError` with the
-file, the place in it and the way out.
+HDF5 lets a file refer to other files (soft and external links, raw storage, virtual datasets). It also lets
+a file declare arrays of any size. The functions here read only data stored in the file itself. For anything
+else they raise :class:`ConfigError`, which names the file and the group or array, and says what to do.
 """
 
 from __future__ import annotations
@@ -26,18 +26,21 @@ _FILTERS = (h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FL
 """Compression and checksums that every h5py can undo."""
 
 _DEFLATE_RATIO = 1032
-"""gzip packs at most so many bytes into one."""
+"""Largest compression ratio of gzip: one byte unpacks to at most this many."""
 
 _HARMLESS = 2**30
-"""Bytes that a packed chunk may turn out to hold before it is looked at."""
+"""Chunks that cannot unpack to more bytes than this are read without a check."""
 
 _CHECKSUM = 4
-"""Bytes that Fletcher's checksum adds to a chunk."""
+"""Bytes that the Fletcher-32 checksum adds to a chunk."""
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[h5py.File]:
-    """An HDF5 file to read from. No lock is taken: files are replaced whole, and some disks have no locks."""
+    """Open an HDF5 file for reading.
+
+    It takes no lock: writers replace whole files, and some file systems do not support locks.
+    """
     _check_kind(path)
     with _naming(path, "the file"):
         file = h5py.File(path, "r", locking=False)
@@ -46,18 +49,18 @@ def opened(path: Path) -> Iterator[h5py.File]:
 
 
 def names(group: h5py.Group) -> list[str]:
-    """What a group has, by name."""
+    """Names of a group's members."""
     with _naming_part(group):
         return [name if isinstance(name, str) else name.decode("utf-8", "replace") for name in group]
 
 
 def group(parent: h5py.Group, name: str) -> h5py.Group:
-    """A group that a group has."""
+    """A subgroup of a group."""
     return _member(parent, name, h5py.Group, "a group")
 
 
 def dataset(parent: h5py.Group, name: str) -> h5py.Dataset:
-    """An array of numbers that a group has, all of it in the file itself; :func:`read` reads it."""
+    """A numeric array of a group, stored entirely in the file; :func:`read` reads its values."""
     found = _member(parent, name, h5py.Dataset, "an array")
     with _naming_part(found):
         if found.dtype.kind not in "biuf":
@@ -67,14 +70,14 @@ def dataset(parent: h5py.Group, name: str) -> h5py.Dataset:
 
 
 def read(array: h5py.Dataset) -> NDArray[Any]:
-    """The numbers of an array."""
+    """Read the values of an array."""
     with _naming_part(array):
         _check_packing(array)
         return array[()]
 
 
 def read_all(part: h5py.Group) -> None:
-    """Read every array that a group and its groups have, to see whether it can be."""
+    """Read every array of a group and its subgroups, to verify that all of it is readable."""
     for name in names(part):
         if isinstance(_member(part, name, (h5py.Group, h5py.Dataset), "a group or an array"), h5py.Group):
             read_all(group(part, name))
@@ -83,7 +86,7 @@ def read_all(part: h5py.Group) -> None:
 
 
 def num_bytes(array: h5py.Dataset) -> int:
-    """Memory that reading an array takes: the numbers, and one chunk to unpack."""
+    """Memory in bytes that reading an array takes: its values and one unpacked chunk."""
     chunk = math.prod(array.chunks) if array.chunks else 0
     return (math.prod(array.shape) + chunk) * int(array.dtype.itemsize)
 
@@ -95,7 +98,7 @@ def has_attributes(part: h5py.Group) -> bool:
 
 
 def text(part: h5py.Group, attribute: str) -> str | None:
-    """An attribute that is text; ``None`` if there is none of that name."""
+    """Value of a text attribute; ``None`` if there is no attribute of that name."""
     with _naming_part(part, attribute):
         if attribute not in part.attrs:
             return None
@@ -107,7 +110,7 @@ def text(part: h5py.Group, attribute: str) -> str | None:
 
 
 def whole_number(part: h5py.Group, attribute: str) -> int | None:
-    """An attribute that counts something, from 0 on; ``None`` if there is none of that name."""
+    """Value of a non-negative integer attribute; ``None`` if there is no attribute of that name."""
     with _naming_part(part, attribute):
         if attribute not in part.attrs:
             return None
@@ -121,22 +124,22 @@ def whole_number(part: h5py.Group, attribute: str) -> int | None:
 
 
 class Refusal(ConfigError):
-    """A file of demonstrations that says something else than it should."""
+    """The error for a file of demonstrations whose content is not as expected."""
 
 
 def refuse(part: h5py.HLObject, problem: str) -> Refusal:
-    """An error that names the file, a group or array in it, and what is wrong there."""
+    """Make the error for a group or array: it names the file, the place in it and the problem."""
     return Refusal(f"{part.file.filename}: {_place(part)}: {problem}")
 
 
 def refuse_attribute(part: h5py.Group, attribute: str, expected: str, got: object) -> Refusal:
-    """An error that names the file, an attribute in it, what was expected and what came."""
+    """Make the error for an attribute: it names the file, the attribute, what was expected and what came."""
     return refuse(part, f"attribute {attribute!r}: {expected}, got {got}")
 
 
 @contextmanager
 def _naming(path: object, what: str) -> Iterator[None]:
-    """Turn what h5py raises about a damaged file into an error that names it."""
+    """Turn h5py's errors about a damaged file into a :class:`ConfigError` that names the file."""
     try:
         yield
     except Refusal:
@@ -158,7 +161,7 @@ def _place(part: h5py.HLObject) -> str:
 
 
 def _check_kind(path: Path) -> None:
-    """Raise unless a path leads to an HDF5 file; a missing or forbidden one is the system's own error."""
+    """Raise unless a path is an HDF5 file. A missing or unreadable file raises the system's ``OSError``."""
     if not stat.S_ISREG(path.stat().st_mode):
         raise ConfigError(f"{path}: expected an HDF5 file, got a {'folder' if path.is_dir() else 'device'}")
     with path.open("rb") as file:
@@ -193,7 +196,7 @@ def _target(link: h5py.SoftLink | h5py.ExternalLink) -> str:
 
 
 def _check_packing(array: h5py.Dataset) -> None:
-    """Raise if a packed chunk holds more than its numbers: HDF5 unpacks all of it, however much it is."""
+    """Raise if a compressed chunk unpacks to more bytes than its values take: HDF5 would unpack them all."""
     if array.compression != "gzip":
         return
     size = math.prod(array.chunks) * array.dtype.itemsize + _CHECKSUM
@@ -208,7 +211,7 @@ def _check_packing(array: h5py.Dataset) -> None:
 
 
 def _check_storage(array: h5py.Dataset) -> None:
-    """Raise unless every number of an array is in the file itself."""
+    """Raise unless every value of an array is stored in the file itself."""
     if array.is_virtual:
         raise refuse(array, "it is a virtual dataset, put together of other files; only the file is read")
     if array.external:

@@ -4,7 +4,7 @@ One file a task::
 
     data                         attributes: problem_info, env_args, bddl_file_name, num_demos, total, ...
       demo_0                     attributes: num_samples, init_state
-        actions                  float32 [T, 7]   what the expert wanted, without the noise
+        actions                  float32 [T, 7]   the expert's actions, without the noise
         states                   float64 [T, 1 + nq + nv]  time, qpos, qvel
         robot_states             float64 [T, 9]   finger joints, end effector position, xyzw quaternion
         rewards, dones           uint8 [T]        1 on the last step
@@ -14,13 +14,18 @@ One file a task::
         obs/gripper_states       float64 [T, 2]
         obs/joint_states         float64 [T, 7]
 
-What is added to the published layout: ``executed_actions`` (with the noise), the attributes
-``attempt`` and ``init_state_id`` of an episode, and ``recording`` (JSON: the settings, MuJoCo's version) and
-``observations`` = ``"before_action"`` of the data. What is left out: ``model_file``, the scene's XML, which
-only a playback in LIBERO itself needs.
+Added to the published layout:
 
-Published files pair an action with the observation *after* it (LIBERO's ``create_dataset.py`` stores
-what ``env.step(action)`` returned). Here the observation is the one the action answers.
+- ``executed_actions`` of an episode: its actions with the noise;
+- the attributes ``attempt`` and ``init_state_id`` of an episode;
+- the attribute ``recording`` of ``data``: the settings and MuJoCo's version as JSON;
+- the attribute ``observations`` of ``data``: ``"before_action"``.
+
+Left out: ``model_file``, the scene's XML, which only a playback in LIBERO itself needs.
+
+Published files pair an action with the observation *after* it: LIBERO's ``create_dataset.py`` stores the
+observation that ``env.step(action)`` returned. Here the observation is the one *before* the action, from
+which the expert chose it.
 """
 
 from __future__ import annotations
@@ -46,7 +51,7 @@ from ttrl_env.tasks import Task
 
 
 def write_episode(path: Path, trajectory: Trajectory, attributes: dict[str, Any]) -> None:
-    """Write one episode as the group ``demo`` of a file of its own, whole or not at all."""
+    """Write one episode as the group ``demo`` of a file of its own, atomically."""
     with _replacing(path) as file:
         group = file.create_group("demo")
         group.attrs.update(attributes)
@@ -79,7 +84,7 @@ def write_episode(path: Path, trajectory: Trajectory, attributes: dict[str, Any]
 
 
 def assemble(path: Path, task: Task, settings: dict[str, Any], episodes: Iterable[Path]) -> None:
-    """Join episodes, each in a file of its own, to one task's file, whole or not at all."""
+    """Join episodes, each in a file of its own, to one task's file, atomically."""
     with _replacing(path) as file:
         data = file.create_group("data")
         total = number = 0
@@ -93,7 +98,7 @@ def assemble(path: Path, task: Task, settings: dict[str, Any], episodes: Iterabl
 
 
 def split(path: Path, place: Callable[[int], Path]) -> None:
-    """The inverse of :func:`assemble`: each episode to the file that ``place`` names for its attempt."""
+    """The inverse of :func:`assemble`: write each episode to the file ``place(attempt)``."""
     with foreign_files.opened(path) as file:
         data = foreign_files.group(file, "data")
         for name in foreign_files.names(data):
@@ -108,7 +113,7 @@ def split(path: Path, place: Callable[[int], Path]) -> None:
 
 
 def is_whole(path: Path) -> bool:
-    """Whether an episode's own file can be read to its end."""
+    """Whether an episode's own file is complete and readable."""
     try:
         with foreign_files.opened(path) as file:
             demo = foreign_files.group(file, "demo")
@@ -119,19 +124,19 @@ def is_whole(path: Path) -> bool:
 
 
 def write_settings(path: Path, settings: dict[str, Any]) -> None:
-    """Write a file without episodes that only says how others are recorded."""
+    """Write a file without episodes that only contains the recording settings."""
     with _replacing(path) as file:
         file.create_group("data").attrs["recording"] = json.dumps(settings, sort_keys=True)
 
 
 def read_num_episodes(path: Path) -> int:
-    """How many episodes a file holds."""
+    """Number of episodes in a file."""
     with foreign_files.opened(path) as file:
         return len(foreign_files.names(foreign_files.group(file, "data")))
 
 
 def read_settings(path: Path) -> dict[str, Any] | None:
-    """How one of our files was recorded; ``None`` for a file that others made."""
+    """Recording settings of a file that ``ttrl demos`` wrote; ``None`` for any other file."""
     with foreign_files.opened(path) as file:
         data = foreign_files.group(file, "data")
         written = foreign_files.text(data, "recording")
@@ -149,7 +154,7 @@ def read_settings(path: Path) -> dict[str, Any] | None:
 def axis_angle(quat: NDArray[np.float64]) -> NDArray[np.float64]:
     """Rotation vectors ``[T, 3]`` (axis times angle in [0, 2 pi)) of quaternions ``[T, 4]`` xyzw.
 
-    As robosuite computes them: the sign of the quaternion is not normalised.
+    Computed as in robosuite: the sign of the quaternion is not normalised.
     """
     scalar = np.clip(quat[:, 3:], -1.0, 1.0)
     sine = np.sqrt(1.0 - scalar**2)
@@ -175,7 +180,7 @@ def _task_attributes(task: Task, settings: dict[str, Any]) -> dict[str, Any]:
         "has_offscreen_renderer": True,
     }
     env_args = {
-        "type": 1,  # robomimic's number of robosuite environments
+        "type": 1,  # robomimic's type number for robosuite environments
         "env_name": problem,
         "problem_name": problem.lower(),
         "bddl_file": relative,
@@ -200,9 +205,9 @@ def _task_attributes(task: Task, settings: dict[str, Any]) -> dict[str, Any]:
 
 @contextmanager
 def _replacing(path: Path) -> Iterator[h5py.File]:
-    """A new HDF5 file that appears under its name once it is complete.
+    """Make a new HDF5 file that appears under its name once it is complete.
 
-    It is made in memory and written by Python: HDF5 itself crashes on a disk that is full.
+    It is built in memory and written by Python, because the HDF5 library crashes on a full disk.
     """
     image = io.BytesIO()
     with h5py.File(image, "w") as file:

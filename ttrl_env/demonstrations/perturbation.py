@@ -1,4 +1,4 @@
-"""Initial states beyond the shipped ones: the same scene with its objects shifted a little."""
+"""New initial states: a shipped one with its objects shifted by small random distances."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from ttrl_env.engines.native.replica import Replica
 from ttrl_env.engines.native.task.bundle import TaskBundle
 
 MAX_SHIFTS = 20
-"""Shifts that are tried before the shipped state itself is taken."""
+"""Number of random shifts to try before the shipped state is used unchanged."""
 
 MAX_DRIFT = 0.01
-"""An object that settles further than this from where its shift puts it, metres, fell or was hit."""
+"""Distance in metres between an object's shifted and settled position above which it fell or was hit."""
 
 
 def settle(
@@ -25,8 +25,8 @@ def settle(
 ) -> tuple[Replica, NDArray[np.float64]]:
     """A settled simulation, and the initial state ``[1 + nq + nv]`` it started from.
 
-    Every object that moves freely is shifted horizontally by up to ``shift`` metres along each axis. A
-    shift after which something falls, topples or is pushed away is replaced by another.
+    Every object with a free joint is shifted horizontally by up to ``shift`` metres along each axis. If an
+    object falls, topples or is pushed away, new shifts are sampled, at most :data:`MAX_SHIFTS` times.
     """
     replica = Replica(bundle)
     replica.reset(init_state, settle_steps)
@@ -55,7 +55,7 @@ def _free_joints(model: mujoco.MjModel) -> list[int]:
 
 
 def _near(qpos: NDArray[np.float64], wanted: NDArray[np.float64], addresses: list[int]) -> bool:
-    """Whether every object is where it should be and as upright."""
+    """Whether every object is within :data:`MAX_DRIFT` of the wanted position and 0.1 rad of its rotation."""
     for address in addresses:
         if np.abs(qpos[address : address + 3] - wanted[address : address + 3]).max() > MAX_DRIFT:
             return False

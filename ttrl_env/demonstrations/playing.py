@@ -1,4 +1,4 @@
-"""One episode of an expert, step by step, with everything that a data set keeps of it."""
+"""Plays one episode of an expert and keeps every step for the dataset."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from ttrl_env.engines.interface import ACTION_DIM, SimState
 from ttrl_env.engines.native.replica import Replica
 
 MOTION_DIM = 6
-"""Action entries that get noise. The gripper does not: the controller reads its sign only."""
+"""Number of action entries that get noise. The gripper gets none: the controller uses only its sign."""
 
 ARM_JOINTS = 7
 
 Render = Callable[[Replica], dict[str, NDArray[np.uint8]]]
-"""Renders what a replica's cameras see, by camera."""
+"""Renders a replica's cameras; returns an image by camera."""
 
 
 @dataclass(kw_only=True)
 class Trajectory:
-    """An episode under way; every list gets one entry a step, taken before the step."""
+    """The steps of an episode so far. Every list has one entry a step, taken before the step."""
 
     success: bool = False
     """Whether the last step reached the goal."""
     actions: list[NDArray[np.float32]] = field(default_factory=list)
-    """``[7]`` what the expert wanted: the labels."""
+    """``[7]`` the expert's actions: the labels."""
     executed_actions: list[NDArray[np.float64]] = field(default_factory=list)
-    """``[7]`` what was done: the label and noise."""
+    """``[7]`` the actions that were executed: label plus noise."""
     states: list[NDArray[np.float64]] = field(default_factory=list)
     """``[1 + nq + nv]`` time, qpos, qvel."""
     eef_pos: list[NDArray[np.float64]] = field(default_factory=list)
@@ -45,7 +45,7 @@ class Trajectory:
     """``[H, W, 3]`` by camera, bottom row first, as LIBERO returns them."""
 
     def __len__(self) -> int:
-        """Steps taken."""
+        """Number of steps taken."""
         return len(self.actions)
 
 
@@ -58,10 +58,10 @@ def play(
     rng: np.random.Generator | None = None,
     render: Render | None = None,
 ) -> Trajectory:
-    """Let an expert act from a replica's present state until success, divergence or ``max_steps``.
+    """Run an expert from a replica's present state until success, divergence or ``max_steps``.
 
-    Gaussian noise of standard deviation ``noise`` is added to the motion that is executed, not to the
-    labels (DART: Laskey et al., 2017).
+    Gaussian noise of standard deviation ``noise`` is added to the executed motion, not to the labels (DART:
+    Laskey et al., 2017).
     """
     rng = np.random.default_rng() if rng is None else rng
     trajectory = Trajectory()

@@ -1,4 +1,4 @@
-"""Reading demonstrations from HDF5 files in LIBERO's layout: ours and the published ones."""
+"""Reads demonstrations from HDF5 files in LIBERO's layout: published files and those of ``ttrl demos``."""
 
 from __future__ import annotations
 
@@ -21,40 +21,43 @@ from ttrl_env.engines.interface import ACTION_DIM
 from ttrl_env.errors import ConfigError
 
 ROUNDING = 1e-6
-"""How far beyond 1 an action may be: one that was clipped in another precision."""
+"""Amount by which an action may exceed 1: it may have been clipped in another precision."""
 
 _ROBOT_STATES = {"ee_states": 6, "gripper_states": 2}
-"""What is read of the robot, and how many numbers a step each has."""
+"""Robot arrays that are read, and the width of each."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RecordedEpisode:
-    """One episode of ``T`` steps as the environment would have shown it."""
+    """One episode of ``T`` steps, with the environment's observations."""
 
     instruction: str
     observations: dict[str, NDArray]
     """As :class:`~ttrl_env.vector_env.TTRLVectorEnv` returns them, first axis ``T``: images uint8, bottom
     row first, and the ``robot0_*`` keys."""
     actions: NDArray[np.float32]
-    """``[T, 7]`` the action that each observation is answered with."""
+    """``[T, 7]`` the action taken after each observation."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FileSize:
-    """What reading a file's episodes takes."""
+    """The size of a file's episodes, for budgeting memory before they are read."""
 
     num_steps: int
-    """Actions of all episodes."""
+    """Number of steps of all episodes."""
     largest_episode_bytes: int
-    """Memory of the largest one."""
+    """Memory that the largest episode takes."""
     image_sizes: frozenset[int]
     """Heights and widths of the images."""
 
 
 def find_files(paths: Sequence[str | Path]) -> list[Path]:
-    """HDF5 files named, and those in folders named, in order; each once, and at least one of each path."""
+    """The HDF5 files that ``paths`` name: files themselves, and all ``.hdf5`` files in folders, in order.
+
+    Raises :class:`ConfigError` if a path yields no file or a file is named twice.
+    """
     found: dict[Path, Path] = {}
-    if "" in paths:  # which would be the working directory
+    if "" in paths:  # Path("") would be the working directory
         raise ConfigError(f"data: expected names of files or folders, got {list(map(str, paths))}")
     for path in (Path(os.path.expanduser(each)) for each in paths):
         files = [path] if not path.is_dir() and path.exists() else sorted(path.rglob("*.hdf5"))
@@ -74,7 +77,10 @@ def find_files(paths: Sequence[str | Path]) -> list[Path]:
 def measure_file(
     path: Path, cameras: Sequence[str], pairing: Pairing = "auto", max_episodes: int | None = None
 ) -> FileSize:
-    """What :func:`read_episodes` would read, after everything but the numbers themselves is checked."""
+    """Size of the episodes that :func:`read_episodes` would read.
+
+    Checks everything that it checks, except the values in the arrays.
+    """
     with _data(path) as data:
         pairing = self_description.pairing(data, pairing)
         episodes = [_arrays(demo, cameras, pairing) for demo in _episodes(data, max_episodes)]
@@ -89,13 +95,17 @@ def read_episodes(
 ) -> Iterator[RecordedEpisode]:
     """The episodes of a file, in their order.
 
-    LIBERO's published files hold the observation *after* each action, so there action ``i + 1`` answers
-    observation ``i`` and the last observation is dropped; ours say that theirs come before, and OpenVLA's
-    regenerated ones, which say nothing at all, hold it before too. ``"auto"`` follows the file's attribute
-    ``observations``, and takes a file without it as published.
+    ``pairing`` says whether the file stores an observation before or after its action:
 
-    Raises :class:`ConfigError` if the file is damaged or of another layout, or if a demonstration of it
-    lacks a camera, steps, or numbers in range; the message names file and demonstration.
+    - ``"after"``: LIBERO's published files. Action ``i + 1`` is paired with observation ``i``; the last
+      observation is dropped.
+    - ``"before"``: files of ``ttrl demos``, and those of OpenVLA's ``regenerate_libero_dataset.py``.
+    - ``"auto"``: before, if the file's attribute ``observations`` is ``"before_action"`` or the file has no
+      attributes at all, as OpenVLA's; otherwise after.
+
+    Raises :class:`ConfigError` if the file is damaged or of another layout. The same holds for a
+    demonstration without one of the cameras, with too few steps, or with numbers out of range. The message
+    names the file and the demonstration.
     """
     with _data(path) as data:
         instruction = self_description.instruction(path, data)
@@ -115,12 +125,16 @@ def read_episodes(
 
 
 def describe_files(files: Sequence[Path], max_episodes: int | None = None) -> list[dict[str, Any]]:
-    """What a policy is trained on that reads ``max_episodes`` of each file, for its ``config.json``.
+    """A description of training data for a policy's ``config.json``: up to ``max_episodes`` of each file.
 
-    One entry a file: ``suite`` and ``task`` as LIBERO names them (null if the file does not say),
-    ``num_episodes``, and ``init_state_ids``, the initial states that the episodes start from or near,
-    sorted, without repetition, and ``mujoco``, the version they were played with (both null for files
-    that ``ttrl demos`` did not write).
+    Each entry describes one file:
+
+    - ``suite`` and ``task``: LIBERO's names; null if the file does not contain them.
+    - ``num_episodes``: how many episodes are read.
+    - ``init_state_ids``: the initial states that the episodes start from or near, sorted and unique.
+    - ``mujoco``: the version of MuJoCo that the episodes were recorded with.
+
+    The last two are null for files that ``ttrl demos`` did not write.
     """
     return [_describe_file(file, max_episodes) for file in files]
 
@@ -157,7 +171,7 @@ def _data(path: Path) -> Iterator[h5py.Group]:
 
 
 def _episodes(data: h5py.Group, max_episodes: int | None) -> list[h5py.Group]:
-    """A file's first episodes, in order; at least one."""
+    """The groups of a file's first ``max_episodes`` episodes, in order; raises if there are none."""
     found = {}
     for name in foreign_files.names(data):
         if name.startswith("demo_"):
@@ -170,7 +184,7 @@ def _episodes(data: h5py.Group, max_episodes: int | None) -> list[h5py.Group]:
 
 
 def _arrays(demo: h5py.Group, cameras: Sequence[str], pairing: Pairing) -> dict[str, h5py.Dataset]:
-    """An episode's arrays by LIBERO's names, of one length and of the shapes and types expected."""
+    """An episode's arrays by LIBERO's names, with their shapes, dtypes and lengths checked."""
     observed = foreign_files.group(demo, "obs")
     images = [IMAGE_KEYS[camera] for camera in cameras]
     there = foreign_files.names(observed)
@@ -202,7 +216,7 @@ def _check_vectors(array: h5py.Dataset, width: int) -> None:
 
 
 def _check_lengths(demo: h5py.Group, arrays: dict[str, h5py.Dataset], pairing: Pairing) -> None:
-    """Raise unless an episode has one of everything a step: otherwise observations meet others' actions."""
+    """Raise unless all arrays of an episode have one entry a step; else actions would be paired wrongly."""
     steps = len(arrays["actions"])
     said = foreign_files.whole_number(demo, "num_samples")
     lengths = {f"obs/{name}": len(array) for name, array in arrays.items() if name != "actions"}
@@ -221,7 +235,7 @@ def _check_lengths(demo: h5py.Group, arrays: dict[str, h5py.Dataset], pairing: P
 
 
 def _numbers(array: h5py.Dataset) -> NDArray[Any]:
-    """An array's numbers: finite in float32, and actions in [-1, 1]."""
+    """Read an array's values; raises unless they are finite in float32, and actions in [-1, 1]."""
     numbers = foreign_files.read(array)
     if array.dtype == np.uint8:
         return numbers
@@ -236,7 +250,7 @@ def _numbers(array: h5py.Dataset) -> NDArray[Any]:
 
 
 def _observations(arrays: dict[str, NDArray], cameras: Sequence[str]) -> dict[str, NDArray]:
-    """An episode's observations by the environment's names."""
+    """An episode's observations under the environment's keys."""
     return {
         **{f"{camera}_image": arrays[IMAGE_KEYS[camera]] for camera in cameras},
         "robot0_eef_pos": arrays["ee_states"][:, :3],

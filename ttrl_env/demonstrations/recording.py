@@ -1,8 +1,8 @@
-"""Recording a task's demonstrations to a file, going on where an earlier attempt stopped.
+"""Records a task's demonstrations to a file, and continues interrupted recordings.
 
 Attempt ``k`` is a function of the settings and ``k``: its initial state, shift and noise come from
-``(seed, k)``. Each is kept in a file of its own until there are enough, so an interruption, even a
-power cut, loses the attempts under way and no more. The finished file holds the first successful ones.
+``(seed, k)``. Each attempt is kept in a file of its own until there are enough. An interruption, even a
+power cut, therefore loses only the attempts under way. The finished file contains the first successful ones.
 """
 
 from __future__ import annotations
@@ -46,29 +46,29 @@ MAX_ATTEMPTS_PER_EPISODE = 3
 """Recording gives up after this many attempts for each episode asked for."""
 
 Progress = Callable[[int, int], None]
-"""Told how many episodes there are and how many there will be."""
+"""Called with the number of episodes recorded so far and the number asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RecordingSettings:
-    """What the episodes of a file depend on, besides its task."""
+    """Everything besides the task that determines the episodes of a file."""
 
     image_size: int = 128
     """Height and width of images, pixels."""
     cameras: tuple[str, ...] = ("agentview", "robot0_eye_in_hand")
     """Cameras that are rendered at every step."""
     noise: float = 0.1
-    """Standard deviation of what is added to the executed motion, in the action's unit."""
+    """Standard deviation of the noise added to the executed motion, in the action's unit."""
     shift: float = 0.0
-    """Objects start up to this far from where the initial state has them, metres."""
+    """Largest distance along x and y, metres, between an object's start and the initial state's position."""
     max_steps: int = 200
-    """A longer episode is dropped."""
+    """Longest episode that is kept, in policy steps."""
     seed: int = 0
     """Seed of noise, shifts and the order of the train split's initial states."""
 
 
 def dataset_file(folder: Path, task: Task) -> Path:
-    """A task's file, named as LIBERO names it."""
+    """Path of a task's file, with LIBERO's file name."""
     return folder / task.suite / f"{task.name}_demo.hdf5"
 
 
@@ -88,13 +88,13 @@ def record_dataset(
         ConfigError: the file was recorded with other settings, another process is recording it, or it
             does not fit into memory.
         ExpertFailedError: the expert failed too often.
-        OSError: the file cannot be written; names it. What was played stays for the next attempt.
+        OSError: the file cannot be written; the message names it. Finished attempts are kept.
     """
     path = dataset_file(folder, task)
     if _is_finished(path, num_episodes, settings) and not path.with_suffix(PARTS).exists():
         return path
     opengl.require_gl()
-    make_expert(task)  # before any work: is there one?
+    make_expert(task)  # raises before any work if the task has no expert
     with folder_lock(path.with_suffix(PARTS), "--output"):
         if not _is_finished(path, num_episodes, settings):
             parts = _Parts(path, settings)
@@ -107,13 +107,13 @@ def record_dataset(
 
 
 def memory_needed(settings: RecordingSettings, num_workers: int) -> int:
-    """Images that are kept at a time, bytes: as rendered, joined, and packed to a file's image."""
+    """Memory in bytes of the images held at once: as rendered, stacked, and compressed in a file buffer."""
     image = 3 * settings.image_size**2
     return 3 * num_workers * settings.max_steps * len(settings.cameras) * image
 
 
 def _is_finished(path: Path, num_episodes: int, settings: RecordingSettings) -> bool:
-    """Whether a task's file has as many episodes; raises if they were recorded with other settings."""
+    """Whether a task's file has ``num_episodes``; raises if they were recorded with other settings."""
     if not path.exists():
         return False
     _check_settings(path, settings)
@@ -121,7 +121,7 @@ def _is_finished(path: Path, num_episodes: int, settings: RecordingSettings) -> 
 
 
 def _join(episodes: Sequence[Path], path: Path, task: Task, settings: RecordingSettings) -> None:
-    """Put the finished file together, in memory first."""
+    """Assemble the finished file, in memory first."""
     require_memory(
         2 * sum(episode.stat().st_size for episode in episodes),
         f"--episodes: putting {path} together",
@@ -138,7 +138,7 @@ def _record_missing(
     settings: RecordingSettings,
     progress: Progress | None,
 ) -> None:
-    """Keep every worker playing attempts until the first ``num_episodes`` successful ones are known."""
+    """Keep all workers busy with attempts until ``num_episodes`` of them have succeeded."""
     bundle = load_bundle(task)
     stream = InitStateStream(task.suite, task.task_id, "train", [settings.seed])
     running: dict[Future, int] = {}
@@ -173,7 +173,7 @@ def _attempt(
     attempt: int,
     init_state: int,
 ) -> None:
-    """Play one attempt and keep it, or the fact that it failed."""
+    """Play one attempt; store its episode if it succeeds, otherwise mark it as failed."""
     rng = np.random.default_rng([settings.seed, attempt])
     shipped = tasks.init_states(task.suite, task.task_id)[init_state]
     replica, start = settle(bundle, shipped, SETTLE_STEPS, settings.shift, rng)
@@ -204,12 +204,12 @@ def _hopeless(done: int, finished: int, num_episodes: int, settings: RecordingSe
 
 
 class _Parts:
-    """The attempts of a file that is not finished: a folder with a file for each."""
+    """The folder with the attempts of an unfinished file, one file each."""
 
     def __init__(self, path: Path, settings: RecordingSettings) -> None:
-        """Open the folder, or make it of the episodes that ``path`` already holds.
+        """Open the folder, or make it from the episodes that ``path`` already contains.
 
-        An attempt whose file cannot be read is made again.
+        Unreadable attempts are deleted, so that they are played again.
         """
         self._folder = path.with_suffix(PARTS)
         key = self._folder / "settings.hdf5"
@@ -223,19 +223,19 @@ class _Parts:
                 part.unlink()
 
     def file(self, attempt: int) -> Path:
-        """Where a successful attempt is kept."""
+        """Path of a successful attempt's episode."""
         return self._folder / f"attempt_{attempt:06d}.hdf5"
 
     def fail(self, attempt: int) -> None:
-        """Note that an attempt failed, so that it is not made again."""
+        """Mark an attempt as failed, so that it is not played again."""
         self.file(attempt).with_suffix(".failed").touch()
 
     def has(self, attempt: int) -> bool:
-        """Whether an attempt was made."""
+        """Whether an attempt has been played, with or without success."""
         return self.file(attempt).exists() or self.file(attempt).with_suffix(".failed").exists()
 
     def successful(self) -> list[Path]:
-        """Successful attempts, in order."""
+        """Files of the successful attempts, in order."""
         return sorted(self._folder.glob("attempt_*.hdf5"))
 
 
@@ -256,5 +256,5 @@ def _check_settings(path: Path, settings: RecordingSettings) -> None:
 
 
 def _plain(settings: RecordingSettings) -> dict[str, Any]:
-    """The settings as JSON has them, and the world that they are played in."""
+    """The settings as JSON values, plus the version of MuJoCo."""
     return {**asdict(settings), "cameras": list(settings.cameras), "mujoco": installed_mujoco()}

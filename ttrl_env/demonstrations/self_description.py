@@ -1,4 +1,4 @@
-"""What a file of demonstrations says about itself: its task, and how to read its images and actions."""
+"""Reads the attributes of a demonstration file: its task, image orientation and pairing of observations."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from ttrl_env.libero_version import is_version
 from ttrl_env.tasks import Task
 
 _REGENERATED = ("libero_spatial", "libero_object", "libero_goal", "libero_10", "libero_90")
-"""Suites whose published files OpenVLA's ``regenerate_libero_dataset.py`` plays again."""
+"""Suites whose published files OpenVLA's ``regenerate_libero_dataset.py`` replays."""
 
 
 def instruction(path: Path, data: h5py.Group) -> str:
-    """The instruction, which published files hold as a string or as a list of characters, in quotes."""
+    """The task's instruction. Published files store it in quotes, as a string or as a list of characters."""
     if _is_regenerated(data):
         return _regenerated_task(path).instruction
     said = foreign_files.text(data, "problem_info")
@@ -38,7 +38,7 @@ def instruction(path: Path, data: h5py.Group) -> str:
 
 
 def task_names(path: Path, data: h5py.Group) -> tuple[str | None, str | None]:
-    """Suite and task of a file, as LIBERO names them; ``None`` for what it does not say."""
+    """LIBERO's names of a file's suite and task; ``None`` for a name that the file does not contain."""
     if _is_regenerated(data):
         task = _regenerated_task(path)
         return task.suite, task.name
@@ -47,7 +47,7 @@ def task_names(path: Path, data: h5py.Group) -> tuple[str | None, str | None]:
 
 
 def pairing(data: h5py.Group, asked: Pairing) -> Pairing:
-    """Whether a file's observations come before or after their action."""
+    """Whether a file's observations come before or after their action; ``asked`` unless that is ``auto``."""
     if asked != "auto":
         return asked
     said = foreign_files.text(data, "observations")
@@ -69,7 +69,7 @@ def upright(data: h5py.Group) -> bool:
 
 
 def recorded_mujoco(data: h5py.Group) -> str | None:
-    """MuJoCo's version in the settings of a recording; ``None`` for what ``ttrl demos`` did not write."""
+    """MuJoCo's version in the recording settings; ``None`` for files that ``ttrl demos`` did not write."""
     try:
         version = json.loads(foreign_files.text(data, "recording") or "")["mujoco"]
     except (TypeError, ValueError, KeyError, RecursionError):
@@ -78,12 +78,12 @@ def recorded_mujoco(data: h5py.Group) -> str | None:
 
 
 def _is_regenerated(data: h5py.Group) -> bool:
-    """Whether a file says nothing about itself, as those of OpenVLA's ``regenerate_libero_dataset.py``."""
+    """Whether a file has no attributes, as those of OpenVLA's ``regenerate_libero_dataset.py``."""
     return not foreign_files.has_attributes(data)
 
 
 def _regenerated_task(path: Path) -> Task:
-    """The task of a file without attributes: only its name tells."""
+    """The task of a file without attributes, found by the file's name."""
     for suite in _REGENERATED:
         for task_id in range(tasks.get_suite(suite).num_tasks):
             task = tasks.get_task(suite, task_id)

@@ -1,11 +1,11 @@
-"""Scripted experts: tasks solved from the simulator's state, to give a policy its first demonstrations.
+"""Scripted experts: they solve tasks from the simulator's state and provide a policy's first demonstrations.
 
-An expert is a function of the present observation and state only. It keeps no plan and no clock, so
-it knows what to do wherever noise, or a half-trained policy, has taken the robot; that is what makes
-its actions usable as labels at every visited state (:mod:`ttrl_env.demonstrations`).
+An expert is a function of the present observation and state only: it has no plan and no clock. It can
+therefore act from any state that noise or a half-trained policy leads to. This makes its actions usable as
+labels at every visited state (:mod:`ttrl_env.demonstrations`).
 
-A skill is chosen by the predicate of the task's goal and its arguments, not by the task: whatever is to
-be on or in something is picked up and put there.
+The predicate of a task's goal and its arguments select the skill, not the task itself. For every goal
+``on(a, b)`` or ``in(a, b)``, for example, the expert picks ``a`` up and puts it on or in ``b``.
 """
 
 from ttrl_env.demonstrations.experts.choice import Expert, find_skill, has_skill, make_expert

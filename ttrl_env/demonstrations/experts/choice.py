@@ -1,4 +1,4 @@
-"""Which skill solves a task."""
+"""Selects the scripted skill that solves a task."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from ttrl_env.tasks import Task
 
 
 class Expert(Protocol):
-    """Solves one kind of task."""
+    """A scripted policy for one task."""
 
     def act(self, observation: Mapping[str, NDArray], state: SimState) -> NDArray[np.float32]:
-        """What to do now.
+        """The action for the present observation and state.
 
         Args:
             observation: one row of the environment's observation (``robot0_eef_pos`` ``[3]`` and so on).
@@ -38,7 +38,7 @@ def make_expert(task: Task, fixture_seed: int = 0) -> Expert:
 
     Args:
         task: the task.
-        fixture_seed: the environment's: experts know where its fixtures stand.
+        fixture_seed: the environment's ``fixture_seed``, which decides where fixtures stand.
     """
     if not has_skill(task):
         raise _no_expert(task)
@@ -50,18 +50,18 @@ def make_expert(task: Task, fixture_seed: int = 0) -> Expert:
     if skill == "turn_knob_on":
         return TurnKnobOn(scene=scene, knob=scene.body(f"{arguments[0]}_button"))
     inside = predicate.name == "in"
-    if inside and scene.slides(arguments[1]):  # the drawers that goals name are shut
+    if inside and scene.slides(arguments[1]):  # the drawers named in goals start closed
         raise _no_expert(task)
     return PickPlace(scene, *arguments, inside=inside)
 
 
 def has_skill(task: Task) -> bool:
-    """Whether a task's goal is of a kind that experts reach, without opening the task."""
+    """Whether a scripted expert exists for a task's goal; reads the BDDL file only and compiles no model."""
     predicates = read_goal(task)
     if len(predicates) != 1 or find_skill(predicates[0]) is None:
         return False
     in_a_drawer = predicates[0].name == "in" and "_cabinet_" in predicates[0].arguments[1]
-    return not in_a_drawer  # they are shut
+    return not in_a_drawer  # drawers start closed
 
 
 def _no_expert(task: Task) -> UnknownNameError:

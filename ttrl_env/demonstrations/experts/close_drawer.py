@@ -16,12 +16,12 @@ from ttrl_env.engines.interface import SimState
 class CloseTopDrawer:
     """Pushes the top drawer of LIBERO's wooden or white cabinet shut with one finger of the open gripper.
 
-    The gripper hangs down, its fingers in line with the drawer's travel. It goes to a line before the
-    front panel, low enough for the finger to catch the panel and high enough for the hand to pass over
-    the cabinet's top, and pushes along it at full speed, above the handle.
+    The gripper points down; the line through its fingers is parallel to the drawer's travel. It first moves
+    to a line in front of the panel, above the handle. The line is low enough for the finger to catch the
+    panel, and high enough for the hand to pass over the cabinet's top. Along it, it pushes at full speed.
 
-    Lengths are metres in the cabinet's frame, whose origin is the body ``<cabinet>_main``: ``lateral``
-    along the front, ``outward`` the way the drawer opens, ``up``.
+    Lengths are metres in the cabinet's frame, whose origin is the body ``<cabinet>_main``. Its axes are
+    ``lateral`` (along the front), ``outward`` (the direction in which the drawer opens) and ``up``.
     """
 
     panel_outward: float = 0.078
@@ -29,31 +29,31 @@ class CloseTopDrawer:
     panel_top: float = 0.217
     """Upper edge of the front panel."""
     finger_thickness: float = 0.025
-    """A finger reaches this and its joint's position from the end effector, along the drawer's travel."""
+    """A finger's outer face is this plus its joint's position away from the end effector."""
     finger_down: float = 0.010
     """How far the fingers reach below the end effector."""
     push_up: float = 0.208
     """Height of the end effector while pushing. The finger overlaps the panel below 0.227; the hand
     clears the cabinet's top (0.223) above 0.195."""
     push_lateral: float = 0.075
-    """It pushes anywhere within this of the panel's middle; the panel ends at 0.109."""
+    """Largest lateral distance from the panel's middle at which it pushes; the panel ends at 0.109."""
     lateral_tolerance: float = 0.015
     up_tolerance: float = 0.008
-    """Off its line by less than the tolerances it pushes at full speed, by twice as much not at all."""
+    """Within these distances of its line it pushes at full speed; at twice as much it does not push."""
     standoff: float = 0.015
     """Gap between finger and panel that it keeps while it moves to its line."""
     climb: float = 0.03
-    """How far over the panel it lifts the fingers to get out when they are behind it."""
+    """Height above the panel to which it lifts the fingers when they have to get out from behind it."""
     gain: float = 2.0
-    """How many times the distance to its line it aims for: the controller pulls like a spring, less the
-    closer it is, while pushing lifts the hand."""
+    """Factor on the distance to its line: it aims further than the line. The controller pulls like a spring,
+    so its force fades close to the target, and pushing lifts the hand."""
 
     def act(self, observation: Mapping[str, NDArray], state: SimState) -> NDArray[np.float32]:
         """See :meth:`ttrl_env.demonstrations.experts.Expert.act`."""
         drawer, cabinet, rotation = _drawer(state)
         lateral, inward, up = rotation.T @ (np.asarray(observation["robot0_eef_pos"], np.float64) - cabinet)
         joint = (rotation.T @ (drawer - cabinet))[1]
-        finger = np.abs(observation["robot0_gripper_qpos"]).min()  # the one that pushes gives way
+        finger = np.abs(observation["robot0_gripper_qpos"]).min()  # the pushing finger is pressed inwards
         gap = -inward - self.finger_thickness - finger - (self.panel_outward - joint)
         down = _rotation_to_straight_down(observation["robot0_eef_quat"])
         return make_action(rotation @ self._move(lateral, gap, up), down, OPEN_GRIPPER)
@@ -61,10 +61,10 @@ class CloseTopDrawer:
     def _move(self, lateral: float, gap: float, up: float) -> NDArray[np.float64]:
         """The displacement to aim for in the cabinet's frame: lateral, inward, up.
 
-        ``gap`` is how far the finger is before the panel; negative if it is behind.
+        ``gap`` is the distance from the finger to the panel; negative if the finger is behind it.
         """
         over_panel = up - self.finger_down - self.panel_top
-        if gap < -self.standoff:  # behind the panel: up first, then out over it
+        if gap < -self.standoff:  # behind the panel: lift first, then move out over it
             out = self.standoff - gap if over_panel > 0.0 else 0.0
             return np.array([0.0, -out, self.gain * (self.climb - over_panel)])
         to_line = np.array(
@@ -84,12 +84,12 @@ def _drawer(state: SimState) -> tuple[NDArray[np.float64], NDArray[np.float64], 
         raise ValueError(f"state: expected one body named '<cabinet>{suffix}', got {drawers}")
     cabinet = state.body_names.index(f"{drawers[0].removesuffix(suffix)}_main")
     drawer = state.body_names.index(drawers[0])
-    # Fixtures hang on the world body, so the frame of the parent is the world's.
+    # Fixtures are children of the world body, so body_quat is in the world frame.
     return state.body_xpos[drawer], state.body_xpos[cabinet], _rotation_matrix(state.body_quat[cabinet])
 
 
 def _rotation_matrix(quat: NDArray[np.float64]) -> NDArray[np.float64]:
-    """``[3, 3]`` of a unit quaternion (wxyz)."""
+    """Rotation matrix ``[3, 3]`` of a unit quaternion (wxyz)."""
     w, x, y, z = quat
     return np.array(
         [

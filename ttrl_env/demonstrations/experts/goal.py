@@ -17,12 +17,12 @@ class Predicate(NamedTuple):
     """Objects, fixtures and regions by their names in the simulation."""
 
     def __str__(self) -> str:
-        """As it is written in the literature."""
+        """The usual notation, such as ``on(bowl_1, plate_1)``."""
         return f"{self.name}({', '.join(self.arguments)})"
 
 
 def read_goal(task: Task) -> tuple[Predicate, ...]:
-    """The predicates whose conjunction is the task's goal, in the order of the file."""
+    """The predicates that must all hold for the task to be solved, in the order of the BDDL file."""
     text = task.bddl_file.read_text(encoding="utf-8")
     _, found, goal = text.lower().partition("(:goal")
     predicates = [entry.split() for entry in re.findall(r"\(([^()]+)\)", goal)]

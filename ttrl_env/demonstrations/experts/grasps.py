@@ -1,4 +1,4 @@
-"""How to take hold of an object from above: by its body if it fits between the fingers, else by its rim."""
+"""Chooses grasps from above: around the whole object if it fits between the fingers, otherwise by its rim."""
 
 from __future__ import annotations
 
@@ -11,39 +11,40 @@ from ttrl_env.demonstrations.experts.motion import wrap
 from ttrl_env.demonstrations.experts.scene import Gripper
 
 WIDEST = 0.072
-"""Widest thing to pinch, metres; the open fingers are 0.08 apart."""
+"""Widest object to grasp whole, metres; the open fingers are 0.08 apart."""
 
 PALM_CLEARANCE = 0.020
-"""How far an object may reach above the point between the fingers; the palm is 0.026 above it."""
+"""How far an object may extend above the point between the fingers, metres; the palm is 0.026 above it."""
 
 FINGERTIP_CLEARANCE = 0.014
-"""How high that point stays above what the object stands on; the fingertips reach 0.012 below it."""
+"""Lowest height of that point above the object's support, metres; the fingertips reach 0.012 below it."""
 
 RIM_DEPTH = 0.012
-"""How far below the rim's edge the point between the fingers goes."""
+"""Depth of the point between the fingers below the rim's upper edge, metres."""
 
 RIM_INSET = 0.005
-"""How far inside the outline that point is: the middle of the wall of LIBERO's bowls."""
+"""Distance of that point inside the outline, metres: the middle of the wall of LIBERO's bowls."""
 
 RIM_COST = 0.15
-"""A rim counts as this wide: it is what remains if nothing else does."""
+"""Width that a rim grasp is charged, metres: so high that it is chosen only when no other grasp fits."""
 
 COLLISION_COST = 0.01
-"""What each point in the way adds, in metres of width."""
+"""Cost of each obstacle point in the way, in metres of width."""
 
 EASY_REACH, REACH_COST = 0.65, 0.5
-"""Grasps further than this from the robot's base, metres, cost this much more for each metre: the arm
-stretches to its limit 0.75 away."""
+"""Distance from the robot's base, metres, beyond which a grasp costs more, and the cost of each metre beyond.
+The arm reaches its limit at 0.75."""
 
 FINGER_SPAN, FINGER_WIDTH = (0.008, 0.070), 0.012
-"""What the fingers sweep along their line as they close, to either side, and half their width across it."""
+"""Range that each finger sweeps along their line as it closes, and half its width across, metres."""
 
 HAND_SPAN, HAND_WIDTH, HAND_HEIGHT = 0.107, 0.033, 0.026
-"""Half the hand's length along the fingers' line, half its width across, and how far above it begins."""
+"""Half the palm's length along the fingers' line, half its width across, and how far it is above the point
+between the fingers, metres."""
 
 
 class Grasp(NamedTuple):
-    """Where the hand closes."""
+    """Position and direction of the hand when it closes."""
 
     pos: NDArray[np.float64]
     """``[3]`` the point between the fingers, metres, world frame."""
@@ -59,11 +60,20 @@ def choose_grasp(
     move: NDArray[np.float64] | None = None,
     num_directions: int = 24,
 ) -> Grasp:
-    """The easiest grasp of an object, given by its points ``[n, 3]``, among other things ``[m, 3]``.
+    """The grasp of an object with the lowest cost.
 
-    Least turning and moving of the hand, a narrow hold, nothing in the way of fingers and palm, neither
-    here nor where the object will be set down (``move`` ``[3]`` away), and well within reach of the
-    robot's ``base`` ``[3]``. Directions are fixed in the world, so the choice stays the same on the way.
+    The cost grows with the width of the grasp and with how far the hand must turn and move. It also grows
+    with obstacles in the way of fingers and palm, and with the distance from the robot's base. Candidate
+    directions are fixed in the world frame, so the choice stays the same while the hand approaches.
+
+    Args:
+        points: the object's outline ``[n, 3]``.
+        gripper: where the hand is now.
+        others: points ``[m, 3]`` of all obstacles.
+        base: position ``[3]`` of the robot's base.
+        move: ``[3]`` from here to where the object will be set down; the palm must be free there too.
+            ``None`` if that place does not matter.
+        num_directions: how many directions of the fingers are compared.
     """
     best, least = None, np.inf
     reach = float(np.ptp(points[:, :2], axis=0).max()) / 2 + HAND_SPAN
@@ -73,7 +83,7 @@ def choose_grasp(
     if move is not None:
         there = others[np.linalg.norm(others[:, :2] - centre - move[:2], axis=1) < reach] - move
     for direction in np.arange(num_directions) * 2 * np.pi / num_directions:
-        turn = wrap(direction - gripper.yaw, np.pi)  # half a turn swaps the fingers, no more
+        turn = wrap(direction - gripper.yaw, np.pi)  # half a turn only swaps the two fingers
         grasp, width = _grasp_along(points, direction)
         grasp = grasp._replace(yaw=gripper.yaw + turn)
         cost = width + 0.02 * abs(turn) + 0.05 * float(np.linalg.norm(grasp.pos - gripper.pos))
@@ -87,7 +97,7 @@ def choose_grasp(
 
 
 def _grasp_along(points: NDArray[np.float64], yaw: float) -> tuple[Grasp, float]:
-    """The grasp with the fingers in one direction, and the width between them that it takes."""
+    """The grasp with the fingers in one direction, and its width in metres as the cost counts it."""
     axes = np.array([[np.cos(yaw), np.sin(yaw)], [-np.sin(yaw), np.cos(yaw)]])
     low, high = points[:, 2].min(), points[:, 2].max()
     outline = points[:, :2] @ axes.T
@@ -115,7 +125,7 @@ def _hits_palm(others: NDArray[np.float64], grasp: Grasp) -> int:
 
 
 def _in_hand(points: NDArray[np.float64], grasp: Grasp) -> NDArray[np.float64]:
-    """``[3, n]`` how far points are off a grasp: along the fingers, across them (both to either side), up."""
+    """``[3, n]`` offsets of points from a grasp: along and across the fingers (absolute), and up (signed)."""
     offset = points - grasp.pos
     cosine, sine = np.cos(grasp.yaw), np.sin(grasp.yaw)
     along, across = np.array([[cosine, sine], [-sine, cosine]]) @ offset[:, :2].T

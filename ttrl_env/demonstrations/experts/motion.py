@@ -1,4 +1,4 @@
-"""From where the hand should be to the action that takes it there."""
+"""Turns a wanted motion of the hand into an action for LIBERO's controller."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from numpy.typing import NDArray
 from ttrl_env.engines.interface import ACTION_DIM
 
 METRES_PER_UNIT = 0.05
-"""How far LIBERO's controller aims for a translation action of 1."""
+"""Displacement that LIBERO's controller aims for when a translation entry is 1."""
 
 RADIANS_PER_UNIT = 0.5
-"""How far it aims for a rotation action of 1."""
+"""Rotation that it aims for when a rotation entry is 1."""
 
 OPEN_GRIPPER, CLOSE_GRIPPER = -1.0, 1.0
 
 TILT_TOLERANCE = 0.06
-"""Radians off the wanted orientation that are left alone: the robot starts 0.058 off pointing down."""
+"""Orientation error in radians that is not corrected: the robot starts 0.058 from pointing straight down."""
 
 
 def make_action(
@@ -30,12 +30,15 @@ def make_action(
 
 
 def saturate(action: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Scaled so that no entry exceeds 1 in magnitude; clipping would turn its direction."""
+    """Scale an action so that no entry exceeds 1 in magnitude; clipping would change its direction."""
     return action / max(1.0, float(np.abs(action).max()))
 
 
 def soft_threshold(vector: NDArray[np.float64], threshold: float) -> NDArray[np.float64]:
-    """Shortened by ``threshold``, or zero if shorter: no dithering around a target, and no jump."""
+    """Shorten a vector by ``threshold``, or return zero if it is shorter.
+
+    The hand then neither dithers around its target nor jumps when the threshold is crossed.
+    """
     length = float(np.linalg.norm(vector))
     return vector * (max(length - threshold, 0.0) / max(length, 1e-12))
 
@@ -58,5 +61,5 @@ def turn_between(now: NDArray[np.float64], wanted: NDArray[np.float64]) -> NDArr
 
 
 def wrap(angle: float, period: float = 2 * np.pi) -> float:
-    """The angle within half a period of 0."""
+    """The equivalent angle in [-period / 2, period / 2), radians."""
     return float((angle + period / 2) % period - period / 2)

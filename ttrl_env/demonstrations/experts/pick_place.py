@@ -1,4 +1,4 @@
-"""Picking an object up and putting it on or into something."""
+"""The skill that picks an object up and puts it on or into something."""
 
 from __future__ import annotations
 
@@ -20,25 +20,31 @@ from ttrl_env.demonstrations.experts.travel import GAIN, travel
 from ttrl_env.engines.interface import SimState
 
 OPEN_GAP, ALMOST_OPEN_GAP = 0.076, 0.072
-"""Fingers further apart than this are open, metres; before they are almost open the hand stays above."""
+"""Distances between the fingers, metres, from which they count as open and as almost open. Until they are
+almost open, the hand stays above the object."""
 
 STILL = 0.02
-"""Fingers slower than this are not moving, metres a second."""
+"""Speed of the fingers, metres a second, below which they count as stopped."""
 
 ARRIVED, ARRIVED_UP, ARRIVED_TURN = 0.012, 0.009, 0.15
-"""So close to the grasp, metres and radians, the fingers close: they centre what is between them."""
+"""Horizontal and vertical distance (metres) and angle (radians) to the grasp below which the fingers close.
+Closing fingers centre the object between them, so the grasp need not be exact."""
 
 MISALIGNED = 0.25
-"""Radians off the grasp's direction from which on the hand stays above the object while it turns."""
+"""Angle to the grasp's direction, radians, above which the hand stays above the object while it turns."""
 
 
 class PickPlace:
-    """Grasps from above, carries over everything in the way, lowers and lets go."""
+    """Grasps an object from above, carries it over all obstacles, lowers it and lets go."""
 
     def __init__(self, scene: Scene, item: str, target: str, *, inside: bool = False) -> None:
-        """``item`` is the object to move; ``target`` the object, or the region, it is to be on or in.
+        """Make the skill for one object and its destination.
 
-        ``inside`` means that it need not be set down: it may be let go as soon as it is in.
+        Args:
+            scene: the task's geometry.
+            item: name of the object to move.
+            target: name of the object or region that it should be on or in.
+            inside: the object goes into a container, so the palm need not fit where it is released.
         """
         self._scene = scene
         self._body = scene.body(f"{item}_main")
@@ -110,7 +116,7 @@ class PickPlace:
         return make_action(step, _level(gripper), CLOSE_GRIPPER)
 
     def _place(self) -> tuple[NDArray[np.float64], float]:
-        """Where the object's origin (x, y) and lowest point (z) should be, and how exactly."""
+        """Target of the object's origin (x, y) and lowest point (z), and the tolerance in x and y, metres."""
         if self._scene.has_site(self._target):
             pos, rotation, size = self._scene.site(self._target)
             low = pos[2] - np.abs(rotation @ size)[2]
@@ -125,5 +131,5 @@ def _between_fingers(points: NDArray[np.float64], gripper: Gripper) -> bool:
 
 
 def _level(gripper: Gripper) -> NDArray[np.float64]:
-    """The turn that makes the hand point straight down, its fingers' direction kept."""
+    """The rotation that makes the hand point straight down and keeps the direction of its fingers."""
     return turn_between(gripper.rotation, down_rotation(gripper.yaw))

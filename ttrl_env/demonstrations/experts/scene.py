@@ -1,7 +1,6 @@
-"""Where everything is: a task's kinematics, computed from the simulator's state.
+"""A task's geometry for the experts: poses and shapes of all bodies, computed from the simulator's state.
 
-Experts reason about objects, not about arrays. A :class:`Scene` holds the task's compiled model and
-answers questions of geometry for one state at a time.
+A :class:`Scene` holds the task's compiled model and computes the kinematics of one state at a time.
 """
 
 from __future__ import annotations
@@ -19,13 +18,13 @@ from ttrl_env.engines.native.task.cache import load_bundle
 from ttrl_env.tasks import Task
 
 END_EFFECTOR = "gripper0_grip_site"
-"""The site that LIBERO's controller moves: its x axis is the fingers', its z axis points out of the hand."""
+"""The site that LIBERO's controller moves; x runs through both fingers and z points out of the hand."""
 
 FINGERS = ("gripper0_finger_joint1", "gripper0_finger_joint2")
 
 
 class Gripper(NamedTuple):
-    """The hand's state."""
+    """Pose of the hand, and opening and speed of its fingers."""
 
     pos: NDArray[np.float64]
     """``[3]`` the point between the fingers, metres, world frame."""
@@ -34,7 +33,7 @@ class Gripper(NamedTuple):
     gap: float
     """Distance between the fingers, metres: 0.08 when open, measured from one substep ago."""
     speed: float
-    """How fast they move, metres a second: the faster of the two."""
+    """Speed of the faster finger, metres a second."""
 
     @property
     def yaw(self) -> float:
@@ -43,18 +42,18 @@ class Gripper(NamedTuple):
 
 
 class Scene:
-    """One task's geometry. :meth:`update` says of which state; everything else refers to that one."""
+    """One task's geometry in the state that :meth:`update` was last given."""
 
     def __init__(self, task: Task, fixture_seed: int = 0) -> None:
-        """Open the task's compiled model (shared with a native engine that plays the same task)."""
+        """Load the task's compiled model, which native engines of the same task share."""
         self.model = load_bundle(task, fixture_seed).model
         self._data = mujoco.MjData(self.model)
         self._fingers = [int(self.model.joint(name).id) for name in FINGERS]
 
     def update(self, state: SimState) -> None:
-        """Look at another state.
+        """Compute the kinematics of another state.
 
-        Raises :class:`ValueError` if its fixtures are not where this scene's are.
+        Raises :class:`ValueError` if the state is of another task or its fixtures stand elsewhere.
         """
         if len(state.qpos) != self.model.nq or not np.allclose(state.body_pos, self.model.body_pos):
             raise ValueError(
@@ -67,7 +66,7 @@ class Scene:
 
     @property
     def gripper(self) -> Gripper:
-        """The hand."""
+        """The hand in the present state."""
         positions, velocities = zip(*(self._joint(joint) for joint in self._fingers), strict=True)
         site = self.model.site(END_EFFECTOR).id
         return Gripper(
@@ -79,11 +78,11 @@ class Scene:
 
     @property
     def base(self) -> NDArray[np.float64]:
-        """``[3]`` where the robot stands, metres, world frame."""
+        """``[3]`` position of the robot's base, metres, world frame."""
         return self.pose(self.body("robot0_base"))[0]
 
     def has_site(self, name: str) -> bool:
-        """Whether the task has such a site."""
+        """Whether the task's model has a site of this name."""
         return mujoco.mj_name2id(self.model, mujoco.mjtObj.mjOBJ_SITE, name) >= 0
 
     def site(self, name: str) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
@@ -96,7 +95,7 @@ class Scene:
         )
 
     def slides(self, site: str) -> bool:
-        """Whether a site is on a part that a slide or hinge moves, as a drawer's inside is."""
+        """Whether a site belongs to a part that a slide or hinge joint moves, such as a drawer."""
         body = self.model.site_bodyid[self.model.site(site).id]
         types = self.model.jnt_type[self.model.jnt_bodyid == body]
         return bool((types != mujoco.mjtJoint.mjJNT_FREE).any())
@@ -110,12 +109,12 @@ class Scene:
         return self._data.xpos[body].copy(), self._data.xmat[body].reshape(3, 3).copy()
 
     def outline(self, body: int) -> NDArray[np.float64]:
-        """Corners ``[n, 3]``, in the world, of the shapes that a body collides with."""
+        """Corners ``[n, 3]`` of a body's collision geoms, metres, world frame."""
         position, rotation = self.pose(body)
         return position + _outline(self.model, body) @ rotation.T
 
     def solid(self, bodies: Sequence[int]) -> NDArray[np.float64]:
-        """Points ``[n, 3]``, in the world, that fill bodies: what not to bump into."""
+        """Points ``[n, 3]`` that fill the collision geoms of bodies, metres, world frame."""
         points = [np.zeros((0, 3))]
         for body in bodies:
             position, rotation = self.pose(body)
@@ -124,7 +123,7 @@ class Scene:
 
     @functools.cached_property
     def obstacles(self) -> tuple[int, ...]:
-        """Every body that can be bumped into: all that collide, but for the robot and the furniture."""
+        """Ids of all bodies with collision geoms, except those of the robot and of the world body."""
         return tuple(
             body
             for body in range(self.model.nbody)
@@ -138,7 +137,7 @@ class Scene:
 
 
 SPACING = 0.02
-"""Distance between the points that stand for a solid, metres: closer than a finger is wide."""
+"""Distance between the points that fill a solid, metres: less than the width of a finger."""
 
 
 @functools.lru_cache(maxsize=4096)
@@ -162,14 +161,14 @@ def _solid(model: mujoco.MjModel, body: int) -> NDArray[np.float64]:
 
 
 def _geoms(model: mujoco.MjModel, body: int) -> NDArray[np.int64]:
-    """The geoms that a body collides with; planes are left out."""
+    """Ids of a body's collision geoms; planes are left out."""
     solid = (model.geom_contype != 0) | (model.geom_conaffinity != 0)
     bounded = model.geom_type != mujoco.mjtGeom.mjGEOM_PLANE
     return np.flatnonzero((model.geom_bodyid == body) & solid & bounded)
 
 
 def _in_body(model: mujoco.MjModel, geom: int, points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Points of a geom's frame in its body's."""
+    """Transform points from a geom's frame to its body's frame."""
     rotation = np.zeros(9)
     mujoco.mju_quat2Mat(rotation, model.geom_quat[geom])
     return model.geom_pos[geom] + points @ rotation.reshape(3, 3).T

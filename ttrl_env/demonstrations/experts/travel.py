@@ -1,4 +1,4 @@
-"""Getting the hand, or what it carries, to a place without bumping into things."""
+"""Moves the hand, with or without an object in it, to a place without collisions."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 GAIN = 2.0
-"""How many times the remaining way is aimed for: the controller pulls like a spring, less the closer."""
+"""Factor on the remaining way: the controller pulls like a spring, so its force fades close to the target."""
 
 AIM, CLEARANCE = 0.02, 0.006
-"""How far above obstacles it aims to pass, and how far above it does pass: the arm sags under loads."""
+"""Height above obstacles to aim for, and the height required to pass, metres: the arm sags under a load."""
 
 
 def travel(
@@ -24,17 +24,17 @@ def travel(
 ) -> NDArray[np.float64]:
     """The displacement ``[3]`` to aim for from ``here`` ``[3]`` on the way to ``goal`` ``[3]``, metres.
 
-    What is in the way is passed above: the hand climbs as long as it is too low, and advances only as far
-    as it can before it would hit. Near the goal it sinks in a funnel and goes straight down at last.
+    The hand passes above obstacles: it climbs while it is too low, and advances only as far as it can without
+    a collision. Near the goal it descends along a cone, and the last part straight down.
 
     Args:
         here: the point between the fingers.
         goal: where that point should be.
-        obstacles: points ``[n, 3]`` of everything that must not be hit.
-        radius: half the width of what moves.
-        below: how far it reaches below ``here``.
-        funnel: how steeply it sinks towards the goal.
-        arrival: from this horizontal distance on it goes straight down.
+        obstacles: points ``[n, 3]`` of everything to avoid.
+        radius: half the width of the hand or of the object that it carries.
+        below: how far the hand or that object extends below ``here``.
+        funnel: slope of the cone: height for each metre of horizontal distance.
+        arrival: horizontal distance below which the hand moves straight down.
     """
     way = goal[:2] - here[:2]
     distance = float(np.linalg.norm(way))

@@ -1,4 +1,4 @@
-"""Turning a stove on by pushing the ridge of its knob with the closed fingers."""
+"""The skill that turns a stove on: it pushes the ridge of the knob with the closed fingers."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ from ttrl_env.engines.interface import SimState
 
 @dataclass(frozen=True, kw_only=True)
 class TurnKnobOn:
-    """Goes down beside the ridge's end and pushes it round.
+    """Lowers the fingers beside the end of the knob's ridge and pushes the ridge round.
 
-    Lengths are metres in the knob's own frame, which turns with it: ``x`` across the ridge, away from the
-    way it turns, ``y`` along the ridge, ``z`` up.
+    Lengths are metres in the knob's own frame, which turns with it. ``x`` points across the ridge, against
+    the direction in which it turns, ``y`` along the ridge, ``z`` up.
     """
 
     scene: Scene
     knob: int
-    """The knob's body."""
+    """Id of the knob's body."""
     beside: float = 0.042
-    """Where the fingers go down: the ridge's side is at 0.013, the fingers are 0.011 to each side."""
+    """x at which the fingers go down: the ridge's side is at 0.013, the fingers extend 0.011 to each side."""
     along: float = 0.04
-    """Where on the ridge they push; it ends at 0.052."""
+    """y at which they push; the ridge ends at 0.052."""
     height: float = 0.04
-    """Of the point between the fingers: their tips, 0.012 lower, pass over the burner and catch the ridge."""
+    """z of the point between the fingers: the tips, 0.012 lower, clear the burner and catch the ridge."""
     clearance: float = 0.085
-    """Height at which they pass over the ridge."""
+    """z at which they pass over the ridge."""
     tolerance: float = 0.012
-    """Off the place beside the ridge by less than this they go down, or push."""
+    """Largest error in x or y at which the fingers go down; pushing allows twice as much in y."""
 
     def act(self, observation: Mapping[str, NDArray], state: SimState) -> NDArray[np.float32]:
         """See :meth:`ttrl_env.demonstrations.experts.Expert.act`."""
@@ -48,7 +48,7 @@ class TurnKnobOn:
         gripper = self.scene.gripper
         centre, rotation = self.scene.pose(self.knob)
         x, y, z = rotation.T @ (gripper.pos - centre)
-        yaw = float(np.arctan2(rotation[1, 1], rotation[0, 1]))  # the fingers in line with the ridge
+        yaw = float(np.arctan2(rotation[1, 1], rotation[0, 1]))  # fingers along the ridge
         wanted = min((yaw, yaw + np.pi), key=lambda angle: abs(np.angle(np.exp(1j * (angle - gripper.yaw)))))
         step = rotation @ self._move(x, y, z)
         return make_action(step, turn_between(gripper.rotation, down_rotation(wanted)), CLOSE_GRIPPER)

@@ -1,1 +1,1 @@
-"""The engine that runs unmodified LIBERO environments in processes: the reference."""
+"""The reference engine: it runs unmodified LIBERO environments in worker processes."""

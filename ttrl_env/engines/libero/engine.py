@@ -29,18 +29,18 @@ from ttrl_env.machine.cores import usable_cores
 _CLOSED = "the engine is closed (an error closes it too); make a new environment"
 
 STOP_TIMEOUT_S = 1.0
-"""How long a worker gets to finish what it is doing before it is killed."""
+"""Time that a worker gets to finish its request before it is killed."""
 
 
 class LiberoEngine:
     """Implements :class:`ttrl_env.engines.interface.SimulationEngine` with LIBERO as it is published.
 
-    ``config.num_workers`` processes (``None``: one a core, at most one a row) share the rows; 0
-    runs them all in this process, for debuggers. Each row holds a whole LIBERO environment: 1 to
-    2 GB of memory and seconds to build.
+    ``config.num_workers`` processes share the rows (``None``: one a core, at most one a row). With 0, all
+    rows run in this process, which suits debuggers. Each row has a whole LIBERO environment, which takes 1
+    to 2 GB of memory and seconds to build.
 
-    A worker that raises or dies turns into :class:`EnvironmentDiedError` with its traceback and the
-    tasks it ran; the other workers are stopped. Workers end with this process, even if it is killed.
+    If a worker raises or dies, the engine raises :class:`EnvironmentDiedError` with its traceback and the
+    tasks it ran, and stops the other workers. Workers end with this process, even if it is killed.
     """
 
     def __init__(self, config: EngineConfig) -> None:
@@ -111,7 +111,7 @@ class LiberoEngine:
         _OPEN.discard(self)
 
     def _each_row(self, method: str, rows: Sequence[int], *arguments: Sequence[Any] | NDArray) -> list[Any]:
-        """Run a method on rows in all workers at once; answers in the order of ``rows``."""
+        """Run a method of :class:`Rows` in all workers at once; one result a row, in ``rows``' order."""
         with self._turn:
             self._require_open()
             if self._local is not None:
@@ -119,16 +119,16 @@ class LiberoEngine:
             try:
                 return self._ask(method, rows, *arguments)
             except EnvironmentDiedError:
-                if self._closed:  # by another thread, meanwhile
+                if self._closed:  # another thread closed the engine meanwhile
                     raise EnvironmentClosedError(_CLOSED) from None
                 self.close()
                 raise
-            except BaseException:  # also an interrupt: answers under way would be taken for the next ones
+            except BaseException:  # also an interrupt: pending answers would be mistaken for the next ones
                 self.close()
                 raise
 
     def _ask(self, method: str, rows: Sequence[int], *arguments: Sequence[Any] | NDArray) -> list[Any]:
-        """Have the workers that hold ``rows`` run a method, all at once."""
+        """Send the request to the workers of ``rows``, and collect their answers as they come."""
         places: dict[_Worker, list[int]] = {}
         for place, row in enumerate(rows):  # neighbouring rows go to different workers, to share the cores
             places.setdefault(self._workers[row % len(self._workers)], []).append(place)
@@ -151,13 +151,13 @@ class LiberoEngine:
             raise EnvironmentClosedError(_CLOSED)
 
     def _describe(self, method: str, rows: Sequence[int]) -> str:
-        """What a worker is asked to do, for the report should it die."""
+        """Description of a worker's request, for the error message if the worker dies."""
         played = ", ".join(f"row {row}: task {self._task_ids[row]}" for row in rows)
         return f"{method} of {self.config.suite} ({played})"
 
 
 def _end(workers: Sequence[_Worker], local: Rows | None, pid: int) -> None:
-    """What is done for an engine that is closed, or that nobody holds any more."""
+    """Stop an engine's workers and close its environments, on ``close()`` or garbage collection."""
     if os.getpid() != pid:
         return  # after a fork: the workers are the parent's
     for worker in workers:
@@ -175,11 +175,12 @@ sys.path[:] = [path for path in sys.path if path]
 from ttrl_env.engines.libero.worker import main
 main()
 """
-"""Python puts the working directory first on the import path, and with it a ``random.py`` of the user's."""
+"""Source of a worker process. With ``-c``, Python puts the working directory first on the import path. A
+user's ``random.py`` there would shadow the standard library's, so the second line removes the directory."""
 
 
 class _Worker:
-    """A worker process and the parent's end of its connection."""
+    """A worker process and the parent's end of the connection to it."""
 
     def __init__(self, config: EngineConfig, memory_fd: int) -> None:
         self.connection, theirs = Pipe()
@@ -209,12 +210,12 @@ class _Worker:
         return self._process.pid
 
     def send(self, method: str, arguments: tuple[Any, ...], doing: str) -> None:
-        """Ask for a method to be run; :meth:`receive` gives its result."""
+        """Request that the worker runs a method; :meth:`receive` returns the result."""
         self._doing = doing
         self._send((method, arguments))
 
     def receive(self) -> Any:
-        """The result of the request, or :class:`EnvironmentDiedError`."""
+        """The result of the last request; raises :class:`EnvironmentDiedError` if the worker failed."""
         try:
             status, answer = self.connection.recv()
         except (EOFError, ConnectionResetError):
@@ -224,11 +225,11 @@ class _Worker:
         return answer
 
     def kill(self) -> None:
-        """End the process whatever it is doing."""
+        """Kill the process at once, even if it is busy."""
         self._process.kill()
 
     def hang_up(self) -> None:
-        """Close the connection, which ends an idle process at once and a busy one when it is done."""
+        """Close the connection: an idle process ends at once, a busy one after its request."""
         self.connection.close()
 
     def stop(self, deadline: float) -> None:
@@ -257,7 +258,7 @@ class _Worker:
 
 
 def _worker_environment() -> dict[str, str]:
-    """The parent's environment and import path, and one thread a library: workers are the parallelism."""
+    """Environment variables for workers: the parent's import path, and one thread a numerical library."""
     opengl.choose_backend()
     environment = dict(os.environ, PYTHONPATH=os.pathsep.join(path for path in sys.path if path))
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "LP_NUM_THREADS"):
@@ -270,6 +271,6 @@ _OPEN: weakref.WeakSet[LiberoEngine] = weakref.WeakSet()
 
 @atexit.register
 def _close_all() -> None:
-    """Free GL contexts and processes while the interpreter is still whole."""
+    """Close all engines at exit, while the interpreter can still free GL contexts and processes."""
     for engine in list(_OPEN):
         engine.close()

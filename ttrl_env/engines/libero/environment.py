@@ -1,15 +1,17 @@
-"""One unmodified LIBERO environment, driven as the published protocol drives it.
+"""One unmodified LIBERO environment, used according to the published evaluation protocol.
 
-The protocol, per episode: build the environment, seed the global NumPy generator, reset once, write
-the initial state, let objects settle. LIBERO rebuilds its whole model at every reset (seconds); built
-with ``hard_reset=False`` it restores it instead (a tenth), and what a rebuild would have changed is
-changed here. Trajectories, images and fixture poses are then bit for bit those of the rebuilding
-protocol (tests/ttrl_env/engines/libero/test_environment.py):
+The protocol for an episode: build the environment, seed the global NumPy generator, reset once, write the
+initial state, let objects settle. By default LIBERO rebuilds its whole model at every reset, which takes
+seconds. With ``hard_reset=False`` it restores the model instead, in a tenth of the time. This module then
+applies the two changes that a rebuild would have made:
 
-- the gripper's integrated action and the burner's colour are put back;
-- samplers of joint positions (open drawers, running stoves) sample twice. LIBERO appends them to a
-  list each time it builds its model, so by the protocol's one reset there are two of each, and the
-  samples of the second shift where the fixtures land.
+- It resets the gripper's integrated action and the burner's colour.
+- It lists the samplers of joint positions (open drawers, running stoves) twice. LIBERO appends them to a list
+  each time it builds its model, so the protocol's one reset leaves two of each. The random numbers that the
+  second samplers use change where the fixtures are placed.
+
+Trajectories, images and fixture poses then equal those of the rebuilding protocol bit for bit
+(tests/ttrl_env/engines/libero/test_environment.py).
 """
 
 from __future__ import annotations
@@ -46,7 +48,7 @@ MAX_PLACEMENT_ATTEMPTS = 100
 
 
 class LiberoSimulation:
-    """A LIBERO environment for one task; ``observation`` is what LIBERO last returned."""
+    """A LIBERO environment for one task; ``observation`` is the latest that LIBERO returned."""
 
     def __init__(self, task: tasks.Task, config: EngineConfig) -> None:
         """Build the environment, which takes seconds and over a gigabyte."""
@@ -58,7 +60,7 @@ class LiberoSimulation:
             self._env = _build(task, config)
         self._cameras = _CameraGate(self._env, config.cameras)
         self._site_rgba = self._env.sim.model.site_rgba.copy()
-        atexit.register(self.close)  # robosuite's own handler, registered before, takes GL down
+        atexit.register(self.close)  # runs before robosuite's handler, which shuts GL down
 
     def reset(self, init_state_id: int) -> None:
         """Start an episode from an initial state; ``observation`` is the first one, after settling."""
@@ -124,10 +126,9 @@ class LiberoSimulation:
         return self._env.env
 
     def restore(self) -> None:
-        """LIBERO's reset, as after a rebuild; an episode starts by it, and objects have not settled yet.
+        """Reset LIBERO's environment to the state that a rebuild would give; objects have not settled yet.
 
-        The environment's own reset is called rather than its wrapper's, which swallows every error
-        and tries again for ever.
+        This calls the inner environment's reset: the wrapper's swallows every error and retries for ever.
         """
         gripper = self._env.robots[0].gripper
         gripper.current_action = np.zeros(gripper.dof)
@@ -143,7 +144,7 @@ class LiberoSimulation:
         )
 
     def _init_state(self, init_state_id: int) -> NDArray[np.float64]:
-        """The initial state, once its length fits: LIBERO itself would cut a longer one to size."""
+        """The initial state; raises if its length is wrong: LIBERO would silently truncate a longer one."""
         state = tasks.init_states(self.task.suite, self.task.task_id)[init_state_id]
         model = self._env.sim.model
         if len(state) != 1 + model.nq + model.nv:
@@ -158,7 +159,7 @@ class LiberoSimulation:
         return {key: np.asarray(observation[key]) for key in keys}
 
     def _divergence(self) -> str | None:
-        """Why the simulation can no longer be believed, or ``None``."""
+        """Why the simulation has diverged; ``None`` if it has not."""
         data = self._env.sim.data._data
         for warning in DIVERGENCE_WARNINGS:
             if data.warning[getattr(mujoco.mjtWarning, f"mjWARN_{warning}")].number:
@@ -171,10 +172,10 @@ class LiberoSimulation:
 class _CameraGate:
     """Makes LIBERO's cameras render only the images that are returned.
 
-    LIBERO renders every camera at every step, at a fixed substep before the step's end. Behind a
-    closed gate a camera keeps the kinematics of that moment instead (microseconds, not tens of
-    milliseconds), so that an image turning out to be needed, because the task succeeded inside a
-    chunk, is still rendered exactly as LIBERO would have.
+    LIBERO renders every camera at every step, at a fixed substep before the step's end. While the gate is
+    closed, a camera stores the kinematics of that moment instead: microseconds rather than tens of
+    milliseconds. If the task succeeds inside a chunk, the image of that step is needed after all;
+    :meth:`render_skipped` then renders it exactly as LIBERO would have.
     """
 
     def __init__(self, env: Any, cameras: tuple[str, ...]) -> None:
@@ -187,7 +188,7 @@ class _CameraGate:
             self._gate(f"{camera}_image")
 
     def render_skipped(self) -> dict[str, NDArray]:
-        """Render every camera from the kinematics kept when the gate was last found closed."""
+        """Render every camera from the kinematics stored at the last step with a closed gate."""
         model, data = self._env.sim.model._model, self._env.sim.data._data
         site_rgba, live = model.site_rgba.copy(), _rendered(data)
         _write(self._at_sampling, data)
@@ -227,7 +228,7 @@ def _write(arrays: dict[str, NDArray], data: mujoco.MjData) -> None:
 
 
 def _build(task: tasks.Task, config: EngineConfig) -> Any:
-    """Construct LIBERO's environment for a task, without its chatter on stdout."""
+    """Construct LIBERO's environment for a task, with its output on stdout suppressed."""
     with contextlib.redirect_stdout(io.StringIO()):
         env = OffScreenRenderEnv(
             bddl_file_name=str(task.bddl_file),
@@ -235,7 +236,7 @@ def _build(task: tasks.Task, config: EngineConfig) -> Any:
             camera_heights=config.image_size,
             camera_widths=config.image_size,
             hard_reset=False,
-            ignore_done=True,  # LIBERO's own limit counts settling and then raises; the horizon is ours
+            ignore_done=True,  # LIBERO's own limit counts settling steps and raises; we apply the horizon
         )
     env.env.object_property_initializers *= 2  # as after the rebuild of the protocol's reset
     return env
@@ -243,7 +244,7 @@ def _build(task: tasks.Task, config: EngineConfig) -> Any:
 
 @contextlib.contextmanager
 def _numpy_seeded(seed: int) -> Iterator[None]:
-    """Seed NumPy's global generator, from which LIBERO samples, and give the caller's state back after."""
+    """Seed NumPy's global generator, which LIBERO uses, and restore its state afterwards."""
     state = np.random.get_state()
     np.random.seed(seed)
     try:

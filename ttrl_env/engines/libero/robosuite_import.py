@@ -1,10 +1,11 @@
-"""Imports robosuite so that it works for every user of a machine and whatever GPUs are hidden.
+"""Imports robosuite with workarounds for ``CUDA_VISIBLE_DEVICES`` and for its shared log file.
 
-Published robosuite reads ``CUDA_VISIBLE_DEVICES``, at import and again when it renders, as if it were a list
-of EGL's devices: an empty one, ``-1``, a GPU's UUID or a number beyond them is an error. It also keeps a log
-in ``/tmp/robosuite.log``, which only the first user of a machine may write.
+Published robosuite reads ``CUDA_VISIBLE_DEVICES`` as a list of EGL devices, at import and when it renders.
+An empty value, ``-1``, a GPU's UUID or a number without an EGL device is therefore an error. It also writes
+a log to ``/tmp/robosuite.log``, which only the first user of a machine may do.
 
-Light to import; :func:`import_robosuite` comes before anything else of robosuite or LIBERO's environments.
+Importing this module is cheap. Call :func:`import_robosuite` before any other import of robosuite or of
+LIBERO's environments.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ from ttrl_env.engines import opengl
 
 @functools.cache
 def import_robosuite() -> None:
-    """Import robosuite; it then renders on the device that MuJoCo renders on, and logs into no file."""
+    """Import robosuite, without a log file and with rendering on MuJoCo's device."""
     opengl.require_gl()  # must come before MuJoCo and robosuite are imported
-    # robosuite recommends a private macro file at import; LIBERO needs none
+    # silences robosuite's hint about a private macro file, which LIBERO does not need
     logging.getLogger("robosuite_logs").setLevel(logging.ERROR)
     _log_into_no_file()
     with _unset("CUDA_VISIBLE_DEVICES"):
@@ -37,7 +38,7 @@ def import_robosuite() -> None:
 
 
 def _log_into_no_file() -> None:
-    """Load robosuite's settings before robosuite, which opens its log as soon as it is imported."""
+    """Load robosuite's settings first and disable its log file, which robosuite opens at import."""
     robosuite = importlib.util.find_spec("robosuite")
     if robosuite is None or robosuite.origin is None or "robosuite.macros" in sys.modules:
         return
@@ -52,7 +53,7 @@ def _log_into_no_file() -> None:
 
 
 def _render_where_mujoco_renders() -> None:
-    """Have robosuite take MuJoCo's EGL device: ``MUJOCO_EGL_DEVICE_ID``, else the first that works."""
+    """Make robosuite use MuJoCo's EGL device: ``MUJOCO_EGL_DEVICE_ID``, or else the first that works."""
     from mujoco import egl  # type: ignore[import-untyped]
     from robosuite.renderers.context import egl_context
 
@@ -63,7 +64,7 @@ def _render_where_mujoco_renders() -> None:
 
 @contextlib.contextmanager
 def _unset(variable: str) -> Iterator[None]:
-    """Take a variable out of the environment for a while."""
+    """Remove an environment variable while the context is open."""
     value = os.environ.pop(variable, None)
     try:
         yield

@@ -1,9 +1,9 @@
-"""A worker process of the upstream engine: owns some rows' LIBERO environments.
+"""A worker process of the upstream engine, with the LIBERO environments of some of its rows.
 
 Started by :mod:`ttrl_env.engines.libero.engine` with the arguments ``CONNECTION_FD MEMORY_FD PARENT_PID``.
-It reads ``(method, arguments)`` from the connection, writes observations straight into the shared memory and
-answers ``("ok", result)`` or ``("error", traceback)``. It ends when the connection does, and within a
-second of its parent whatever it is doing.
+It reads ``(method, arguments)`` from the connection and writes observations into the shared memory. It
+answers ``("ok", result)`` or ``("error", traceback)``. It ends when the connection is closed, and within a
+second after its parent has ended, even if it is busy.
 """
 
 from __future__ import annotations
@@ -28,22 +28,23 @@ if TYPE_CHECKING:
     from ttrl_env.engines.libero.environment import LiberoSimulation
 
 StepAnswer: TypeAlias = "tuple[int, bool, str | None]"
-"""A row's executed steps, success and failure."""
+"""Executed steps, success and failure of one row."""
 
 
 class Rows:
-    """The environments of some rows, built when a row first plays a task.
+    """The environments of some rows, each built when its row first plays a task.
 
-    Each method takes rows and one sequence an argument, and answers with one result a row.
+    Each method takes rows and, for each further argument, a sequence with one entry a row. It returns one
+    result a row.
     """
 
     def __init__(self, config: EngineConfig, observations: Observations) -> None:
-        """``observations`` is where the rows' observations are written."""
+        """Serve rows of an engine; their observations are written into ``observations``."""
         self._config = config
         self._observations = observations
         self._simulations: dict[int, LiberoSimulation] = {}
         self.doing = "starting"
-        """What is being done, for the report should it fail."""
+        """Description of the current operation, for the error message if it fails."""
 
     def reset(
         self, rows: Sequence[int], task_ids: Sequence[int], init_state_ids: Sequence[int]
@@ -80,9 +81,7 @@ class Rows:
 
     def _simulation(self, row: int, task_id: int) -> LiberoSimulation:
         """The row's environment, rebuilt if it last played another task."""
-        from ttrl_env.engines.libero.environment import (
-            LiberoSimulation,
-        )  # imports MuJoCo and robosuite: seconds
+        from ttrl_env.engines.libero.environment import LiberoSimulation  # slow: imports MuJoCo and robosuite
 
         simulation = self._simulations.get(row)
         if simulation is None or simulation.task.task_id != task_id:
@@ -119,9 +118,9 @@ def serve(connection: Connection, memory_fd: int) -> None:
 
 
 def _end_with_parent(parent_pid: int) -> None:
-    """End this process once its parent has, even while it simulates.
+    """End this process once its parent has ended, even during a simulation.
 
-    A closed connection alone does not tell: processes the parent forked may hold it open.
+    A closed connection is not a reliable sign: processes that the parent forked may hold it open.
     """
     while os.getppid() == parent_pid:
         time.sleep(1.0)
@@ -129,7 +128,7 @@ def _end_with_parent(parent_pid: int) -> None:
 
 
 def main() -> None:
-    """Be a worker process; the arguments are those of the command line."""
+    """Run a worker process; its arguments come from the command line."""
     threading.Thread(target=_end_with_parent, args=(int(sys.argv[3]),), daemon=True).start()
     serve(Connection(int(sys.argv[1])), int(sys.argv[2]))
     sys.stdout.flush()

@@ -1,1 +1,1 @@
-"""Everything that knows MuJoCo's C structures, functions and versions."""
+"""Access to MuJoCo's C structures and functions, and the differences between its versions."""

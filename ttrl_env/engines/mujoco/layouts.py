@@ -1,4 +1,4 @@
-"""Where MuJoCo's structures keep what its Python bindings do not give: read off their own description."""
+"""Offsets of fields in MuJoCo's structures, computed from the description in its Python bindings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ from ttrl_env.errors import UnsupportedVersionError
 
 
 def contact_layout() -> ContactLayout:
-    """Read off the bindings' own description of ``mjData``, and checked on two balls on a plane."""
+    """Offsets of the contacts in ``mjData``.
+
+    They are computed from the bindings' description and verified on two balls on a plane. Raises
+    :class:`UnsupportedVersionError` if the two disagree.
+    """
     model = mujoco.MjModel.from_xml_string(_TWO_BALLS_ON_A_PLANE)
     data = mujoco.MjData(model)
     mujoco.mj_forward(model, data)
@@ -40,7 +44,11 @@ def contact_layout() -> ContactLayout:
 
 
 def model_layout(model: mujoco.MjModel) -> ModelLayout:
-    """Read off the bindings' own description of ``mjModel``, and checked on ``model``."""
+    """Offsets of fields in ``mjModel``.
+
+    They are computed from the bindings' description and verified on ``model``. Raises
+    :class:`UnsupportedVersionError` if the two disagree.
+    """
     structure = _structure("mjModel")
     offsets = {name: getattr(structure, name).offset for name in ModelLayout._fields[2:]}
     differing = []
@@ -48,7 +56,7 @@ def model_layout(model: mujoco.MjModel) -> ModelLayout:
         field = getattr(structure, name)
         word = _UNSIGNED[field.size].from_address(model._address + field.offset).value
         value = getattr(model, name)
-        if isinstance(value, np.ndarray):  # of an empty array the bindings do not tell the address
+        if isinstance(value, np.ndarray):  # the bindings hide the address of an empty array
             value = value.ctypes.data if value.size else word
         if word != value:
             differing.append(name)

@@ -1,8 +1,8 @@
 """MuJoCo's C library, called from compiled code without the GIL.
 
-MuJoCo's own Python bindings take the lock for every call and every array. Here a compiled loop holds
-the addresses of a model, of its data and of the C functions as plain integers and calls them itself.
-Integers rather than ctypes objects, so that Numba can keep the compiled loop on disk.
+MuJoCo's own Python bindings take the GIL for every call and every array. A compiled loop instead calls the
+functions directly: it gets the addresses of functions, model and data as plain integers. They are integers
+rather than ctypes objects so that Numba can cache the compiled loop on disk.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ttrl_env.engines.mujoco import mujoco_c, versions
 
 
 class Library(NamedTuple):
-    """Addresses of the C functions that a control step calls, and how it has to call them."""
+    """Addresses of the C functions that a control step calls, and one property of this MuJoCo version."""
 
     step1: int
     """``mj_step1``: kinematics, contacts, velocities and bias forces of the current state."""
@@ -41,10 +41,10 @@ class Library(NamedTuple):
 
 @functools.cache
 def library() -> Library:
-    """The functions' addresses in the MuJoCo that Python has loaded; warnings are silenced on the way.
+    """Addresses of the functions in the MuJoCo library that Python has loaded. Silences MuJoCo's warnings.
 
-    MuJoCo prints each warning and appends it to a file in the working directory. Warnings still count
-    in ``mjData.warning``, which is where a diverged simulation is found out.
+    By default MuJoCo prints each warning and appends it to a file in the working directory. It still counts
+    them in ``mjData.warning``, from which a diverged simulation is detected.
     """
     handle = mujoco_c.functions()
     ctypes.c_void_p.in_dll(handle, "mju_user_warning").value = _ignore_message.address
@@ -65,13 +65,13 @@ def library() -> Library:
 
 @intrinsic
 def call_with_data(typing_context, function, model, data):  # type: ignore[no-untyped-def]
-    """``function(model, data)``, every argument an address."""
+    """Call ``function(model, data)``; all arguments are addresses."""
     return types.void(function, model, data), _call
 
 
 @intrinsic
 def call_jac_site(typing_context, function, model, data, jacp, jacr, site):  # type: ignore[no-untyped-def]
-    """``function(model, data, jacp, jacr, site)``, every argument but the last an address."""
+    """Call ``function(model, data, jacp, jacr, site)``; all arguments but the last are addresses."""
     return types.void(function, model, data, jacp, jacr, site), _call
 
 
@@ -83,12 +83,12 @@ def load_int(typing_context, address):  # type: ignore[no-untyped-def]
 
 @intrinsic
 def load_address(typing_context, address):  # type: ignore[no-untyped-def]
-    """The pointer at an address, itself as an address."""
+    """The pointer stored at an address, as an integer."""
     return types.int64(address), _load
 
 
 def _call(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-    """Call the C function at the first argument with the others; a last ``int32`` is a C ``int``."""
+    """Call the C function at the address in the first argument; an ``int32`` is passed as a C ``int``."""
     c_type = ir.FunctionType(ir.VoidType(), [argument.type for argument in arguments[1:]])
     builder.call(builder.inttoptr(arguments[0], c_type.as_pointer()), arguments[1:])
     return context.get_dummy_value()

@@ -1,7 +1,7 @@
-"""Bytes in memory under a name that MuJoCo can open, for versions that load models from names alone.
+"""Gives bytes in memory a name that MuJoCo can open, for versions that load models by name only.
 
-MuJoCo's virtual file system would do it too, but copies the bytes and computes a digest of them: a third of
-a second for a task. A resource provider hands out their address.
+MuJoCo's virtual file system would also work, but it copies and hashes the bytes, which takes a third of a
+second for a task. The resource provider registered here returns their address instead.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _PREFIX = "ttrlmemory"
 
 @contextlib.contextmanager
 def resource_name(library: Any, content: NDArray[np.uint8]) -> Iterator[bytes]:
-    """A name by which MuJoCo's C functions open ``content``, valid until the context ends."""
+    """A name under which MuJoCo's C functions can open ``content``, valid until the context ends."""
     _register(library)
     yield f"{_PREFIX}:{content.ctypes.data}-{len(content)}".encode()
 
@@ -39,7 +39,7 @@ _Close = ctypes.CFUNCTYPE(None, ctypes.POINTER(_Resource))
 
 
 class _Provider(ctypes.Structure):
-    """``mjpResourceProvider`` of MuJoCo 3.3.2; the rest are optional callbacks and data."""
+    """``mjpResourceProvider`` of MuJoCo 3.3.2; ``rest`` covers optional callbacks and data."""
 
     _fields_ = (
         ("prefix", ctypes.c_char_p),
@@ -51,7 +51,7 @@ class _Provider(ctypes.Structure):
 
 
 def _read(resource: Any, buffer: Any) -> int:
-    """Point ``buffer`` at the bytes that the resource's name tells of; returns how many they are."""
+    """Point ``buffer`` at the bytes whose address is in the resource's name; returns their number."""
     address, length = resource.contents.name.decode().rpartition(":")[2].split("-")
     buffer[0] = int(address)
     return int(length)

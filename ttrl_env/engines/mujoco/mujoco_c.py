@@ -1,7 +1,7 @@
-"""MuJoCo's C functions through ctypes, for what its Python bindings do while they hold the GIL.
+"""MuJoCo's C functions through ctypes, for operations during which its Python bindings hold the GIL.
 
-Opening a task means copying and uploading hundreds of megabytes. The bindings keep every other thread
-waiting meanwhile; calls through ctypes do not. Light to import: compiled code is in
+Opening a task means copying and uploading hundreds of megabytes. Meanwhile the bindings block every other
+thread; calls through ctypes do not. Importing this module is cheap: compiled code is in
 :mod:`ttrl_env.engines.mujoco.libmujoco`.
 """
 
@@ -22,7 +22,7 @@ versions.require_supported()
 
 
 class Rect(ctypes.Structure):
-    """``mjrRect``: where on a buffer to render, in pixels."""
+    """``mjrRect``: the rectangle of a framebuffer to render to, in pixels."""
 
     _fields_ = (
         ("left", ctypes.c_int),
@@ -33,7 +33,7 @@ class Rect(ctypes.Structure):
 
 
 class Option(ctypes.Structure):
-    """The beginning of ``mjvOption``, and room for the rest."""
+    """The first fields of ``mjvOption``, and memory for the rest."""
 
     _fields_ = (
         ("label", ctypes.c_int),
@@ -44,21 +44,21 @@ class Option(ctypes.Structure):
 
 
 class Camera(ctypes.Structure):
-    """The beginning of ``mjvCamera``, and room for the rest."""
+    """The first fields of ``mjvCamera``, and memory for the rest."""
 
     _fields_ = (("type", ctypes.c_int), ("fixedcamid", ctypes.c_int), ("rest", ctypes.c_uint8 * 4096))
 
 
 def opaque() -> Any:
-    """Room for a structure of MuJoCo's that only MuJoCo looks into; the largest takes 60 kilobytes."""
+    """Memory for a structure that only MuJoCo itself reads and writes; the largest takes 60 kilobytes."""
     return (ctypes.c_uint8 * (1 << 20))()
 
 
 @functools.cache
 def functions() -> Any:
-    """The C library that MuJoCo's bindings have loaded, its functions' argument types declared.
+    """The C library that MuJoCo's bindings have loaded, with the argument types of its functions declared.
 
-    A ``CDLL`` of our own: argument types set on it concern nobody else.
+    It is a separate ``CDLL`` object: the argument types set on it affect no other user of the library.
     """
     library = ctypes.CDLL(mujoco._functions.__file__)
     address, integer = ctypes.c_void_p, ctypes.c_int
@@ -80,16 +80,16 @@ def functions() -> Any:
 
 
 def load_model(content: Any) -> mujoco.MjModel:
-    """A model from its binary form, in any buffer. Raises ``ValueError`` if it is not a model."""
+    """Load a model from a buffer with its binary form. Raises ``ValueError`` if that is not a model."""
     content = np.frombuffer(content, dtype=np.uint8)
     model = versions.load_model(functions(), content)
     if not model:
         raise ValueError(f"not a model in the binary form of MuJoCo {mujoco.__version__}")
-    return mujoco.MjModel._from_model_ptr(model)  # which owns it from here on
+    return mujoco.MjModel._from_model_ptr(model)  # which takes ownership
 
 
 def save_model(model: Any) -> NDArray[np.uint8]:
-    """The binary form of a model: the address of an ``mjModel``, or a shallow copy of one."""
+    """The binary form of a model, given as the address of an ``mjModel`` or as a shallow copy."""
     content = np.empty(functions().mj_sizeModel(model), dtype=np.uint8)
     functions().mj_saveModel(model, None, content.ctypes.data, len(content))
     return content
@@ -98,10 +98,10 @@ def save_model(model: Any) -> NDArray[np.uint8]:
 def on_fatal_error(handler: Callable[[str], None]) -> None:
     """Have ``handler(message)`` called in the thread in which MuJoCo hits a fatal error.
 
-    MuJoCo would end the process. The handler must not return: MuJoCo would go on with what it cannot
-    go on with. Calls through MuJoCo's Python bindings are not affected, they raise by themselves.
+    Without a handler MuJoCo ends the process. The handler must not return, because MuJoCo would continue in
+    an invalid state. Calls through MuJoCo's Python bindings are not affected: they raise an exception.
     """
-    global _fatal_error_handler  # MuJoCo keeps the address, so Python has to keep the function
+    global _fatal_error_handler  # MuJoCo keeps only the address; this keeps the function alive
 
     def decode(message: bytes | None) -> None:
         handler((message or b"").decode(errors="replace"))

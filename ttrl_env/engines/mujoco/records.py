@@ -1,4 +1,4 @@
-"""Names and offsets in MuJoCo's structures. Plain values: this module needs nothing, not even MuJoCo."""
+"""Types for names and offsets in MuJoCo's structures. This module imports nothing, not even MuJoCo."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RENDERED = (
 
 
 class ContactLayout(NamedTuple):
-    """Where this version of MuJoCo keeps a replica's contacts, in bytes."""
+    """Offsets and sizes, in bytes, of a simulation's contacts in this version of MuJoCo."""
 
     number: int
     """Offset of the number of contacts in ``mjData``."""
@@ -31,12 +31,12 @@ class ContactLayout(NamedTuple):
 
 
 class ModelLayout(NamedTuple):
-    """Where this version of MuJoCo keeps what shallow copies of ``mjModel`` replace, in bytes."""
+    """Offsets, in bytes, of the fields of ``mjModel`` that shallow copies replace, in this MuJoCo version."""
 
     structure_bytes: int
     """Size of ``mjModel``."""
     size_bytes: int
-    """How long ``nexclude`` and ``ntexdata`` are: 4 or 8; ``nbuffer`` has always 8."""
+    """Size of ``nexclude`` and ``ntexdata``: 4 or 8. ``nbuffer`` always takes 8."""
     nbuffer: int
     nexclude: int
     exclude_signature: int

