@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ttrl_env.agents.distributed.processes import ALONE, World
-from ttrl_env.agents.policies import TokenPolicy
-from ttrl_env.agents.rollout.spare_passes import blank_inputs, sample_spare
+from ttrl_env.agents.policies.lockstep import Lockstep, Rows
 from ttrl_env.checks import check_positive_int
 from ttrl_env.engines.interface import ACTION_DIM
 from ttrl_env.errors import TrainingDivergedError
@@ -51,14 +49,13 @@ class Episode:
 @torch.no_grad()
 def play_episodes(
     env: TTRLVectorEnv,
-    policy: TokenPolicy,
+    lockstep: Lockstep,
     starts: Iterable[EpisodeStart],
     *,
     temperature: float,
     seed: int,
     on_episode: Callable[[Episode], None],
     rows_at_once: int = 0,
-    world: World = ALONE,
 ) -> None:
     """Play every episode of ``starts``, calling ``on_episode`` as each ends.
 
@@ -67,15 +64,15 @@ def play_episodes(
 
     Args:
         env: ``n_samples=1``, autoreset DISABLED.
-        policy: the policy; greedy at ``temperature`` 0.
+        lockstep: the policy; greedy at ``temperature`` 0. Other processes play other episodes of the same
+            evaluation at the same time.
         starts: the episodes.
         temperature: sampling temperature.
         seed: seed of the token sampling.
         on_episode: receives the finished episodes, in the order they end.
         rows_at_once: rows in one forward pass of the policy, which bounds its memory; 0: all.
-        world: the processes that play other episodes of the same evaluation at the same time.
     """
-    queue = _Queue(env, policy, starts, temperature, seed, rows_at_once, world)
+    queue = _Queue(env, lockstep, starts, temperature, seed, rows_at_once)
     observations = queue.refill()
     while (actions := queue.act(observations)) is not None:
         if not queue.rows:  # the episodes of other processes are not over yet
@@ -104,26 +101,33 @@ def token_seeds(seed: int, start: EpisodeStart) -> np.random.Generator:
 
 
 def sample_chunks(
-    policy: TokenPolicy,
+    lockstep: Lockstep,
     observations: dict[str, NDArray],
-    instructions: list[str],
+    instructions: Sequence[str],
+    passes: Sequence[Rows | None],
     temperatures: NDArray[np.float32],
-    generators: Iterable[np.random.Generator],
+    generators: Mapping[int, np.random.Generator],
 ) -> NDArray[np.float64]:
-    """The next chunk of every row: ``[rows, chunk_steps, 7]`` actions, one generator a row."""
-    num_tokens = policy.chunk_steps * ACTION_DIM
-    seeds = np.stack([generator.integers(2**63, size=num_tokens) for generator in generators])
-    sampled = policy.sample(
-        policy.prepare(observations, instructions),
-        torch.from_numpy(temperatures),
-        torch.from_numpy(seeds),
-        step=0,  # each chunk draws new seeds
+    """The next chunk of every row of ``passes``: ``[num_envs, chunk_steps, 7]`` actions, 0 elsewhere.
+
+    The rows of all arguments are those of an environment, and ``generators`` has one for each row of
+    ``passes``.
+    """
+    num_tokens = lockstep.policy.chunk_steps * ACTION_DIM
+    seeds = np.zeros((len(instructions), num_tokens), dtype=np.int64)
+    for row, generator in generators.items():
+        seeds[row] = generator.integers(2**63, size=num_tokens)
+    sampled = lockstep.sample(
+        observations, instructions, passes, torch.from_numpy(temperatures), torch.from_numpy(seeds)
     )
-    if not bool(sampled.valid.all()):
+    if not all(bool(part.valid.all()) for _, part in sampled):
         raise TrainingDivergedError(
             "the policy's logits are NaN or infinite: this checkpoint is broken, evaluate an earlier one"
         )
-    return policy.decode(sampled.tokens.cpu())
+    actions = np.zeros((len(instructions), lockstep.policy.chunk_steps, ACTION_DIM))
+    for rows, (_, part) in zip(passes, sampled, strict=False):
+        actions[rows] = lockstep.policy.decode(part.tokens.cpu())
+    return actions
 
 
 @dataclass(frozen=True)
@@ -140,17 +144,16 @@ class _Queue:
     def __init__(
         self,
         env: TTRLVectorEnv,
-        policy: TokenPolicy,
+        lockstep: Lockstep,
         starts: Iterable[EpisodeStart],
         temperature: float,
         seed: int,
         rows_at_once: int,
-        world: World,
     ) -> None:
-        self._env, self._policy, self._seed, self._world = env, policy, seed, world
-        self._rows_at_once = check_positive_int("rows_at_once", rows_at_once, minimum=0) or env.num_envs
+        self._env, self._lockstep, self._seed = env, lockstep, seed
+        self._rows_at_once = check_positive_int("rows_at_once", rows_at_once, minimum=0)
         self._waiting = deque(starts)
-        self._temperature = temperature
+        self._temperatures = np.full(env.num_envs, temperature, dtype=np.float32)
         self._task_ids = env.task_ids.tolist()
         self._instructions = list(env.instructions)
         self.rows: dict[int, _Running] = {}
@@ -174,21 +177,11 @@ class _Queue:
 
     def act(self, observations: dict[str, NDArray]) -> NDArray[np.float64] | None:
         """Actions of all rows for ``env.step``, zero where idle; ``None`` once no process has rows left."""
-        actions = np.zeros((self._env.num_envs, self._policy.chunk_steps, ACTION_DIM))
-        running = sorted(self.rows)
-        firsts = range(0, len(running), self._rows_at_once)
-        passes = self._world.in_step([running[first : first + self._rows_at_once] for first in firsts])
+        passes = self._lockstep.passes(sorted(self.rows), self._rows_at_once)
         if not passes:
             return None
-        for rows in passes:
-            if rows is None:
-                sample_spare(self._policy, blank_inputs(self._env, self._policy))
-                continue
-            actions[rows] = sample_chunks(
-                self._policy,
-                {key: array[rows] for key, array in observations.items()},
-                [self._instructions[row] for row in rows],
-                np.full(len(rows), self._temperature, dtype=np.float32),
-                [self.rows[row].generator for row in rows],
-            )
-        return actions if self._policy.chunk_steps > 1 else actions[:, 0]
+        generators = {row: running.generator for row, running in self.rows.items()}
+        actions = sample_chunks(
+            self._lockstep, observations, self._instructions, passes, self._temperatures, generators
+        )
+        return actions if self._lockstep.policy.chunk_steps > 1 else actions[:, 0]

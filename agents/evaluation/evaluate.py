@@ -9,10 +9,10 @@ from typing import Any, get_args
 import numpy as np
 
 from ttrl_env import tasks
-from ttrl_env.agents.distributed.processes import ALONE, World
 from ttrl_env.agents.evaluation.episode_queue import Episode, EpisodeStart, play_episodes
 from ttrl_env.agents.evaluation.intervals import wilson_interval
 from ttrl_env.agents.policies import TokenPolicy
+from ttrl_env.agents.policies.lockstep import Lockstep
 from ttrl_env.agents.rollout.playable import check_one_row_an_episode, check_sampling_temperatures, check_seed
 from ttrl_env.checks import check_choice, check_positive_int
 from ttrl_env.tasks import Split
@@ -85,7 +85,7 @@ class Evaluation:
 
 def evaluate(
     env: TTRLVectorEnv,
-    policy: TokenPolicy,
+    policy: TokenPolicy | Lockstep,
     task_ids: Sequence[int],
     *,
     init_states: Split = "held_out",
@@ -97,14 +97,14 @@ def evaluate(
     finished: Iterable[Episode] = (),
     on_episode: Callable[[Episode], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
-    world: World = ALONE,
 ) -> Evaluation:
     """Play each task from each initial state of the split.
 
     Args:
         env: rows to play on: ``n_samples=1`` and autoreset DISABLED. Their number changes the time
             taken and nothing else.
-        policy: the policy; greedy at ``temperature`` 0.
+        policy: the policy; greedy at ``temperature`` 0. Several processes give a :class:`Lockstep` of it
+            and share the episodes: each is called back about its own, and all return the whole evaluation.
         task_ids: tasks of the environment's suite.
         init_states: ``"held_out"``, ``"train"`` or ``"all"``.
         episodes_per_task: only the first this many initial states; 0 takes all.
@@ -116,14 +116,13 @@ def evaluate(
         finished: episodes of this evaluation that an earlier, interrupted call has played.
         on_episode: called with each episode as it ends.
         progress: called with finished and total episodes.
-        world: the processes that share the episodes; each is called back about its own, and all
-            return the whole evaluation.
 
     Raises:
         TypeError, ValueError: before anything is played: an environment whose rows cannot play episodes of
             their own or do not take the policy's chunks, or an argument that cannot work.
     """
-    check_one_row_an_episode(env, policy.chunk_steps)
+    lockstep = Lockstep.of(policy)
+    check_one_row_an_episode(env, lockstep.policy.chunk_steps)
     check_sampling_temperatures("temperature", temperature, ())
     check_seed(seed)
     check_positive_int("repeats", repeats)
@@ -139,16 +138,16 @@ def evaluate(
         if progress is not None:
             progress(len(episodes), len(plan))
 
+    world = lockstep.world
     remaining = [start for start in plan if start not in episodes][world.rank :: world.size]
     play_episodes(
         env,
-        policy,
+        lockstep,
         remaining,
         temperature=temperature,
         seed=seed,
         on_episode=record,
         rows_at_once=rows_at_once,
-        world=world,
     )
     for played in world.gather(episodes):
         episodes.update(played)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ttrl_env.agents.evaluation.episode_queue import EpisodeStart, sample_chunks, token_seeds
 from ttrl_env.agents.policies import TokenPolicy
+from ttrl_env.agents.policies.lockstep import Lockstep
 from ttrl_env.agents.rollout.playable import check_one_row_an_episode
 from ttrl_env.engines.interface import ACTION_DIM, CONTROL_FREQ_HZ
 from ttrl_env.machine.whole_files import naming
@@ -56,8 +57,9 @@ def record_episodes(
         for row in range(len(policies))
     ]
     generators = [token_seeds(seed, start) for start in starts]
-    temperatures = np.array([temperature], dtype=np.float32)
+    temperatures = np.full(env.num_envs, temperature, dtype=np.float32)
     frames: list[list[NDArray[np.uint8]]] = [[] for _ in policies]
+    lockstep = [Lockstep(policy) for policy in policies]
     active = np.arange(len(policies))
     plans: list[list[NDArray[np.float64]]] = [[] for _ in policies]
     while active.size:
@@ -66,10 +68,11 @@ def record_episodes(
         for row in active.tolist():
             frames[row].append(images[row])
             if not plans[row]:
-                seen = {key: array[row : row + 1] for key, array in observations.items()}
-                instruction = [env.instructions[row]]
+                generator = {row: generators[row]}
                 plans[row] = list(
-                    sample_chunks(policies[row], seen, instruction, temperatures, [generators[row]])[0]
+                    sample_chunks(
+                        lockstep[row], observations, env.instructions, [[row]], temperatures, generator
+                    )[row]
                 )
             actions[row] = plans[row].pop(0)
         observations, _, terminations, truncations, _ = env.step(actions)

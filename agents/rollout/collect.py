@@ -14,15 +14,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ttrl_env.agents.distributed.processes import ALONE, World
 from ttrl_env.agents.policies import PolicyInputs, TokenPolicy
+from ttrl_env.agents.policies.lockstep import Lockstep
 from ttrl_env.agents.rollout.playable import (
     check_playable,
     check_reports,
     check_sampling_temperatures,
     check_seed,
 )
-from ttrl_env.agents.rollout.spare_passes import sample_spare
 from ttrl_env.agents.rollout.types import Rollout
 from ttrl_env.checks import check_positive_int, check_reset_mask
 from ttrl_env.engines.interface import ACTION_DIM
@@ -61,7 +60,7 @@ class GroupedVectorEnv(Protocol):
 @torch.no_grad()
 def collect_rollout(
     env: GroupedVectorEnv,
-    policy: TokenPolicy,
+    policy: TokenPolicy | Lockstep,
     *,
     options: dict[str, Any] | None = None,
     seed: int | Sequence[int],
@@ -69,28 +68,36 @@ def collect_rollout(
     rows_at_once: int = 0,
     keep_final_inputs: bool = False,
     progress: Progress | None = None,
-    world: World = ALONE,
 ) -> Rollout:
     """Reset ``env`` and play every row to its end (with ``options["reset_mask"]``, the rows it resets).
 
+    ::
+
+        envs = gym.make_vec("ttrl_env/LiberoSpatial-v0", num_envs=4, autoreset_mode="disabled", n_samples=4)
+        rollout = collect_rollout(envs, policy, seed=0)  # made anew with the same seed, it is the same
+        rollout.success, rollout.rewards  # one each row
+        rollout.tokens[rollout.trajectory == 2]  # the chunks that row 2 executed
+        PPOAgent(policy, PPOConfig()).update(rollout)
+
     Args:
         env: an environment whose autoreset mode is DISABLED.
-        policy: the policy to sample from.
+        policy: the policy to sample from. Several processes give a :class:`Lockstep` of it, and each an
+            environment of its part of the rows; ``seed`` is the same in all, and the tokens are those that
+            one process would draw for all rows.
         options: passed to ``env.reset``: which tasks and initial states to play.
         seed: seed of the token sampling; the same seed replays the same tokens.
         temperatures: ``[num_envs]`` sampling temperatures instead of the environment's; 0 is greedy.
         rows_at_once: rows in one forward pass of the policy, which bounds its memory; 0: all.
         keep_final_inputs: keep what the policy sees after the horizon, to bootstrap values from.
         progress: called after each step.
-        world: the processes that play at the same time, each its part of the rows; ``seed`` is the
-            same in all, and the tokens are those that one process would draw for all rows.
 
     Raises:
         TypeError, ValueError: before anything is played: an environment that is not a
             :class:`GroupedVectorEnv` or does not take the policy's chunks, or an argument that cannot work.
     """
-    check_playable(env, policy.chunk_steps, ("temperatures", "groups", "instructions"))
-    recorder = _Recorder(env, policy, temperatures, seed, rows_at_once, world)
+    lockstep = Lockstep.of(policy)
+    check_playable(env, lockstep.policy.chunk_steps, ("temperatures", "groups", "instructions"))
+    recorder = _Recorder(env, lockstep, temperatures, seed, rows_at_once)
     mask = (options or {}).get("reset_mask")
     _check_whole_groups(mask, env.groups)
     started = time.perf_counter()
@@ -131,14 +138,13 @@ class _Recorder:
     def __init__(
         self,
         env: GroupedVectorEnv,
-        policy: TokenPolicy,
+        lockstep: Lockstep,
         temperatures: NDArray[np.float32] | None,
         seed: int | Sequence[int],
         rows_at_once: int,
-        world: World,
     ) -> None:
-        self._env, self._policy, self._world = env, policy, world
-        self._num_tokens = policy.chunk_steps * ACTION_DIM
+        self._env, self._lockstep, self._policy = env, lockstep, lockstep.policy
+        self._num_tokens = self._policy.chunk_steps * ACTION_DIM
         temperatures = env.temperatures if temperatures is None else temperatures
         self._temperatures = torch.from_numpy(
             check_sampling_temperatures("temperatures", temperatures, (env.num_envs,))
@@ -146,9 +152,9 @@ class _Recorder:
         check_seed(seed)
         rng = np.random.default_rng(seed)
         # one stream a row and token; the chunk's index is the kernel's step
-        seeds = rng.integers(2**63, size=(env.num_envs * world.size, self._num_tokens))
-        self._seeds = torch.from_numpy(seeds[world.part(len(seeds))])
-        self._rows_at_once = check_positive_int("rows_at_once", rows_at_once, minimum=0) or env.num_envs
+        seeds = rng.integers(2**63, size=(env.num_envs * lockstep.world.size, self._num_tokens))
+        self._seeds = torch.from_numpy(seeds[lockstep.world.part(len(seeds))])
+        self._rows_at_once = check_positive_int("rows_at_once", rows_at_once, minimum=0)
         self._chunks: list[dict[str, Any]] = []
         self._ends: list[tuple[PolicyInputs, NDArray[np.int64]]] = []
         self._rewards = np.zeros(env.num_envs)
@@ -163,17 +169,19 @@ class _Recorder:
 
         ``None`` once no process has any rows left.
         """
-        firsts = range(0, len(rows), self._rows_at_once)
-        passes = self._world.in_step([rows[first : first + self._rows_at_once] for first in firsts])
+        passes = self._lockstep.passes(rows, self._rows_at_once)
         if not passes:
             return None
         started = time.perf_counter()
-        parts = []
-        for part in passes:
-            if part is None:
-                sample_spare(self._policy, self._chunks[0]["inputs"])
-            else:
-                parts.append(self._sample(observations, part))
+        parts = self._lockstep.sample(
+            observations,
+            self._env.instructions,
+            passes,
+            self._temperatures,
+            self._seeds,
+            step=len(self._chunks),
+        )
+        _check_valid(parts)
         actions = np.zeros((self._env.num_envs, self._policy.chunk_steps, ACTION_DIM))
         if parts:
             actions[rows] = self._policy.decode(self._keep(parts, rows))
@@ -215,7 +223,8 @@ class _Recorder:
         failure = infos.get("failure", np.full(self._env.num_envs, None))
         cut_off = rows[self._truncations[rows] & np.array([failure[row] is None for row in rows], dtype=bool)]
         if cut_off.size:
-            self._ends.append((self._prepare(observations, cut_off), cut_off))
+            seen = self._lockstep.prepare(observations, self._env.instructions, cut_off)
+            self._ends.append((seen, cut_off))
 
     def rollout(self, infos: dict[str, Any]) -> Rollout:
         """Everything played, concatenated."""
@@ -244,24 +253,12 @@ class _Recorder:
             policy_seconds=self._policy_seconds,
         )
 
-    def _sample(
-        self, observations: dict[str, NDArray], rows: NDArray[np.int64]
-    ) -> tuple[PolicyInputs, SampledTokens]:
-        inputs = self._prepare(observations, rows)
-        sampled = self._policy.sample(
-            inputs, self._temperatures[rows], self._seeds[rows], step=len(self._chunks)
-        )
-        if not bool(sampled.valid.all()):
-            raise TrainingDivergedError(
-                "the policy's logits are NaN or infinite. Go on from an earlier checkpoint with a lower "
-                "ppo.learning_rate"
-            )
-        return inputs, sampled
 
-    def _prepare(self, observations: dict[str, NDArray], rows: NDArray[np.int64]) -> PolicyInputs:
-        instructions = self._env.instructions
-        return self._policy.prepare(
-            {key: array[rows] for key, array in observations.items()}, [instructions[row] for row in rows]
+def _check_valid(parts: Sequence[tuple[PolicyInputs, SampledTokens]]) -> None:
+    if not all(bool(sampled.valid.all()) for _, sampled in parts):
+        raise TrainingDivergedError(
+            "the policy's logits are NaN or infinite. Go on from an earlier checkpoint with a lower "
+            "ppo.learning_rate"
         )
 
 

@@ -18,6 +18,7 @@ from ttrl_env.agents.distributed.devices import use_usable_cores
 from ttrl_env.agents.distributed.processes import ALONE, World, join_world
 from ttrl_env.agents.evaluation.evaluate import evaluate
 from ttrl_env.agents.policies.building import make_policies, policy_options
+from ttrl_env.agents.policies.lockstep import Lockstep
 from ttrl_env.agents.rollout.assignments import Assignment, Schedule
 from ttrl_env.agents.rollout.collect import collect_rollout
 from ttrl_env.agents.rollout.environments import make_train_env, share_engine
@@ -88,6 +89,7 @@ class _Run:
             self.recorded = self.completed if checkpoint and in_run(checkpoint, config.output_dir) else 0
             self.groups_dealt = state.groups_dealt if state else 0
             self.policy, reference = make_policies(config, checkpoint, world)
+            self.lockstep = Lockstep(self.policy, world)
             self.agent = PPOAgent(self.policy, config.ppo, reference, world)
             if checkpoint is not None:
                 checkpoints.restore_agent(checkpoint, self.agent)
@@ -182,13 +184,12 @@ class _Run:
             assignment = self._deal(self.groups_dealt + draw * config.env.num_groups)
             return collect_rollout(
                 self.env,
-                self.policy,
+                self.lockstep,
                 options={"task_ids": assignment.task_ids, "init_state_ids": assignment.init_state_ids},
                 seed=[*seed, draw] if draw else seed,
                 rows_at_once=config.rollout.rows_at_once,
                 keep_final_inputs=config.ppo.advantage == "gae" and config.ppo.gae.bootstrap_truncated,
                 progress=self.display.rollout,
-                world=self.world,
             )
 
         needs_spread = config.ppo.advantage != "gae"
@@ -215,7 +216,7 @@ class _Run:
         config = self.config
         result = evaluate(
             self.evaluation_env,
-            self.policy,
+            self.lockstep,
             config.env.task_ids,
             init_states=config.eval.init_states,
             episodes_per_task=config.eval.episodes_per_task,
@@ -223,7 +224,6 @@ class _Run:
             repeats=config.eval.repeats,
             seed=config.seed,
             rows_at_once=config.rollout.rows_at_once,
-            world=self.world,
         )
         self.display.evaluation(self.completed, result.report())
         writer.write_evaluation(self.completed, result.report())
