@@ -1,5 +1,5 @@
 # Everything a newcomer needs. Each target sets up what it requires and is safe to run again.
-.PHONY: help demo test test-newest test-generic equivalence lint types bench setup gl clean
+.PHONY: help demo format check test-fast test test-newest test-generic equivalence lint types layout docs bench setup gl clean
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
@@ -18,17 +18,30 @@ SOURCES := ttrl_env agents kernels benchmarks tests docs
 
 help:
 	@echo "make demo    a policy that ships with the package learns a changed LIBERO task, within 10 minutes"
+	@echo "make format  ruff: what it can mend, and the format"
+	@echo "make check   lint, types and test-fast: before every commit"
+	@echo "make test-fast     tests without LIBERO and without those marked slow, 90 seconds on 2 cores"
 	@echo "make test    the test suite, 10 to 20 minutes on 2 cores"
 	@echo "make test-newest   the engine's tests on the newest MuJoCo, beside published LIBERO's"
 	@echo "make test-generic  tests of what depends on the processor, as if it were another one"
 	@echo "make equivalence   39 tasks over full episodes against LIBERO, an hour; five on the newest MuJoCo"
 	@echo "make lint    ruff: style, imports, docstrings; and the format"
 	@echo "make types   mypy over the whole package"
+	@echo "make docs    the documentation as a site in build/site; a warning is an error"
 	@echo "make bench   the benchmarks that need no GPU"
 	@echo "make clean   remove the virtual environment and build products (runs/ stays)"
 
 demo: setup gl
 	$(BIN)/python -m ttrl_env.agents.demo
+
+format: setup
+	$(BIN)/ruff check --fix $(SOURCES)
+	$(BIN)/ruff format $(SOURCES)
+
+check: lint types test-fast
+
+test-fast: setup
+	$(PYTEST) -m "not libero and not slow" $(PYTEST_ARGS)
 
 test: setup gl
 	$(PYTEST) $(PYTEST_ARGS)
@@ -54,12 +67,17 @@ lint: setup
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
 
-# mypy does not see packages that setuptools maps from other folders, so they are laid out for it.
-types: setup
+types: setup layout
+	MYPYPATH=build/typing $(BIN)/mypy
+
+docs: setup layout
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+# mypy and mkdocs do not see packages that setuptools maps from other folders, so they are laid out for them.
+layout:
 	rm -rf build/typing && mkdir -p build/typing/ttrl_env
 	ln -s $(CURDIR)/ttrl_env/* build/typing/ttrl_env/
 	ln -s $(CURDIR)/agents $(CURDIR)/kernels build/typing/ttrl_env/
-	MYPYPATH=build/typing $(BIN)/mypy
 
 bench: setup gl
 	$(BIN)/python -m pytest benchmarks --benchmark-only --benchmark-sort=name
@@ -71,7 +89,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14) and "Python 3.10 to 3.13 is needed: make PYTHON=python3.11 ...")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^torch==' constraints.txt)"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[libero,sb3,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[libero,sb3,dev,docs]'
 	@touch $@
 
 gl: setup

@@ -31,7 +31,7 @@ def token_logprobs_from_hidden(
     Args:
         hidden: ``[rows, dim]`` float32, bfloat16 or float16.
         head_weight: ``[vocab, dim]``, of the same dtype: ``lm_head.weight`` as it is.
-        tokens, temperatures, window: as for ``token_logprobs``.
+        tokens: this and the following as for ``token_logprobs``.
 
     Returns:
         ``(logprobs, entropies)``, each ``[rows]`` float32, differentiable once with respect to ``hidden`` and

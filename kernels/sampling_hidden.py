@@ -32,7 +32,7 @@ def sample_from_hidden(
     Args:
         hidden: ``[rows, dim]`` float32, bfloat16 or float16, any strides.
         head_weight: ``[vocab, dim]``, of the same dtype: ``lm_head.weight`` as it is.
-        temperatures, seeds, step, window, greedy, out: as for ``sample_tokens``.
+        temperatures: this and the following as for ``sample_tokens``.
 
     Raises:
         TypeError, ValueError: as ``sample_tokens``, and where ``hidden`` and ``head_weight`` do not fit.

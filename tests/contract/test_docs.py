@@ -16,7 +16,7 @@ from ttrl_env.agents.config.loading import load_config
 from ttrl_env.agents.config.schema import EvaluateConfig, TrainConfig
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def _tables():
@@ -72,6 +72,14 @@ def test_links_lead_somewhere(page) -> None:
         headings = re.findall(r"^#+ (.*)$", linked.read_text(encoding="utf-8"), flags=re.M)
         anchors = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
         assert anchor in anchors, f"{page.name}: {target}#{anchor}"
+
+
+def test_every_finding_is_listed_by_its_title() -> None:
+    folder = ROOT / "docs/findings"
+    listed = (folder / "README.md").read_text(encoding="utf-8")
+    for page in folder.glob("[!R]*.md"):
+        title = page.read_text(encoding="utf-8").splitlines()[0].removeprefix("# ")
+        assert f"- [{title}]({page.name})" in listed
 
 
 @pytest.mark.libero

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
 from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers.vector import RecordEpisodeStatistics
+from packaging.version import Version
 
 from tests.contract.counting_engine import CountingEngine, counting
 from ttrl_env import tasks
@@ -571,6 +573,11 @@ def assert_same_returns(ours: Any, theirs: Any) -> None:
 
 
 @pytest.mark.parametrize("mode", list(AutoresetMode)[:2], ids=lambda mode: mode.name)
+@pytest.mark.xfail(
+    Version(gymnasium.__version__) < Version("1.4"),
+    reason="its episodes after the first count a step less in SAME_STEP",
+    strict=False,
+)
 def test_gymnasiums_episode_statistics_are_right(mode: AutoresetMode) -> None:
     envs = RecordEpisodeStatistics(make(counting(success_at={0: 4}), autoreset_mode=mode))
     envs.reset(seed=0)

@@ -148,7 +148,8 @@ def test_a_refused_reset_changes_nothing(seed: Any, options: Any, message: str) 
     envs = wrap(mode=AutoresetMode.DISABLED)
     envs.reset(seed=0)
     envs.step(np.zeros(4, dtype=int))
-    with pytest.raises((TypeError, ValueError), match=message):
+    refusals = (TypeError, ValueError, AssertionError)  # Gymnasium before 1.4 asserts
+    with pytest.raises(refusals, match=message):
         envs.reset(seed=seed, options=options)
     assert envs.step(np.zeros(4, dtype=int))[4]["finish_step"].tolist() == [2, 2, 2, 2]
 

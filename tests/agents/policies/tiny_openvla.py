@@ -91,7 +91,8 @@ def write_shards(folder: Path, tensors: dict[str, Tensor], shards: int = 2) -> N
 
 def read_tensors(folder: Path) -> dict[str, Tensor]:
     """Every tensor of a folder, from however many files."""
-    return {name: tensor for file in folder.glob("*.safetensors") for name, tensor in load_file(file).items()}
+    files = folder.glob("*.safetensors")  # load_file maps them, and a test may rewrite them: copies
+    return {name: tensor.clone() for file in files for name, tensor in load_file(file).items()}
 
 
 def write_json(file: Path, content: Any) -> None:
