@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import torch
 
-if not torch.cuda.is_available():  # before any test, or a library it uses, imports Triton
-    os.environ.setdefault("TRITON_INTERPRET", "1")
-
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # networks this small lose more to barriers than they gain
 sys.path.insert(0, str(Path(__file__).parents[1]))  # helpers are imported as tests.<folder>.<module>
 
 from ttrl_env import tasks
 from ttrl_env.engines import opengl
 from ttrl_env.engines.interface import EngineConfig, SimulationEngine
 
+
+def _has_gpu() -> bool:
+    """Whether PyTorch has a GPU. Without NVIDIA's driver it is not asked: importing it takes seconds."""
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    import torch
+
+    return torch.cuda.is_available()
+
+
+if not _has_gpu():  # before any test, or a library it uses, imports Triton
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 opengl.choose_backend()  # before any test imports MuJoCo
 opengl.load_triton_first()  # before any test draws, LIBERO itself included
 

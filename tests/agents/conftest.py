@@ -1,20 +1,25 @@
+"""A task and a policy that are learnt in seconds; imported by the tests that ask for them."""
+
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
-import torch
 
-from tests.agents.reach import make_reach_env, make_tiny_policy
-from ttrl_env.agents.policies import TinyVLA
-from ttrl_env.vector_env import TTRLVectorEnv
-
-torch.set_num_threads(1)  # networks this small lose more to thread barriers than they gain
+if TYPE_CHECKING:
+    from ttrl_env.agents.policies import TinyVLA
+    from ttrl_env.vector_env import TTRLVectorEnv
 
 
 @pytest.fixture
 def reach_env() -> TTRLVectorEnv:
+    from tests.agents.reach import make_reach_env
+
     return make_reach_env()
 
 
 @pytest.fixture
 def tiny_policy() -> TinyVLA:
+    from tests.agents.reach import make_tiny_policy
+
     return make_tiny_policy()

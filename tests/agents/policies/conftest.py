@@ -1,14 +1,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
-from tests.agents.policies.tiny_openvla import write_checkpoint
 from ttrl_env.agents.config.choices import Decoding
-from ttrl_env.agents.policies import PolicyOptions, load_policy
-from ttrl_env.agents.policies.openvla import OpenVLAPolicy
+
+if TYPE_CHECKING:
+    from ttrl_env.agents.policies.openvla import OpenVLAPolicy
 
 INSTRUCTIONS = ["pick up the black bowl", "open", "close the top drawer of the cabinet"]
 
@@ -16,12 +17,16 @@ INSTRUCTIONS = ["pick up the black bowl", "open", "close the top drawer of the c
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny published-layout checkpoint; not to be written to."""
+    from tests.agents.policies.tiny_openvla import write_checkpoint
+
     return write_checkpoint(tmp_path_factory.mktemp("openvla"))
 
 
 @pytest.fixture
 def own_checkpoint(tmp_path: Path) -> Path:
     """One that a test may break."""
+    from tests.agents.policies.tiny_openvla import write_checkpoint
+
     return write_checkpoint(tmp_path / "broken")
 
 
@@ -36,6 +41,9 @@ def parallel(checkpoint: Path) -> OpenVLAPolicy:
 
 
 def load(folder: Path, decoding: Decoding | None = "parallel", **options) -> OpenVLAPolicy:
+    from ttrl_env.agents.policies import PolicyOptions, load_policy
+    from ttrl_env.agents.policies.openvla import OpenVLAPolicy
+
     policy = load_policy(folder, PolicyOptions(decoding=decoding, **options))
     assert isinstance(policy, OpenVLAPolicy)
     return policy
