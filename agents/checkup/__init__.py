@@ -1,1 +1,1 @@
-"""What is checked of a policy before hours are spent on it."""
+"""Checks of a policy checkpoint before a long training run (``ttrl doctor CHECKPOINT``)."""

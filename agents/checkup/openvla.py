@@ -14,12 +14,15 @@ from ttrl_env.engines.interface import ACTION_DIM
 from ttrl_env.errors import CheckpointError
 
 _NOTICED = 1e-6
-"""A change of a hidden state that counts as one, relative to the states' own size."""
+"""Smallest change of a hidden state that counts as a change, relative to the largest hidden state."""
 
 
 @torch.no_grad()
 def check_attention(subject: Subject) -> str:
-    """Change the last token of a sequence: the first must notice in parallel decoding, and only then."""
+    """Attention is bidirectional in parallel decoding, and causal otherwise.
+
+    The check changes the last token of a sequence and compares the hidden state of the first.
+    """
     policy = _openvla(subject)
     inputs = subject.inputs(["open the drawer"])
     sequence = policy.decoder.prefix(policy.visual_tokens(inputs), inputs)
@@ -45,7 +48,7 @@ def check_attention(subject: Subject) -> str:
 
 
 def check_statistics(subject: Subject) -> str:
-    """Actions are un-normalised with the statistics of the suite at hand, where the checkpoint has them."""
+    """Actions are un-normalised with the statistics of ``env.suite``, if the checkpoint has them."""
     policy, suite = _openvla(subject), subject.config.env.suite
     used = policy.action_space.unnorm_key
     try:
@@ -61,7 +64,7 @@ def check_statistics(subject: Subject) -> str:
 
 
 def check_gripper(subject: Subject) -> str:
-    """The training data's gripper runs from 0 (closed) to 1 (open); the robot's from -1 (open) to +1."""
+    """Gripper actions run from 0 (closed) to 1 (open), and become the robot's +1 (closed) to -1 (open)."""
     policy = _openvla(subject)
     statistics = policy.config.statistics[policy.action_space.unnorm_key]
     low = (statistics.low if statistics.minimum is None else statistics.minimum)[-1]
@@ -80,7 +83,7 @@ def check_gripper(subject: Subject) -> str:
 
 
 def check_tokens(subject: Subject) -> str:
-    """Action tokens are the last ids of the tokenizer's vocabulary, not of the padded one."""
+    """Action tokens are the last ids of the tokenizer's vocabulary, before padding."""
     policy = _openvla(subject)
     low, high = policy.config.window
     size = policy.tokenizer.vocab_size

@@ -1,7 +1,8 @@
-"""What can be silently wrong with a policy checkpoint: one small function a check.
+"""Checks for faults of a policy checkpoint that would cause no error, only bad results; one function each.
 
-A check returns what it found, or raises :class:`CheckFailed` with what is wrong and what to do. Checks that
-only make sense for OpenVLA are in :mod:`ttrl_env.agents.checkup.openvla`. None of them needs a simulator.
+A check returns a description of what it found, or raises :class:`CheckFailed`, which says what is wrong and
+what to do. Checks that apply only to OpenVLA are in :mod:`ttrl_env.agents.checkup.openvla`. No check needs a
+simulator.
 """
 
 from __future__ import annotations
@@ -26,18 +27,19 @@ _INSTRUCTIONS = ("open the top drawer of the cabinet", "pick up the black bowl a
 _TEMPERATURES = (1.6, 0.9, 0.4)
 
 _NOTICED = 1e-5
-"""Log-probabilities that change by less do not depend on what was changed."""
+"""Smallest change of a log-probability that counts as a change."""
 
 _LARGEST_DIFFERENCE, _MEAN_DIFFERENCE = 1e-4, 0.05
-"""Between log-probabilities of rollout and update: the largest in float32, the mean in bfloat16, whose
-key-value cache rounds otherwise than one pass over all tokens. A wrong temperature costs far more."""
+"""Tolerances for the difference between log-probabilities of rollout and update. In float32 the largest is
+compared; in bfloat16 the mean, because its key-value cache rounds differently from one pass over all tokens.
+A wrong temperature causes a much larger difference."""
 
 
 def examine(config: TrainConfig, given: frozenset[str]) -> Iterator[tuple[str, Callable[[], str]]]:
-    """Names and checks of the policy in ``config.policy.path``, in order; loading it is the first.
+    """Yield the name and function of each check of ``config.policy.path``; the first loads the policy.
 
-    The checks are bound to the loaded policy, so take the next one only after calling the one before; if
-    loading raises there are no further ones.
+    The later checks use the loaded policy, so call each check before taking the next one. If loading raises,
+    no further checks are yielded. ``given`` are the configuration's keys that the user set.
     """
     loaded: list[TokenPolicy] = []
 
@@ -59,7 +61,7 @@ def examine(config: TrainConfig, given: frozenset[str]) -> Iterator[tuple[str, C
 
 
 def check_image_size(subject: Subject) -> str:
-    """The environment renders what the policy can see."""
+    """The policy can use images of size ``env.image_size``."""
     asked = subject.config.env.image_size
     if asked != subject.image_size and subject.given & {"env.image_size", "preset"}:
         raise CheckFailed(
@@ -69,7 +71,7 @@ def check_image_size(subject: Subject) -> str:
 
 
 def check_image_matters(subject: Subject) -> str:
-    """Two pictures, two distributions."""
+    """Different images give different action probabilities."""
     instructions = _INSTRUCTIONS[:1]
     change = _difference(subject, subject.inputs(instructions), subject.inputs(instructions, seed=1))
     if change < _NOTICED:
@@ -81,7 +83,7 @@ def check_image_matters(subject: Subject) -> str:
 
 
 def check_instruction_matters(subject: Subject) -> str:
-    """Two instructions, two distributions."""
+    """Different instructions give different action probabilities."""
     change = _difference(subject, *(subject.inputs([instruction]) for instruction in _INSTRUCTIONS))
     if change < _NOTICED:
         raise CheckFailed(
@@ -91,7 +93,7 @@ def check_instruction_matters(subject: Subject) -> str:
 
 
 def check_logprobs(subject: Subject) -> str:
-    """Rollout and update see the same log-probabilities, at different temperatures, gradients or not."""
+    """``sample`` (rollout) and ``evaluate`` (update) give equal log-probabilities at all temperatures."""
     rows = len(_TEMPERATURES)
     inputs = subject.inputs([_INSTRUCTIONS[row % 2] for row in range(rows)])
     temperatures = torch.tensor(_TEMPERATURES)
@@ -114,7 +116,7 @@ def check_logprobs(subject: Subject) -> str:
 
 
 def check_precision(subject: Subject) -> str:
-    """What trains is float32: AdamW's small steps vanish in bfloat16's rounding."""
+    """Trainable weights are float32: in bfloat16, rounding would cancel AdamW's small steps."""
     types = {parameter.dtype for parameter in subject.policy.parameters() if parameter.requires_grad}
     if types != {torch.float32}:
         raise CheckFailed(
@@ -126,7 +128,7 @@ def check_precision(subject: Subject) -> str:
 
 
 def check_horizon(subject: Subject) -> str:
-    """Whole chunks fit the episode."""
+    """``env.max_steps``, if set, is a multiple of the chunk length."""
     env, chunk = subject.config.env, subject.policy.chunk_steps
     horizon = env.max_steps or tasks.get_suite(env.suite).horizon
     if env.max_steps is not None and horizon % chunk:
@@ -139,7 +141,10 @@ def check_horizon(subject: Subject) -> str:
 
 
 def check_memory(subject: Subject) -> str:
-    """Weights, gradients, AdamW and one micro-batch fit, by measuring one and two chunks."""
+    """Weights, gradients, AdamW's state and a micro-batch fit into memory.
+
+    The memory of a micro-batch is extrapolated from one and two chunks.
+    """
     limit = subject.config.ppo.micro_batch_chunks
     free = _free_bytes(subject.device)
     trained = [parameter for parameter in subject.policy.parameters() if parameter.requires_grad]
@@ -202,7 +207,7 @@ def _describe(policy: TokenPolicy) -> str:
 
 
 def _visible_size(policy: TokenPolicy, preferred: int) -> int:
-    """The preferred image size if the policy can see it, else the first common one that it can."""
+    """The preferred image size if the policy can use it, otherwise the first common one that it can."""
     for size in (preferred, 256, 224, 128, 64, 32):
         try:
             policy.check_image_size(size)

@@ -1,4 +1,4 @@
-"""What the checks of ``ttrl doctor CHECKPOINT`` are given: a loaded policy and the run it is meant for."""
+"""Argument of the checks of ``ttrl doctor CHECKPOINT``: a loaded policy and a training configuration."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from ttrl_env.errors import TTRLError
 
 
 class CheckFailed(TTRLError, RuntimeError):
-    """Something that would have gone wrong silently."""
+    """A fault of a checkpoint that would otherwise have stayed unnoticed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """A loaded policy and the training run it is meant for."""
+    """A loaded policy, and the configuration of the training run that is to use it."""
 
     policy: TokenPolicy
     config: TrainConfig
     given: frozenset[str]
-    """Keys of the configuration that were given, not left at their defaults."""
+    """Keys of the configuration that the user set."""
     image_size: int
-    """Size of images the policy can see."""
+    """Height and width of images that the policy can use, pixels."""
 
     def inputs(self, instructions: Sequence[str], seed: int = 0) -> PolicyInputs:
-        """Inputs of one row an instruction, all with the same random picture drawn from ``seed``."""
+        """Inputs with one row an instruction; all rows have the same random image, made from ``seed``."""
         observations = _random_observations(len(instructions), self.image_size, seed)
         return self.policy.prepare(observations, instructions)
 
@@ -45,17 +45,20 @@ class Subject:
 
     @property
     def num_tokens(self) -> int:
-        """Tokens a chunk."""
+        """Number of tokens in a chunk."""
         return self.policy.chunk_steps * ACTION_DIM
 
     @property
     def device(self) -> torch.device:
-        """Where the policy computes."""
+        """The device of the policy's weights."""
         return next(self.policy.parameters()).device
 
 
 def _random_observations(rows: int, size: int, seed: int) -> dict[str, NDArray]:
-    """The same smooth picture in every row (noise would not survive JPEG), and a resting arm."""
+    """Observations with the same image in every row, and a resting arm.
+
+    The image is random but blocky, because JPEG compression would remove pixel noise.
+    """
     coarse = np.random.default_rng(seed).integers(0, 256, (4, 4, 3), dtype=np.uint8)
     tile = np.ones((-(-size // 4), -(-size // 4), 1), dtype=np.uint8)
     image = np.kron(coarse, tile)[:size, :size]
@@ -70,4 +73,4 @@ def _random_observations(rows: int, size: int, seed: int) -> dict[str, NDArray]:
 
 
 Check = Callable[[Subject], str]
-"""Returns what it found, or raises :class:`CheckFailed`."""
+"""A check returns a description of what it found, or raises :class:`CheckFailed`."""

@@ -1,1 +1,1 @@
-"""Files of runs and checkpoints, and what a person sees while they are made."""
+"""Files of runs and checkpoints, progress on the terminal, and interrupts."""

@@ -1,7 +1,8 @@
-"""The files of a policy's folder, which a stranger may have made: its own regular files, and no others.
+"""Safe reading of a policy's folder from an untrusted source: only regular files of the folder itself.
 
-What a folder holds is read, and its small files are written into every checkpoint that is saved from it.
-A link to a key of the user's must not get there, and a pipe or a device must not be waited for.
+Small files of the folder are copied into every checkpoint that is saved from it. Links out of the folder are
+refused, because they could copy a user's private files into a checkpoint. Pipes and devices are refused,
+because reading them could block.
 """
 
 from __future__ import annotations
@@ -17,20 +18,20 @@ from huggingface_hub.constants import HF_HUB_CACHE
 from ttrl_env.errors import CheckpointError
 
 LARGEST_SMALL_FILE = 32 * 2**20
-"""Bytes of a JSON file or of one that travels with the weights, at most; a tokenizer has a few MB."""
+"""Largest size in bytes of a JSON file, or of a file that is copied; a tokenizer has a few MB."""
 
 READ_SUFFIXES = (".json", ".safetensors", ".model", ".txt", ".py", ".bin", ".pt")
-"""Names of the files that loading a policy reads, or copies."""
+"""Suffixes of files that loading a policy reads or copies."""
 
 _INDEX_SUFFIX = ".index.json"
 
 
 def check_own_files(folder: Path, argument: str = "policy.path") -> None:
-    """Refuse a policy's folder with a file that is read or copied and is not the folder's own.
+    """Refuse a policy's folder if a file to be read or copied is not a regular file of the folder itself.
 
     Raises:
-        CheckpointError: names the first of ``folder``'s files, or of those that its indexes name, that
-            leads elsewhere or is no regular file.
+        CheckpointError: a file in ``folder``, or one that an index in it names, leads out of the folder or is
+            not a regular file. The message names the first one.
     """
     for file in sorted(folder.iterdir()):
         if file.suffix in READ_SUFFIXES and not file.is_dir():
@@ -40,13 +41,13 @@ def check_own_files(folder: Path, argument: str = "policy.path") -> None:
 
 
 def own_file(folder: Path, name: str, argument: str = "policy.path") -> Path:
-    """Where the file ``name`` of a policy's folder is, links followed.
+    """Path of the file ``name`` of a policy's folder, with links resolved.
 
-    Links may lead to another file of the folder and into the store of the Hugging Face hub's cache,
-    whose folders are made of such links.
+    Links may point to other files of the folder, and into the store of the Hugging Face hub's cache, whose
+    folders consist of such links.
 
     Raises:
-        CheckpointError: there is no such file, it leads elsewhere, or it is a pipe or a device.
+        CheckpointError: the file is missing, leads out of the folder, or is a pipe or a device.
     """
     file = folder / name
     try:
@@ -67,14 +68,15 @@ def own_file(folder: Path, name: str, argument: str = "policy.path") -> Path:
 def read_own_file(
     folder: Path, name: str, argument: str = "policy.path", limit: int = LARGEST_SMALL_FILE
 ) -> bytes:
-    """The bytes of a small file of a policy's folder.
+    """Read a small file of a policy's folder.
 
     Raises:
-        CheckpointError: it is not the folder's own (:func:`own_file`), too large, or cannot be read.
+        CheckpointError: the file is not the folder's own (:func:`own_file`), larger than ``limit`` bytes, or
+            unreadable.
     """
     target = own_file(folder, name, argument)
     try:
-        # neither a link nor a pipe that took the file's place meanwhile is followed or waited for
+        # the flags cover a link or pipe that has replaced the file since the check
         descriptor = os.open(target, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         with os.fdopen(descriptor, "rb") as opened:
             content = opened.read(limit + 1)
@@ -89,10 +91,10 @@ def read_own_file(
 
 
 def read_own_json(folder: Path, name: str, argument: str = "policy.path") -> dict[str, Any]:
-    """The object in a JSON file of a policy's folder.
+    """Read a JSON object from a file of a policy's folder.
 
     Raises:
-        CheckpointError: it cannot be read (:func:`read_own_file`) or holds no JSON object.
+        CheckpointError: the file cannot be read (:func:`read_own_file`) or is not a JSON object.
     """
     text = read_own_file(folder, name, argument)
     try:
@@ -107,7 +109,7 @@ def read_own_json(folder: Path, name: str, argument: str = "policy.path") -> dic
 
 
 def unexpected_value(file: Path, key: str, expected: str, got: Any) -> CheckpointError:
-    """An error that names a key of a checkpoint's JSON file, what was expected of it and what it holds."""
+    """Make the error for a wrong value in a checkpoint's JSON file; it names the file and the key."""
     return CheckpointError(f"policy.path: {file}: {key}: expected {expected}, got {got!r:.200}")
 
 
@@ -124,16 +126,16 @@ def _check_index(folder: Path, name: str, argument: str) -> None:
             raise CheckpointError(
                 f"{argument}: {folder / name} names {file!r}; expected files of its own folder only"
             )
-        if os.path.lexists(folder / file):  # an absent one is told of with all the others that are
+        if os.path.lexists(folder / file):  # missing files are reported later, all together
             own_file(folder, file, argument)
 
 
 def _belongs_to(target: Path, folder: Path) -> bool:
-    """Whether a file, its links followed, is in ``folder`` or is what the hub's cache keeps for it."""
+    """Whether a resolved path is in ``folder``, or in the hub cache's store for it."""
     folder = folder.resolve()
     if folder in target.parents:
         return True
     stores = [Path(HF_HUB_CACHE).resolve() / target.parent.parent.name / "blobs"]
-    if folder.parent.name == "snapshots":  # a cache that was copied, or is another one than the user's
+    if folder.parent.name == "snapshots":  # a copied cache, or one in another place
         stores.append(folder.parents[1] / "blobs")
     return target.parent in stores

@@ -1,4 +1,4 @@
-"""Stopping a long job at a moment when its state is whole."""
+"""Stops a long job after an interrupt, at a point where its state is consistent."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from types import FrameType, TracebackType
 from typing import Any
 
 SAME_REQUEST_SECONDS = 1.0
-"""A signal this soon after the first is the same request: wrappers send on the Ctrl-C that the terminal sends
-too, and a terminal that is closed sends several."""
+"""A signal this soon after the first counts as the same request. Wrapper programs forward a Ctrl-C that the
+terminal sends as well, and closing a terminal sends several signals."""
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class StopRequest:
-    """While active, the first SIGINT, SIGTERM or SIGHUP sets ``requested``; a later one acts as usual.
+    """While active, the first SIGINT, SIGTERM or SIGHUP sets ``requested``; a later one has its usual effect.
 
-    SIGHUP stays ignored where it was, as under ``nohup``. Outside the main thread, where Python allows no
-    handlers, it never becomes requested.
+    If SIGHUP was ignored before, as under ``nohup``, it stays ignored. Outside the main thread, Python allows
+    no signal handlers, so ``requested`` stays false there.
     """
 
     def __init__(self) -> None:
@@ -28,16 +28,16 @@ class StopRequest:
 
     @property
     def requested(self) -> bool:
-        """Whether a signal has come."""
+        """Whether a signal has been received."""
         return self._first is not None
 
     def __enter__(self) -> StopRequest:
-        """Take over the signals."""
+        """Install the signal handlers."""
         if threading.current_thread() is threading.main_thread():
             handlers = {number: signal.getsignal(number) for number in _SIGNALS}
             if handlers[signal.SIGHUP] is signal.SIG_IGN:
                 del handlers[signal.SIGHUP]
-            # one that is not Python's own could not be given back
+            # a handler installed outside Python could not be restored
             self._previous = {number: each for number, each in handlers.items() if each is not None}
             for number in self._previous:
                 signal.signal(number, self._handle)
@@ -46,7 +46,7 @@ class StopRequest:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Give the signals back."""
+        """Restore the previous signal handlers."""
         self._restore()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
@@ -58,6 +58,6 @@ class StopRequest:
             signal.raise_signal(number)
 
     def _restore(self) -> None:
-        """Does no harm twice: a signal may come while it runs."""
+        """Restore the previous handlers; safe to run twice, as a signal may arrive meanwhile."""
         for number, handler in self._previous.items():
             signal.signal(number, handler)

@@ -1,4 +1,4 @@
-"""Files of one JSON object a line, that grow while a job runs and may end in what a crash left of a line."""
+"""Files with one JSON object a line, which grow during a job. A crash may leave an incomplete last line."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from ttrl_env.machine.whole_files import naming
 
 
 def append_record(file: Path, record: Mapping[str, Any], *, allow_nan: bool = True) -> None:
-    """Add a line, whole or not at all.
+    """Append a record as one line; after an error, no part of the line remains.
 
     Raises:
-        OSError: it cannot be written, as where the disk is full; names the file.
+        OSError: the line cannot be written, for example because the disk is full; names the file.
     """
     line = (json.dumps(record, allow_nan=allow_nan) + "\n").encode()
     with naming(file), file.open("ab", buffering=0) as out:
@@ -31,27 +31,27 @@ def append_record(file: Path, record: Mapping[str, Any], *, allow_nan: bool = Tr
 
 
 def read_records(file: Path, keys: Iterable[str] = ()) -> list[dict[str, Any]]:
-    """The records of a file, in order, without what a crash left of lines at its end.
+    """The records of a file, in order, without an incomplete end that a crash left.
 
     Args:
         file: the file.
-        keys: what every record has.
+        keys: keys that every record must have.
 
     Raises:
-        CheckpointError: a line before the last record is no JSON object, or a record lacks a key.
+        CheckpointError: a line before the last record is not a JSON object, or a record lacks a key.
     """
     return _read(file, keys)[0]
 
 
 def cut_torn_end(file: Path) -> None:
-    """Take from the end of a file, in place, what :func:`read_records` leaves out."""
+    """Truncate a file in place after the last record that :func:`read_records` returns."""
     length = _read(file, ())[1]
     if length < file.stat().st_size:
         os.truncate(file, length)
 
 
 def _read(file: Path, keys: Iterable[str]) -> tuple[list[dict[str, Any]], int]:
-    """The records, and how many bytes of the file they take."""
+    """The records, and the length of the file in bytes up to the end of the last one."""
     records: list[dict[str, Any]] = []
     end = length = 0
     garbage: str | None = None
@@ -72,7 +72,7 @@ def _read(file: Path, keys: Iterable[str]) -> tuple[list[dict[str, Any]], int]:
 
 
 def _record(line: bytes) -> dict[str, Any] | None:
-    """The object that a line is; ``None`` if it is none, or is not ended."""
+    """The object in a line; ``None`` if the line is incomplete or not a JSON object."""
     try:
         content = json.loads(line.decode("utf-8"))
     except (ValueError, RecursionError):

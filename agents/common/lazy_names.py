@@ -1,4 +1,4 @@
-"""Public names of a package that are imported when they are first used."""
+"""Lazy imports: a package's public names are imported when they are first used."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 
 
 def imported_when_used(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
-    """A package's ``__getattr__``.
+    """Make a package's ``__getattr__``, which imports a public name from the module that defines it.
 
     Args:
-        package: its ``__name__``.
-        homes: public names, and the module below the package that each is defined in.
+        package: the package's ``__name__``.
+        homes: public names, each with the module below the package that defines it.
     """
 
     def find(name: str) -> Any:

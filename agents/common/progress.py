@@ -1,4 +1,4 @@
-"""What a person sees while a run is under way: progress bars and one line an iteration."""
+"""Terminal output of a run: progress bars, and one line an iteration."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from ttrl_env.agents.distributed.main_process import is_main_process
 
 
 class Display:
-    """Writes to a console; bars appear only on a terminal, lines everywhere.
+    """Writes to a console: lines always, progress bars only on a terminal.
 
-    Of the processes of one run only the first writes. A display that cannot write goes quiet.
+    In a run with several processes only the first one writes. Output errors are ignored.
     """
 
     def __init__(self, console: Console | None = None) -> None:
@@ -91,7 +91,7 @@ class Display:
         )
 
     def evaluation(self, iteration: int, result: dict[str, Any]) -> None:
-        """Print the line of an evaluation, given as its report."""
+        """Print the line of an evaluation, whose report is ``result``."""
         low, high = result["success_rate_interval_95"]
         steps = result["steps_to_success"]
         self.say(

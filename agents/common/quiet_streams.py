@@ -1,4 +1,4 @@
-"""Standard output that may go away while a job runs: a pager that is left, ``| head``, a closed terminal."""
+"""Keeps a job running when its standard output closes: a pager that ends, ``| head``, a closed terminal."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from collections.abc import Iterator
 from typing import Any, TextIO, cast
 
 _READER_GONE = (errno.EPIPE, errno.EIO)
-"""Of a pipe and of a terminal."""
+"""Error numbers of writing to a closed pipe and to a closed terminal."""
 
 
 @contextlib.contextmanager
 def quiet_streams() -> Iterator[None]:
-    """Let what is printed go nowhere once nobody can read it, instead of ending the program.
+    """Discard printed output once its reader is gone, instead of ending the program.
 
     Raises:
-        OSError: it cannot be written for another reason, such as a full disk; names the stream.
+        OSError: writing failed for another reason, such as a full disk; names the stream.
     """
     with contextlib.ExitStack() as stack:
         for name, redirect in (
@@ -26,7 +26,7 @@ def quiet_streams() -> Iterator[None]:
             ("stderr", contextlib.redirect_stderr),
         ):
             stream = getattr(sys, name)
-            if stream is not None:  # as where the descriptor was closed
+            if stream is not None:  # None if the descriptor was closed at start
                 quiet = quiet_stream(stream)
                 stack.enter_context(redirect(quiet))
                 stack.callback(quiet.flush)
@@ -34,33 +34,33 @@ def quiet_streams() -> Iterator[None]:
 
 
 def quiet_stream(stream: TextIO, *, any_error: bool = False) -> TextIO:
-    """``stream``, which swallows what it is given once its reader has gone.
+    """Wrap ``stream`` so that it discards output once its reader is gone.
 
-    ``any_error``: also once it cannot write for another reason, such as a full disk.
+    With ``any_error``, it also does so after any other error, such as a full disk.
     """
     return cast(TextIO, _QuietStream(stream, any_error))
 
 
 class _QuietStream:
-    """Writes and flushes for a stream; everything else is the stream's own."""
+    """Wraps ``write`` and ``flush`` of a stream; other attributes are the stream's own."""
 
     def __init__(self, stream: TextIO, any_error: bool) -> None:
         self._stream = stream
         self._any_error = any_error
 
     def write(self, text: str) -> int:
-        """Write, if somebody can read."""
+        """Write the text, or discard it if the reader is gone."""
         with self._quietly():
             self._stream.write(text)
         return len(text)
 
     def flush(self) -> None:
-        """Flush, if somebody can read."""
+        """Flush the stream, unless the reader is gone."""
         with self._quietly():
             self._stream.flush()
 
     def __getattr__(self, name: str) -> Any:
-        """What does not write."""
+        """Return any other attribute of the stream."""
         return getattr(self._stream, name)
 
     @contextlib.contextmanager
@@ -68,7 +68,7 @@ class _QuietStream:
         try:
             yield
         except OSError as error:
-            # what is buffered would fail once more when the interpreter ends
+            # else the buffered output would fail again when the interpreter ends
             with open(os.devnull, "w") as nowhere:
                 os.dup2(nowhere.fileno(), self._stream.fileno())
             if not self._any_error and error.errno not in _READER_GONE:

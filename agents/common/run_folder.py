@@ -1,4 +1,4 @@
-"""Where a run keeps its checkpoints: folders ``checkpoints/iteration_000010`` of the run's folder."""
+"""Finds a run's checkpoints: folders such as ``checkpoints/iteration_000010`` in the run's folder."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def list_checkpoints(output_dir: str | Path) -> list[Path]:
 
 
 def iteration_of(checkpoint: Path) -> int:
-    """The number of iterations completed, from a checkpoint's name."""
+    """Number of completed iterations, from a checkpoint's name."""
     return int(checkpoint.name.removeprefix("iteration_"))
 
 
@@ -34,7 +34,7 @@ def in_run(checkpoint: Path, output_dir: str | Path) -> bool:
 
 
 def find_checkpoint(path: str | Path) -> Path:
-    """The checkpoint that ``path`` means: itself, or the last one of the run in that folder."""
+    """The checkpoint at ``path``: the folder itself, or the last checkpoint of the run in it."""
     path = Path(os.path.expanduser(path))
     if is_checkpoint(path):
         return path

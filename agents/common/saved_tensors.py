@@ -1,4 +1,4 @@
-"""What ``torch.save`` wrote, which may have been damaged since."""
+"""Reads files that ``torch.save`` wrote, and reports damaged ones."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ DAMAGED = (
     ArithmeticError,
     pickle.UnpicklingError,
 )
-"""What reading a truncated or altered file raises, and taking a state of another shape from it."""
+"""Exceptions of reading a truncated or altered file, and of loading a state of another shape from it."""
 
 
 def load_saved(file: Path, remedy: str, *, mapped: bool = False) -> dict[str, Any]:
-    """The dictionary of tensors and plain values in a file; nothing in it is run.
+    """Load a dictionary of tensors and plain values; no code in the file is executed.
 
     Args:
-        file: what ``torch.save`` wrote.
-        remedy: what to do about one that is damaged, for the error.
-        mapped: map the file instead of reading it, where only parts are needed.
+        file: a file that ``torch.save`` wrote.
+        remedy: what to do about a damaged file; the end of the error message.
+        mapped: memory-map the file instead of reading all of it.
 
     Raises:
-        CheckpointError: it is missing, truncated, empty or altered.
+        CheckpointError: the file is missing, truncated, empty or altered.
     """
     try:
         content = torch.load(file, map_location="cpu", mmap=mapped, weights_only=True)

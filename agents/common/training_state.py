@@ -1,4 +1,4 @@
-"""The state of a training run that its checkpoints carry as ``state.json``, besides weights and optimiser."""
+"""The state of a training run in a checkpoint's ``state.json``: all but weights and optimiser."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _KINDS = {int: "an integer from 0 to 2147483647", dict: "an object"}
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingState:
-    """What ``state.json`` holds."""
+    """The content of ``state.json``."""
 
     iteration: int
-    """Iterations completed."""
+    """Number of completed iterations."""
     groups_dealt: int
-    """Groups played so far, those included that no update learnt from."""
+    """Number of groups played so far, including those that no update used."""
     reference: str | None
-    """Fingerprint of the policy that ``ppo.kl_coef`` measures the distance to, if it is kept as a copy."""
+    """Fingerprint of the KL reference policy (``ppo.kl_coef``), if it is kept as a copy."""
     config: dict[str, Any]
     """The resolved configuration."""
     versions: dict[str, str]
@@ -31,10 +31,10 @@ class TrainingState:
 
 
 def read_state(checkpoint: Path) -> TrainingState:
-    """Iteration, configuration and versions of a checkpoint.
+    """Read a checkpoint's ``state.json``.
 
     Raises:
-        CheckpointError: its ``state.json`` is missing, damaged or not what training writes.
+        CheckpointError: the file is missing, damaged or not in the format that training writes.
     """
     content = read_own_json(checkpoint, STATE_FILE, "checkpoint")
     try:

@@ -8,7 +8,7 @@ _VERSIONED = ("ttrl-env", "torch", "transformers", "mujoco", "robosuite", "liber
 
 
 def installed_versions() -> dict[str, str]:
-    """Versions of the packages that results depend on; absent ones are left out."""
+    """Versions by package name; packages that are not installed are left out."""
     versions = {}
     for name in _VERSIONED:
         try:

@@ -1,4 +1,4 @@
-"""What came of the demo: the numbers of ``report.json`` and the table a person sees."""
+"""The results of the demo: the content of ``report.json`` and the table on the terminal."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ttrl_env.tasks import Task
 
 
 def summarise(output: Path, record: dict[str, Any], greedy_after: dict[str, Any]) -> dict[str, Any]:
-    """The numbers of the run in ``output``.
+    """The results of the run in ``output``, as a dictionary for JSON.
 
     Args:
         output: the run's folder.
-        record: what was decided and measured before training, with the totals of the ``greedy`` policy.
+        record: what was chosen and measured before training, with the totals of the ``greedy`` policy.
         greedy_after: the same totals after training.
     """
     records, evaluations = read_records(output, METRICS_FILE), read_records(output, EVALUATIONS_FILE)
@@ -42,7 +42,7 @@ def summarise(output: Path, record: dict[str, Any], greedy_after: dict[str, Any]
 
 
 def make_table(report: dict[str, Any]) -> Table:
-    """Before and after, with intervals."""
+    """A table of the results before and after training, with intervals."""
     table = Table("held-out initial states", "before", "after", title=f"with {report['changes']}")
     for mode, name in (("sampled", f"T = {report['evaluation_temperature']:g}"), ("greedy", "greedy")):
         columns = [report["before"][mode], report["after"][mode]]
@@ -69,7 +69,7 @@ def make_table(report: dict[str, Any]) -> Table:
 
 
 def describe_changes(base: Task, changed: Task) -> str:
-    """What LIBERO-PRO put in the place of which objects of a task; its other suites move them."""
+    """A phrase for LIBERO-PRO's changes to a task: which objects it replaced, or that it moved them."""
     names = [re.findall(r" - (\w+)", _objects(task)) for task in (base, changed)]
     replaced = [f"{new} for {old}" for old, new in zip(*names, strict=True) if old != new]
     return " and ".join(replaced).replace("_", " ") if replaced else "its objects in other places"

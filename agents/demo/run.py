@@ -1,9 +1,10 @@
-"""The ten-minute demonstration: a policy meets a changed version of a task it knows, and learns it by itself.
+"""The ten-minute demonstration: test-time RL adapts a policy to a changed version of a task that it knows.
 
-``make demo``, or ``python -m ttrl_env.agents.demo``. The policy that comes with the package was cloned from
-demonstrations of LIBERO's tasks. LIBERO-PRO changes one of them, and the policy often fails. Test-time RL,
-without any demonstration of the change: eight replicas from one initial state, each sampling at its own
-temperature, rewarded the more the sooner they succeed. An interrupted demo goes on where it stopped.
+Run it with ``make demo`` or ``python -m ttrl_env.agents.demo``. The policy that ships with the package was
+cloned from demonstrations of LIBERO's tasks. On LIBERO-PRO's changed version of one of them it often fails.
+Test-time RL needs no demonstration of the change. Eight replicas start from one initial state, and each
+samples at its own temperature; an earlier success earns a higher reward. An interrupted demo continues when
+it is run again.
 """
 
 from __future__ import annotations
@@ -45,10 +46,10 @@ from ttrl_env.temperatures import BASE_TEMPERATURE, temperature_ladder
 from ttrl_env.vector_env import TTRLVectorEnv
 
 POLICY = "tiny-vla-libero-object-four"
-"""The policy it starts from, which comes with the package."""
+"""The policy it starts from, which ships with the package."""
 
 BASE_SUITE = "libero_object"
-"""What that policy was cloned on."""
+"""The suite that this policy was cloned from."""
 
 SUITE, TASK_ID = "libero_object_object", 3
 """The task of the same number with other objects (LIBERO-PRO)."""
@@ -59,13 +60,13 @@ MAX_STEPS = 112
 ITERATIONS = 10
 
 NUM_GROUPS = 4
-"""Groups a rollout: one group's eight episodes alone make an update too noisy (docs/findings)."""
+"""Groups in a rollout: an update from the eight episodes of one group is too noisy (docs/findings)."""
 
 RECORD, REPORT = "demo.json", "report.json"
-"""What was decided before training, and what came of it."""
+"""Files with the choices made before training, and with the results."""
 
 LOCK = ".demo.lock"
-"""Not the one that training in the same folder takes."""
+"""Lock file of the demo; training in the same folder uses another one."""
 
 
 def main(arguments: Sequence[str] | None = None, engine: EngineChoice = "native") -> int:
@@ -81,7 +82,7 @@ def _main(arguments: Sequence[str] | None, engine: EngineChoice) -> int:
     parser.add_argument("--n-samples", type=int, default=8, help="replicas a group (default %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="default %(default)s")
     options = parser.parse_args(arguments)
-    transformers.logging.disable_progress_bar()  # the terminal shows the demo's own
+    transformers.logging.disable_progress_bar()  # the demo shows its own bars
     torch.set_num_threads(1)  # steady on a busy machine (docs/findings/threads-of-small-networks.md)
     try:
         _refuse_another_folder(options.output)
@@ -98,7 +99,7 @@ def _main(arguments: Sequence[str] | None, engine: EngineChoice) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class _Demo:
-    """One run of the demo: where, how, and who watches."""
+    """One run of the demo: its folder, configuration, display and engine."""
 
     output: Path
     config: TrainConfig
@@ -107,7 +108,7 @@ class _Demo:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What the outcome depends on."""
+        """All settings that determine the result."""
         return {
             "policy": POLICY,
             "suite": SUITE,
@@ -157,7 +158,7 @@ def _play(demo: _Demo) -> None:
 
 
 def _refuse_another_folder(output: Path) -> None:
-    """A new or empty folder, or that of a demo."""
+    """Raise unless the folder is new, empty or of a demo."""
     if output.exists() and not output.is_dir():
         raise TTRLError(f"--output: expected a folder, got the file {output}")
     names = {path.name for path in output.iterdir()} if output.is_dir() else set()
@@ -185,7 +186,7 @@ def _open_folder(demo: _Demo) -> None:
 
 
 def _clear(folder: Path) -> None:
-    """Remove what is in a folder, but the lock and what links lead to; the mark of a demo goes last."""
+    """Empty a demo's folder, except for the lock. Links are not followed; ``demo.json`` is removed last."""
     kept = {LOCK, RECORD}
     for path in folder.iterdir():
         if path.name in kept:
@@ -245,9 +246,9 @@ def _changes() -> str:
 
 
 def _before(demo: _Demo, policy: TokenPolicy) -> dict[str, Any]:
-    """How the greedy policy does before training, and which state the video will show.
+    """Evaluate the greedy policy before training, and choose the initial state of the video.
 
-    The state is chosen here, before anything is known of the trained policy, and kept in a file.
+    The state is chosen before training and stored in a file, so the choice cannot depend on its result.
     """
     file = demo.output / RECORD
     if not file.is_file():

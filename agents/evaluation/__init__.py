@@ -1,1 +1,1 @@
-"""Evaluating policies on held-out initial states, with reports and videos."""
+"""Evaluation of policies on held-out initial states, with reports and videos."""

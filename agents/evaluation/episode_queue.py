@@ -1,4 +1,4 @@
-"""Playing a list of episodes on the rows of an environment: a row whose episode ends takes the next one."""
+"""Plays a list of episodes on the rows of an environment. A row whose episode ends starts the next one."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from ttrl_env.vector_env import TTRLVectorEnv
 
 @dataclass(frozen=True, kw_only=True, order=True)
 class EpisodeStart:
-    """Which episode is played: its random numbers follow from this and the seed alone."""
+    """Identifies an episode. Together with the seed it determines the episode's random numbers."""
 
     task_id: int
     init_state_id: int
     repeat: int = 0
-    """Counts the episodes that start from this state."""
+    """Index of the episode among those that start from this state."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,11 +38,11 @@ class Episode:
     finish_step: int
     """Executed policy steps."""
     failure: str | None = None
-    """Why the simulation diverged, if it did; such an episode counts as a failure."""
+    """Why the simulation diverged; ``None`` if it did not. A diverged episode counts as a failure."""
 
     @property
     def start(self) -> EpisodeStart:
-        """What was played."""
+        """The task, initial state and repeat of this episode."""
         return EpisodeStart(task_id=self.task_id, init_state_id=self.init_state_id, repeat=self.repeat)
 
 
@@ -57,25 +57,25 @@ def play_episodes(
     on_episode: Callable[[Episode], None],
     rows_at_once: int = 0,
 ) -> None:
-    """Play every episode of ``starts``, calling ``on_episode`` as each ends.
+    """Play every episode of ``starts`` and call ``on_episode`` as each ends.
 
-    An episode's tokens depend on ``seed`` and its :class:`EpisodeStart`, not on the row it is played
-    in or the number of rows.
+    An episode's tokens depend on ``seed`` and its :class:`EpisodeStart`, not on its row or the number of
+    rows.
 
     Args:
-        env: ``n_samples=1``, autoreset DISABLED.
-        lockstep: the policy; greedy at ``temperature`` 0. Other processes play other episodes of the same
+        env: an environment with ``n_samples=1`` and autoreset DISABLED.
+        lockstep: the policy, greedy at ``temperature`` 0. Other processes play other episodes of the same
             evaluation at the same time.
         starts: the episodes.
         temperature: sampling temperature.
         seed: seed of the token sampling.
-        on_episode: receives the finished episodes, in the order they end.
+        on_episode: called with each finished episode, in the order in which they end.
         rows_at_once: rows in one forward pass of the policy, which bounds its memory; 0: all.
     """
     queue = _Queue(env, lockstep, starts, temperature, seed, rows_at_once)
     observations = queue.refill()
     while (actions := queue.act(observations)) is not None:
-        if not queue.rows:  # the episodes of other processes are not over yet
+        if not queue.rows:  # only other processes still have episodes under way
             continue
         observations, _, terminations, truncations, infos = env.step(actions)
         ended = [row for row in queue.rows if terminations[row] or truncations[row]]
@@ -96,7 +96,7 @@ def play_episodes(
 
 
 def token_seeds(seed: int, start: EpisodeStart) -> np.random.Generator:
-    """The generator of an episode's seeds: ``chunk_steps * 7`` int64 below ``2**63`` for each chunk."""
+    """Random generator of an episode's seeds: each chunk takes ``chunk_steps * 7`` int64 below ``2**63``."""
     return np.random.default_rng([seed, start.task_id, start.init_state_id, start.repeat])
 
 
@@ -108,9 +108,9 @@ def sample_chunks(
     temperatures: NDArray[np.float32],
     generators: Mapping[int, np.random.Generator],
 ) -> NDArray[np.float64]:
-    """The next chunk of every row of ``passes``: ``[num_envs, chunk_steps, 7]`` actions, 0 elsewhere.
+    """Sample the next chunk of every row in ``passes``: ``[num_envs, chunk_steps, 7]`` actions, 0 elsewhere.
 
-    The rows of all arguments are those of an environment, and ``generators`` has one for each row of
+    All arguments are indexed by the rows of an environment. ``generators`` has one generator for each row in
     ``passes``.
     """
     num_tokens = lockstep.policy.chunk_steps * ACTION_DIM
@@ -132,14 +132,14 @@ def sample_chunks(
 
 @dataclass(frozen=True)
 class _Running:
-    """The episode under way in a row."""
+    """A row's episode under way, and the generator of its seeds."""
 
     start: EpisodeStart
     generator: np.random.Generator
 
 
 class _Queue:
-    """The episodes not begun, and those under way by row."""
+    """The waiting episodes, and those under way in each row."""
 
     def __init__(
         self,
@@ -159,7 +159,7 @@ class _Queue:
         self.rows: dict[int, _Running] = {}
 
     def refill(self) -> dict[str, NDArray]:
-        """Begin an episode in every idle row; returns the observations, empty if none began."""
+        """Start waiting episodes in all idle rows. Returns the observations; empty if no episode started."""
         mask = np.zeros(self._env.num_envs, dtype=np.bool_)
         states = [0] * self._env.num_envs
         for row in range(self._env.num_envs):
@@ -176,7 +176,7 @@ class _Queue:
         return observations
 
     def act(self, observations: dict[str, NDArray]) -> NDArray[np.float64] | None:
-        """Actions of all rows for ``env.step``, zero where idle; ``None`` once no process has rows left."""
+        """Actions of all rows for ``env.step``, zero in idle rows; ``None`` once every process is done."""
         passes = self._lockstep.passes(sorted(self.rows), self._rows_at_once)
         if not passes:
             return None

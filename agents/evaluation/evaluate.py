@@ -1,4 +1,4 @@
-"""Success rates on given initial states, with confidence intervals."""
+"""Evaluates a policy: success rates on given initial states, with confidence intervals."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from ttrl_env.vector_env import TTRLVectorEnv
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """The episodes of an evaluation and the protocol they were played under."""
+    """The episodes of an evaluation, and the settings with which they were played."""
 
     suite: str
     init_states: str
-    """Split the initial states are from; "all" contains states that training draws from."""
+    """Split of the initial states; "all" includes the states of the train split."""
     temperature: float
     max_steps: int
     episodes: list[Episode]
 
     @property
     def success_rate(self) -> float:
-        """Share of episodes that ended in success."""
+        """Fraction of episodes that succeeded."""
         return float(np.mean([episode.success for episode in self.episodes]))
 
     @property
@@ -48,7 +48,7 @@ class Evaluation:
 
     @property
     def task_ids(self) -> list[int]:
-        """The tasks played, in order."""
+        """Ids of the tasks played, sorted."""
         return sorted({episode.task_id for episode in self.episodes})
 
     def of_task(self, task_id: int) -> Evaluation:
@@ -56,11 +56,11 @@ class Evaluation:
         return self.restricted(lambda episode: episode.task_id == task_id)
 
     def restricted(self, keep: Callable[[Episode], bool]) -> Evaluation:
-        """The evaluation restricted to the episodes that ``keep`` picks."""
+        """The evaluation restricted to the episodes for which ``keep`` is true."""
         return replace(self, episodes=[episode for episode in self.episodes if keep(episode)])
 
     def totals(self) -> dict[str, Any]:
-        """Number of episodes, success rate with its interval, steps to success."""
+        """Numbers of episodes and successes, success rate with its interval, and steps to success."""
         return {
             "num_episodes": len(self.episodes),
             "num_successes": sum(episode.success for episode in self.episodes),
@@ -70,7 +70,7 @@ class Evaluation:
         }
 
     def report(self) -> dict[str, Any]:
-        """A plain dictionary for JSON: protocol, totals, one entry a task, every episode."""
+        """A dictionary for JSON: settings, totals, one entry a task, and every episode."""
         return {
             "suite": self.suite,
             "init_states": self.init_states,
@@ -101,25 +101,26 @@ def evaluate(
     """Play each task from each initial state of the split.
 
     Args:
-        env: rows to play on: ``n_samples=1`` and autoreset DISABLED. Their number changes the time
-            taken and nothing else.
-        policy: the policy; greedy at ``temperature`` 0. Several processes give a :class:`Lockstep` of it
-            and share the episodes: each is called back about its own, and all return the whole evaluation.
+        env: an environment with ``n_samples=1`` and autoreset DISABLED. The number of its rows affects only
+            the time taken.
+        policy: the policy; greedy at ``temperature`` 0. Several processes pass a :class:`Lockstep` of it and
+            share the episodes. Each calls ``on_episode`` and ``progress`` for its own episodes; all return the
+            whole evaluation.
         task_ids: tasks of the environment's suite.
         init_states: ``"held_out"``, ``"train"`` or ``"all"``.
-        episodes_per_task: only the first this many initial states; 0 takes all.
+        episodes_per_task: number of initial states used of each task, from the first; 0: all.
         temperature: sampling temperature.
-        repeats: episodes from each initial state, with different random numbers; a greedy policy
-            plays one, as all would be the same.
+        repeats: episodes from each initial state, with different random numbers. A greedy policy plays only
+            one, because all would be equal.
         seed: seed of the token sampling.
         rows_at_once: rows in one forward pass of the policy, which bounds its memory; 0: all.
-        finished: episodes of this evaluation that an earlier, interrupted call has played.
+        finished: episodes that an earlier, interrupted call of the same evaluation has played.
         on_episode: called with each episode as it ends.
-        progress: called with finished and total episodes.
+        progress: called with the numbers of finished and of all episodes.
 
     Raises:
-        TypeError, ValueError: before anything is played: an environment whose rows cannot play episodes of
-            their own or do not take the policy's chunks, or an argument that cannot work.
+        TypeError, ValueError: an argument is invalid, or the environment has the wrong ``n_samples``,
+            autoreset mode or chunk length. Raised before any episode is played.
     """
     lockstep = Lockstep.of(policy)
     check_one_row_an_episode(env, lockstep.policy.chunk_steps)
@@ -163,7 +164,7 @@ def evaluate(
 def plan_episodes(
     suite: str, task_ids: Sequence[int], init_states: Split, episodes_per_task: int = 0, repeats: int = 1
 ) -> list[EpisodeStart]:
-    """The episodes of an evaluation, in the order they are begun."""
+    """The episodes of an evaluation, in the order in which they start."""
     check_choice("init_states", init_states, get_args(Split))
     check_positive_int("episodes_per_task", episodes_per_task, minimum=0)
     check_positive_int("repeats", repeats)

@@ -1,4 +1,4 @@
-"""Confidence intervals of success rates and of the difference between two of them."""
+"""Confidence intervals of success rates and of differences between them."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def wilson_interval(successes: int, trials: int, confidence: float = 0.95) -> tu
 def paired_difference_interval(
     both: int, gained: int, lost: int, neither: int, confidence: float = 0.95
 ) -> tuple[float, float]:
-    """Interval of ``after - before`` when both were tried on the same trials.
+    """Interval of the difference ``after - before`` of two success rates measured on the same trials.
 
-    Newcombe's square-and-add interval with his correction of the correlation: method 10 of Newcombe
-    1998, "Improved confidence intervals for the difference between binomial proportions based on
-    paired data", Statistics in Medicine 17, 2635-2650. With Wilson limits ``l, u`` of each rate ``p``
-    and ``phi`` the correlation of the two outcomes::
+    This is Newcombe's square-and-add interval with his correction of the correlation. Source: method 10 of
+    Newcombe 1998, "Improved confidence intervals for the difference between binomial proportions based on
+    paired data", Statistics in Medicine 17, 2635-2650. With Wilson limits ``l, u`` of each rate ``p`` and
+    ``phi`` the correlation of the two outcomes::
 
         lower = d - sqrt((p_a - l_a)^2 - 2 phi (p_a - l_a)(u_b - p_b) + (u_b - p_b)^2)
         upper = d + sqrt((u_a - p_a)^2 - 2 phi (u_a - p_a)(p_b - l_b) + (p_b - l_b)^2)
@@ -34,8 +34,8 @@ def paired_difference_interval(
         both: trials that succeeded before and after.
         gained: trials that succeeded after only.
         lost: trials that succeeded before only.
-        neither: trials that failed twice.
-        confidence: coverage aimed at.
+        neither: trials that failed before and after.
+        confidence: the nominal coverage.
     """
     trials = both + gained + lost + neither
     if trials < 1 or min(both, gained, lost, neither) < 0:
@@ -59,7 +59,7 @@ def paired_difference_interval(
 
 
 def _correlation(both: int, gained: int, lost: int, neither: int) -> float:
-    """Newcombe's ``phi``: a positive correlation is shrunk by a continuity correction of ``n / 2``."""
+    """Newcombe's ``phi``; a continuity correction of ``n / 2`` shrinks a positive correlation."""
     scale = (both + lost) * (gained + neither) * (both + gained) * (lost + neither)
     if scale == 0:
         return 0.0

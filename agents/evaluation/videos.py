@@ -1,4 +1,4 @@
-"""Videos of policies at work, every control step, side by side."""
+"""Records and writes videos of policies side by side, with one frame a control step."""
 
 from __future__ import annotations
 
@@ -32,23 +32,23 @@ def record_episodes(
     temperature: float = 0.0,
     seed: int = 0,
 ) -> list[NDArray[np.uint8]]:
-    """Play each policy in a row of its own, all from one initial state.
+    """Play each policy in a row of its own, all from the same initial state, and record every step.
 
     The tokens are those of :func:`ttrl_env.agents.evaluation.evaluate.evaluate` for the same task, state,
     repeat, temperature and seed.
 
     Args:
-        env: a row or more for each policy, ``n_samples=1``, ``chunk_steps=1`` and autoreset DISABLED;
-            the chunks of the policies are executed step by step, so that every step is seen.
+        env: an environment with at least one row for each policy, ``n_samples=1``, ``chunk_steps=1`` and
+            autoreset DISABLED. Chunks are executed step by step, so that every step has a frame.
         policies: the policies.
         init_state_id: the initial state.
-        task_id: the task; ``None`` leaves the rows' own.
-        repeat: counts the episodes from this state, when sampling.
+        task_id: the task; ``None``: the present task of each row.
+        repeat: index of the episode among those from this state.
         temperature: sampling temperature; 0 is greedy.
         seed: seed of the token sampling.
 
     Returns:
-        For each policy its frames, upright: ``[T, H, W, 3]``; the last one is the episode's end.
+        Upright frames ``[T, H, W, 3]`` uint8 for each policy; the last frame shows the final state.
     """
     check_one_row_an_episode(env, chunk_steps=1)
     observations = _begin(env, len(policies), init_state_id, task_id)
@@ -81,10 +81,12 @@ def record_episodes(
 
 
 def write_video(file: str | Path, episodes: Sequence[NDArray[np.uint8]], hold_seconds: float = 1.0) -> None:
-    """Write episodes side by side as an MP4 in real time; one that ends early stays on its last frame.
+    """Write episodes side by side to an MP4 file that plays in real time.
+
+    An episode that ends early stays on its last frame. All stay on it for another ``hold_seconds``.
 
     Raises:
-        OSError: the file cannot be written, as where the disk is full; it is named.
+        OSError: the file cannot be written, for example because the disk is full; names the file.
     """
     length = max(len(frames) for frames in episodes) + round(hold_seconds * CONTROL_FREQ_HZ)
     padded = [
@@ -97,7 +99,7 @@ def write_video(file: str | Path, episodes: Sequence[NDArray[np.uint8]], hold_se
 
 
 def _check_whole(file: Path, num_frames: int) -> None:
-    """ffmpeg does not tell that the disk was full: what it left cannot be read."""
+    """Raise if frames are missing: ffmpeg reports no error on a full disk, and leaves a broken file."""
     try:
         found, _ = imageio_ffmpeg.count_frames_and_secs(str(file))
     except RuntimeError:
@@ -109,7 +111,7 @@ def _check_whole(file: Path, num_frames: int) -> None:
 
 
 def _begin(env: TTRLVectorEnv, num_rows: int, init_state_id: int, task_id: int | None) -> dict[str, NDArray]:
-    """Reset the first rows only: the others are not simulated."""
+    """Reset only the first ``num_rows`` rows; the others stay unused."""
     options = {
         "init_state_ids": [init_state_id] * env.num_envs,
         "reset_mask": np.arange(env.num_envs) < num_rows,

@@ -1,4 +1,4 @@
-"""The configuration of ``ttrl pretrain``, and composing it from ``key=value`` arguments."""
+"""The configuration of ``ttrl pretrain``, and its composition from ``key=value`` arguments."""
 
 from __future__ import annotations
 
@@ -36,66 +36,66 @@ class NewPolicyConfig:
     """The TinyVLA that is trained."""
 
     image_size: InputSize = 64
-    """Height and width of its input, pixels; the demonstrations' images are a multiple of it."""
+    """Height and width of its input, pixels; the demonstrations' image size must be a multiple of it."""
     chunk_steps: ChunkSteps = CHUNK_STEPS
     """Actions decoded from one observation."""
     hidden_size: Width = 128
-    """Width."""
+    """Width of the decoder's hidden states."""
     num_layers: Annotated[int, at_least(1, 256)] = 2
-    """Decoder layers."""
+    """Number of decoder layers."""
     wrist_camera: bool = False
-    """Whether it also sees the wrist camera's image."""
+    """Whether the wrist camera's image is an input too."""
     proprioception: bool = False
-    """Whether it also knows the end effector's pose and the fingers' positions."""
+    """Whether the end effector's pose and the fingers' positions are inputs too."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainConfig:
-    """Behaviour cloning of demonstrations (`ttrl pretrain`)."""
+    """Behaviour cloning from demonstrations (`ttrl pretrain`)."""
 
     data: tuple[Annotated[str, Text()], ...] = ()
     """HDF5 files in LIBERO's layout, or folders that are searched for them."""
     pairing: Pairing = "auto"
-    """Observation i comes "before" action i (ours) or "after" it (published files); "auto": ask the file."""
+    """Observation i comes "before" action i (ours) or "after" it (published files); "auto": from the file."""
     max_episodes: Annotated[int | None, at_least(1)] = None
     """Episodes used of each file; null: all."""
     output_dir: Annotated[str, Folder()] = "runs/pretrain"
     """Folder of the policy, the state to resume from, metrics and the report."""
     resume: bool = True
-    """Go on from output_dir's state, if it has one of the same configuration."""
+    """Continue from the state in output_dir, if there is one with the same configuration."""
     steps: Annotated[int, at_least(1)] = 4000
-    """Optimiser steps at most; the step size is planned for this many."""
+    """Largest number of optimiser steps; the learning-rate schedule ends at this step."""
     batch_size: Annotated[int, at_least(1)] = 64
-    """Chunks of actions a step."""
+    """Action chunks in a batch."""
     learning_rate: Annotated[float, above(0, 1)] = 1e-3
-    """AdamW's highest step size: it rises over the first tenth and falls to zero along a cosine."""
+    """AdamW's peak learning rate; it rises over the first tenth of the steps, then falls to 0 as a cosine."""
     weight_decay: Weight = 0.01
     """AdamW's decoupled weight decay."""
     max_grad_norm: Annotated[float, above(0)] = 1.0
-    """Gradients are scaled down to this norm."""
+    """Largest norm of the gradient; a larger gradient is scaled down to it."""
     validation_fraction: Annotated[float, Between(0.0, 0.99)] = 0.1
-    """Share of each task's episodes that is kept out of training."""
+    """Fraction of each task's episodes that is used for validation instead of training."""
     validate_every: Annotated[int, at_least(1)] = 200
-    """Steps between validations, each of which also saves what is needed to resume."""
+    """Steps between validations; each also saves the state to resume from."""
     patience: Annotated[int, at_least(0)] = 0
-    """Stop after this many validations without a better one; 0: never."""
+    """Stop after this many validations without improvement; 0: never."""
     keep: Literal["best", "last"] = "best"
-    """The policy that is left: of the "best" validation or of the "last" step."""
+    """The policy that is kept: of the "best" validation or of the "last" step."""
     seed: Seed = 0
-    """Seed of weights, batches and the split."""
+    """Seed of the weights, of the batches and of the validation split."""
     device: Annotated[str, DeviceName()] = "auto"
     """"auto" (a GPU if there is one), "cpu", "cuda" or "cuda:1"."""
     policy: NewPolicyConfig = field(default_factory=NewPolicyConfig)
 
 
 def load_pretrain_config(overrides: Sequence[str] = ()) -> PretrainConfig:
-    """The checked configuration of ``key=value`` overrides.
+    """Compose and check the configuration from ``key=value`` overrides.
 
     Raises:
-        UnknownNameError: a key that does not exist, with the nearest one.
-        ConfigError: a value of the wrong type or out of range.
+        UnknownNameError: a key does not exist; the message names the nearest one.
+        ConfigError: a value has the wrong type or is out of range.
     """
-    from ttrl_env.agents.config.composing import compose_config  # Hydra, which the schema's help does without
+    from ttrl_env.agents.config.composing import compose_config  # imports Hydra, which the help does not need
     from ttrl_env.agents.config.loading import read_settings
 
     config = compose_config(PretrainConfig, "pretrain", read_settings(PretrainConfig, overrides), {})
@@ -108,7 +108,7 @@ def load_pretrain_config(overrides: Sequence[str] = ()) -> PretrainConfig:
 
 
 def check_pretrain_config(config: PretrainConfig) -> None:
-    """Raise before any work is done if a value cannot work."""
+    """Raise if a value is invalid or would take too much memory or time."""
     if not config.data:
         raise ConfigError("data: name HDF5 files or folders, e.g. `ttrl pretrain data=[demos/libero_object]`")
     check_fields(config)

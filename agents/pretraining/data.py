@@ -1,4 +1,4 @@
-"""Demonstrations as a policy's own inputs and tokens, in memory, split by episode."""
+"""Converts demonstrations to a policy's inputs and tokens in memory, and splits them by episode."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Pairs:
         self.tokens = tokens
 
     def __len__(self) -> int:
-        """``M``."""
+        """Number of pairs, ``M``."""
         return len(self.tokens)
 
     def __getitem__(self, rows: Tensor) -> tuple[PolicyInputs, Tensor]:
@@ -43,12 +43,12 @@ class Pairs:
 
 
 def load_pairs(config: PretrainConfig, policy: TinyVLA, say: Callable[[str], None]) -> tuple[Pairs, Pairs]:
-    """Pairs to train on and pairs of the episodes kept out, which may be none.
+    """Training pairs and validation pairs; the latter may be empty.
 
-    Images are brought to the policy's own size episode by episode, so memory holds no larger ones. Every
-    file is checked, and what they take together, before the first is read.
+    Each episode's images are resized to the policy's input size as it is read, to save memory. All files
+    and the memory they need are checked before the first file is read.
 
-    Raises :class:`ConfigError` if a file or a demonstration of it cannot be used; the message names it.
+    Raises :class:`ConfigError` if a file or one of its demonstrations cannot be used; the message names it.
     """
     train, validation = [], []
     instructions = set()
@@ -76,7 +76,7 @@ def load_pairs(config: PretrainConfig, policy: TinyVLA, say: Callable[[str], Non
 
 
 def episode_pairs(policy: TinyVLA, episode: RecordedEpisode) -> Pairs:
-    """One pair a step; a chunk that reaches past the end repeats the last action."""
+    """The pairs of an episode, one a step. A chunk that extends past the end repeats the last action."""
     inputs = policy.prepare(episode.observations, [episode.instruction] * len(episode.actions))
     return Pairs(
         inputs,
@@ -85,17 +85,18 @@ def episode_pairs(policy: TinyVLA, episode: RecordedEpisode) -> Pairs:
 
 
 def action_chunks(actions: NDArray[np.float32], chunk_steps: int) -> NDArray[np.float32]:
-    """``[T, chunk_steps, 7]`` of ``[T, 7]``: each step's action and those after it, the last repeated.
+    """Chunks ``[T, chunk_steps, 7]`` from actions ``[T, 7]``: each step's action and those that follow it.
 
-    Success ends an episode, so a policy gets past a demonstration's end only if it lags behind, and then
-    carrying on is right, where standing still could keep it from ever finishing.
+    Past the end the last action is repeated. Success ends an episode, so a policy acts beyond a
+    demonstration's last step only if it is slower. Continuing is then right; standing still could prevent it
+    from ever finishing.
     """
     at = np.arange(len(actions))[:, None] + np.arange(chunk_steps)
     return actions[np.minimum(at, len(actions) - 1)]
 
 
 def join(parts: Sequence[Pairs], like: Pairs | None = None) -> Pairs:
-    """All pairs in one; of no parts, no pairs with the inputs of ``like``."""
+    """Concatenate pairs. Without parts, the result has no pairs, and the keys and shapes of ``like``."""
     if not parts:
         assert like is not None
         return Pairs({key: tensor[:0] for key, tensor in like.inputs.items()}, like.tokens[:0])
@@ -104,7 +105,7 @@ def join(parts: Sequence[Pairs], like: Pairs | None = None) -> Pairs:
 
 
 def _check_memory(policy: TinyVLA, sizes: Sequence[FileSize]) -> None:
-    """Raise before anything is read if the pairs cannot fit: all of them twice while they are joined."""
+    """Raise before reading if the pairs do not fit into memory; joining them takes it twice."""
     row = len(policy.cameras) * 3 * policy.config.image_size**2 + 8 * policy.config.max_words
     row += 8 * policy.chunk_steps * ACTION_DIM
     steps = sum(size.num_steps for size in sizes)
@@ -117,7 +118,7 @@ def _check_memory(policy: TinyVLA, sizes: Sequence[FileSize]) -> None:
 
 
 def _kept_out(num_episodes: int, config: PretrainConfig) -> set[int]:
-    """Which episodes of a file are for validation: a fixed draw, at least one if any are wanted."""
+    """Indices of a file's validation episodes: a random choice fixed by the seed, at least one if any."""
     if config.validation_fraction == 0.0 or num_episodes < 2:
         return set()
     number = max(round(config.validation_fraction * num_episodes), 1)

@@ -1,9 +1,14 @@
 """Pretraining: behaviour cloning of a TinyVLA from files of demonstrations, many tasks at once.
 
-The loss is the cross-entropy of the demonstrated action tokens at temperature 1. A run keeps, in its
-folder, ``policy`` (what is left of it), ``last.pt`` (what is needed to go on), ``metrics.jsonl`` and
-``config.json``. Batch ``k`` and the step size are functions of the seed and ``k``, so an interrupted run
-that goes on ends as an uninterrupted one.
+The loss is the cross-entropy of the demonstrated action tokens at temperature 1. A run writes to its folder:
+
+- ``policy``: the trained policy;
+- ``last.pt``: the state to resume from;
+- ``metrics.jsonl``: the losses;
+- ``config.json``: the settings.
+
+Batch ``k`` and its learning rate are functions of the seed and ``k``. A resumed run therefore ends with the
+same result as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -41,7 +46,7 @@ from ttrl_env.machine.folder_lock import folder_lock
 from ttrl_env.machine.whole_files import flush, naming, read_object, write_whole
 
 WARMUP_FRACTION = 0.1
-"""Share of the steps over which the step size rises."""
+"""Fraction of the steps over which the learning rate rises."""
 
 VALIDATION_BATCH = 256
 
@@ -52,18 +57,18 @@ Log = Callable[[str], None]
 
 @dataclass
 class PretrainingState:
-    """How far a run has come."""
+    """Progress of a run."""
 
     step: int = 0
-    """Optimiser steps made."""
+    """Number of optimiser steps made."""
     best_loss: float = math.inf
     """Lowest validation loss so far, nats a token."""
     stale: int = 0
-    """Validations since then."""
+    """Validations since the lowest loss."""
     train_losses: list[float] = field(default_factory=list)
-    """Losses since the last validation."""
+    """Training losses since the last validation, nats a token."""
     stopped_early: bool = False
-    """Whether patience ran out."""
+    """Whether the run stopped because of ``patience``."""
 
 
 def pretrain(
@@ -72,12 +77,12 @@ def pretrain(
     """Train as configured and leave the policy in ``output_dir/policy``.
 
     Raises:
-        CheckpointError: ``output_dir`` holds a run of another configuration or of other demonstrations, or a
-            damaged one.
+        CheckpointError: ``output_dir`` contains a damaged run, or one with another configuration or other
+            demonstrations.
         ConfigError: the demonstrations do not fit the configuration, or another process is writing to
             ``output_dir``.
-        TrainingDivergedError: the loss or the weights are no longer numbers; nothing of them is saved.
-        OSError: a file cannot be written; it is named.
+        TrainingDivergedError: the loss or the weights are NaN or infinite; they are not saved.
+        OSError: a file cannot be written; the message names it.
     """
     with folder_lock(config.output_dir, "output_dir"):
         return _pretrain(config, say, progress)
@@ -112,7 +117,7 @@ def _pretrain(
 
 
 def _describe(config: PretrainConfig) -> list[dict[str, Any]]:
-    """What the policy is cloned from; a file of another world than the installed one is warned of."""
+    """Description of the demonstrations. Warns of files recorded with another version of LIBERO."""
     files = find_files(config.data)
     described = describe_files(files, config.max_episodes)
     for file, entry in zip(files, described, strict=True):
@@ -121,12 +126,12 @@ def _describe(config: PretrainConfig) -> list[dict[str, Any]]:
 
 
 def new_policy(config: PretrainConfig) -> TinyVLA:
-    """A TinyVLA of the configured shape, its weights drawn from torch's random numbers."""
+    """A TinyVLA of the configured shape, with weights from torch's global random generator."""
     return TinyVLA(TinyVLAConfig(**asdict(config.policy)))
 
 
 def learning_rate(config: PretrainConfig, step: int) -> float:
-    """Step size of step ``step`` (counted from 0): linear warm-up, then half a cosine down to zero."""
+    """Learning rate of step ``step`` (from 0): linear warm-up, then half a cosine down to zero."""
     warmup = max(int(WARMUP_FRACTION * config.steps), 1)
     if step < warmup:
         return config.learning_rate * (step + 1) / warmup
@@ -159,14 +164,14 @@ def _diverged(reason: str, config: PretrainConfig) -> TrainingDivergedError:
 
 
 def token_loss(policy: TokenPolicy, pairs: Pairs, rows: Any) -> torch.Tensor:
-    """Mean negative log-probability, nats a token, of the demonstrated tokens of some pairs."""
+    """Mean negative log-probability, in nats a token, of the demonstrated tokens in ``rows``."""
     inputs, tokens = pairs[torch.as_tensor(rows)]
     return -policy.evaluate(inputs, tokens, torch.ones(len(tokens))).logprobs.mean()
 
 
 @torch.no_grad()
 def validation_loss(policy: TokenPolicy, pairs: Pairs) -> float:
-    """Mean loss over all pairs, nats a token."""
+    """Mean loss over all pairs, in nats a token."""
     total = 0.0
     for start in range(0, len(pairs), VALIDATION_BATCH):
         rows = np.arange(start, min(start + VALIDATION_BATCH, len(pairs)))
@@ -183,10 +188,10 @@ def _validate(
     state: PretrainingState,
     say: Log,
 ) -> None:
-    """Measure, keep the policy if it is the one to keep, and save what is needed to go on.
+    """Measure the loss, save the policy if it is to be kept, and save the state to resume from.
 
-    That comes last: a run that is killed before goes on from the validation before this one, whose record
-    is cut then and written again.
+    The state is saved last. A run that is killed before that resumes from the previous validation, and
+    replaces the record of this one.
     """
     loss = validation_loss(policy, pairs) if len(pairs) else float(np.mean(state.train_losses))
     if not (math.isfinite(loss) and all_finite(policy, ALONE)):
@@ -208,7 +213,7 @@ def _validate(
 
 
 def _save_policy(folder: Path, policy: TinyVLA) -> None:
-    """Replace the kept policy by another, which is complete before the old one goes."""
+    """Replace the saved policy; the old one is removed only once the new one is complete."""
     draft, old = folder.with_name(".policy_draft"), folder.with_name(_OLD_POLICY)
     for leftover in (draft, old):
         shutil.rmtree(leftover, ignore_errors=True)
@@ -235,7 +240,7 @@ def _save_state(
 
 @contextmanager
 def _named(file: Path) -> Iterator[None]:
-    """Let the errors of torch and safetensors about writing ``file`` be the disk's, and name it."""
+    """Turn errors of torch and safetensors about writing ``file`` into an ``OSError`` that names it."""
     try:
         with naming(file):
             yield
@@ -250,7 +255,7 @@ def _resume(
     policy: TinyVLA,
     optimizer: torch.optim.Optimizer,
 ) -> PretrainingState:
-    """Restore the state that ``output`` holds, or begin a run of ``settings`` there."""
+    """Restore the state in ``output``, or begin a run with ``settings`` there."""
     state_file = output / STATE
     if config.resume and state_file.is_file():
         _check_settings(output, settings)
@@ -266,13 +271,13 @@ def _resume(
 
 
 def _settings(config: PretrainConfig) -> dict[str, Any]:
-    """What a run must have in common with the one it goes on with, as JSON has it."""
+    """The settings that must not change when a run is resumed, as JSON values."""
     plain: dict[str, Any] = json.loads(json.dumps(asdict(config)))
     return {key: value for key, value in plain.items() if key not in _FREE}
 
 
 def _check_settings(output: Path, settings: dict[str, Any]) -> None:
-    """Make sure that the run in ``output`` is one of these settings and demonstrations."""
+    """Raise unless the run in ``output`` has these settings and demonstrations."""
     found = read_object(output / CONFIG, _ANEW)
     different = sorted(key for key in settings if key != _DEMONSTRATIONS and found.get(key) != settings[key])
     if different:
@@ -280,7 +285,7 @@ def _check_settings(output: Path, settings: dict[str, Any]) -> None:
             f"output_dir: {output} holds a run with other values of {', '.join(different)}; choose "
             f"another folder, or resume=false to begin anew there"
         )
-    # runs of earlier versions do not say what they read
+    # runs of earlier versions have no digest of their demonstrations
     if found.get(_DEMONSTRATIONS, settings[_DEMONSTRATIONS]) != settings[_DEMONSTRATIONS]:
         raise CheckpointError(
             f"data: the demonstrations are not those that the run in {output} read: files have changed, "
@@ -301,14 +306,14 @@ def _restore(file: Path, policy: TinyVLA, optimizer: torch.optim.Optimizer) -> P
 
 
 def _cut_records(file: Path, step: int) -> None:
-    """Drop the records of steps that are made again."""
+    """Remove the records of steps that will be repeated."""
     records = read_records(file, ["step"]) if file.is_file() else []
     kept = [record for record in records if record["step"] <= step]
     write_whole(file, "".join(json.dumps(record) + "\n" for record in kept))
 
 
 def _digest(parts: Iterable[Pairs]) -> str:
-    """Tells demonstrations apart by all that is learnt from them."""
+    """Digest of all inputs and tokens, which detects changed demonstrations."""
     digest = hashlib.sha256()
     for pairs in parts:
         for tensor in (*(pairs.inputs[key] for key in sorted(pairs.inputs)), pairs.tokens):
@@ -318,10 +323,10 @@ def _digest(parts: Iterable[Pairs]) -> str:
 
 
 _FREE = ("output_dir", "resume", "device", "patience")
-"""Keys that may differ when a run goes on."""
+"""Keys that may change when a run is resumed."""
 
 _DEMONSTRATIONS = "demonstrations"
-"""Key of ``config.json`` for the digest of what was read."""
+"""Key of ``config.json`` for the digest of the demonstrations."""
 
 _OLD_POLICY = ".policy_old"
 

@@ -1,1 +1,1 @@
-"""The report of an evaluation: what was played, what it shows and what it does not."""
+"""The report of an evaluation, with its statements, figure, tables and videos."""

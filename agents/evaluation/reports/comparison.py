@@ -1,4 +1,4 @@
-"""Two evaluations of the same episodes: the difference between them, pair by pair."""
+"""Comparison of two evaluations of the same episodes, pair by pair."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from ttrl_env.agents.evaluation.intervals import paired_difference_interval
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Episodes paired by task, initial state and repeat (and so by their random numbers)."""
+    """Episodes of two policies, paired by task, initial state and repeat, so with equal random numbers."""
 
     temperature: float
     pairs: list[tuple[Episode, Episode]]
-    """Before and after."""
+    """Each pair: the episode before, and the episode after."""
 
     def count(self, before: bool, after: bool) -> int:
-        """How many pairs had these outcomes."""
+        """Number of pairs with these outcomes."""
         return sum(pair[0].success == before and pair[1].success == after for pair in self.pairs)
 
     @property
     def difference(self) -> float:
-        """Success rate after, less that before."""
+        """Success rate after minus success rate before."""
         return (self.count(False, True) - self.count(True, False)) / len(self.pairs)
 
     @property
@@ -47,7 +47,7 @@ class Comparison:
 
     @property
     def steps_where_both_succeed(self) -> tuple[float, float] | None:
-        """Mean steps before and after over the pairs that succeed twice; ``None`` if there are none."""
+        """Mean steps before and after, over pairs in which both succeed; ``None`` if there are none."""
         steps = [(a.finish_step, b.finish_step) for a, b in self.pairs if a.success and b.success]
         if not steps:
             return None
@@ -60,7 +60,7 @@ class Comparison:
         return Comparison(temperature=self.temperature, pairs=pairs)
 
     def totals(self) -> dict[str, Any]:
-        """A plain dictionary for JSON."""
+        """A dictionary for JSON."""
         steps = self.steps_where_both_succeed
         return {
             "num_pairs": len(self.pairs),
@@ -76,10 +76,10 @@ class Comparison:
 
 
 def compare(before: Evaluation, after: Evaluation) -> Comparison:
-    """Pair two evaluations played under one protocol.
+    """Pair the episodes of two evaluations with the same settings.
 
     Raises:
-        ValueError: they did not play the same episodes.
+        ValueError: the evaluations are not of the same episodes.
     """
     mine, theirs = ({episode.start: episode for episode in each.episodes} for each in (before, after))
     if (mine.keys(), before.suite, before.temperature) != (theirs.keys(), after.suite, after.temperature):

@@ -1,4 +1,4 @@
-"""The finished episodes of an evaluation on disk, so that an interrupted one goes on."""
+"""Stores finished episodes of an evaluation on disk, so that an interrupted evaluation can continue."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ COMMAND_FILE, EPISODES_FILE = "command.json", "episodes.jsonl"
 
 
 class EpisodeLog:
-    """One JSON line an episode, in a folder that belongs to one evaluation.
+    """A log with one JSON line an episode, in a folder that belongs to one evaluation.
 
     Args:
-        folder: made if it does not exist.
-        command: all that decides what the episodes are; the folder of another command is refused.
+        folder: the folder; created if it does not exist.
+        command: all settings that determine the episodes. A folder with other settings is refused.
 
     Raises:
-        ConfigError: the folder holds another evaluation, or something else, or another process has it.
-        CheckpointError: a file in it is damaged; it is named.
+        ConfigError: the folder contains another evaluation or other files, or another process uses it.
+        CheckpointError: a file in it is damaged; the message names the file.
     """
 
     def __init__(self, folder: str | Path, command: Mapping[str, Any]) -> None:
@@ -45,25 +45,25 @@ class EpisodeLog:
             raise
 
     def finished(self, checkpoint: str, temperature: float) -> list[Episode]:
-        """The episodes that are already there."""
+        """The logged episodes of a checkpoint at a temperature."""
         return [episode for key, episode in self._episodes if key == (checkpoint, temperature)]
 
     def add(self, checkpoint: str, temperature: float, episode: Episode) -> None:
-        """Keep an episode; it survives whatever ends this process.
+        """Append an episode to the file; it survives a crash of this process.
 
         Raises:
-            OSError: it cannot be kept, as where the disk is full; names the file.
+            OSError: the episode cannot be written, for example because the disk is full; names the file.
         """
         self._episodes.append(((checkpoint, temperature), episode))
         record = {"checkpoint": checkpoint, "temperature": temperature, **asdict(episode)}
         append_record(self.folder / EPISODES_FILE, record)
 
     def __len__(self) -> int:
-        """How many episodes are kept."""
+        """Number of logged episodes."""
         return len(self._episodes)
 
     def __enter__(self) -> EpisodeLog:
-        """Nothing to do: the file is open."""
+        """Return the log; its file is already open."""
         return self
 
     def __exit__(
@@ -74,7 +74,7 @@ class EpisodeLog:
 
 
 def _check_place(folder: Path) -> None:
-    """A new or empty folder, or that of an evaluation."""
+    """Raise unless the folder is new, empty or of an evaluation."""
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"output: expected a folder, got the file {folder}")
     names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
@@ -85,7 +85,7 @@ def _check_place(folder: Path) -> None:
 
 
 def _claim(folder: Path, command: dict[str, Any], *, begun: bool) -> None:
-    """Make sure that the folder is this command's; it becomes so if no episode has ended in it yet."""
+    """Raise if the folder has episodes of other settings; if it has none yet, write these settings to it."""
     file = folder / COMMAND_FILE
     if not begun:
         write_whole(file, json.dumps(command, indent=1) + "\n")
@@ -95,7 +95,7 @@ def _claim(folder: Path, command: dict[str, Any], *, begun: bool) -> None:
     if differing:
         listed = "; ".join(f"{key}: there {there.get(key)}, now {command.get(key)}" for key in differing)
         world = ""
-        if "mujoco" in differing:  # missing: made before reports carried it
+        if "mujoco" in differing:  # absent in reports of earlier versions
             world = " Success in two worlds of LIBERO does not compare (docs/which-libero.md)."
         raise ConfigError(
             f"output: {folder} holds another evaluation ({listed}).{world} Repeat its command to go on with "
@@ -104,7 +104,7 @@ def _claim(folder: Path, command: dict[str, Any], *, begun: bool) -> None:
 
 
 def _read(file: Path) -> list[tuple[tuple[str, float], Episode]]:
-    """The episodes of the file; half a line that a killed process left is cut off."""
+    """Read the episodes of the file, and cut off an incomplete last line that a killed process left."""
     keys = ("checkpoint", "temperature", *(field.name for field in fields(Episode)))
     episodes = []
     for values in read_records(file, keys):

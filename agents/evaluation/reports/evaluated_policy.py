@@ -1,4 +1,4 @@
-"""What a report is about: a checkpoint, where it came from, and its evaluations."""
+"""The subject of a report: a policy with its training history and its evaluations."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from ttrl_env.agents.evaluation.reports.provenance import Cloning, Provenance
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluatedPolicy:
-    """A checkpoint and its evaluations."""
+    """A policy, its training history and its evaluations."""
 
     name: str
     """``"checkpoint"`` or ``"baseline"``."""
     policy: str
-    """The policy folder evaluated."""
+    """Path of the policy's folder."""
     provenance: Provenance | None
-    """What reinforcement learning it had; ``None`` if it does not say."""
+    """Its reinforcement learning; ``None`` if the folder belongs to no training checkpoint."""
     cloning: Cloning | None = None
-    """What it was cloned from; ``None`` if it does not say."""
+    """Its demonstrations; ``None`` if its configuration does not list them."""
     evaluations: list[Evaluation]
-    """One a temperature."""
+    """One evaluation for each temperature."""

@@ -1,4 +1,4 @@
-"""The report as a picture: success by task with its intervals, and steps to success."""
+"""The figure of a report: success rates by task with their intervals, and steps to success."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _COLOURS = ("tab:gray", "tab:blue", "tab:orange", "tab:green", "tab:red", "tab:p
 
 
 def draw(report: dict[str, Any], file: str | Path) -> None:
-    """Write a PNG whose height grows with the number of tasks."""
+    """Plot a report to a PNG file whose height grows with the number of tasks."""
     evaluations = report["evaluations"]
     tasks = [f"{task['task_id']}  {_lines(task['instruction'])}" for task in evaluations[0]["tasks"]]
     rows = ["all", *tasks] if len(tasks) > 1 else tasks
@@ -74,7 +74,7 @@ def _steps(
 
 
 def _offset(index: int, count: int) -> float:
-    """Spread the evaluations of one task around its line."""
+    """Vertical offset that separates the evaluations of one task."""
     return 0.6 * ((index + 0.5) / count - 0.5)
 
 

@@ -1,4 +1,4 @@
-"""The report as Markdown: ``report.md``, from the dictionary of ``report.json``."""
+"""Formats the dictionary of ``report.json`` as Markdown, for ``report.md``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ttrl_env.agents.evaluation.reports.statements import mode, percent, points
 
 
 def markdown(report: dict[str, Any]) -> str:
-    """Statements first, then totals, tasks, comparisons, videos, and the protocol."""
+    """The report as Markdown: statements, figure, totals, comparisons, tasks, videos and protocol."""
     parts = [
         "# Evaluation",
         "\n".join(f"- {statement}" for statement in report["statements"]),

@@ -1,4 +1,4 @@
-"""What a checkpoint says about the initial states that its training drew from."""
+"""Reads from a checkpoint which initial states its training used."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from ttrl_env.errors import CheckpointError
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
-    """The reinforcement learning behind a checkpoint."""
+    """The reinforcement learning that produced a checkpoint."""
 
     suite: str
     task_ids: tuple[int, ...]
     iteration: int
-    """Updates done; after none, no state has been trained on."""
+    """Number of updates made; 0: no state has been trained on."""
     started_from: str | None
-    """The policy that training started from; ``None``: a new one."""
+    """The policy that training started from; ``None``: a newly initialised one."""
 
     def knows(self, suite: str) -> bool:
-        """Whether a suite's states can be told apart into those trained on and others."""
+        """Whether it is known which of a suite's states were trained on."""
         return suite == self.suite
 
     def drew_from(self, suite: str, task_id: int, init_state_id: int) -> bool:
-        """Whether training draws from this initial state."""
+        """Whether training uses this initial state."""
         if self.iteration == 0 or suite != self.suite or task_id not in self.task_ids:
             return False
         return init_state_id in tasks.init_state_ids(suite, task_id, "train")
@@ -38,42 +38,42 @@ class Provenance:
 
 @dataclass(frozen=True, kw_only=True)
 class Demonstrated:
-    """A task's demonstrations that a policy was cloned from."""
+    """The demonstrations of one task that a policy was cloned from."""
 
     suite: str | None
-    """LIBERO's name; ``None``: the file did not say."""
+    """LIBERO's name of the suite; ``None``: unknown."""
     task: str | None
-    """LIBERO's name."""
+    """LIBERO's name of the task; ``None``: unknown."""
     num_episodes: int
     init_state_ids: tuple[int, ...] | None
-    """The initial states that episodes start from or near; ``None``: not known."""
+    """The initial states that episodes start from or near; ``None``: unknown."""
     mujoco: str | None = None
-    """The version of MuJoCo they were played with; ``None``: the file did not say."""
+    """The version of MuJoCo that recorded them; ``None``: unknown."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cloning:
-    """The behaviour cloning behind a checkpoint."""
+    """The behaviour cloning that produced a checkpoint."""
 
     tasks: tuple[Demonstrated, ...]
 
     @property
     def suites(self) -> list[str]:
-        """Names of the suites, those that are known."""
+        """Names of the known suites, sorted."""
         return sorted({each.suite for each in self.tasks if each.suite is not None})
 
     @property
     def num_episodes(self) -> int:
-        """Demonstrations of all tasks."""
+        """Number of demonstrations of all tasks."""
         return sum(each.num_episodes for each in self.tasks)
 
     @property
     def is_complete(self) -> bool:
-        """Whether it is known of every demonstration where it started."""
+        """Whether the suite, task and initial states of all demonstrations are known."""
         return all(None not in (each.suite, each.task, each.init_state_ids) for each in self.tasks)
 
     def knows(self, suite: str) -> bool:
-        """Whether a suite's states can be told apart into those demonstrated and others."""
+        """Whether it is known which of a suite's states were demonstrated."""
         return self.is_complete and suite in self.suites
 
     def drew_from(self, suite: str, task_id: int, init_state_id: int) -> bool:
@@ -86,10 +86,10 @@ class Cloning:
 
 
 def cloning(policy: Path) -> Cloning | None:
-    """What the policy in a folder was cloned from; ``None`` if its configuration does not say.
+    """The demonstrations of the policy in a folder; ``None`` if its configuration lists none.
 
     Raises:
-        CheckpointError: its configuration says it in another way than ours does.
+        CheckpointError: the list in its configuration is not in the format of ``ttrl pretrain``.
     """
     if not (policy / "config.json").is_file():
         return None
@@ -106,18 +106,18 @@ def cloning(policy: Path) -> Cloning | None:
 
 
 def _demonstrated(*, init_state_ids: list[int] | None, **rest: Any) -> Demonstrated:
-    """An entry as JSON has it."""
+    """Make an entry from its JSON values."""
     return Demonstrated(init_state_ids=None if init_state_ids is None else tuple(init_state_ids), **rest)
 
 
 def training_state(policy: Path) -> TrainingState | None:
-    """The state of the training checkpoint that a policy folder belongs to, if it does."""
+    """The state of the training checkpoint that a policy folder belongs to; ``None`` if there is none."""
     folder = policy.parent
     return read_state(folder) if is_checkpoint(folder) else None
 
 
 def provenance(policy: Path) -> Provenance | None:
-    """What the policy in a folder was trained on; ``None`` if it belongs to no training checkpoint."""
+    """The training that produced a policy folder; ``None`` if it belongs to no training checkpoint."""
     state = training_state(policy)
     if state is None:
         return None

@@ -1,4 +1,4 @@
-"""Evaluating a checkpoint, or two, into a report folder that an interrupted command goes on with."""
+"""Evaluates a checkpoint, and optionally a baseline, and writes a report that can be continued."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ def evaluate_checkpoints(
 ) -> dict[str, Any]:
     """Evaluate ``config.checkpoint``, and ``config.baseline`` first if there is one.
 
-    Returns the report (:func:`ttrl_env.agents.evaluation.reports.summary.summarise`). With
-    ``config.output`` it is written there as JSON, Markdown and a picture, with videos, and finished
-    episodes are kept as they end: the same command goes on where an interrupted one stopped.
+    Returns the report (:func:`ttrl_env.agents.evaluation.reports.summary.summarise`). With ``config.output``
+    it is also written to that folder as JSON, Markdown and a figure, with videos. Episodes are stored there
+    as they end, so that the same command continues after an interruption.
 
-    ``engine`` is a simulation engine of the caller's own, instead of the one ``config.env`` names.
+    ``engine`` replaces the simulation engine that ``config.env`` names.
     """
     use_usable_cores()
     folders = _policy_folders(config)
@@ -81,7 +81,7 @@ def evaluate_checkpoints(
 
 
 class _Stage:
-    """The simulations, and the one policy that is loaded."""
+    """The environment, and the one policy that is loaded at a time."""
 
     def __init__(self, env: TTRLVectorEnv, loading: LoadConfig) -> None:
         self.env = env
@@ -90,7 +90,7 @@ class _Stage:
         self._policy: TokenPolicy | None = None
 
     def policy(self, folder: Path) -> TokenPolicy:
-        """The policy of a folder; another one that was loaded is let go first."""
+        """Load the policy of a folder; frees the previous one first."""
         if self._policy is None or self._folder != folder:
             self._policy = None
             self._policy, self._folder = load_policy(folder, load_options(self._loading)), folder
@@ -98,7 +98,7 @@ class _Stage:
         return self._policy
 
     def record(self, subject: EvaluatedPolicy, temperature: float, episode: Episode, seed: int) -> NDArray:
-        """Frames of an episode played again."""
+        """Replay an episode and return its frames."""
         frames = record_episodes(
             self.env,
             [self.policy(Path(subject.policy))],
@@ -112,14 +112,14 @@ class _Stage:
 
 
 def _cameras(folders: Iterable[Path]) -> tuple[CameraName, ...]:
-    """What any of the policies needs to see."""
+    """The cameras that at least one of the policies uses."""
     return tuple(dict.fromkeys(camera for folder in folders for camera in read_cameras(folder)))
 
 
 def _environment(
     config: EvaluateConfig, cameras: tuple[CameraName, ...], engine: EngineChoice | None
 ) -> TTRLVectorEnv:
-    """Simulations are built when the first episode begins, so that a finished report costs none."""
+    """Make the environment. It opens simulations at the first episode, so a finished report opens none."""
     return TTRLVectorEnv(
         config.env.suite,
         [config.env.task_ids[row % len(config.env.task_ids)] for row in range(config.num_envs)],
@@ -177,7 +177,7 @@ def _videos(
 
 
 def _write(report: dict[str, Any], folder: Path) -> None:
-    """Each file whole or not at all."""
+    """Write the report's figure, Markdown and JSON, each atomically."""
     draw(report, folder / ".report.png")
     (folder / ".report.md").write_text(markdown(report), encoding="utf-8")
     (folder / ".report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
@@ -186,7 +186,7 @@ def _write(report: dict[str, Any], folder: Path) -> None:
 
 
 def _policy_folders(config: EvaluateConfig) -> dict[str, Path]:
-    """The policies to evaluate by name, the baseline first."""
+    """Folders of the policies to evaluate, by name; the baseline comes first."""
     named = {"baseline": config.baseline, "checkpoint": config.checkpoint}
     folders = {
         name: find_policy(path, argument=name).resolve() for name, path in named.items() if path is not None
@@ -199,7 +199,7 @@ def _policy_folders(config: EvaluateConfig) -> dict[str, Path]:
 
 
 def _protocol(config: EvaluateConfig) -> dict[str, Any]:
-    """All that decides which episodes are played and how they go, the policies apart."""
+    """All settings that determine the episodes, except the policies."""
     return {
         "suite": config.env.suite,
         "task_ids": list(config.env.task_ids),
@@ -221,6 +221,6 @@ def _protocol(config: EvaluateConfig) -> dict[str, Any]:
 
 
 def _identity(folder: Path) -> dict[str, Any]:
-    """Tells a policy from another one, and from the same folder after it was written again."""
+    """Identifies a policy by its path and the time of its newest file, so that a rewritten one differs."""
     newest = max(file.stat().st_mtime for file in folder.iterdir())
     return {"policy": str(folder), "written": datetime.fromtimestamp(newest, timezone.utc).isoformat()}

@@ -1,4 +1,4 @@
-"""The sentences of a report: no more than its numbers carry."""
+"""The statements of a report: sentences that claim only what its numbers support."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def statements(subjects: Sequence[EvaluatedPolicy], comparisons: Sequence[Comparison]) -> list[str]:
-    """What was measured, on which states, and what the intervals mean."""
+    """Sentences about the results, about the initial states played, and about how to read the intervals."""
     found = [_rate(subject, each) for subject in subjects for each in subject.evaluations]
     found += [_difference(each) for each in comparisons]
     found += [_states(subject, subject.evaluations[0]) for subject in subjects]
@@ -36,18 +36,18 @@ def statements(subjects: Sequence[EvaluatedPolicy], comparisons: Sequence[Compar
 
 
 def percent(rate: float) -> str:
-    """A rate as a percentage."""
+    """A rate formatted as a percentage."""
     return f"{100 * rate:.0f} %"
 
 
 def points(difference: float) -> str:
-    """A difference of rates in percentage points, with its sign."""
+    """A difference of rates formatted in percentage points, with its sign."""
     rounded = round(100 * difference)
     return f"{rounded:+d}" if rounded else "0"
 
 
 def mode(temperature: float) -> str:
-    """How actions were chosen."""
+    """A phrase for how actions were chosen: greedily, or sampled at a temperature."""
     return f"sampled at T = {temperature:g}" if temperature > 0 else "greedy"
 
 
@@ -76,7 +76,7 @@ def _difference(comparison: Comparison) -> str:
 
 
 def _states(subject: EvaluatedPolicy, result: Evaluation) -> str:
-    """Which of the states played were trained on, as far as is known."""
+    """A sentence on which of the played states were trained on, as far as known."""
     name, known, cloned = subject.name.capitalize(), subject.provenance, subject.cloning
     if known is None:
         if cloned is not None:
@@ -116,7 +116,7 @@ _SHARED = "Suites of LIBERO-PRO may share initial states with the suite they var
 
 
 def _drawn(beginning: str, known: Provenance | Cloning, result: Evaluation) -> str:
-    """How many of the initial states played were trained on."""
+    """A sentence on how many of the played initial states were trained on."""
     states = {(episode.task_id, episode.init_state_id) for episode in result.episodes}
     drawn = sum(known.drew_from(result.suite, *state) for state in states)
     if not drawn:

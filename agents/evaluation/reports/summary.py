@@ -1,4 +1,4 @@
-"""The report as a plain dictionary: what ``report.json`` holds (``docs/guide.md`` explains every key)."""
+"""The report as a dictionary, the content of ``report.json`` (``docs/guide.md`` explains every key)."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from ttrl_env.libero_version import describe, installed_mujoco, stamp
 from ttrl_env.tasks import get_task
 
 SCHEMA = "ttrl-env/evaluation/1"
-"""Changes when a key changes its meaning."""
+"""Version of the format; it changes when a key changes its meaning."""
 
 
 def summarise(
     subjects: Sequence[EvaluatedPolicy], protocol: dict[str, Any], videos: Sequence[dict[str, Any]] = ()
 ) -> dict[str, Any]:
-    """The whole report of one checkpoint, or of a baseline and a checkpoint (in this order)."""
+    """The report of one checkpoint, or of a baseline and a checkpoint (in this order)."""
     comparisons = paired(subjects)
     return {
         "schema": SCHEMA,
@@ -38,7 +38,7 @@ def summarise(
 
 
 def paired(subjects: Sequence[EvaluatedPolicy]) -> list[Comparison]:
-    """Baseline and checkpoint compared at each temperature; empty for one subject."""
+    """A comparison of baseline and checkpoint for each temperature; empty for one subject."""
     if len(subjects) < 2:
         return []
     before, after = subjects

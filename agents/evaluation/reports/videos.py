@@ -1,4 +1,4 @@
-"""Videos of a report: a few episodes that say most, played again with the same tokens."""
+"""Videos of a report: selected episodes, replayed with the same tokens."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from ttrl_env.agents.evaluation.reports.summary import paired
 from ttrl_env.agents.evaluation.videos import write_video
 
 Recorder = Callable[[EvaluatedPolicy, float, Episode], NDArray]
-"""Plays a subject's episode at a temperature again; returns its frames ``[T, H, W, 3]`` uint8."""
+"""Replays a subject's episode at a temperature; returns its frames ``[T, H, W, 3]`` uint8."""
 
 _Shown = tuple[str, float, list[tuple[EvaluatedPolicy, Episode]]]
-"""File name, temperature, and the episodes side by side."""
+"""A video: file name, temperature, and the episodes shown side by side."""
 
 
 def write_videos(
@@ -30,10 +30,11 @@ def write_videos(
     record: Recorder,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[dict[str, Any]]:
-    """Write the videos that are not there yet; returns ``{"file", "title"}`` of each.
+    """Write the videos that do not exist yet; returns ``{"file", "title"}`` of each.
 
-    One subject: ``per_outcome`` successes and failures at each temperature. Baseline and checkpoint:
-    as many episodes that were gained and lost, side by side; without any, one that they share.
+    For one subject: up to ``per_outcome`` successes and as many failures at each temperature. For baseline
+    and checkpoint, side by side: up to ``per_outcome`` gained episodes and as many lost ones. If no episode
+    was gained or lost, the first ``per_outcome`` pairs are shown.
     """
     shown = [
         video
