@@ -104,8 +104,8 @@ def evaluate(
         env: an environment with ``n_samples=1`` and autoreset DISABLED. The number of its rows affects only
             the time taken.
         policy: the policy; greedy at ``temperature`` 0. Several processes pass a :class:`Lockstep` of it and
-            share the episodes. Each calls ``on_episode`` and ``progress`` for its own episodes; all return the
-            whole evaluation.
+            share the episodes. Each calls ``on_episode`` and ``progress`` for its own episodes; all return
+            the whole evaluation.
         task_ids: tasks of the environment's suite.
         init_states: ``"held_out"``, ``"train"`` or ``"all"``.
         episodes_per_task: number of initial states used of each task, from the first; 0: all.
