@@ -74,6 +74,22 @@ def test_links_lead_somewhere(page) -> None:
         assert anchor in anchors, f"{page.name}: {target}#{anchor}"
 
 
+def test_walks_name_what_is_there() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\S+\.py)` \| (.*?) \|", text, flags=re.M)
+    assert rows
+    for file, names in rows:
+        code = (ROOT / file).read_text(encoding="utf-8")
+        for name in re.findall(r"`(\w+)`", names):
+            assert re.search(rf"^ *(def|class) {name}\b", code, flags=re.M), f"{file} has no {name}"
+
+
+def test_files_of_the_contributors_page_exist() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    for path in re.findall(r"`((?:ttrl_env|agents|kernels|tests|docs|benchmarks)/[\w/.]+)`", text):
+        assert "NAME" in path or (ROOT / path).exists(), path
+
+
 def test_every_finding_is_listed_by_its_title() -> None:
     folder = ROOT / "docs/findings"
     listed = (folder / "README.md").read_text(encoding="utf-8")
