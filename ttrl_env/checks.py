@@ -66,11 +66,11 @@ def check_seed(argument: str, seed: Any) -> int:
     return check_positive_int(argument, seed, minimum=0, maximum=None)
 
 
-def check_seeds(argument: str, seed: Any, lengths: Collection[int]) -> list[int]:
+def check_seeds(argument: str, seed: Any, lengths: Collection[int] | None = None) -> list[int]:
     """Return a seed, or a sequence of seeds of one of ``lengths``, as a list of integers, else raise."""
     if not _is_sequence(seed):
         return [check_seed(argument, seed)]
-    if len(seed) not in lengths:
+    if lengths is not None and len(seed) not in lengths:
         wanted = " or ".join(map(str, sorted(set(lengths))))
         raise ValueError(f"{argument}: expected an integer, or {wanted} of them, got {len(seed)}: {seed!r}")
     return [check_seed(f"{argument}[{k}]", each) for k, each in enumerate(seed)]

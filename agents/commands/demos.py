@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from ttrl_env.engines import opengl
 from ttrl_env.engines.interface import CameraName
 from ttrl_env.errors import ConfigError, UnknownNameError
 from ttrl_env.libero_version import stamp
+from ttrl_env.machine.folder_lock import require_writable
 from ttrl_env.machine.memory import require_memory
 from ttrl_env.tasks import Task
 
@@ -90,7 +90,7 @@ def _record(chosen: Sequence[Task], options: argparse.Namespace) -> int:
         "lower one of them",
     )
     output = Path(os.path.expanduser(options.output))
-    _check_writable("--output", output)
+    require_writable(output, "--output")
     display = Display()
     for task in chosen:
         started = time.perf_counter()
@@ -125,7 +125,7 @@ def _check(chosen: Sequence[Task], options: argparse.Namespace) -> int:
     from ttrl_env.demonstrations.check import check_expert
 
     if options.report is not None:
-        _check_writable("--report", options.report.parent)
+        require_writable(options.report.parent, "--report")
         if options.report.is_dir():
             raise ConfigError(f"--report: expected a file, and {options.report} is a folder")
     display = Display()
@@ -178,16 +178,6 @@ def _check(chosen: Sequence[Task], options: argparse.Namespace) -> int:
         stamped = [{**report, **stamp()} for report in reports]
         options.report.write_text(json.dumps(stamped, indent=1) + "\n", encoding="utf-8")
     return 0
-
-
-def _check_writable(option: str, folder: Path) -> None:
-    """Make a folder; raise :class:`ConfigError` if it cannot be made, or nothing can be written there."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise ConfigError(f"{option}: expected a folder that can be written to: {error}") from error
 
 
 def _parser() -> argparse.ArgumentParser:

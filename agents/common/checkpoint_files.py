@@ -110,7 +110,7 @@ def read_own_json(folder: Path, name: str, argument: str = "policy.path") -> dic
 
 def unexpected_value(file: Path, key: str, expected: str, got: Any) -> CheckpointError:
     """Make the error for a wrong value in a checkpoint's JSON file; it names the file and the key."""
-    return CheckpointError(f"policy.path: {file}: {key}: expected {expected}, got {got!r:.200}")
+    return CheckpointError(f"policy.path: {file}: {key}: expected {expected}, got {got!r:.500}")
 
 
 def _check_index(folder: Path, name: str, argument: str) -> None:

@@ -30,27 +30,33 @@ def append_record(file: Path, record: Mapping[str, Any], *, allow_nan: bool = Tr
             raise
 
 
-def read_records(file: Path, keys: Iterable[str] = ()) -> list[dict[str, Any]]:
+def read_records(
+    file: Path, keys: Iterable[str] = (), *, integers: Iterable[str] = ()
+) -> list[dict[str, Any]]:
     """The records of a file, in order, without an incomplete end that a crash left.
 
     Args:
         file: the file.
         keys: keys that every record must have.
+        integers: keys that every record must have with integers as values.
 
     Raises:
-        CheckpointError: a line before the last record is not a JSON object, or a record lacks a key.
+        CheckpointError: a line before the last record is not a JSON object, or a record lacks a key or has
+            another value than an integer.
     """
-    return _read(file, keys)[0]
+    return _read(file, keys, integers)[0]
 
 
 def cut_torn_end(file: Path) -> None:
     """Truncate a file in place after the last record that :func:`read_records` returns."""
-    length = _read(file, ())[1]
+    length = _read(file)[1]
     if length < file.stat().st_size:
         os.truncate(file, length)
 
 
-def _read(file: Path, keys: Iterable[str]) -> tuple[list[dict[str, Any]], int]:
+def _read(
+    file: Path, keys: Iterable[str] = (), integers: Iterable[str] = ()
+) -> tuple[list[dict[str, Any]], int]:
     """The records, and the length of the file in bytes up to the end of the last one."""
     records: list[dict[str, Any]] = []
     end = length = 0
@@ -62,13 +68,24 @@ def _read(file: Path, keys: Iterable[str]) -> tuple[list[dict[str, Any]], int]:
             garbage = garbage or f"{file}, line {number}: expected a JSON object, got {line[:60]!r}"
         if record is None:
             continue
-        lacking = [key for key in keys if key not in record]
-        if garbage or lacking:
-            problem = garbage or f"{file}, line {number}: expected a record with {', '.join(lacking)}"
+        wrong = _wrong(record, keys, integers)
+        if garbage or wrong:
+            problem = garbage or f"{file}, line {number}: {wrong}"
             raise CheckpointError(f"{problem}. Remove that line, or move the file away")
         records.append(record)
         length = end
     return records, length
+
+
+def _wrong(record: dict[str, Any], keys: Iterable[str], integers: Iterable[str]) -> str | None:
+    """What a record lacks or has in the wrong form, or ``None``."""
+    lacking = [key for key in (*keys, *integers) if key not in record]
+    if lacking:
+        return f"expected a record with {', '.join(lacking)}"
+    for key in integers:
+        if type(record[key]) is not int:
+            return f"expected an integer as its {key}, got {record[key]!r}"
+    return None
 
 
 def _record(line: bytes) -> dict[str, Any] | None:

@@ -13,8 +13,8 @@ from ttrl_env.agents.evaluation.episode_queue import Episode, EpisodeStart, play
 from ttrl_env.agents.evaluation.intervals import wilson_interval
 from ttrl_env.agents.policies import TokenPolicy
 from ttrl_env.agents.policies.lockstep import Lockstep
-from ttrl_env.agents.rollout.playable import check_one_row_an_episode, check_sampling_temperatures, check_seed
-from ttrl_env.checks import check_choice, check_positive_int
+from ttrl_env.agents.rollout.playable import check_one_row_an_episode, check_sampling_temperatures
+from ttrl_env.checks import check_choice, check_positive_int, check_seed
 from ttrl_env.tasks import Split
 from ttrl_env.vector_env import TTRLVectorEnv
 
@@ -125,7 +125,7 @@ def evaluate(
     lockstep = Lockstep.of(policy)
     check_one_row_an_episode(env, lockstep.policy.chunk_steps)
     check_sampling_temperatures("temperature", temperature, ())
-    check_seed(seed)
+    check_seed("seed", seed)
     check_positive_int("repeats", repeats)
     plan = plan_episodes(
         env.suite.name, task_ids, init_states, episodes_per_task, repeats if temperature > 0 else 1

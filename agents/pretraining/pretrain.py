@@ -17,7 +17,6 @@ import errno
 import hashlib
 import json
 import math
-import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -43,7 +42,7 @@ from ttrl_env.demonstrations.reading import describe_files, find_files
 from ttrl_env.errors import CheckpointError, TrainingDivergedError
 from ttrl_env.libero_version import warn_of_another_world
 from ttrl_env.machine.folder_lock import folder_lock
-from ttrl_env.machine.whole_files import flush, naming, read_object, write_whole
+from ttrl_env.machine.whole_files import flush, naming, read_object, replacing, write_whole
 
 WARMUP_FRACTION = 0.1
 """Fraction of the steps over which the learning rate rises."""
@@ -230,12 +229,9 @@ def _save_policy(folder: Path, policy: TinyVLA) -> None:
 def _save_state(
     output: Path, policy: TinyVLA, optimizer: torch.optim.Optimizer, state: PretrainingState
 ) -> None:
-    draft = output / f".{STATE}.draft"
     content = {"state": asdict(state), "policy": policy.state_dict(), "optimizer": optimizer.state_dict()}
-    with _named(output / STATE):
+    with _named(output / STATE), replacing(output / STATE) as draft:
         torch.save(content, draft)
-        flush(draft)
-        os.replace(draft, output / STATE)
 
 
 @contextmanager
@@ -307,7 +303,7 @@ def _restore(file: Path, policy: TinyVLA, optimizer: torch.optim.Optimizer) -> P
 
 def _cut_records(file: Path, step: int) -> None:
     """Remove the records of steps that will be repeated."""
-    records = read_records(file, ["step"]) if file.is_file() else []
+    records = read_records(file, integers=["step"]) if file.is_file() else []
     kept = [record for record in records if record["step"] <= step]
     write_whole(file, "".join(json.dumps(record) + "\n" for record in kept))
 

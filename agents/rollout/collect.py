@@ -20,10 +20,9 @@ from ttrl_env.agents.rollout.playable import (
     check_playable,
     check_reports,
     check_sampling_temperatures,
-    check_seed,
 )
 from ttrl_env.agents.rollout.types import Rollout
-from ttrl_env.checks import check_positive_int, check_reset_mask
+from ttrl_env.checks import check_positive_int, check_reset_mask, check_seeds
 from ttrl_env.engines.interface import ACTION_DIM
 from ttrl_env.errors import TrainingDivergedError
 from ttrl_env.kernels import SampledTokens
@@ -149,7 +148,7 @@ class _Recorder:
         self._temperatures = torch.from_numpy(
             check_sampling_temperatures("temperatures", temperatures, (env.num_envs,))
         )
-        check_seed(seed)
+        check_seeds("seed", seed)
         rng = np.random.default_rng(seed)
         # one stream a row and token; the chunk's index is the kernel's step
         seeds = rng.integers(2**63, size=(env.num_envs * lockstep.world.size, self._num_tokens))

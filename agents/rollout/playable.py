@@ -9,7 +9,6 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from numpy.typing import ArrayLike, NDArray
 
-from ttrl_env.checks import check_positive_int
 from ttrl_env.vector_env import TTRLVectorEnv
 
 
@@ -76,9 +75,3 @@ def check_sampling_temperatures(
             f"{given[wrong].tolist()[0]}"
         )
     return temperatures
-
-
-def check_seed(seed: int | Sequence[int]) -> None:
-    """Raise unless ``seed`` is an integer of at least 0, or several."""
-    for each in seed if isinstance(seed, (list, tuple, np.ndarray)) else [seed]:
-        check_positive_int("seed", each, minimum=0)

@@ -170,7 +170,7 @@ class MetricsWriter:
         """Whether the evaluation after ``iteration`` iterations has been recorded."""
         if not self._evaluations.is_file():
             return False
-        records = json_lines.read_records(self._evaluations, _KEYS)
+        records = json_lines.read_records(self._evaluations, integers=_KEYS)
         return any(record["iteration"] == iteration for record in records)
 
     def __exit__(
@@ -222,13 +222,7 @@ def _records_until(file: Path, completed: int) -> list[dict[str, Any]]:
     """The records of iterations that a resumed run does not play again."""
     if file.exists() and not file.is_file():
         raise CheckpointError(f"{file}: expected a regular file, got a folder, pipe or device; move it away")
-    records = json_lines.read_records(file, _KEYS) if file.is_file() else []
-    for number, record in enumerate(records, start=1):
-        if type(record["iteration"]) is not int:
-            raise CheckpointError(
-                f"{file}: record {number}: expected an integer as its iteration, got "
-                f"{record['iteration']!r}. Remove that line, or move the file away"
-            )
+    records = json_lines.read_records(file, integers=_KEYS) if file.is_file() else []
     return [record for record in records if record["iteration"] <= completed]
 
 

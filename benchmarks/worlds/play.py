@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ttrl_env import tasks
+from ttrl_env.machine.whole_files import replacing
 from ttrl_env.published_scenes import CAMERAS, INIT_STATE_ID, Scene, make_scene, scene_config
 
 
@@ -87,10 +88,8 @@ def _play(suite: str, task_id: int) -> PlayedScene:
 
 def _write(path: Path, played: PlayedScene) -> None:
     """Whole or not at all."""
-    draft = path.with_suffix(".draft")
-    with draft.open("wb") as file:
+    with replacing(path) as draft, draft.open("wb") as file:
         np.savez_compressed(file, **{**vars(played.scene), "images": played.images})
-    draft.replace(path)
 
 
 if __name__ == "__main__":

@@ -7,8 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-_CGROUPS = Path("/sys/fs/cgroup")
-_OWN_CGROUPS = Path("/proc/self/cgroup")
+from ttrl_env.machine.control_groups import control_groups
 
 
 def usable_cores() -> int:
@@ -24,17 +23,8 @@ def usable_cores() -> int:
 
 def _quotas() -> Iterator[float]:
     """The cores that each control group above this process grants it, where there is a limit."""
-    if not _OWN_CGROUPS.is_file():
-        return
-    for line in _OWN_CGROUPS.read_text().splitlines():
-        _, controllers, path = line.split(":", 2)
-        if controllers and "cpu" not in controllers.split(","):
-            continue
-        root = _CGROUPS / controllers if controllers else _CGROUPS  # version 1 has a tree a controller
-        group = root / path.lstrip("/")
-        for folder in (group, *group.parents):
-            if folder.is_relative_to(root):
-                yield from _limit(folder)
+    for group in control_groups("cpu"):
+        yield from _limit(group)
 
 
 def _limit(group: Path) -> Iterator[float]:

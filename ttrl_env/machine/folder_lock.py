@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
+import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,18 +27,33 @@ def folder_lock(folder: str | Path, argument: str, name: str = LOCK_FILE) -> Ite
         ConfigError: another process has it, or the folder cannot be written to; names ``argument``.
     """
     folder = Path(folder)
-    try:
+    with _writing(argument):
         folder.mkdir(parents=True, exist_ok=True)
         # neither through a link nor waiting for the other end of a pipe
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
         file = os.fdopen(os.open(folder / name, flags, 0o666), "r+b", buffering=0)
-    except OSError as error:
-        raise ConfigError(f"{argument}: expected a folder that can be written to: {error}") from error
     with file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise ConfigError(f"{argument}: {folder / name} is no regular file; remove it")
         lock_file(file, folder, argument)
         yield
+
+
+def require_writable(folder: Path, argument: str) -> None:
+    """Make a folder; raise :class:`ConfigError`, naming ``argument``, unless files can be written there."""
+    with _writing(argument):
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+
+
+@contextmanager
+def _writing(argument: str) -> Iterator[None]:
+    """Turn the errors of making a folder or a file in it into :class:`ConfigError`."""
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(f"{argument}: expected a folder that can be written to: {error}") from error
 
 
 def lock_file(file: IO[bytes] | IO[str], folder: Path, argument: str) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import psutil
 
 from ttrl_env.errors import ConfigError
+from ttrl_env.machine.control_groups import control_groups
 
-_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
-"""Where a container or a job finds the limit that it was given; versions 2 and 1 of Linux's cgroups."""
+_LIMIT_FILES = ("memory.max", "memory.limit_in_bytes")
+"""A control group's limit, in versions 2 and 1."""
 
 
 def require_memory(num_bytes: float, what: str, advice: str) -> None:
@@ -29,10 +28,9 @@ def require_memory(num_bytes: float, what: str, advice: str) -> None:
 
 def free_memory() -> int:
     """Bytes that this process could still take: of the machine, and no more than its job is given."""
-    limits = [file.read_text().strip() for file in _LIMITS if file.is_file()]
-    return min(
-        psutil.virtual_memory().available, *(int(limit) for limit in limits if limit.isdigit()), 1 << 62
-    )
+    files = [group / name for group in control_groups("memory") for name in _LIMIT_FILES]
+    limits = [file.read_text().strip() for file in files if file.is_file()]
+    return min([psutil.virtual_memory().available, *(int(limit) for limit in limits if limit.isdigit())])
 
 
 def _gigabytes(num_bytes: float) -> str:

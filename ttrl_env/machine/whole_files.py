@@ -18,20 +18,32 @@ def write_whole(file: Path, text: str) -> None:
 
 
 def write_bytes_whole(file: Path, content: bytes | memoryview) -> None:
-    """Write beside a file and rename into place: interrupted, the old one is still there.
+    """Write a file, whole or not at all; see :func:`replacing`."""
+    with replacing(file) as draft:
+        draft.write_bytes(content)
 
-    After a power cut the name stands for the old file or the new one.
+
+@contextmanager
+def replacing(file: Path, draft: Path | None = None, *, durable: bool = True) -> Iterator[Path]:
+    """A path beside ``file`` to write to, renamed to ``file`` if the context ends well and else deleted.
+
+    Interrupted, the old file is still there. After a power cut the name stands for the old file or the new
+    one, if the file is ``durable``.
+
+    Args:
+        file: where the content is wanted.
+        draft: another path in the same folder, as where a library chooses the format by the suffix.
+        durable: wait until the disk has the content.
 
     Raises:
         OSError: it cannot be written, as where the disk is full; names ``file``.
     """
-    draft = file.with_name(f".{file.name}.draft")
+    draft = draft or file.with_name(f".{file.name}.draft")
     try:
         with naming(file):
-            with draft.open("wb") as stream:
-                stream.write(content)
-                stream.flush()
-                os.fsync(stream.fileno())
+            yield draft
+            if durable:
+                flush(draft)
             os.replace(draft, file)
     finally:
         draft.unlink(missing_ok=True)

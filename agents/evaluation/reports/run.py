@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from collections.abc import Iterable
 from datetime import datetime, timezone
 from functools import partial
@@ -36,6 +35,7 @@ from ttrl_env.engines.interface import CameraName
 from ttrl_env.engines.make_engine import EngineChoice
 from ttrl_env.errors import ConfigError
 from ttrl_env.libero_version import describe, installed_mujoco
+from ttrl_env.machine.whole_files import replacing, write_whole
 from ttrl_env.tasks import get_suite
 from ttrl_env.vector_env import TTRLVectorEnv
 
@@ -177,12 +177,11 @@ def _videos(
 
 
 def _write(report: dict[str, Any], folder: Path) -> None:
-    """Write the report's figure, Markdown and JSON, each atomically."""
-    draw(report, folder / ".report.png")
-    (folder / ".report.md").write_text(markdown(report), encoding="utf-8")
-    (folder / ".report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    for suffix in ("png", "md", "json"):
-        os.replace(folder / f".report.{suffix}", folder / f"report.{suffix}")
+    """Write the report's figure, Markdown and JSON, each atomically; the JSON last: it marks the end."""
+    with replacing(folder / "report.png", folder / ".report.png") as figure:
+        draw(report, figure)
+    write_whole(folder / "report.md", markdown(report))
+    write_whole(folder / "report.json", json.dumps(report, indent=1) + "\n")
 
 
 def _policy_folders(config: EvaluateConfig) -> dict[str, Path]:

@@ -15,6 +15,7 @@ from ttrl_env.agents.evaluation.reports.evaluated_policy import EvaluatedPolicy
 from ttrl_env.agents.evaluation.reports.statements import mode
 from ttrl_env.agents.evaluation.reports.summary import paired
 from ttrl_env.agents.evaluation.videos import write_video
+from ttrl_env.machine.whole_files import replacing
 
 Recorder = Callable[[EvaluatedPolicy, float, Episode], NDArray]
 """Replays a subject's episode at a temperature; returns its frames ``[T, H, W, 3]`` uint8."""
@@ -52,9 +53,8 @@ def write_videos(
         titles = [_title(subject, temperature, episode) for subject, episode in played]
         if not file.is_file():
             recordings = [record(subject, temperature, episode) for subject, episode in played]
-            draft = folder / f".{name}.mp4"
-            write_video(draft, recordings)
-            draft.rename(file)
+            with replacing(file, folder / f".{name}.mp4") as draft:
+                write_video(draft, recordings)
         entries.append({"file": f"{folder.name}/{file.name}", "title": "; ".join(titles)})
         if progress is not None:
             progress(done, len(shown))

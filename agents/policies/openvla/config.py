@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ttrl_env.agents.common.checkpoint_files import read_own_json
+from ttrl_env.agents.common.checkpoint_files import read_own_json, unexpected_value
 from ttrl_env.agents.policies.action_tokenizer import NUM_ACTION_TOKENS
 from ttrl_env.agents.policies.openvla.text_config import check_text_config
 from ttrl_env.agents.policies.openvla.vision import KNOWN_BACKBONES, ViTShape
@@ -134,7 +134,7 @@ class _Json:
         return value
 
     def error(self, key: str, expected: str, got: Any) -> CheckpointError:
-        return CheckpointError(f"policy.path: {self.file}: {key}: expected {expected}, got {got!r:.500}")
+        return unexpected_value(self.file, key, expected, got)
 
 
 def _require(config: _Json, key: str, value: Any) -> None:

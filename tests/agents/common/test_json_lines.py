@@ -41,6 +41,15 @@ def test_records_of_something_else_are_named_too(tmp_path) -> None:
         read_records(tmp_path / "metrics.jsonl", ["iteration"])
 
 
+def test_a_record_with_something_else_than_an_integer_is_named(tmp_path) -> None:
+    file = tmp_path / "metrics.jsonl"
+    file.write_text(GOOD + '{"iteration": 3.0}\n')
+    with pytest.raises(CheckpointError, match=r"line 3: expected an integer as its iteration, got 3\.0"):
+        read_records(file, integers=["iteration"])
+    with pytest.raises(CheckpointError, match=r"line 1: expected a record with step"):
+        read_records(file, integers=["step"])
+
+
 def test_a_full_disk_is_an_error_that_names_the_file_and_leaves_whole_lines(tmp_path) -> None:
     file = tmp_path / "metrics.jsonl"
     append_record(file, {"iteration": 1})

@@ -272,5 +272,5 @@ def test_records_that_are_no_file_are_refused_before_anything_is_played(tmp_path
 
 def test_a_record_of_no_iteration_is_named(tmp_path) -> None:
     (tmp_path / "metrics.jsonl").write_text('{"iteration": 1}\n{"iteration": null}\n')
-    with pytest.raises(CheckpointError, match="record 2: expected an integer as its iteration, got None"):
+    with pytest.raises(CheckpointError, match="line 2: expected an integer as its iteration, got None"):
         MetricsWriter(tmp_path, completed=2, wandb_project=None, config=None)

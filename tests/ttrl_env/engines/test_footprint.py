@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import resource
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -64,13 +63,3 @@ def test_images_larger_than_opengl_draws_are_refused_whatever_the_memory(
     monkeypatch.setattr(memory, "free_memory", lambda: 1 << 60)
     with pytest.raises(ValueError, match=r"image_size: expected at most 16384 pixels.*, got 20000"):
         TTRLVectorEnv(SUITE, image_size=20_000)
-
-
-def test_a_container_has_no_more_than_it_was_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    limit, none = tmp_path / "memory.max", tmp_path / "none"
-    limit.write_text("1000000\n")
-    none.write_text("max\n")
-    monkeypatch.setattr(memory, "_LIMITS", (none, tmp_path / "missing"))
-    assert memory.free_memory() > 1_000_000
-    monkeypatch.setattr(memory, "_LIMITS", (none, limit))
-    assert memory.free_memory() == 1_000_000

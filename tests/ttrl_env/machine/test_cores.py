@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ttrl_env.machine import cores
+from ttrl_env.machine import control_groups, cores
 
 
 @pytest.fixture(autouse=True)
@@ -15,8 +15,8 @@ def node(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A node of 128 cores without limits; returns the root of its control groups."""
     monkeypatch.setattr(os, "cpu_count", lambda: 128)
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(128)))
-    monkeypatch.setattr(cores, "_CGROUPS", tmp_path / "cgroup")
-    monkeypatch.setattr(cores, "_OWN_CGROUPS", tmp_path / "own")
+    monkeypatch.setattr(control_groups, "_ROOT", tmp_path / "cgroup")
+    monkeypatch.setattr(control_groups, "_OWN", tmp_path / "own")
     (tmp_path / "cgroup").mkdir()
     return tmp_path / "cgroup"
 

@@ -46,6 +46,7 @@ from ttrl_env.engines.native.records import (
 from ttrl_env.engines.native.task.bundle import TaskBundle
 from ttrl_env.engines.native.task.locations import ARCHIVE, NOWHERE, warn_once
 from ttrl_env.engines.native.task.textures import StoredBytes, Textures
+from ttrl_env.machine.whole_files import replacing
 
 _WRITING = "writing-"
 """How the names of files begin that are not whole yet."""
@@ -164,15 +165,11 @@ def _is_abandoned(path: Path) -> bool:
 def _replacing(path: Path) -> Iterator[BinaryIO]:
     """A file that takes the place of ``path`` when the context ends well; locked while it is written."""
     scratch = path.with_name(f"{_WRITING}{os.getpid()}-{secrets.token_hex(4)}")
-    try:
-        with scratch.open("xb") as file:
-            with contextlib.suppress(OSError):  # a file system without locks: what is abandoned stays
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            yield file
-            file.flush()  # tells of a full disk
-            scratch.replace(path)
-    finally:
-        scratch.unlink(missing_ok=True)
+    with scratch.open("xb") as file, replacing(path, scratch, durable=False):
+        with contextlib.suppress(OSError):  # a file system without locks: what is abandoned stays
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield file
+        file.flush()  # tells of a full disk
 
 
 def _packed(path: Path, values: dict[str, NDArray]) -> bytes:
