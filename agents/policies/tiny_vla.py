@@ -1,8 +1,8 @@
 """TinyVLA: a vision-language-action policy small enough to train on a CPU.
 
-A convolutional encoder conditioned on the instruction (FiLM, Perez et al. 2018) gives an 8 x 8 grid
-of visual tokens; one learned query for each action token attends to them and is classified into 256
-bins. As in OpenVLA-OFT, all tokens of a chunk are decoded in parallel.
+A convolutional encoder conditioned on the instruction (FiLM, Perez et al. 2018) computes a square grid of
+visual tokens, one for each 16 x 16 pixels. One learned query for each action token attends to them, and is
+classified into 256 bins. As in OpenVLA-OFT, all tokens of a chunk are decoded in parallel.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from ttrl_env.kernels import SampledTokens
 _WRIST: CameraName = "robot0_eye_in_hand"
 
 _PROPRIOCEPTION_SCALE = (5.0, 5.0, 5.0, 1.0, 1.0, 1.0, 1.0, 25.0, 25.0)
-"""Metres of the workspace, of the unit quaternion and of the fingers' travel, brought to order 1."""
+"""Scale factors of position (metres), quaternion and finger positions (metres): results are about 1 in size."""
 
 
 class TinyVLAConfig(PreTrainedConfig):
@@ -39,31 +39,31 @@ class TinyVLAConfig(PreTrainedConfig):
     model_type = "tiny_vla"
 
     camera: CameraName = "agentview"
-    """Whose image the policy sees (observation key ``<camera>_image``)."""
+    """The camera whose image is an input (observation key ``<camera>_image``)."""
     image_size: int = 64
-    """Height and width the image is averaged down to; a multiple of 16."""
+    """Height and width to which images are averaged down, pixels; a multiple of 16."""
     chunk_steps: int = CHUNK_STEPS
     """Actions decoded from one observation and executed open loop."""
     hidden_size: int = 128
     """Width of tokens and queries."""
     num_layers: int = 2
-    """Decoder layers."""
+    """Number of decoder layers."""
     num_heads: int = 4
-    """Attention heads."""
+    """Number of attention heads."""
     word_buckets: int = 1024
-    """Words of the instruction are hashed into this many embeddings."""
+    """Number of embeddings into which words are hashed."""
     max_words: int = 24
-    """Words of the instruction that are read; further ones are ignored."""
+    """Number of words of the instruction that are read; further ones are ignored."""
     wrist_camera: bool = False
-    """Whether the policy also sees the wrist camera's image, through an encoder of its own."""
+    """Whether the wrist camera's image is an input too, with an encoder of its own."""
     proprioception: bool = False
-    """Whether it also knows the end effector's pose and the positions of the fingers."""
+    """Whether the end effector's pose and the positions of the fingers are inputs too."""
     demonstrations: list[dict[str, Any]] | None = None
-    """What it was cloned from, as :func:`ttrl_env.demonstrations.reading.describe_files` has it."""
+    """Its training data, as :func:`ttrl_env.demonstrations.reading.describe_files` returns it."""
 
     @property
     def cameras(self) -> tuple[CameraName, ...]:
-        """Whose images the policy sees."""
+        """The cameras whose images are inputs."""
         return (self.camera, *((_WRIST,) if self.wrist_camera else ()))
 
 
@@ -99,7 +99,7 @@ class TinyVLA(PreTrainedModel):
         self.post_init()
 
     def prepare(self, observations: dict[str, NDArray], instructions: Sequence[str]) -> PolicyInputs:
-        """``pixels`` uint8 ``[rows, 3, S, S]`` and ``word_ids`` int64 ``[rows, max_words]``.
+        """Inputs: ``pixels`` uint8 ``[rows, 3, S, S]`` and ``word_ids`` int64 ``[rows, max_words]``.
 
         If configured, also ``wrist_pixels``, like ``pixels``, and ``proprioception`` float32 ``[rows, 9]``.
         """
@@ -123,7 +123,7 @@ class TinyVLA(PreTrainedModel):
         return _shrink(torch.from_numpy(upright), self.config.image_size)
 
     def check_image_size(self, image_size: int) -> None:
-        """Images are averaged down, so their size is a multiple of ``config.image_size``."""
+        """Raise ``ValueError`` unless the size is a multiple of ``config.image_size``, for averaging down."""
         if image_size % self.config.image_size:
             raise ValueError(
                 f"the policy averages images down to {self.config.image_size} pixels and needs a multiple "
@@ -144,7 +144,7 @@ class TinyVLA(PreTrainedModel):
         return TokenEvaluation(logprobs=logprobs, entropies=entropies, features=hidden.float().mean(dim=1))
 
     def forward(self, **inputs: Tensor) -> Tensor:
-        """Logits ``[rows, chunk_steps * 7, 256]`` float32, time-major: the arguments of ``hidden_states``."""
+        """Logits ``[rows, chunk_steps * 7, 256]`` float32, time-major, of ``hidden_states``' arguments."""
         return self.head(self.hidden_states(**inputs)).float()
 
     def hidden_states(
@@ -154,7 +154,7 @@ class TinyVLA(PreTrainedModel):
         wrist_pixels: Tensor | None = None,
         proprioception: Tensor | None = None,
     ) -> Tensor:
-        """``[rows, chunk_steps * 7, hidden_size]`` of what :meth:`prepare` returns."""
+        """Hidden states ``[rows, chunk_steps * 7, hidden_size]`` of the inputs from :meth:`prepare`."""
         device = self.head.weight.device
         instruction = self.words(word_ids.to(device)).sum(dim=1)
         memory = [self._see(self.encoder, pixels, instruction) + self.grid_position, instruction[:, None]]
@@ -172,7 +172,7 @@ class TinyVLA(PreTrainedModel):
         return encoder(pixels.to(instruction.device).float() / 127.5 - 1.0, instruction)
 
     def decode(self, tokens: Tensor) -> NDArray[np.float64]:
-        """Actions ``[rows, chunk_steps, 7]``: bin centres, as the environment takes them."""
+        """Actions ``[rows, chunk_steps, 7]`` for the environment: the centres of the tokens' bins."""
         return decode_tokens(tokens.cpu().numpy()).reshape(len(tokens), self.chunk_steps, ACTION_DIM)
 
     def sharding_units(self) -> list[nn.Module]:
@@ -181,7 +181,10 @@ class TinyVLA(PreTrainedModel):
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        """Variance-preserving weights: Hugging Face's standard deviation of 0.02 mutes the instruction."""
+        """Initialise weights to preserve variance.
+
+        Hugging Face's standard deviation of 0.02 would nearly remove the instruction's influence.
+        """
         if isinstance(module, nn.Linear):
             nn.init.xavier_uniform_(module.weight)
             nn.init.zeros_(module.bias)
@@ -224,8 +227,8 @@ class _FiLMEncoder(nn.Module):
 class _DecoderLayer(nn.Module):
     """Pre-norm self-attention among the queries, cross-attention to the memory, feed-forward.
 
-    Written out because ``nn.MultiheadAttention`` takes another code path without gradients than with
-    them, which would tell rollout and update log-probabilities apart.
+    It does not use ``nn.MultiheadAttention``, which has different code paths with and without gradients.
+    Log-probabilities of rollout and update would then differ.
     """
 
     def __init__(self, width: int, num_heads: int) -> None:
@@ -265,7 +268,7 @@ class _Attention(nn.Module):
 
 
 def _proprioception(observations: dict[str, NDArray]) -> Tensor:
-    """``[rows, 9]`` float32 end effector position and quaternion and finger positions, each of order 1."""
+    """``[rows, 9]`` float32: position and quaternion of the end effector, finger positions, all scaled."""
     keys = ("robot0_eef_pos", "robot0_eef_quat", "robot0_gripper_qpos")
     missing = [key for key in keys if key not in observations]
     if missing:
@@ -290,7 +293,7 @@ def _shrink(images: Tensor, size: int) -> Tensor:
 
 
 def _word_ids(instruction: str, buckets: int, max_words: int) -> list[int]:
-    """Hashed words, padded with 0. CRC32 because Python's own hash differs between processes."""
+    """Ids of hashed words, padded with 0. The hash is CRC32: Python's own differs between processes."""
     words = re.findall(r"[a-z0-9]+", instruction.lower())[:max_words]
     ids = [1 + zlib.crc32(word.encode()) % buckets for word in words]
     return ids + [0] * (max_words - len(ids))

@@ -1,4 +1,4 @@
-"""Reading a TinyVLA's folder: its configuration as data, its weights only if they fit."""
+"""Reads a TinyVLA's folder: its configuration as data, and its weights after their shapes are checked."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ _MOST_BUCKETS = 2**31
 
 
 def load_tiny_vla(folder: Path) -> TinyVLA:
-    """The policy in a folder.
+    """Load the policy in a folder.
 
     Raises:
-        CheckpointError: a file is missing or damaged, or says what no TinyVLA can be; tensors that do not fit
-            the configuration are named, before any memory is taken for them.
+        CheckpointError: a file is missing or damaged, a value of the configuration is invalid, or tensors do
+            not fit the configuration. The last is raised before memory is allocated for them.
     """
     config = read_tiny_vla_config(folder)
     with torch.device("meta"):
         policy = TinyVLA(config)
     fill_module(policy, weight_files(folder), _likely_causes)
-    return policy.float().eval()  # whatever type they were saved in: it trains, and on a CPU
+    return policy.float().eval()  # of any saved dtype: it is trained, also on CPUs
 
 
 def read_tiny_vla_config(folder: Path) -> TinyVLAConfig:
-    """The configuration in a folder; of ``config.json`` only what describes a TinyVLA is read."""
+    """Read the configuration in a folder; only TinyVLA's own keys of ``config.json`` are used."""
     content = read_own_json(folder, "config.json")
     file = folder / "config.json"
     if (folder / "adapter_config.json").exists():
@@ -91,4 +91,4 @@ _KEYS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "proprioception": _SWITCH,
     "demonstrations": ("null or a list of objects", _are_demonstrations),
 }
-"""What is read, each with what it must be."""
+"""The keys that are read; each with its valid values and a test."""

@@ -1,4 +1,4 @@
-"""OpenVLA and OpenVLA-OFT: published checkpoints in a module of our own, without remote code."""
+"""OpenVLA and OpenVLA-OFT: loads published checkpoints into our own modules, without remote code."""
 
 from ttrl_env.agents.policies.openvla.loading import load_openvla
 from ttrl_env.agents.policies.openvla.policy import OpenVLAPolicy

@@ -1,4 +1,4 @@
-"""From action tokens to LIBERO's actions and back, with one dataset's statistics."""
+"""Converts between action tokens and LIBERO's actions, with the statistics of one dataset."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ from ttrl_env.agents.policies.openvla.config import ActionStatistics
 from ttrl_env.errors import CheckpointError
 
 OFT_EPSILON = 1e-8
-"""OpenVLA-OFT widens the range by this when it un-normalises; OpenVLA does not."""
+"""OpenVLA-OFT adds this to the range when it un-normalises; OpenVLA does not."""
 
 
 class ActionCodec:
-    """Tokens are bins 0..255 counted from the start of the action window, as everywhere in this package."""
+    """Converts tokens to environment actions and back.
+
+    Tokens are bins 0..255, counted from the start of the action window, as everywhere in this package.
+    """
 
     def __init__(self, statistics: ActionStatistics, epsilon: float) -> None:
         self._statistics = statistics
@@ -27,10 +30,10 @@ class ActionCodec:
         return self.postprocess(decode_tokens(tokens))
 
     def postprocess(self, normalised: ArrayLike) -> NDArray[np.float64]:
-        """Environment actions of normalised ones ``[..., 7]``.
+        """Environment actions of normalised actions ``[..., 7]``.
 
-        Un-normalised where the mask says so; the gripper, 0 = close and 1 = open in the training data,
-        becomes robosuite's -1 = open and +1 = close.
+        Entries whose mask is true are un-normalised. The gripper, 0 = closed and 1 = open in the training
+        data, becomes robosuite's +1 = closed and -1 = open.
         """
         normalised = np.asarray(normalised, dtype=np.float64)
         scaled = 0.5 * (normalised + 1) * self._range + self._statistics.low
@@ -39,7 +42,7 @@ class ActionCodec:
         return actions
 
     def encode(self, actions: ArrayLike) -> NDArray[np.int64]:
-        """Tokens ``[..., 7]`` of environment actions ``[..., 7]``, ``decode`` undone up to the bins."""
+        """Tokens ``[..., 7]`` of environment actions ``[..., 7]``: inverse of ``decode`` up to binning."""
         actions = np.array(actions, dtype=np.float64)
         actions[..., -1] = (1 - np.sign(actions[..., -1])) / 2
         normalised = 2 * (actions - self._statistics.low) / self._range - 1
@@ -47,10 +50,10 @@ class ActionCodec:
 
 
 def choose_statistics(statistics: Mapping[str, ActionStatistics], key: str | None) -> str:
-    """The dataset whose statistics apply: ``key``, ``key`` + ``_no_noops``, or the only one there is.
+    """Name of the dataset whose statistics apply: ``key``, ``key`` + ``_no_noops``, or the only one.
 
     Raises:
-        CheckpointError: no such dataset, or several and none named; the message lists them.
+        CheckpointError: ``key`` is unknown, or ``None`` although there are several; the message lists them.
     """
     names = ", ".join(statistics)
     if key is None:

@@ -1,7 +1,8 @@
-"""``adapter_config.json``, read as data: the options of LoRA that are understood, the others only if off.
+"""Reads ``adapter_config.json`` as data: supported options of LoRA, and all others only if they are off.
 
-``peft`` has many variants of LoRA, each switched on by an option of this file. One that is not implemented
-here must not pass for plain LoRA, and options that name code are never handed to ``peft``.
+``peft`` has many variants of LoRA, each switched on by an option of this file. A variant that is not
+implemented here is refused instead of being read as plain LoRA. Options that name code are never passed to
+``peft``.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ _SAYS_NOTHING_OF_THE_WEIGHTS = (
 )
 
 _PLAIN_STARTS = (True, False, "gaussian", "orthogonal")
-"""``init_lora_weights`` that leave the base as it is; PiSSA, OLoRA, CorDA and LoftQ change it."""
+"""Values of ``init_lora_weights`` that keep the base unchanged; PiSSA, OLoRA, CorDA and LoftQ change it."""
 
 _MODULE = re.compile(r"[\w.]+")
 
@@ -41,11 +42,11 @@ _LARGEST_RANK = 2**16
 
 
 def read_adapter_config(folder: Path) -> LoraConfig:
-    """The LoRA that the adapter in ``folder`` is.
+    """Read the LoRA configuration of the adapter in ``folder``.
 
     Raises:
-        CheckpointError: the file cannot be read, an option has a value that cannot be, or one is on that
-            is not implemented here.
+        CheckpointError: the file cannot be read, an option has an invalid value, or an option that is not
+            implemented here is on.
     """
     content = read_own_json(folder, ADAPTER_CONFIG)
     file = folder / ADAPTER_CONFIG
@@ -80,7 +81,7 @@ def base_of(folder: Path) -> str:
 
 
 def _refuse_variants(file: Path, content: dict[str, Any]) -> None:
-    """Every option that is not read must be off, or as ``peft`` has it by default."""
+    """Raise unless every unsupported option is off or has ``peft``'s default value."""
     defaults = {
         field.name: field.default_factory() if field.default_factory is not MISSING else field.default
         for field in fields(LoraConfig)
@@ -111,7 +112,7 @@ def _is_dropout(value: Any) -> bool:
 
 
 def _are_modules(value: Any) -> bool:
-    """Names, which ``peft`` compares. A pattern of a stranger's could take it for ever to match."""
+    """Whether a value is a list of module names. Patterns are refused: a hostile one could match for ever."""
     return isinstance(value, list) and all(
         isinstance(name, str) and _MODULE.fullmatch(name) for name in value
     )
@@ -149,7 +150,7 @@ _OPTIONS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     ),
     "init_lora_weights": ("a start that leaves the base as it is", lambda value: True),
 }
-"""What is read, each with what it must be: ``peft`` selects modules, ranks and scales by these."""
+"""The supported options, which select modules, ranks and scales; each with its valid values and a test."""
 
 
 def _not_implemented(file: Path, options: list[str]) -> CheckpointError:

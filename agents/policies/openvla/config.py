@@ -1,6 +1,6 @@
-"""What a checkpoint's JSON files say: configuration, action statistics and pixel normalisation.
+"""Reads a checkpoint's JSON files: configuration, action statistics and pixel normalisation.
 
-They are read strictly and as data: no ``AutoConfig``, which would follow ``auto_map`` into remote code.
+They are read strictly and as data, without ``AutoConfig``, which would run remote code named in ``auto_map``.
 """
 
 from __future__ import annotations
@@ -33,23 +33,23 @@ _WHERE_IT_IS = {
         "checkpoint that training started from"
     ),
 }
-"""What to do about a file that is not there."""
+"""Advice for the error about a missing file."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ActionStatistics:
-    """How one dataset's actions were normalised. Arrays are ``[7]``."""
+    """The normalisation of one dataset's actions. Arrays are ``[7]``."""
 
     low: NDArray[np.float64]
-    """1 % quantile (``q01``), which became -1."""
+    """1 % quantile (``q01``), which is normalised to -1."""
     high: NDArray[np.float64]
-    """99 % quantile (``q99``), which became +1."""
+    """99 % quantile (``q99``), which is normalised to +1."""
     mask: NDArray[np.bool_]
-    """False where actions were left as they are: the gripper, in LIBERO."""
+    """False for entries that are not normalised: in LIBERO, the gripper."""
     minimum: NDArray[np.float64] | None
-    """Smallest action, where the file has it (``min``)."""
+    """Smallest action (``min``); ``None`` if the file has none."""
     maximum: NDArray[np.float64] | None
-    """Largest action, where the file has it (``max``)."""
+    """Largest action (``max``); ``None`` if the file has none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,23 +57,23 @@ class OpenVLAConfig:
     """A checkpoint's architecture and data conventions."""
 
     text: dict[str, Any]
-    """Arguments of ``transformers.LlamaConfig``, exactly as published (the defaults matter: FP epsilon)."""
+    """Arguments of ``transformers.LlamaConfig``, exactly as published. Absent ones keep Llama's defaults."""
     backbones: tuple[ViTShape, ViTShape]
     """DINOv2 and SigLIP, in the order of the pixel channels."""
     bos_id: int
-    """Token that starts every prompt."""
+    """Id of the token that starts every prompt."""
     pad_id: int
-    """Token that pads prompts (never seen: it is masked)."""
+    """Id of the token that pads prompts; attention masks it."""
     image_size: int
     """Height and width of the vision towers' input, pixels."""
     vocab_size: int
-    """Vocabulary without its padding: action tokens are its last ``num_bins`` ids."""
+    """Size of the vocabulary without padding; action tokens are its last ``num_bins`` ids."""
     num_bins: int
-    """Action tokens."""
+    """Number of action tokens."""
     pixel_means: tuple[tuple[float, ...], ...]
-    """Mean of each backbone's normalisation, three channels each."""
+    """Mean of each backbone's pixel normalisation, three channels each."""
     pixel_stds: tuple[tuple[float, ...], ...]
-    """Standard deviation of each backbone's normalisation."""
+    """Standard deviation of each backbone's pixel normalisation, three channels each."""
     statistics: Mapping[str, ActionStatistics]
     """Action statistics by dataset."""
 
@@ -87,7 +87,7 @@ def read_config(folder: Path) -> OpenVLAConfig:
     """Parse a checkpoint folder's JSON files.
 
     Raises:
-        CheckpointError: a file or key is missing, or says something this loader does not implement.
+        CheckpointError: a file or key is missing, or has a value that this loader does not support.
     """
     config = _Json(folder, "config.json")
     _require(config, "model_type", MODEL_TYPE)
@@ -119,7 +119,7 @@ def read_config(folder: Path) -> OpenVLAConfig:
 
 
 class _Json:
-    """One JSON file whose errors name it."""
+    """A JSON file of a checkpoint; errors about its values name it."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self.file = folder / name
@@ -150,7 +150,7 @@ def _text(config: _Json) -> dict[str, Any]:
 
 
 def _num_bins(config: _Json) -> int:
-    """The kernels and the tokens' decoding know one number of bins."""
+    """The number of bins; kernels and decoding support only one."""
     num_bins = config.get("n_action_bins", int)
     if num_bins != NUM_ACTION_TOKENS:
         raise config.error("n_action_bins", str(NUM_ACTION_TOKENS), num_bins)
@@ -168,7 +168,7 @@ def _image_size(config: _Json) -> int:
 
 
 def _backbones(config: _Json) -> tuple[ViTShape, ViTShape]:
-    """Shapes of the two towers: from ``timm_model_args`` where the file has it, else by their timm ids."""
+    """Shapes of the two towers: from ``timm_model_args`` if the file has it, otherwise by timm id."""
     if "timm_model_args" in config.content:
         shapes = config.get("timm_model_args", list)
         try:
@@ -184,7 +184,7 @@ def _backbones(config: _Json) -> tuple[ViTShape, ViTShape]:
 
 
 def _normalisation(preprocessor: _Json) -> tuple[tuple[tuple[float, ...], ...], ...]:
-    """Means and standard deviations: ``tvf_normalize_params`` is what the published processor applies."""
+    """Means and standard deviations from ``tvf_normalize_params``, which the published processor uses."""
     params = preprocessor.get("tvf_normalize_params", list)
     try:
         means, stds = (tuple(tuple(map(float, each[key])) for each in params) for key in ("mean", "std"))
@@ -199,7 +199,7 @@ def _normalisation(preprocessor: _Json) -> tuple[tuple[tuple[float, ...], ...], 
 
 
 def _statistics(folder: Path, config: _Json) -> dict[str, ActionStatistics]:
-    """``dataset_statistics.json`` beside fine-tuned weights replaces ``config.json``'s ``norm_stats``."""
+    """Statistics from ``dataset_statistics.json`` if it exists, else from ``config.json``'s ``norm_stats``."""
     source, datasets = config, config.content.get("norm_stats")
     if (folder / "dataset_statistics.json").exists():
         source = _Json(folder, "dataset_statistics.json")

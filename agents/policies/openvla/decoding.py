@@ -1,7 +1,7 @@
-"""The two ways OpenVLA models turn a prefix into action tokens.
+"""The two ways in which OpenVLA models decode action tokens: in parallel, or one after the other.
 
-Sequence: ``BOS | patches | text, padded on its left | actions``. Padding is masked and has no rotary
-positions of its own, so it changes no result; every part keeps the same columns in all rows.
+The sequence is ``BOS | patches | text, padded on its left | actions``. Each part has the same columns in all
+rows. Padding is masked and takes no rotary positions, so it does not change the result.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from ttrl_env.kernels import SampledTokens, sample_from_hidden
 
 @dataclass(frozen=True, kw_only=True)
 class Prefix:
-    """Everything before the action tokens."""
+    """The sequence before the action tokens."""
 
     embeddings: Tensor
     """``[rows, length, hidden]``."""
     valid: Tensor
-    """``[rows, length]`` bool; False where padded."""
+    """``[rows, length]`` bool; False for padding."""
 
     def extended(self, embeddings: Tensor) -> Prefix:
         """This prefix followed by ``embeddings`` ``[rows, more, hidden]``."""
@@ -36,25 +36,25 @@ class Prefix:
 
     @property
     def positions(self) -> Tensor:
-        """``[rows, length]`` rotary positions, contiguous over what is valid."""
+        """``[rows, length]`` rotary positions, consecutive over the valid columns."""
         return (self.valid.long().cumsum(dim=1) - 1).clamp(min=0)
 
 
 class Decoder(abc.ABC):
-    """What both have in common. Tokens are bins 0..255, counted from the start of the action window."""
+    """Base of both decoders. Tokens are bins 0..255, counted from the start of the action window."""
 
     def __init__(self, model: OpenVLAModel, num_tokens: int, window: tuple[int, int]) -> None:
         self._model, self.num_tokens, self.window = model, num_tokens, window
 
     def head(self) -> Tensor:
-        """The head's rows ``[256, hidden]`` of the action window; no other logits are computed."""
+        """Rows ``[256, hidden]`` of the head for the action window; other logits are never computed."""
         lo, hi = self.window
         return self._model.language_model.lm_head.weight[lo:hi]
 
     def prefix(self, visual: Tensor, inputs: PolicyInputs) -> Prefix:
-        """BOS, visual tokens ``[rows, patches, hidden]`` and text, cut to the batch's longest prompt."""
+        """Join BOS, visual tokens ``[rows, patches, hidden]`` and text, cut to the longest prompt."""
         ids, lengths = inputs["prompt_ids"], inputs["prompt_lengths"]
-        columns = int(lengths.max()) - 1  # of text: the lengths count BOS
+        columns = int(lengths.max()) - 1  # columns of text; the lengths include BOS
         column = torch.arange(columns - 1, -1, -1)
         text_valid = (column < (lengths - 1)[:, None]).to(visual.device)
         used = torch.cat([ids[:, :1], ids[:, -columns:]], dim=1).to(visual.device)
@@ -66,11 +66,11 @@ class Decoder(abc.ABC):
 
     @abc.abstractmethod
     def sample(self, prefix: Prefix, temperatures: Tensor, seeds: Tensor, step: int) -> SampledTokens:
-        """Draw ``[rows, K]`` tokens."""
+        """Sample ``[rows, K]`` tokens."""
 
     @abc.abstractmethod
     def hidden_states(self, prefix: Prefix, tokens: Tensor) -> Tensor:
-        """``[rows, K, hidden]``: the state that predicts each of ``tokens`` ``[rows, K]``."""
+        """``[rows, K, hidden]`` states that predict each of ``tokens`` ``[rows, K]``."""
 
     @abc.abstractmethod
     def features(self, hidden: Tensor) -> Tensor:
@@ -78,10 +78,10 @@ class Decoder(abc.ABC):
 
 
 class Parallel(Decoder):
-    """OpenVLA-OFT: all tokens of a chunk at once, every position looking at every other.
+    """OpenVLA-OFT: decodes all tokens of a chunk at once, with bidirectional attention.
 
-    Action positions hold zero vectors, then a stop token follows. As in a causal model the state *before*
-    a position predicts its token, so the first comes from the end of the prompt.
+    Action positions have zero vectors as input, and a stop token follows. As in a causal model, the state
+    *before* a position predicts its token. The first token is therefore predicted by the end of the prompt.
     """
 
     def sample(self, prefix: Prefix, temperatures: Tensor, seeds: Tensor, step: int) -> SampledTokens:
@@ -92,11 +92,11 @@ class Parallel(Decoder):
         return _stack([drawn], seeds.shape)
 
     def hidden_states(self, prefix: Prefix, tokens: Tensor) -> Tensor:
-        """See :meth:`Decoder.hidden_states`; the tokens' values play no part."""
+        """See :meth:`Decoder.hidden_states`; the result does not depend on the tokens' values."""
         return self._states(prefix)
 
     def sequence(self, prefix: Prefix) -> Prefix:
-        """The prefix, zeros where actions go, and the stop token."""
+        """The prefix, followed by zeros at the action positions and by the stop token."""
         rows, _, width = prefix.embeddings.shape
         empty = prefix.embeddings.new_zeros(rows, self.num_tokens, width)
         stop = torch.full((rows, 1), self._model.stop_id, device=prefix.valid.device)
@@ -114,7 +114,10 @@ class Parallel(Decoder):
 
 
 class Autoregressive(Decoder):
-    """The original OpenVLA: one token after the other, causal, with a key-value cache when sampling."""
+    """The original OpenVLA: decodes one token after the other with causal attention.
+
+    Sampling uses a key-value cache.
+    """
 
     def sample(self, prefix: Prefix, temperatures: Tensor, seeds: Tensor, step: int) -> SampledTokens:
         """See :meth:`Decoder.sample`."""
@@ -142,7 +145,7 @@ class Autoregressive(Decoder):
         return hidden[:, -self.num_tokens :]
 
     def features(self, hidden: Tensor) -> Tensor:
-        """The end of the prompt: later states have seen action tokens."""
+        """The state at the end of the prompt, as later states depend on action tokens."""
         return hidden[:, 0]
 
     def _embed(self, tokens: Tensor) -> Tensor:
@@ -150,20 +153,20 @@ class Autoregressive(Decoder):
 
 
 def causal_mask(valid: Tensor) -> Tensor:
-    """``[rows, 1, length, length]`` bool: a query sees valid keys up to its own position."""
+    """``[rows, 1, length, length]`` bool: a query attends to valid keys up to its own position."""
     length = valid.shape[1]
     causal = torch.ones(length, length, dtype=torch.bool, device=valid.device).tril()
     return causal & valid[:, None, None, :]
 
 
 def _draw(hidden: Tensor, head: Tensor, temperatures: Tensor, seeds: Tensor, step: int) -> SampledTokens:
-    """``[rows]`` draws, in the head's own precision: autocast would round the logits."""
+    """Sample a token for each row, in the head's own precision: autocast would round the logits."""
     with torch.autocast(hidden.device.type, enabled=False):
         return sample_from_hidden(hidden.to(head.dtype), head, temperatures, seeds.contiguous(), step)
 
 
 def _stack(drawn: list[SampledTokens], shape: torch.Size) -> SampledTokens:
-    """Draws of successive columns, or one of the flattened grid, as ``[rows, K]`` fields."""
+    """Join the samples of successive columns, or reshape those of a flattened grid, to ``[rows, K]``."""
     return SampledTokens(
         tokens=torch.stack([each.tokens for each in drawn], dim=1).view(shape),
         logprobs=torch.stack([each.logprobs for each in drawn], dim=1).view(shape),

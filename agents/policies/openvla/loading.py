@@ -1,4 +1,4 @@
-"""Loading and saving OpenVLA checkpoint folders: full models and LoRA adapters."""
+"""Loads OpenVLA checkpoint folders: full models and LoRA adapters."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ _SIDE_FILES = (".json", ".model", ".txt", ".py")
 
 
 def load_openvla(folder: Path, options: PolicyOptions, source: str) -> OpenVLAPolicy:
-    """Load a full checkpoint, or a LoRA adapter and the base it names.
+    """Load a full checkpoint, or a LoRA adapter together with the base that it names.
 
     Args:
-        folder: where its files are. An adapter without a ``config.json`` has that of its base.
-        options: what the files do not say.
-        source: what adapters trained on it will name as their base.
+        folder: the checkpoint's folder. An adapter without a ``config.json`` uses its base's.
+        options: settings that the files do not contain.
+        source: the base's name for adapters that are trained on this checkpoint.
 
     Raises:
-        CheckpointError: a file, key or tensor does not fit; all of them are named.
+        CheckpointError: a file, key or tensor does not fit; the message names it.
     """
     adapter = folder if (folder / ADAPTER_CONFIG).exists() else None
     if adapter is not None and any((folder / name).exists() for name in (INDEX, SINGLE_FILE)):
@@ -96,11 +96,14 @@ def _tokenizer(folder: Path, config: OpenVLAConfig) -> PromptTokenizer:
 
 
 def _build(config: OpenVLAConfig, weights: Path, options: PolicyOptions) -> OpenVLAModel:
-    """The network with a checkpoint's tensors; never initialised first, so memory holds them once."""
+    """The network with a checkpoint's tensors.
+
+    It is built on the meta device first, so that memory holds the weights only once.
+    """
     with torch.device("meta"):
         model = OpenVLAModel(config)
     read_weights(weights, model, _DTYPES[options.dtype])
-    # not in the checkpoint, and float32 whatever the weights are
+    # absent from the checkpoint; always float32
     llama = model.language_model.model
     llama.rotary_emb = LlamaRotaryEmbedding(model.language_model.config)
     dtype = model.language_model.lm_head.weight.dtype
@@ -122,7 +125,7 @@ def _saved_lora(adapter: Path, options: PolicyOptions) -> LoraConfig:
 
 
 def _action_space(folder: Path, config: OpenVLAConfig, options: PolicyOptions) -> ActionSpace:
-    """What the options say, else what our own ``save_pretrained`` recorded, else what is unambiguous."""
+    """The action space: from the options, else as ``save_pretrained`` stored it, else the only choice."""
     recorded = _recorded(folder / ACTION_SPACE_FILE)
     decoding = options.decoding or recorded.get("decoding")
     if decoding is None:
@@ -144,7 +147,7 @@ def _action_space(folder: Path, config: OpenVLAConfig, options: PolicyOptions) -
 
 
 def _recorded(file: Path) -> dict[str, Any]:
-    """What our own ``save_pretrained`` wrote; nothing for a published checkpoint."""
+    """The action space that ``save_pretrained`` stored; empty for a published checkpoint."""
     if not file.exists():
         return {}
     content = read_own_json(file.parent, file.name)
@@ -157,7 +160,7 @@ def _recorded(file: Path) -> dict[str, Any]:
 
 
 def _side_files(folder: Path) -> dict[str, bytes]:
-    """Small files that travel with the weights. Code among them is copied for others, never run."""
+    """Small files that are copied with the weights. Code among them is never run."""
     written = (INDEX, ACTION_SPACE_FILE, ADAPTER_CONFIG)
     return {
         file.name: read_own_file(folder, file.name)

@@ -1,4 +1,4 @@
-"""LoRA adapters (Hu et al. 2021), by ``peft``: on every linear layer that matters, but the head."""
+"""LoRA adapters (Hu et al. 2021) with ``peft``, on every linear layer except the head and unused layers."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ ADAPTER = "default"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
 _PREFIX = "base_model.model."
-"""What peft's own models put before every key of an adapter file."""
+"""Prefix of every key in an adapter file that peft's own models write."""
 
 
 def add_lora(model: OpenVLAModel, rank: int, alpha: float, seed: int) -> LoraConfig:
-    """Freeze ``model`` and put new adapters on it, which change nothing yet (their B is zero)."""
+    """Freeze ``model`` and add new adapters; they have no effect yet, because their B is zero."""
     config = LoraConfig(
         r=rank,
         lora_alpha=alpha,  # type: ignore[arg-type]
@@ -42,10 +42,10 @@ def add_lora(model: OpenVLAModel, rank: int, alpha: float, seed: int) -> LoraCon
 
 
 def read_lora(model: OpenVLAModel, config: LoraConfig, folder: Path) -> None:
-    """Freeze ``model`` and put the adapter saved in ``folder``, described by ``config``, on it, strictly."""
+    """Freeze ``model`` and add the adapter in ``folder``; raises if its tensors do not match ``config``."""
     state = _adapter_tensors(folder)
     try:
-        # without memory of their own before shapes are compared: a rank need not be the file's
+        # on the meta device until shapes are compared: the rank may differ from the file's
         _inject(model, config, on_meta=True)
     except ValueError as error:
         raise CheckpointError(f"policy.path: {folder / ADAPTER_CONFIG}: target_modules: {error}") from error
@@ -57,7 +57,7 @@ def read_lora(model: OpenVLAModel, config: LoraConfig, folder: Path) -> None:
 
 
 def write_lora(model: OpenVLAModel, config: LoraConfig, folder: Path, base: str) -> None:
-    """Write the adapter as peft does, with the checkpoint it belongs to."""
+    """Write the adapter in peft's format, with the name of its base."""
     config.base_model_name_or_path = base
     config.save_pretrained(str(folder))
     state = get_peft_model_state_dict(model, save_embedding_layers=False)
@@ -66,7 +66,7 @@ def write_lora(model: OpenVLAModel, config: LoraConfig, folder: Path, base: str)
 
 
 def merged_state(model: nn.Module) -> dict[str, Tensor]:
-    """The state dict under its published names, adapters (if any) added to the weights they belong to."""
+    """The state dict under its published names, with adapters (if any) merged into the weights."""
     state = {key: tensor for key, tensor in model.state_dict().items() if ".lora_" not in key}
     for name, module in model.named_modules():
         if isinstance(module, LoraLinear):
@@ -79,7 +79,7 @@ def merged_state(model: nn.Module) -> dict[str, Tensor]:
 
 @contextlib.contextmanager
 def adapters_disabled(model: nn.Module) -> Iterator[None]:
-    """The model without its adapters, as it was before training."""
+    """Switch adapters off while the context is open: the model is then as before training."""
     layers = [module for module in model.modules() if isinstance(module, LoraLayer)]
     for layer in layers:
         layer.enable_adapters(False)
@@ -95,7 +95,7 @@ def _inject(model: OpenVLAModel, config: LoraConfig, *, on_meta: bool = False) -
 
 
 def _train_adapters_only(model: OpenVLAModel) -> None:
-    """In float32: their updates are too small for bfloat16."""
+    """Freeze all but the adapters, which become float32: their updates are too small for bfloat16."""
     for name, parameter in model.named_parameters():
         adapter = ".lora_" in name
         parameter.requires_grad_(adapter)
@@ -104,7 +104,7 @@ def _train_adapters_only(model: OpenVLAModel) -> None:
 
 
 def _adapter_tensors(folder: Path) -> dict[str, Tensor]:
-    """What an adapter's file holds, without the prefix of peft's own models."""
+    """Tensors of an adapter's file by key, without peft's prefix."""
     file = folder / ADAPTER_WEIGHTS
     if not file.exists():
         raise CheckpointError(
@@ -121,7 +121,10 @@ def _shapes(tensors: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
 
 
 def _refuse_other_layers(model: OpenVLAModel, folder: Path) -> None:
-    """The head's rows are multiplied by a kernel, which would leave its adapter out; convolutions differ."""
+    """Raise if an adapter is on the head or on a layer that is not linear.
+
+    A kernel multiplies by the head's weights directly and would ignore its adapter.
+    """
     if isinstance(model.language_model.lm_head, LoraLayer):
         raise CheckpointError(
             f"policy.path: the adapter in {folder} changes the head (lm_head); merge it into its base with "
@@ -140,7 +143,7 @@ def _refuse_other_layers(model: OpenVLAModel, folder: Path) -> None:
 
 
 def _target_modules(model: OpenVLAModel) -> list[str]:
-    """Every linear layer but the head and those that never affect the output."""
+    """Names of all linear layers, except the head and those that never affect the output."""
     towers = (model.vision_backbone.featurizer, model.vision_backbone.fused_featurizer)
     left_out = {
         id(module) for tower in towers for unused in tower.unused_modules() for module in unused.modules()

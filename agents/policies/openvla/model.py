@@ -1,4 +1,4 @@
-"""OpenVLA's network: fused vision towers, a projector, Llama. Parameter names are the published ones."""
+"""OpenVLA's network: two vision towers, a projector and Llama, with the published parameter names."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from ttrl_env.agents.policies.openvla.vision import FusedVisionBackbone
 _CACHE_ARGUMENT = (
     "cache" if "cache" in inspect.signature(LlamaModel.forward).parameters else "past_key_values"
 )
-"""transformers renamed it in 5.2x and warns about the old name."""
+"""Name of Llama's cache argument: transformers renamed it in 5.2x and warns about the old name."""
 
 
 class OpenVLAModel(nn.Module):
-    """The tensors of a checkpoint, and the last hidden states of a sequence of embeddings."""
+    """OpenVLA's network; computes the last hidden states of a sequence of embeddings."""
 
     def __init__(self, config: OpenVLAConfig, attention: str = "sdpa") -> None:
         super().__init__()
@@ -35,12 +35,12 @@ class OpenVLAModel(nn.Module):
 
     @property
     def hidden_size(self) -> int:
-        """Width of the language model."""
+        """Width of the language model's hidden states."""
         return self.language_model.config.hidden_size
 
     @property
     def stop_id(self) -> int:
-        """The token that ends a sequence."""
+        """Id of the token that ends a sequence."""
         stop = self.language_model.config.eos_token_id
         assert isinstance(stop, int)
         return stop
@@ -60,13 +60,13 @@ class OpenVLAModel(nn.Module):
 
         Args:
             embeddings: ``[rows, length, hidden]``.
-            mask: bool, broadcastable to ``[rows, 1, length, keys]``; True where a query may look at a key.
-                It is always explicit: stock Llama would otherwise be causal.
+            mask: bool, broadcastable to ``[rows, 1, length, keys]``; True where a query may attend to a key.
+                It is always given, because Llama would be causal without it.
             positions: ``[rows, length]`` rotary positions.
             cache: keys and values of earlier positions, extended in place.
         """
         llama = self.language_model.model
-        # Hugging Face's layers recompute only in training mode; nothing else here depends on the mode.
+        # Hugging Face's layers recompute only in training mode; the mode has no other effect here.
         recompute = self.gradient_checkpointing and torch.is_grad_enabled()
         if llama.training != recompute:
             llama.train(recompute)
@@ -91,13 +91,13 @@ class OpenVLAModel(nn.Module):
         self.vision_backbone.featurizer.gradient_checkpointing = True
         self.vision_backbone.fused_featurizer.gradient_checkpointing = True
         llama = self.language_model
-        newer = hasattr(llama, "activation_checkpointing_enable")  # the older name warns where both exist
+        newer = hasattr(llama, "activation_checkpointing_enable")  # if both exist, the older name warns
         enable = llama.activation_checkpointing_enable if newer else llama.gradient_checkpointing_enable
         enable({"use_reentrant": False})
 
 
 class _Projector(nn.Module):
-    """Visual features to the language model's width."""
+    """Maps visual features to the language model's width."""
 
     def __init__(self, vision_width: int, width: int) -> None:
         super().__init__()

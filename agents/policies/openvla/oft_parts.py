@@ -1,4 +1,4 @@
-"""Parts of OpenVLA-OFT that lie in files beside the weights, and change what the weights compute."""
+"""Refuses checkpoints with parts of OpenVLA-OFT, in files beside the weights, that are not implemented."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ PARTS = {
     "vision_backbone": "FiLM: its weights expect a vision backbone that the instruction modulates",
     "film": "FiLM: its weights expect a vision backbone that the instruction modulates",
 }
-"""By the name that a part's file begins with: what the checkpoint has and this package has not."""
+"""Descriptions of unsupported parts, by the beginning of their file names."""
 
 
 def refuse_parts(folder: Path) -> None:
-    """Raise :class:`CheckpointError` if a checkpoint's folder holds parts that are not implemented.
+    """Raise :class:`CheckpointError` if a checkpoint's folder contains parts that are not implemented.
 
-    OpenVLA-OFT writes ``proprio_projector--150000_checkpoint.pt`` and the like into a run's folder, and
-    adapters into ``lora_adapter`` below it.
+    OpenVLA-OFT writes parts such as ``proprio_projector--150000_checkpoint.pt`` into a run's folder, and
+    adapters into its subfolder ``lora_adapter``.
     """
     folders = [folder, *([folder.parent] if folder.resolve().name == "lora_adapter" else [])]
     names = sorted(entry.name for each in folders for entry in each.iterdir())
@@ -40,5 +40,5 @@ def refuse_parts(folder: Path) -> None:
 
 
 def _is_file_of(name: str, part: str) -> bool:
-    """``part--150000_checkpoint.pt``, ``part.pt``, ``part-latest.safetensors`` ..."""
+    """Whether a file name is of ``part``, as ``part--150000_checkpoint.pt``, ``part.pt`` and so on."""
     return name == part or (name.startswith(part) and name[len(part)] in "-.")

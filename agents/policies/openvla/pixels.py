@@ -1,8 +1,8 @@
-"""From a rendered camera image to the vision towers' input, as OpenVLA was trained on LIBERO.
+"""Converts rendered camera images to the vision towers' input, as OpenVLA was trained on LIBERO.
 
-Training data went through TensorFlow: JPEG, a Lanczos resize, random crops. At test time the crop is the
-central 90 % of the area. This module does the same on NumPy arrays, without TensorFlow; each step says
-which of TensorFlow's conventions it keeps.
+TensorFlow processed the training data: JPEG, a Lanczos resize, random crops. At test time the crop is the
+central 90 % of the area. This module computes the same on NumPy arrays, without TensorFlow. Comments name the
+conventions of TensorFlow that each step follows.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 CROP_AREA = 0.9
-"""Share of the image's area that the centre crop keeps."""
+"""Fraction of the image's area that the centre crop keeps."""
 
 JPEG_QUALITY = 95
 """TensorFlow's default, with 4:2:0 chroma subsampling."""
@@ -29,15 +29,15 @@ _LANCZOS_RADIUS = 3
 
 
 def camera_size(image_size: int) -> int:
-    """Height and width of the camera image that training used: 256 for towers that take 224."""
+    """Height and width of the training data's camera images, pixels: 256 if the towers take 224."""
     return image_size * 256 // 224
 
 
 def prepare_images(images: NDArray[np.uint8], image_size: int) -> NDArray[np.uint8]:
-    """Pixels ``[rows, 3, S, S]`` uint8 of camera images ``[rows, H, H, 3]`` uint8 as LIBERO renders them."""
+    """Convert LIBERO's camera images ``[rows, H, H, 3]`` uint8 to pixels ``[rows, 3, S, S]`` uint8."""
     upright = images[
         :, ::-1, ::-1
-    ]  # LIBERO's are upside down; VLAs are trained on them rotated by 180 degrees
+    ]  # LIBERO's images are upside down; VLAs are trained on them rotated by 180 degrees
     planes = np.empty((len(images), 3, *images.shape[1:3]), dtype=np.float32)
     for plane, image in zip(planes, upright, strict=True):
         plane[:] = _jpeg_round_trip(image).transpose(2, 0, 1)
@@ -54,7 +54,7 @@ def prepare_images(images: NDArray[np.uint8], image_size: int) -> NDArray[np.uin
 
 
 def _jpeg_round_trip(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """What is left of an image after JPEG."""
+    """Compress an image as JPEG and decode it again."""
     buffer = io.BytesIO()
     upright = Image.fromarray(np.ascontiguousarray(image))
     upright.save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling="4:2:0")
@@ -70,8 +70,8 @@ def _resample(planes: NDArray[np.float32], matrix: NDArray[np.float32]) -> NDArr
 def _lanczos_matrix(size: int, out: int) -> NDArray[np.float32]:
     """``[out, size]`` weights of ``tf.image.resize(..., "lanczos3", antialias=True)``.
 
-    Half-pixel centres; when it shrinks, the kernel is stretched by the ratio; weights outside the image
-    are dropped and the rest normalised to one.
+    Pixel centres are at half pixels. When the image shrinks, the kernel is stretched by the ratio. Weights
+    outside the image are dropped, and the others normalised to a sum of one.
     """
     ratio = size / out
     stretch = max(ratio, 1.0)
@@ -85,7 +85,7 @@ def _lanczos_matrix(size: int, out: int) -> NDArray[np.float32]:
 
 @functools.cache
 def _crop_matrix(size: int) -> NDArray[np.float32]:
-    """``[size, size]`` weights of ``tf.image.crop_and_resize``, centred: bilinear, corners aligned."""
+    """``[size, size]`` weights of a centred ``tf.image.crop_and_resize``: bilinear, with aligned corners."""
     side = np.sqrt(CROP_AREA)
     coordinates = (1 - side) / 2 * (size - 1) + np.arange(size) * side
     lower = np.floor(coordinates).astype(np.int64)

@@ -1,4 +1,4 @@
-"""``OpenVLAPolicy``: a checkpoint behind the protocol of token policies."""
+"""``OpenVLAPolicy``: an OpenVLA checkpoint with the interface of token policies."""
 
 from __future__ import annotations
 
@@ -32,8 +32,11 @@ if TYPE_CHECKING:
 class OpenVLAPolicy(nn.Module):
     """Implements :class:`ttrl_env.agents.policies.protocol.TokenPolicy`.
 
-    Inputs of one row: ``pixels`` uint8 ``[3, S, S]`` after the published pixel path, ``prompt_ids`` int64
-    ``[192]`` padded between BOS and text, ``prompt_lengths`` int64.
+    Inputs of one row:
+
+    - ``pixels`` uint8 ``[3, S, S]``: the image after the published preprocessing;
+    - ``prompt_ids`` int64 ``[192]``: padded between BOS and text;
+    - ``prompt_lengths`` int64.
     """
 
     cameras: tuple[CameraName, ...] = ("agentview",)
@@ -69,7 +72,7 @@ class OpenVLAPolicy(nn.Module):
         self.register_buffer("pixel_std", torch.tensor(config.pixel_stds).view(6, 1, 1), persistent=False)
 
     def check_image_size(self, image_size: int) -> None:
-        """Only the size that training images had will do."""
+        """Raise ``ValueError`` unless images have the size of the training images."""
         expected = pixel_path.camera_size(self.config.image_size)
         if image_size != expected:
             raise ValueError(
@@ -133,7 +136,7 @@ class OpenVLAPolicy(nn.Module):
         return torch.from_numpy(self.codec.encode(actions)).flatten(1)
 
     def sharding_units(self) -> list[nn.Module]:
-        """Every transformer block, and what is in the checkpoint but never computes."""
+        """Every transformer block, and the modules that are in the checkpoint but never used."""
         towers = (self.model.vision_backbone.featurizer, self.model.vision_backbone.fused_featurizer)
         blocks = [block for tower in towers for block in (*tower.blocks[:-1], *tower.unused_modules())]
         return [*blocks, *self.model.language_model.model.layers]
@@ -143,13 +146,13 @@ class OpenVLAPolicy(nn.Module):
     ) -> None:
         """Write a checkpoint in the published layout; files of the same names are overwritten.
 
-        ``state_dict`` holds the whole weights of a policy that has only slices of them itself.
+        ``state_dict`` has the whole weights, for a sharded policy whose own are only slices.
         """
         weights = None if state_dict is None else model_weights(state_dict)
         save_model(self.model, self.source, self.action_space, Path(save_directory), weights)
 
     def visual_tokens(self, inputs: PolicyInputs) -> Tensor:
-        """``[rows, patches, hidden]``: pixels normalised for each tower, seen and projected."""
+        """Visual tokens ``[rows, patches, hidden]`` of pixels, which are normalised for each tower."""
         device, dtype = self.pixel_mean.device, self.decoder.head().dtype
         pixels = inputs["pixels"].to(device).float().div_(255).repeat(1, 2, 1, 1)
         return self.model.embed_pixels(((pixels - self.pixel_mean) / self.pixel_std).to(dtype))
@@ -161,7 +164,7 @@ class OpenVLAPolicy(nn.Module):
 
 
 class AdaptedOpenVLAPolicy(OpenVLAPolicy):
-    """One whose LoRA adapters train while the checkpoint's own weights stay as they are."""
+    """An OpenVLA policy whose LoRA adapters are trained while the checkpoint's weights stay frozen."""
 
     def __init__(
         self,
@@ -174,13 +177,13 @@ class AdaptedOpenVLAPolicy(OpenVLAPolicy):
         lora: LoraConfig,
         autocast: bool = False,
     ) -> None:
-        """``model`` has the adapters on; ``lora`` says their rank, scale and place."""
+        """Make the policy; ``model`` has the adapters, and ``lora`` is their configuration."""
         super().__init__(config, model, tokenizer, action_space, source, autocast=autocast)
         self.lora = lora
 
     @contextlib.contextmanager
     def disable_adapter(self) -> Iterator[None]:
-        """The policy as it was before LoRA training: the frozen reference of a KL penalty."""
+        """Switch the adapters off: the policy is then the frozen reference of a KL penalty."""
         with adapters_disabled(self.model):
             yield
 
@@ -191,7 +194,7 @@ class AdaptedOpenVLAPolicy(OpenVLAPolicy):
         state_dict: dict[str, Tensor] | None = None,
         merge: bool = False,
     ) -> None:
-        """Write the adapter and where its base is, or with ``merge`` the whole model with it added."""
+        """Write the adapter and the name of its base; with ``merge``, the whole model with it merged."""
         if state_dict is not None:
             raise ValueError("state_dict: a policy with adapters always has its whole weights itself")
         if merge:

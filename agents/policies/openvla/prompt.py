@@ -1,4 +1,4 @@
-"""The prompt as token ids: BOS, a fixed sentence with the instruction in lower case, a lone space token."""
+"""Tokenizes prompts: BOS, a fixed sentence with the instruction in lower case, and a single space token."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from ttrl_env.agents.common.checkpoint_files import read_own_file
 from ttrl_env.errors import CheckpointError
 
 MAX_PROMPT_TOKENS = 192
-"""Every prompt is padded to this length, so that inputs of different steps and tasks concatenate.
+"""Length that every prompt is padded to, so that inputs of different steps and tasks can be concatenated.
 
-Padding costs nothing: the network sees the batch's longest prompt only."""
+The network itself gets only as many columns as the batch's longest prompt has."""
 
 _FILE = "tokenizer.json"
 
@@ -23,10 +23,13 @@ _SPACE = "▁"
 
 
 class PromptTokenizer:
-    """A checkpoint's own tokenizer. BOS is not left to its post-processor: versions differ in adding it."""
+    """A checkpoint's own tokenizer.
+
+    BOS is added here, because versions of the tokenizer's post-processor differ in adding it.
+    """
 
     def __init__(self, tokenizer: Tokenizer, bos_id: int, pad_id: int) -> None:
-        """``tokenizer`` is kept, without padding, truncation and dropout it was saved with."""
+        """Use ``tokenizer``, and switch off its padding, truncation and dropout."""
         tokenizer.no_padding()
         tokenizer.no_truncation()
         if getattr(tokenizer.model, "dropout", None):
@@ -41,28 +44,28 @@ class PromptTokenizer:
 
     @classmethod
     def from_folder(cls, folder: Path, bos_id: int, pad_id: int) -> PromptTokenizer:
-        """Read ``tokenizer.json``, Hugging Face's serialised pipeline."""
+        """Read ``tokenizer.json``, in Hugging Face's format."""
         if not (folder / _FILE).exists():
             raise CheckpointError(_advice_without_file(folder))
         content = read_own_file(folder, _FILE)
         try:
             tokenizer = Tokenizer.from_buffer(content)
-        except Exception as error:  # the library raises no other class than this one
+        except Exception as error:  # the library raises only this class
             raise CheckpointError(f"policy.path: {folder / _FILE} is no tokenizer: {error}") from error
         return cls(tokenizer, bos_id, pad_id)
 
     @property
     def largest_id(self) -> int:
-        """The largest id it can give, those of tokens added to the vocabulary counted too."""
+        """The largest id, including those of tokens added to the vocabulary."""
         return max(self._tokenizer.get_vocab(with_added_tokens=True).values())
 
     @property
     def vocab_size(self) -> int:
-        """Ids of the vocabulary, tokens added to it (such as padding) left out."""
+        """Size of the vocabulary, without tokens added to it, such as padding."""
         return self._tokenizer.get_vocab_size(with_added_tokens=False)
 
     def token_ids(self, instruction: str) -> list[int]:
-        """Ids of one prompt, BOS and the final space token included (29871 in Llama's vocabulary)."""
+        """Ids of one prompt, from BOS to the final space token (29871 in Llama's vocabulary)."""
         prompt = f"In: What action should the robot take to {instruction.lower()}?\nOut:"
         ids = [self.bos_id, *self._tokenizer.encode(prompt, add_special_tokens=False).ids]
         return ids if ids[-1] == self.space_id else [*ids, self.space_id]
@@ -70,7 +73,7 @@ class PromptTokenizer:
     def __call__(self, instructions: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Ids ``[rows, MAX_PROMPT_TOKENS]`` int64 and the prompts' lengths ``[rows]`` int64.
 
-        BOS is column 0; the text ends in the last column, padding fills what is between.
+        BOS is column 0, and the text ends in the last column; padding fills the columns between them.
         """
         ids = torch.full((len(instructions), MAX_PROMPT_TOKENS), self.pad_id, dtype=torch.int64)
         prompts = {text: self.token_ids(text) for text in set(instructions)}
@@ -87,7 +90,7 @@ class PromptTokenizer:
 
 
 def _advice_without_file(folder: Path) -> str:
-    """Only sentencepiece reads Llama's ``tokenizer.model``; transformers makes the other file of it."""
+    """Advice for a missing ``tokenizer.json``; transformers can convert Llama's ``tokenizer.model`` to it."""
     convert = (
         'python -c "from transformers import LlamaTokenizerFast as T; '
         f'T.from_pretrained({str(folder)!r}).save_pretrained({str(folder)!r})"'

@@ -1,4 +1,4 @@
-"""What a policy keeps of the checkpoint it was loaded from, besides its weights."""
+"""Facts about a policy's checkpoint besides its weights: its action space and its source."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ttrl_env.agents.config.choices import Decoding
 
 @dataclass(frozen=True, kw_only=True)
 class ActionSpace:
-    """How a checkpoint was trained to act: what its files do not say."""
+    """Settings of a checkpoint's actions that published files do not contain."""
 
     decoding: Decoding
     chunk_steps: int
@@ -18,9 +18,9 @@ class ActionSpace:
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """Where a policy came from, and what its folder held beside the weights."""
+    """The source of a policy, and the small files of its folder."""
 
     name: str
-    """Folder or hub repository of the weights that adapters belong to."""
+    """Folder or hub repository of the weights, which adapters name as their base."""
     files: dict[str, bytes]
-    """Small files by name: config, statistics, tokenizer, preprocessor. Written back as they are."""
+    """Small files by name: config, statistics, tokenizer, preprocessor. Saving writes them back unchanged."""

@@ -1,4 +1,4 @@
-"""Writing a checkpoint in the published layout, or the adapter alone."""
+"""Writes a checkpoint in the published layout, or only its adapter."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ttrl_env.agents.policies.stored_weights import INDEX, SINGLE_FILE
 from ttrl_env.errors import CheckpointError
 
 ACTION_SPACE_FILE = "ttrl_policy.json"
-"""Written beside the weights: the decoding, chunk and dataset that published files do not name."""
+"""File beside the weights with the action space, which published files do not contain."""
 
 
 def save_model(
@@ -29,9 +29,9 @@ def save_model(
     folder: Path,
     weights: dict[str, Tensor] | None = None,
 ) -> None:
-    """Write all weights, adapters merged, and every small file the policy came with.
+    """Write all weights, with adapters merged, and all small files of the source.
 
-    ``weights``, named as the model's ``state_dict``, are written instead of its own.
+    ``weights``, with the keys of the model's ``state_dict``, replace the model's own.
     """
     _refuse(folder, ADAPTER_CONFIG)
     _write_side_files(source, action_space, folder)
@@ -41,19 +41,19 @@ def save_model(
 def save_adapter(
     model: OpenVLAModel, adapters: LoraConfig, source: Source, action_space: ActionSpace, folder: Path
 ) -> None:
-    """Write the adapter alone, the place of its base, and every small file the policy came with."""
+    """Write only the adapter, the name of its base, and all small files of the source."""
     _refuse(folder, INDEX, SINGLE_FILE)
     _write_side_files(source, action_space, folder)
     lora.write_lora(model, adapters, folder, source.name)
 
 
 def model_weights(policy_weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The weights of a policy's ``state_dict`` as its model names them."""
+    """The weights of a policy's ``state_dict`` under its model's keys."""
     return {key.removeprefix("model."): tensor for key, tensor in policy_weights.items()}
 
 
 def _refuse(folder: Path, *names: str) -> None:
-    """A folder with both an adapter and a model would be ambiguous."""
+    """Raise if ``folder`` has one of these files: adapter and model in one folder would be ambiguous."""
     present = [name for name in names if (folder / name).exists()]
     if present:
         raise CheckpointError(f"save_directory: {folder} has {present[0]} already; save to another folder")

@@ -1,7 +1,8 @@
-"""``text_config`` of a checkpoint's ``config.json``: the arguments of its Llama that are understood.
+"""Checks ``text_config`` of a checkpoint's ``config.json``: the supported arguments of its Llama.
 
-Nothing else reaches ``LlamaConfig``, which keeps whatever it is given, names of attention kernels on the
-hub among it. What would change the result and is not published with any OpenVLA is refused.
+``LlamaConfig`` accepts any argument, including names of attention kernels on the hub. Only the supported ones
+are therefore passed to it. Options that no published OpenVLA uses, and that would change the result, are
+refused.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ from ttrl_env.agents.policies.sizes import LARGEST_DEPTH, LARGEST_WIDTH, is_size
 
 
 def check_text_config(text: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of ``transformers.LlamaConfig``, exactly as published where they are.
+    """The supported arguments of ``transformers.LlamaConfig`` in ``text``, unchanged.
 
     Raises:
-        ValueError: names the key, what was expected and what came.
+        ValueError: a value is not supported; names the key, what was expected and what came.
     """
     if text.get("attention_dropout", 0) or text.get("tie_word_embeddings", False):
         raise ValueError(
@@ -49,7 +50,7 @@ def _is_positive(value: Any) -> bool:
 
 
 def _is_plain_rope(value: Any) -> bool:
-    """No scaling of rotary positions: no published OpenVLA has any."""
+    """Whether rotary positions are not scaled; no published OpenVLA scales them."""
     if not isinstance(value, dict):
         return value is None
     kinds = [value.get(key, "default") for key in ("rope_type", "type")]

@@ -1,8 +1,8 @@
-"""The two vision towers of OpenVLA, DINOv2 and SigLIP, side by side.
+"""The two vision towers of OpenVLA, DINOv2 and SigLIP.
 
-Parameter names and arithmetic are those of timm's ``VisionTransformer``, which the published weights
-come from; timm itself is not needed (it would bring torchvision, whose build has to match torch's).
-``tests/agents/policies/test_vision.py`` holds the outputs against timm's.
+Parameter names and arithmetic are those of timm's ``VisionTransformer``, from which the published weights
+come. timm itself is not a dependency, because it requires torchvision, whose build has to match torch's.
+``tests/agents/policies/test_vision.py`` compares the outputs with timm's.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class ViTShape:
 
     embed_dim: int
     depth: int
-    """Blocks; the features are those after the last but one."""
+    """Number of blocks; the features come from the last but one."""
     num_heads: int
     mlp_dim: int
     patch_size: int = 14
@@ -32,10 +32,10 @@ class ViTShape:
     """Register tokens (Darcet et al. 2023)."""
     layer_scale: bool = False
     attention_pool: bool = False
-    """SigLIP's pooling head: in the checkpoint, never used by OpenVLA."""
+    """Whether there is a pooling head (SigLIP). OpenVLA never uses it, but checkpoints contain it."""
 
     def __post_init__(self) -> None:
-        """Refuse shapes that make no tower."""
+        """Raise ``ValueError`` if the shape is invalid."""
         if any(
             type(switch) is not bool for switch in (self.class_token, self.layer_scale, self.attention_pool)
         ):
@@ -69,7 +69,7 @@ KNOWN_BACKBONES = {
 
 
 class FusedVisionBackbone(nn.Module):
-    """Features of both towers, concatenated on the channels."""
+    """Both towers; their features are concatenated along the channels."""
 
     def __init__(self, first: ViTShape, second: ViTShape, image_size: int) -> None:
         super().__init__()
@@ -83,10 +83,10 @@ class FusedVisionBackbone(nn.Module):
 
 
 class VisionTransformer(nn.Module):
-    """Pre-norm ViT; its output is the patches after the last but one block, without the final norm.
+    """Pre-norm ViT whose output are the patches after the last but one block, without the final norm.
 
-    The last block, the final norm and the pooling head are kept so that a checkpoint fits and can be
-    written back whole. They never run and are not trained.
+    The last block, the final norm and the pooling head are never run or trained. They exist so that
+    checkpoints can be loaded and saved completely.
     """
 
     def __init__(self, shape: ViTShape, image_size: int) -> None:
@@ -174,7 +174,10 @@ class _Mlp(nn.Module):
 
 
 class _LayerScale(nn.Module):
-    """timm calls the parameter gamma; Hugging Face once rewrote such names, so OpenVLA renamed it."""
+    """Scales channels by a learned factor.
+
+    timm calls the parameter gamma. OpenVLA renamed it, because Hugging Face once rewrote that name.
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -185,7 +188,7 @@ class _LayerScale(nn.Module):
 
 
 class _AttentionPool(nn.Module):
-    """Only its parameters: OpenVLA takes the patches, not the pooled vector."""
+    """Parameters of the pooling head, which OpenVLA never runs: it uses the patches."""
 
     def __init__(self, width: int, mlp_dim: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Safetensors in and out: every tensor must be there, none left over, all of the right shape."""
+"""Reads and writes safetensors; reading requires exactly the expected tensors, with the expected shapes."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ from torch import Tensor, nn
 from ttrl_env.agents.policies.stored_weights import fill_module, weight_files
 
 SHARD_SIZE = "5GB"
-"""Largest file that is written, as published checkpoints have it."""
+"""Largest file that is written, as in published checkpoints."""
 
 
 def read_weights(folder: Path, module: nn.Module, dtype: torch.dtype | None) -> None:
-    """Give ``module``, built on the meta device, the tensors of a checkpoint folder.
+    """Load the tensors of a checkpoint folder into ``module``, which is built on the meta device.
 
     Args:
-        folder: with ``model.safetensors`` or shards and their index.
-        module: its state dict names the tensors that are expected.
-        dtype: type the tensors are converted to; None: as stored.
+        folder: the folder with ``model.safetensors``, or with shards and their index.
+        module: the module; its state dict defines the expected tensors.
+        dtype: type to which tensors are converted; None: as stored.
 
     Raises:
-        CheckpointError: lists every key that is missing, unexpected or of another shape, and why that
-            usually happens.
+        CheckpointError: tensors do not match. The message lists every key that is missing, unexpected or of
+            another shape, with likely causes.
     """
     fill_module(module, weight_files(folder), _likely_causes, dtype)
 
 
 def write_weights(folder: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write tensors as safetensors, in shards with an index where they exceed ``SHARD_SIZE``."""
+    """Write tensors as safetensors, in shards with an index if they exceed ``SHARD_SIZE``."""
     state = {key: tensor.detach().contiguous() for key, tensor in tensors.items()}
     save_torch_state_dict(state, folder, max_shard_size=SHARD_SIZE, metadata={"format": "pt"})
 
 
 def _likely_causes(missing: Sequence[str], unexpected: Sequence[str], mismatched: Sequence[str]) -> list[str]:
-    """What usually leads to such keys; several may apply."""
+    """Likely causes of such differences; several may apply."""
     absent_or_extra = [*missing, *unexpected]
     signs: list[tuple[Callable[[], bool], str]] = [
         (
