@@ -30,7 +30,7 @@ from ttrl_env.kernels import SampledTokens
 _WRIST: CameraName = "robot0_eye_in_hand"
 
 _PROPRIOCEPTION_SCALE = (5.0, 5.0, 5.0, 1.0, 1.0, 1.0, 1.0, 25.0, 25.0)
-"""Scale factors of position (metres), quaternion and finger positions (metres): results are about 1 in size."""
+"""Factors that scale position (metres), quaternion and finger positions (metres) to values of about 1."""
 
 
 class TinyVLAConfig(PreTrainedConfig):

@@ -199,7 +199,7 @@ def _normalisation(preprocessor: _Json) -> tuple[tuple[tuple[float, ...], ...], 
 
 
 def _statistics(folder: Path, config: _Json) -> dict[str, ActionStatistics]:
-    """Statistics from ``dataset_statistics.json`` if it exists, else from ``config.json``'s ``norm_stats``."""
+    """Statistics from ``dataset_statistics.json`` if there, else from ``config.json``'s ``norm_stats``."""
     source, datasets = config, config.content.get("norm_stats")
     if (folder / "dataset_statistics.json").exists():
         source = _Json(folder, "dataset_statistics.json")
