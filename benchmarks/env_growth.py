@@ -1,9 +1,9 @@
-"""How the native engine's cost grows: ``python -m benchmarks.env_throughput --growth``, minutes.
+"""How the native engine's cost grows: ``python -m benchmarks.env_throughput --growth``; takes minutes.
 
 One property of an environment is varied at a time. Each variant is timed in turns with the standard one
-(four rows, ``agentview`` at 256x256, chunks of eight), so figures are ratios to it that hold on a busy
-machine too; milliseconds are these ratios times the standard's overall median. Memory is that of
-processes of their own. Writes ``benchmarks/results/env_growth.json`` and draws it.
+(four rows, ``agentview`` at 256x256, chunks of eight). Their ratio is meaningful on a busy machine too.
+Milliseconds are these ratios times the standard's overall median. Memory is measured in separate processes.
+Writes ``benchmarks/results/env_growth.json`` and plots it.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ MEMORY = {"rows": (1, 4, 16), "tasks": (1, 2, 4)}
 
 
 def main(suite: str, task_id: int, rounds: int) -> None:
-    """Measure, save and draw."""
+    """Measure every variant, save the results and plot them."""
     standard = _make(suite, task_id, STANDARD)
     every_standard: list[float] = []
     ratios: dict[str, dict[int, float]] = {name: {} for name in VARIED}
@@ -74,12 +74,12 @@ def main(suite: str, task_id: int, rounds: int) -> None:
 
 
 def env_steps(setting: dict[str, Any]) -> int:
-    """Environment steps in one step of an environment: every row's whole chunk."""
+    """Number of control steps, over all rows, in one step of an environment."""
     return int(setting["rows"] * setting["chunk_steps"] * setting["tasks"])
 
 
 def draw(content: dict[str, Any]) -> None:
-    """Milliseconds of one environment step (a control step of one row) against each property; and memory."""
+    """Plot milliseconds of one control step of one row against each property, and memory."""
     import matplotlib
 
     matplotlib.use("agg")
@@ -114,7 +114,7 @@ def draw(content: dict[str, Any]) -> None:
 def _in_turns(
     suite: str, task_id: int, setting: dict[str, Any], standard: TTRLVectorEnv, rounds: int
 ) -> tuple[list[float], list[float]]:
-    """Seconds of a step of a variant and of the standard, ``rounds`` of each."""
+    """Seconds of each step of a variant and of the standard, timed in turns for ``rounds`` rounds."""
     envs = _make(suite, task_id, setting)
     times: tuple[list[float], list[float]] = ([], [])
     rng = np.random.default_rng(0)
@@ -131,7 +131,7 @@ def _in_turns(
 
 
 def _make(suite: str, task_id: int, setting: dict[str, Any]) -> TTRLVectorEnv:
-    """An environment with every thread's scene uploaded."""
+    """Make an environment and step it once, so that every thread has uploaded its scene."""
     envs = TTRLVectorEnv(
         suite,
         tuple(range(task_id, task_id + setting["tasks"])),
@@ -148,7 +148,7 @@ def _make(suite: str, task_id: int, setting: dict[str, Any]) -> TTRLVectorEnv:
 
 
 def _memory(suite: str, task_id: int, setting: dict[str, Any]) -> float:
-    """Resident gigabytes of a new process with such an environment."""
+    """Resident memory in gigabytes of a new process with an environment of this setting."""
     script = (
         "import psutil; from benchmarks import env_growth;"
         f"envs = env_growth._make({suite!r}, {task_id}, {setting!r});"

@@ -1,13 +1,12 @@
-"""What the native engine gains over unmodified LIBERO: ``python -m benchmarks.env_throughput``.
+"""Speed and memory of the native engine against unmodified LIBERO: ``python -m benchmarks.env_throughput``.
 
-Every ratio has two sides measured in this one run, in turns, so that whatever else the machine does
-falls on both. Prints a Markdown table and writes ``benchmarks/results/env_throughput.json``. With
-``--growth`` it measures instead how cost grows with the number of replicas, image size, cameras, chunk
-length and number of tasks, and draws ``docs/images/engine-growth.png``.
+Both sides of every ratio are measured in this one run, in turns, so that other load on the machine affects
+both. Prints a Markdown table and writes ``benchmarks/results/env_throughput.json``. With ``--growth`` it
+measures instead how cost grows with the numbers of replicas, cameras and tasks, image size and chunk length.
+It then plots ``docs/images/engine-growth.png``.
 
-The vectorised baseline is gymnasium's AsyncVectorEnv over LIBERO environments as they come (two
-cameras drawn at every step), and the same with ``agentview`` alone; it needs 1 to 2 GB for each
-environment.
+The vectorised baseline is gymnasium's AsyncVectorEnv over unmodified LIBERO environments, which render two
+cameras at every step; a second one renders ``agentview`` alone. Each environment needs 1 to 2 GB.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ CAMERAS = {"two cameras": ("agentview", "robot0_eye_in_hand"), "agentview alone"
 
 
 def main() -> None:
-    """Run the parts asked for."""
+    """Run the measurements that the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--suite", default="libero_spatial")
     parser.add_argument("--task", type=int, default=0)
@@ -74,14 +73,14 @@ def main() -> None:
 
 
 def prepare(task: tasks.Task) -> None:
-    """Have the task compiled and its initial states settled before anything is timed."""
+    """Compile the task and settle its initial states before anything is timed."""
     engine = NativeEngine(EngineConfig(suite=task.suite, num_rows=1, cameras=()))
     engine.reset([0], [task.task_id], [0])
     engine.close()
 
 
 def opening(table: Table, task: tasks.Task) -> None:
-    """A new process, from import to the first observation of a cached task."""
+    """Time a new process from import to the first observation of a cached task."""
     script = (
         "import time; start = time.perf_counter();"
         "from ttrl_env.engines.interface import EngineConfig;"
@@ -97,10 +96,10 @@ def opening(table: Table, task: tasks.Task) -> None:
 
 
 def control_steps(table: Table, task: tasks.Task, rounds: int) -> None:
-    """One thread, no rendering: chunks on the native engine and LIBERO, and bare ``mj_step``.
+    """Time chunks in one thread without rendering: the native engine, LIBERO, and bare ``mj_step``.
 
-    ``mj_step`` has LIBERO's model as it is and no controller: 25 substeps from each of the states that
-    the native engine passes through.
+    ``mj_step`` runs LIBERO's unchanged model without a controller: 25 substeps from each state that the
+    native engine passes through.
     """
     init_state = tasks.init_states(task.suite, task.task_id)[0]
     native, scout = (Replica(load_bundle(task)) for _ in range(2))
@@ -129,14 +128,14 @@ def control_steps(table: Table, task: tasks.Task, rounds: int) -> None:
 
 
 class _BareSteps:
-    """``mj_step`` on LIBERO's model: the bundle's with the sensors that the engine leaves out."""
+    """Runs ``mj_step`` on LIBERO's model: the bundle's, with the sensors that the engine leaves out."""
 
     def __init__(self, replica: Replica) -> None:
         self._model = replica.bundle.model
         self._data = mujoco.MjData(self._model)
 
     def seconds(self, states: list[np.ndarray]) -> float:
-        """Of 25 substeps from each state; restoring the states is not counted."""
+        """Seconds of 25 substeps from each state, without the time to restore the states."""
         sensors = int(mujoco.mjtDisableBit.mjDSBL_SENSOR)
         total = 0.0
         self._model.opt.disableflags &= ~sensors
@@ -148,7 +147,7 @@ class _BareSteps:
 
 
 def threads(table: Table, task: tasks.Task, rounds: int) -> None:
-    """Eight rows without cameras on two threads and on one."""
+    """Time eight rows without cameras on two threads and on one."""
     engines = []
     for num_workers in (1, 2):
         config = EngineConfig(suite=task.suite, num_rows=8, cameras=(), num_workers=num_workers)
@@ -167,7 +166,7 @@ def threads(table: Table, task: tasks.Task, rounds: int) -> None:
 
 
 def resets(table: Table, task: tasks.Task, rounds: int) -> None:
-    """Resetting a row without image: to a state seen before, to a shipped one, and settling one anew."""
+    """Time resets without images: to a state used before, to a new shipped one, and with settling."""
     engine = NativeEngine(EngineConfig(suite=task.suite, num_rows=1, cameras=(), num_workers=1))
     engine.reset([0], [task.task_id], [0])
     states = range(1, 1 + rounds)
@@ -184,7 +183,7 @@ def resets(table: Table, task: tasks.Task, rounds: int) -> None:
 def vla_workload(
     table: Table, task: tasks.Task, replicas: int, num_envs: int, cameras: str, rounds: int
 ) -> None:
-    """Chunks of a VLA policy, an image each, against AsyncVectorEnv drawing its cameras every step."""
+    """Time chunks with one image each, against AsyncVectorEnv, which renders its cameras at every step."""
     before = _own_bytes(psutil.Process())
     native = TTRLVectorEnv(
         task.suite,
@@ -196,7 +195,7 @@ def vla_workload(
         autoreset_mode="disabled",
     )
     native.reset(seed=0)
-    native.step(np.zeros((replicas, CHUNK, 7), np.float32))  # every thread has uploaded the scene then
+    native.step(np.zeros((replicas, CHUNK, 7), np.float32))  # so that every thread has uploaded the scene
     native_bytes = _own_bytes(psutil.Process()) - before
     baseline, libero_bytes = _async_libero(task, num_envs, CAMERAS[cameras])
     rng = np.random.default_rng(0)
@@ -223,7 +222,7 @@ def vla_workload(
 
 
 def _async_libero(task: tasks.Task, num_envs: int, cameras: tuple[str, ...]) -> tuple[Any, float]:
-    """AsyncVectorEnv of LIBERO environments as they come, reset, and the memory its processes hold."""
+    """Make and reset an AsyncVectorEnv of unmodified LIBERO; returns it and its memory in bytes."""
     from gymnasium.vector import AsyncVectorEnv
 
     def make() -> Any:
@@ -236,7 +235,7 @@ def _async_libero(task: tasks.Task, num_envs: int, cameras: tuple[str, ...]) -> 
 
 
 def _own_bytes(process: psutil.Process) -> float:
-    """A process's own memory, and its share of what it shares with others."""
+    """Memory of a process in bytes, with its proportional share of shared pages (PSS)."""
     return float(process.memory_full_info().pss)
 
 

@@ -1,6 +1,6 @@
 """A Gumbel-max sampler in the style of vLLM's: noise on every logit, block maxima, PyTorch reductions.
 
-Written anew for comparison. It draws tokens only: no log-probabilities, no entropy, no window.
+It is our own code, for comparison. It samples tokens only: no log-probabilities, no entropy, no window.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ BLOCK = 1024
 
 
 def gumbel_sample(logits: Tensor, temperatures: Tensor, seeds: Tensor) -> Tensor:
-    """Token ids ``[rows]`` from ``softmax(logits / temperature)``; logits ``[rows, vocab]`` contiguous."""
+    """Sample ids ``[rows]`` from ``softmax(logits / temperature)``; logits ``[rows, vocab]`` contiguous."""
     rows, vocab = logits.shape
     blocks = triton.cdiv(vocab, BLOCK)
     best = torch.empty(rows, blocks, dtype=torch.float32, device=logits.device)

@@ -1,4 +1,4 @@
-"""Unmodified LIBERO environments, as people run them today: what the benchmark compares with."""
+"""Unmodified LIBERO environments, as commonly used: the baseline of the benchmark."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from ttrl_env.tasks import Task
 
 
 class LiberoEnv(gym.Env):
-    """LIBERO's OffScreenRenderEnv behind Gymnasium's interface: its cameras, drawn at every step."""
+    """LIBERO's OffScreenRenderEnv with Gymnasium's interface; it renders its cameras at every step."""
 
     def __init__(self, bddl_file: str, image_size: int, cameras: tuple[str, ...]) -> None:
-        """Build it, which takes seconds."""
+        """Build the environment, which takes seconds."""
         from ttrl_env.engines import opengl
 
         opengl.choose_backend()
@@ -34,13 +34,13 @@ class LiberoEnv(gym.Env):
         self.action_space = gym.spaces.Box(-1.0, 1.0, (7,), np.float32)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict]:
-        """LIBERO's own reset."""
+        """Call LIBERO's reset."""
         super().reset(seed=seed)
         self._env.seed(seed or 0)
         return self._select(self._env.reset()), {}
 
     def step(self, action: np.ndarray) -> tuple[Any, float, bool, bool, dict]:
-        """LIBERO's own step."""
+        """Call LIBERO's step."""
         observation, reward, done, info = self._env.step(action)
         return self._select(observation), float(reward), bool(done), False, info
 
@@ -67,5 +67,5 @@ def settled_control_env(task: Task, init_state: np.ndarray) -> Any:
 
 
 def quieten_robosuite() -> None:
-    """Keep robosuite's advice on a private macro file out of the benchmark's table."""
+    """Silence robosuite's hint about a private macro file, which would appear in the benchmark's table."""
     logging.getLogger("robosuite_logs").setLevel(logging.ERROR)

@@ -1,10 +1,11 @@
 """Time and memory of OpenVLA-OFT 7B: ``python -m benchmarks.openvla_update``.
 
-Random weights of the published shapes in bfloat16, LoRA on every linear layer: neither time nor memory
-depends on what the weights say. For each batch: the pixel path, sampling a chunk a row, and an update
-(log-probabilities, backward pass, AdamW step) with and without recomputing activations. Prints each figure
-and writes all of them to ``benchmarks/results/openvla_update.json``. Needs a CUDA GPU with 40 GB; ``--tiny``
-takes tiny shapes and runs anywhere, which tests the script and measures nothing worth keeping.
+The model has random weights of the published shapes in bfloat16, and LoRA on every linear layer; neither time
+nor memory depends on the weights' values. For each batch size it measures image preprocessing and sampling a
+chunk a row. It also measures an update (log-probabilities, backward pass, AdamW step), with and without
+recomputing activations. Prints each result and writes all to ``benchmarks/results/openvla_update.json``.
+
+Needs a CUDA GPU with 40 GB. ``--tiny`` uses tiny shapes and runs anywhere, but only tests the script.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ Figures = list[dict[str, Any]]
 
 
 def main() -> None:
-    """Measure every batch size asked for."""
+    """Measure every requested batch size."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--rows", type=int, nargs="*", default=[1, 8, 32], help="rows of one forward pass")
     parser.add_argument("--rounds", type=int, default=10, help="timings of each")
@@ -66,7 +67,7 @@ def main() -> None:
 
 
 def describe(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What is measured, where."""
+    """The model, device and settings of the measurements."""
     packages = ("torch", "transformers", "peft", "triton")
     on_gpu = torch.cuda.is_available()
     return {
@@ -80,7 +81,7 @@ def describe(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def measure(arguments: argparse.Namespace) -> Figures:
-    """Every figure; the updates that recompute activations come last."""
+    """All measurements; the updates that recompute activations come last."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     policy = random_policy(tiny_config() if arguments.tiny else published_config(), device)
     figures: Figures = []
@@ -97,7 +98,7 @@ def measure(arguments: argparse.Namespace) -> Figures:
 
 
 def measure_preparation(figures: Figures, policy: OpenVLAPolicy, rows: int, rounds: int) -> None:
-    """From camera images to the policy's inputs, on the CPU: JPEG, Lanczos, crop."""
+    """Time the conversion of camera images to the policy's inputs on the CPU: JPEG, Lanczos, crop."""
     size = camera_size(policy.config.image_size)
     coarse = np.random.default_rng(0).integers(0, 256, (rows, size // 8, size // 8, 3), dtype=np.uint8)
     observations = {"agentview_image": coarse.repeat(8, axis=1).repeat(8, axis=2)}
@@ -107,7 +108,7 @@ def measure_preparation(figures: Figures, policy: OpenVLAPolicy, rows: int, roun
 
 
 def measure_sampling(figures: Figures, policy: OpenVLAPolicy, rows: int, rounds: int) -> None:
-    """A chunk a row, from prepared inputs."""
+    """Time sampling a chunk a row from prepared inputs."""
     inputs, temperatures = random_inputs(policy, rows), torch.linspace(0.6, 1.6, rows)
     seeds = torch.arange(rows * policy.chunk_steps * 7).view(rows, -1)
     what = {"what": "sample", "rows": rows}
@@ -115,7 +116,7 @@ def measure_sampling(figures: Figures, policy: OpenVLAPolicy, rows: int, rounds:
 
 
 def measure_update(figures: Figures, policy: OpenVLAPolicy, rows: int, rounds: int) -> None:
-    """One optimiser step on one micro-batch."""
+    """Time one optimiser step on one micro-batch."""
     inputs, temperatures = random_inputs(policy, rows), torch.linspace(0.6, 1.6, rows)
     tokens = torch.randint(256, (rows, policy.chunk_steps * 7))
     optimizer = torch.optim.AdamW([each for each in policy.parameters() if each.requires_grad], lr=1e-5)
@@ -130,7 +131,7 @@ def measure_update(figures: Figures, policy: OpenVLAPolicy, rows: int, rounds: i
 
 
 def add(figures: Figures, what: dict[str, Any], rounds: int, call: Callable[[], Any]) -> None:
-    """Median and spread of ``call``'s seconds, and the GPU's peak memory; out of memory is a result, too."""
+    """Median and spread of ``call``'s time, and the GPU's peak memory; running out of memory is recorded."""
     try:
         seconds, peak = timed(call, rounds)
     except torch.cuda.OutOfMemoryError:
@@ -161,7 +162,7 @@ def timed(call: Callable[[], Any], rounds: int) -> tuple[list[float], int]:
 
 
 def random_policy(config: OpenVLAConfig, device: torch.device) -> OpenVLAPolicy:
-    """A policy with adapters; weights are drawn where they stay."""
+    """A policy with adapters, whose random weights are made directly on the device."""
     torch.manual_seed(0)
     with device:
         torch.set_default_dtype(torch.bfloat16)
@@ -175,7 +176,7 @@ def random_policy(config: OpenVLAConfig, device: torch.device) -> OpenVLAPolicy:
 
 
 def random_inputs(policy: OpenVLAPolicy, rows: int) -> dict[str, Tensor]:
-    """Inputs as ``prepare`` makes them, of typical prompts."""
+    """Random inputs in the format of ``prepare``, with typical prompts."""
     size = policy.config.image_size
     ids = torch.randint(3, policy.config.window[0], (rows, MAX_PROMPT_TOKENS))
     return {
@@ -186,13 +187,13 @@ def random_inputs(policy: OpenVLAPolicy, rows: int) -> dict[str, Tensor]:
 
 
 def published_config() -> OpenVLAConfig:
-    """OpenVLA-OFT on LIBERO."""
+    """The configuration of OpenVLA-OFT on LIBERO."""
     dino, siglip = KNOWN_BACKBONES.values()
     return make_config({"vocab_size": 32064, "pad_token_id": 32000}, (dino, siglip), 224, 32000)
 
 
 def tiny_config() -> OpenVLAConfig:
-    """The same structure, small enough for any machine."""
+    """A configuration of the same structure that is small enough for any machine."""
     dino = ViTShape(
         embed_dim=16, depth=3, num_heads=2, mlp_dim=32, class_token=True, reg_tokens=4, layer_scale=True
     )
@@ -211,7 +212,7 @@ def tiny_config() -> OpenVLAConfig:
 def make_config(
     text: dict[str, Any], backbones: tuple[ViTShape, ViTShape], image_size: int, vocab_size: int
 ) -> OpenVLAConfig:
-    """A configuration with even statistics."""
+    """A configuration with placeholder action statistics."""
     statistics_ = ActionStatistics(
         low=-np.ones(7), high=np.ones(7), mask=np.array([True] * 6 + [False]), minimum=None, maximum=None
     )

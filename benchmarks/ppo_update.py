@@ -1,19 +1,18 @@
-"""What the policy update saves over a straightforward PPO loop: ``python -m benchmarks.ppo_update``.
+"""Time of the policy update against a straightforward PPO loop: ``python -m benchmarks.ppo_update``.
 
-All variants make the same update of the same TinyVLA on the same trajectories, which is checked before
-anything is timed; then they take turns. From top to bottom of the table:
+All variants make the same update of the same TinyVLA on the same trajectories, which is checked before any
+timing. They are then timed in turns. From top to bottom of the table:
 
-- *padded, 32,064 logits*: every trajectory is padded to the horizon, old log-probabilities are
-  recomputed in a pass of their own, and every log-probability is a log-softmax over the whole
-  vocabulary of a language model, of which actions use 256 tokens. The other 31,808 have a bias of
-  -1e9, so that the distribution, and with it the update, is the same.
+- *padded, 32,064 logits*: every trajectory is padded to the horizon. Old log-probabilities are recomputed
+  in a separate pass. Every log-probability is a log-softmax over the whole vocabulary of a language model, of
+  which actions use 256 tokens. The other 31,808 have a bias of -1e9, so the update is the same.
 - *padded*: the same with a head of 256 tokens.
-- *executed chunks*: the same on what was executed only.
-- *ours*: ``PPOAgent.update``, which also takes the old log-probabilities of the first minibatch from its
-  own forward pass, and log-probabilities from ``ttrl_env.kernels``.
+- *executed chunks*: the same without padding.
+- *ours*: ``PPOAgent.update``. It also takes the old log-probabilities of the first minibatch from its own
+  forward pass, and computes log-probabilities with ``ttrl_env.kernels``.
 
-Half of the trajectories succeed, after a share of the horizon drawn evenly from 0.4 to 1; the others run
-to its end. The more succeed early, the more padding costs.
+Half of the trajectories succeed, after a fraction of the horizon that is uniform between 0.4 and 1. The
+others run to the horizon. The earlier trajectories succeed, the more padding costs.
 """
 
 from __future__ import annotations
@@ -41,17 +40,17 @@ from ttrl_env.temperatures import temperature_ladder
 
 VOCABULARY = 32_064
 WINDOW = slice(31_744, 32_000)
-"""OpenVLA's logits, and the action tokens among them."""
+"""Size of OpenVLA's vocabulary, and the range of its action tokens."""
 
 HORIZON = 220
-"""Steps, libero_spatial's: 27 chunks of 8 and half of one."""
+"""Horizon of libero_spatial in policy steps: 27.5 chunks of 8."""
 
 MICRO_BATCH = 16
-"""Chunks of a forward and backward pass, SimpleVLA-RL's."""
+"""Chunks in a forward and backward pass, as in SimpleVLA-RL."""
 
 
 def main() -> None:
-    """Check that the variants agree, time them in turns, print and save the table."""
+    """Check that the variants agree, time them in turns, and print and save the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--trajectories", type=int, default=16, help="groups of 8 (default %(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="updates timed of each (default %(default)s)")
@@ -82,7 +81,7 @@ def make_policy() -> TinyVLA:
 
 @torch.no_grad()
 def make_rollout(policy: TinyVLA, num_trajectories: int) -> Rollout:
-    """Trajectories on random images, their tokens sampled from the policy at the temperatures of a ladder."""
+    """Trajectories on random images, with tokens sampled from the policy at a ladder's temperatures."""
     rng = np.random.default_rng(0)
     success = np.arange(num_trajectories) % 2 == 0
     shares = np.where(success, rng.uniform(0.4, 1.0, num_trajectories), 1.0)
@@ -127,7 +126,7 @@ def make_rollout(policy: TinyVLA, num_trajectories: int) -> Rollout:
 
 
 def padded_to_horizon(rollout: Rollout, chunks: int) -> Rollout:
-    """``chunks`` chunks for every trajectory: its last one repeated, with nothing executed."""
+    """Pad every trajectory to ``chunks`` chunks: its last one is repeated and masked as not executed."""
     index, real = [], []
     for trajectory in range(rollout.num_trajectories):
         own = (rollout.trajectory == trajectory).nonzero()[:, 0]
@@ -144,7 +143,7 @@ def padded_to_horizon(rollout: Rollout, chunks: int) -> Rollout:
 
 
 def whole_vocabulary(policy: TinyVLA) -> nn.Linear:
-    """A language model's head whose action tokens are the policy's and whose others never happen."""
+    """A language model's head with the policy's action tokens; all other tokens have probability 0."""
     head = nn.Linear(policy.config.hidden_size, VOCABULARY)
     with torch.no_grad():
         head.bias.fill_(-1e9)
@@ -153,11 +152,11 @@ def whole_vocabulary(policy: TinyVLA) -> nn.Linear:
 
 
 Variants = dict[str, Callable[[TinyVLA], nn.Linear]]
-"""By name: makes one update of the policy it is given; returns the head that was trained."""
+"""Functions by name. Each makes one update of the given policy and returns the trained head."""
 
 
 def make_variants(policy: TinyVLA, rollout: Rollout, config: PPOConfig) -> Variants:
-    """The rows of the table, slowest first."""
+    """The variants in the table's order, slowest first."""
     padded = padded_to_horizon(rollout, -(-HORIZON // policy.chunk_steps))
 
     def loop(data: Rollout, wide: bool) -> Callable[[TinyVLA], nn.Linear]:
@@ -181,10 +180,10 @@ def make_variants(policy: TinyVLA, rollout: Rollout, config: PPOConfig) -> Varia
 
 
 def check_agreement(policy: TinyVLA, variants: Variants) -> None:
-    """Raise unless all variants have led to the same weights.
+    """Raise unless all variants lead to the same weights.
 
-    Adam turns the sign of a gradient into a step, so weights whose gradient is rounding error may
-    differ by a step; all others agree far better than a step's size.
+    Adam's first step depends on the sign of a gradient. Weights whose gradient is only rounding error may
+    therefore differ by a step; all others agree far more closely.
     """
     results = {}
     for name, update in variants.items():
@@ -204,7 +203,7 @@ def check_agreement(policy: TinyVLA, variants: Variants) -> None:
 
 
 def time_in_turns(policy: TinyVLA, variants: Variants, rounds: int) -> dict[str, list[float]]:
-    """Seconds of each update; every round times every variant once, in an order that rotates."""
+    """Seconds of each update. Every round times each variant once, and rotates their order."""
     times: dict[str, list[float]] = {name: [] for name in variants}
     names = list(variants)
     for turn in range(rounds):
@@ -217,7 +216,7 @@ def time_in_turns(policy: TinyVLA, variants: Variants, rounds: int) -> dict[str,
 
 
 def report(times: dict[str, list[float]], rollout: Rollout, arguments: dict[str, int]) -> None:
-    """Print and save medians, spreads, throughput and ratios within the rounds."""
+    """Print and save medians, spreads, throughput, and the median of the rounds' ratios."""
     executed = int(rollout.mask.any(dim=1).sum())
     padded = rollout.num_trajectories * -(-HORIZON // 8)
     print(f"{machine()} torch {torch.__version__}")
@@ -238,7 +237,7 @@ def report(times: dict[str, list[float]], rollout: Rollout, arguments: dict[str,
 
 
 class StraightforwardLoop:
-    """PPO as it is usually written: a pass for the old log-probabilities, then one with gradients."""
+    """PPO as commonly written: a pass for the old log-probabilities, then one with gradients."""
 
     def __init__(self, policy: TinyVLA, config: PPOConfig, head: nn.Linear) -> None:
         self.policy, self.config, self.head = policy, config, head
@@ -248,7 +247,7 @@ class StraightforwardLoop:
         self.optimizer = torch.optim.AdamW(self.parameters, lr=config.learning_rate, weight_decay=0.0)
 
     def update(self, rollout: Rollout) -> None:
-        """One update, with the loss of the default configuration."""
+        """Make one update, with the loss of the default configuration."""
         advantages = torch.from_numpy(group_advantage(rollout.rewards, rollout.groups)).float()
         advantages = advantages[rollout.trajectory]
         tokens_of = torch.zeros(rollout.num_trajectories)
@@ -273,7 +272,7 @@ class StraightforwardLoop:
                 self.optimizer.step()
 
     def logprobs(self, rollout: Rollout, chunks: Tensor) -> Tensor:
-        """``[m, K]`` through a log-softmax over all logits."""
+        """Log-probabilities ``[m, K]``, by a log-softmax over all logits."""
         hidden = self.policy.hidden_states(**{key: each[chunks] for key, each in rollout.inputs.items()})
         logits = self.head(hidden).float()
         tokens = rollout.tokens[chunks] + self.first_token

@@ -1,4 +1,4 @@
-"""What a benchmark prints and keeps: a Markdown table, and the same as JSON with machine and versions."""
+"""Output of the benchmarks: a Markdown table, and JSON files with the machine and versions."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ RESULTS = Path(__file__).parent / "results"
 
 
 class Table:
-    """Rows of native figure, what it is compared with, and their ratio; printed as they come."""
+    """A table of native results, the results they are compared with, and their ratios; printed row by row."""
 
     def __init__(self) -> None:
-        """Print the head."""
+        """Print the header."""
         self.rows: list[dict[str, Any]] = []
         print("| what | native | compared with | ratio |\n|---|---|---|---|", flush=True)
 
     def add(self, what: str, native: str, other: str = "", ratio: float | None = None) -> None:
-        """Print a row and keep it."""
+        """Print a row and store it."""
         self.rows.append({"what": what, "native": native, "compared_with": other, "ratio": ratio})
         print(f"| {what} | {native} | {other} | {'' if ratio is None else f'{ratio:.2f}'} |", flush=True)
 
 
 def save(name: str, content: dict[str, Any]) -> Path:
-    """Write ``benchmarks/results/<name>.json``, machine and versions first."""
+    """Write ``benchmarks/results/<name>.json``, which starts with the machine and versions."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
     path.write_text(json.dumps({"machine": machine(), **content}, indent=1) + "\n")
@@ -35,7 +35,7 @@ def save(name: str, content: dict[str, Any]) -> Path:
 
 
 def machine() -> dict[str, Any]:
-    """Where the figures come from; a load average above the number of cores says not to believe them."""
+    """Description of the machine. Results are unreliable if its load average exceeds the number of cores."""
     packages = ("mujoco", "robosuite", "numpy", "scipy", "numba", "gymnasium")
     return {
         "processor": _processor(),

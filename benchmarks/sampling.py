@@ -1,11 +1,11 @@
-"""GPU timings of token sampling and its training twin: ``python -m benchmarks.sampling``.
+"""GPU timings of token sampling and of log-probabilities for training: ``python -m benchmarks.sampling``.
 
-Checks the tokens against the reference, then times every variant of a case in turn, round after round, so
-that all of them see the same clocks; before each timing the L2 cache is emptied. A variant that fails is
-reported as failed and the others go on. Writes a JSON file, case by case, and a plot to
-``benchmarks/results``. Needs a CUDA GPU with 40 GB and takes less than 8 minutes.
+Checks the tokens against the reference. Then times all variants of a case in turn, round after round, so that
+all run at the same GPU clocks. The L2 cache is emptied before each timing. A variant that fails is reported,
+and the others continue. Writes a JSON file after each case, and a plot, to ``benchmarks/results``. Needs a
+CUDA GPU with 40 GB and takes less than 8 minutes.
 
-``--dry-run`` takes the same way through the code on a CPU with tiny inputs; its times mean nothing.
+``--dry-run`` runs the same code on a CPU with tiny inputs; its times are meaningless.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ It needs one with 40 GB of memory and a build of PyTorch for it. Without:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run every case and write the results; 1 where a kernel of ours failed or drew wrong tokens, else 0."""
+    """Run every case and write the results; returns 1 if our kernel failed or sampled wrong tokens."""
     options = parse(arguments)
     clock: Clock
     if options.dry_run:
@@ -78,7 +78,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def run_case(spec: CaseSpec, clock: Clock, rounds: int) -> dict[str, Any]:
-    """Results and errors of one case. Whatever goes wrong is reported, since the next cases matter too."""
+    """Results and errors of one case. Errors are reported and not raised, so that the other cases run."""
     torch.manual_seed(0)
     torch.compiler.reset()  # else the tenth shape of a compiled baseline would silently run uncompiled
     try:
@@ -97,12 +97,12 @@ def run_case(spec: CaseSpec, clock: Clock, rounds: int) -> dict[str, Any]:
 
 
 def describe_error(error: Exception) -> str:
-    """Type and first line: tracebacks of compilers run to pages."""
+    """Type and first line of an error: compilers' messages fill pages."""
     return f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}"
 
 
 def print_case(case: dict[str, Any], copy_bytes_per_s: float) -> None:
-    """A table: median, ratio to ours, share of the copy bandwidth, launches."""
+    """Print a table: median, ratio to ours, fraction of the copy bandwidth, launches."""
     print(f"\n{case['name']}")
     results = case.get("results", {})
     ours = results.get("ours", {}).get("median_us", float("nan"))
@@ -120,7 +120,7 @@ def print_case(case: dict[str, Any], copy_bytes_per_s: float) -> None:
 
 
 def write_json(report: dict[str, Any], folder: Path) -> Path:
-    """``sampling-GPU.json``, written anew after each case so that an interrupted run keeps what it has."""
+    """Write ``sampling-GPU.json``; done after each case, so that an interrupted run keeps its results."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"sampling-{report['machine']['gpu'].lower().replace(' ', '-')}.json"
     path.write_text(json.dumps(report, indent=2) + "\n")
@@ -128,7 +128,7 @@ def write_json(report: dict[str, Any], folder: Path) -> Path:
 
 
 def plot(report: dict[str, Any], path: Path) -> None:
-    """Median and spread of every variant as bars, one panel a case."""
+    """Plot median and spread of every variant as bars, one panel a case."""
     import matplotlib
 
     matplotlib.use("Agg")

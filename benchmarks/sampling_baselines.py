@@ -1,7 +1,7 @@
-"""What `sample_tokens` and `token_logprobs` are timed against: the ways the field samples tokens today.
+"""Baselines for `sample_tokens` and `token_logprobs`: common ways to sample tokens.
 
-All take ``(logits, temperatures, window)`` and run on any device. Each says what it leaves out. Those named
-after a project are written anew from its description.
+All take ``(logits, temperatures, window)`` and run on any device. Each docstring says what is left out. Those
+named after a project are our own code, written from its description.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ Window = tuple[int, int]
 
 
 def torch_multinomial(logits: Tensor, temperatures: Tensor, window: Window) -> tuple[Tensor, Tensor]:
-    """Softmax, multinomial, gather: token and log-prob, no entropy."""
+    """Softmax, multinomial, gather: token and log-probability, no entropy."""
     lo, hi = window
     probabilities = torch.softmax(logits[:, lo:hi].float() / temperatures[:, None], dim=-1)
     tokens = torch.multinomial(probabilities, 1)
@@ -30,7 +30,7 @@ def torch_gumbel(logits: Tensor, temperatures: Tensor, window: Window) -> Tensor
 
 
 def simplevla_rl(logits: Tensor, temperatures: Tensor, window: Window) -> tuple[Tensor, Tensor, Tensor]:
-    """SimpleVLA-RL: slice, softmax, multinomial; then log-probs and entropy from the logits once more."""
+    """SimpleVLA-RL: slice, softmax, multinomial; then log-probability and entropy from the logits again."""
     lo, hi = window
     sliced = logits[:, lo:hi].float() / temperatures[:, None]
     tokens = torch.multinomial(torch.softmax(sliced, dim=-1), 1)[:, 0]
@@ -66,7 +66,7 @@ def torch_logprobs(
 
 
 def flashinfer(logits: Tensor) -> Tensor:
-    """FlashInfer's sampler, where it is installed: the token only, at temperature 1."""
+    """FlashInfer's sampler, if installed: the token only, at temperature 1."""
     from flashinfer.sampling import sampling_from_logits
 
     return sampling_from_logits(logits)

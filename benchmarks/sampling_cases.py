@@ -1,4 +1,4 @@
-"""What the GPU benchmark times: ours and the baselines, on the shapes of VLA policies and language models."""
+"""Cases of the GPU benchmark: our kernels and baselines, on shapes of VLA policies and language models."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ttrl_env.kernels.sampling_reference import sample_tokens_reference
 
 Window = tuple[int, int] | None
 REFERENCE_ROWS = 256
-"""Rows that the float64 reference takes at once."""
+"""Rows that the float64 reference processes at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,25 +66,25 @@ DTYPES = (torch.bfloat16, torch.float32)
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """One shape, with everything that is timed on it."""
+    """One shape, with the variants that are timed on it."""
 
     bytes_moved: int
-    """The least that has to cross the memory bus: inputs read, and gradients written."""
+    """Least number of bytes to transfer: reading the inputs, and writing the gradients."""
     variants: Variants
     in_graph: bool = False
-    """Replay each variant as a CUDA graph: for shapes where launching costs more than computing."""
+    """Whether to replay variants as CUDA graphs, for shapes where launching costs more than computing."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CaseSpec:
-    """A case still to be made, so that only one is in memory at a time."""
+    """A case to be made later, so that only one is in memory at a time."""
 
     name: str
     make: Callable[[], Case]
 
 
 def all_cases(shapes: Shapes, device: str) -> list[CaseSpec]:
-    """Every case, the most telling first."""
+    """All cases, the most important first."""
     kinds: list[tuple[str, Callable[..., Case], tuple[tuple[Any, ...], ...]]] = [
         ("sample", sampling_case, shapes.sampling),
         ("sample in a CUDA graph", graph_case, shapes.graphs),
@@ -102,7 +102,7 @@ def all_cases(shapes: Shapes, device: str) -> list[CaseSpec]:
 
 
 def sampling_case(rows: int, vocab: int, window: Window, dtype: torch.dtype, device: str) -> Case:
-    """Token, log-prob and entropy by ours; as much of that as each baseline gives."""
+    """Sampling: ours gives token, log-probability and entropy; baselines may give less."""
     logits, temperatures, seeds = make_inputs(rows, vocab, dtype, device)
     lo, hi = window or (0, vocab)
     check_tokens(
@@ -129,7 +129,7 @@ def sampling_case(rows: int, vocab: int, window: Window, dtype: torch.dtype, dev
 
 
 def graph_case(rows: int, vocab: int, window: Window, dtype: torch.dtype, device: str) -> Case:
-    """Ours with the step in memory, so that one captured graph draws anew at each replay."""
+    """Sampling in CUDA graphs; ours reads the step from memory, so each replay samples new tokens."""
     logits, temperatures, seeds = make_inputs(rows, vocab, dtype, device)
     out = SampledTokens.empty(rows, device)
     step = torch.zeros((), dtype=torch.int64, device=device)
@@ -141,7 +141,7 @@ def graph_case(rows: int, vocab: int, window: Window, dtype: torch.dtype, device
 
 
 def hidden_case(rows: int, dim: int, vocab: int, window: Window, dtype: torch.dtype, device: str) -> Case:
-    """The head's product and the draw in one, against PyTorch's product and then a draw."""
+    """Head product and sampling in one kernel, against PyTorch's product followed by sampling."""
     hidden, weight, temperatures, seeds = make_head(rows, dim, vocab, dtype, device)
     lo, hi = window or (0, vocab)
     drawn = sample_from_hidden(hidden, weight, temperatures, seeds, 1, window=window)
@@ -168,7 +168,7 @@ def hidden_case(rows: int, dim: int, vocab: int, window: Window, dtype: torch.dt
 def hidden_graph_case(
     rows: int, dim: int, vocab: int, window: Window, dtype: torch.dtype, device: str
 ) -> Case:
-    """The same replayed as CUDA graphs."""
+    """Head product and sampling, replayed as CUDA graphs."""
     hidden, weight, temperatures, seeds = make_head(rows, dim, vocab, dtype, device)
     lo, hi = window or (0, vocab)
     out = SampledTokens.empty(rows, device)
@@ -186,14 +186,14 @@ def hidden_graph_case(
 
 
 def forward_case(rows: int, vocab: int, window: Window, dtype: torch.dtype, device: str) -> Case:
-    """Log-probs and entropies of given tokens."""
+    """Log-probabilities and entropies of given tokens."""
     logits, variants = logprob_variants(rows, vocab, window, dtype, device)
     lo, hi = window or (0, vocab)
     return Case(bytes_moved=rows * (hi - lo) * logits.element_size(), variants=variants)
 
 
 def training_case(rows: int, vocab: int, window: Window, dtype: torch.dtype, device: str) -> Case:
-    """Log-probs and entropies, then the gradient of both."""
+    """Log-probabilities and entropies of given tokens, and the gradient of both."""
     logits, forward = logprob_variants(rows, vocab, window, dtype, device)
     logits.requires_grad_()
 
@@ -213,7 +213,7 @@ def training_case(rows: int, vocab: int, window: Window, dtype: torch.dtype, dev
 def logprob_variants(
     rows: int, vocab: int, window: Window, dtype: torch.dtype, device: str
 ) -> tuple[Tensor, Variants]:
-    """The logits, and the ways to get their log-probs and entropies."""
+    """Random logits, and the variants that compute log-probabilities and entropies from them."""
     logits, temperatures, seeds = make_inputs(rows, vocab, dtype, device)
     bounds = window or (0, vocab)
     tokens = sample_tokens(logits, temperatures, seeds, window=window).tokens
@@ -230,12 +230,12 @@ def logprob_variants(
 
 
 def compile_for(function: Callable[..., Any], device: str) -> Callable[..., Any]:
-    """With PyTorch's compiler; in a dry run without the C++ compiler that it needs for a CPU."""
+    """Compile a function with PyTorch; on a CPU without the C++ compiler, for a dry run."""
     return torch.compile(function, dynamic=False, backend="inductor" if device == "cuda" else "aot_eager")
 
 
 def make_inputs(rows: int, vocab: int, dtype: torch.dtype, device: str) -> tuple[Tensor, Tensor, Tensor]:
-    """Logits, temperatures and seeds."""
+    """Random logits, temperatures and seeds."""
     logits = (torch.randn(rows, vocab, device=device) * 2.0).to(dtype)
     return logits, 0.5 + torch.rand(rows, device=device), torch.arange(rows, device=device)
 
@@ -243,7 +243,7 @@ def make_inputs(rows: int, vocab: int, dtype: torch.dtype, device: str) -> tuple
 def make_head(
     rows: int, dim: int, vocab: int, dtype: torch.dtype, device: str
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Hidden states, a head whose logits have a standard deviation of 2, temperatures and seeds."""
+    """Random hidden states, a head whose logits have standard deviation 2, temperatures and seeds."""
     hidden = torch.randn(rows, dim, device=device).to(dtype)
     weight = (torch.randn(vocab, dim, device=device) * (2.0 / dim**0.5)).to(dtype)
     return hidden, weight, 0.5 + torch.rand(rows, device=device), torch.arange(rows, device=device)
@@ -252,7 +252,7 @@ def make_head(
 def check_tokens(
     got: SampledTokens, logits: Tensor, temperatures: Tensor, seeds: Tensor, lo: int, hi: int
 ) -> None:
-    """No timing is reported for a kernel that draws other tokens than the reference, at step 1."""
+    """Raise if a kernel's tokens at step 1 differ from the reference's; its time is then not reported."""
     for start in range(0, len(seeds), REFERENCE_ROWS):
         rows = slice(start, start + REFERENCE_ROWS)
         want, logprobs, entropies, _ = sample_tokens_reference(
@@ -266,7 +266,7 @@ def check_tokens(
 def check_tokens_of_head(
     got: SampledTokens, hidden: Tensor, weight: Tensor, temperatures: Tensor, seeds: Tensor, lo: int, hi: int
 ) -> None:
-    """The same from float64 logits; sums of float32 products differ, so that a few tokens may too."""
+    """The same with float64 logits. Float32 products are rounded, so a few tokens may differ."""
     different = 0
     for start in range(0, len(seeds), REFERENCE_ROWS):
         rows = slice(start, start + REFERENCE_ROWS)
@@ -283,7 +283,7 @@ def check_tokens_of_head(
 
 
 def shape_name(shape: tuple[Any, ...], dtype: torch.dtype) -> str:
-    """``448 x 256 of 32064 bfloat16``; hidden states' dimensions in between."""
+    """A name such as ``448 x 256 of 32064 bfloat16``; the hidden dimension, if any, is in the middle."""
     *sizes, vocab, window = shape
     width = f"{vocab}" if window is None else f"{window[1] - window[0]} of {vocab}"
     return " x ".join([*map(str, sizes), width]) + f" {str(dtype).removeprefix('torch.')}"

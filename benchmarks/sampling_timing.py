@@ -1,4 +1,4 @@
-"""How the GPU benchmark takes time: cold and warm caches, CUDA graphs, launches; a stand-in without a GPU."""
+"""Timing for the GPU benchmark: cold and warm caches, CUDA graphs, launches, and a stand-in without a GPU."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ import torch
 Variants = dict[str, Callable[[], Any]]
 
 L2_BYTES = 256 * 2**20
-"""More than any GPU's second-level cache."""
+"""Larger than any GPU's second-level cache."""
 SLEEP_CYCLES = 2_000_000
-"""About a millisecond: longer than a baseline of twenty kernels takes to launch."""
+"""About a millisecond: longer than launching the twenty kernels of a baseline takes."""
 CASE_SECONDS = 8.0
-"""No new round of a case after this, so that slow baselines do not take the others' time."""
+"""No new round of a case starts after this, so that slow baselines leave time for the other cases."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
-    """One variant of one case. Times in microseconds."""
+    """Times of one variant of a case, in microseconds."""
 
     median_us: float
     """GPU time with an empty second-level cache."""
@@ -34,15 +34,15 @@ class Timing:
     host_us: float
     """CPU time to issue one call, without waiting for it."""
     launches: int | None
-    """GPU kernels a call runs; None where no profiler can tell."""
+    """Number of GPU kernels in a call; None if no profiler is available."""
     rounds: int
 
 
 class Clock(Protocol):
-    """What taking time depends on."""
+    """The device-specific operations of timing."""
 
     host_calls: int
-    """Calls over which the CPU time of one is averaged."""
+    """Number of calls over which a call's CPU time is averaged."""
 
     def describe(self) -> dict[str, Any]: ...
     def empty_cache(self) -> None: ...
@@ -56,7 +56,7 @@ class Clock(Protocol):
 def time_interleaved(
     variants: Variants, clock: Clock, rounds: int, in_graph: bool
 ) -> tuple[dict[str, Timing], dict[str, Exception]]:
-    """Time the variants in turn, round after round. Returns a timing or an error of each."""
+    """Time the variants in turn, round after round. Returns the timings and the errors, by variant."""
     errors: dict[str, Exception] = {}
     prepared: dict[str, tuple[Callable[[], Any], int | None, float]] = {}
     for name, function in variants.items():
@@ -80,7 +80,7 @@ def time_interleaved(
 def _prepare(
     function: Callable[[], Any], clock: Clock, in_graph: bool
 ) -> tuple[Callable[[], Any], int | None, float]:
-    """The function to time, after calls that compile it; its launches; CPU time of a call."""
+    """Warm up a function; returns the function to time, its launches, and a call's CPU time in us."""
     for _ in range(3):
         function()
     clock.synchronize()
@@ -111,7 +111,7 @@ def _timing(cold: list[float], warm: list[float], launches: int | None, host_us:
 
 
 class GpuClock:
-    """CUDA events around each call."""
+    """Times calls on a GPU with CUDA events."""
 
     host_calls = 20
 
@@ -119,7 +119,7 @@ class GpuClock:
         self._larger_than_cache = torch.zeros(L2_BYTES // 4, dtype=torch.float32, device="cuda")
 
     def describe(self) -> dict[str, Any]:
-        """What the numbers hold for, with the bandwidth of a plain copy as the yardstick."""
+        """Description of the GPU and versions, with the bandwidth of a plain copy for comparison."""
         import triton
 
         source = torch.ones(2**30, dtype=torch.uint8, device="cuda")
@@ -138,11 +138,11 @@ class GpuClock:
         }
 
     def empty_cache(self) -> None:
-        """Read something larger. Writing it would leave lines that the timed kernel has to write back."""
+        """Read a larger array. Writing one would leave cache lines for the timed kernel to write back."""
         self._larger_than_cache.sum()
 
     def microseconds(self, function: Callable[[], Any]) -> float:
-        """GPU time of one call; the GPU is kept busy meanwhile, so that launching is not waited for."""
+        """GPU time of one call, without launch latency: the GPU is kept busy during the launch."""
         start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
         torch.cuda._sleep(SLEEP_CYCLES)
         start.record()
@@ -155,17 +155,17 @@ class GpuClock:
         torch.cuda.synchronize()
 
     def count_launches(self, function: Callable[[], Any]) -> int | None:
-        """Kernels, copies and fills that one call runs, by the profiler."""
+        """Number of kernels, copies and fills in one call, from the profiler."""
         from torch.profiler import ProfilerActivity, profile
 
         with profile(activities=[ProfilerActivity.CUDA]) as profiler:
             function()
             torch.cuda.synchronize()
         on_gpu = [event for event in profiler.events() if event.device_type == torch.autograd.DeviceType.CUDA]
-        return len(on_gpu) or None  # nothing at all: it was not allowed to look
+        return len(on_gpu) or None  # no events: the profiler lacks permission
 
     def captured(self, function: Callable[[], Any]) -> Callable[[], Any]:
-        """The function as a CUDA graph."""
+        """Capture the function as a CUDA graph; returns its replay."""
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
             function()
@@ -176,7 +176,7 @@ class GpuClock:
 
 
 class DryClock:
-    """The same calls on a CPU, for a test of everything around them."""
+    """Times calls on a CPU, to test the benchmark without a GPU."""
 
     host_calls = 1
 

@@ -1,1 +1,1 @@
-"""Does test-time RL improve a policy, and which part of it does? ``python -m benchmarks.ttrl_result``."""
+"""Measures how test-time RL and each of its parts improve a policy: ``python -m benchmarks.ttrl_result``."""

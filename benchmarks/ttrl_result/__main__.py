@@ -1,7 +1,6 @@
-"""Run the experiment, or go on with it: each arm from each seed, one after the other.
+"""Run or continue the experiment: each arm from each seed, one after the other.
 
-Finished runs are kept, interrupted ones go on where they stopped, and the table and picture are made
-again from all results that are there.
+Finished runs are kept, and interrupted ones continue. The table and figures are then made from all results.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ RESULTS_FILE = "results.jsonl"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run what the command line asks for; returns the process's exit code."""
+    """Run the experiment of the command line; returns the process's exit code."""
     options = _parser().parse_args(arguments)
     torch.set_num_threads(1)  # steady on a busy machine (docs/findings/threads-of-small-networks.md)
     transformers.logging.disable_progress_bar()
@@ -57,10 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def report(runs: Path, results: Path) -> None:
-    """Write results as JSON lines, a table, and a picture of each family's main arms.
+    """Write results as JSON lines and as a table, and plot each family's main arms.
 
-    They are the finished runs of ``runs`` and, from an earlier report in ``results``, those that were
-    played elsewhere with the settings of today.
+    The results are the finished runs in ``runs``, and those of an earlier report in ``results`` that were
+    made with the current settings.
     """
     earlier = [result for result in read_results(results) if _is_current(result)]
     finished = [_read(file) for file in sorted(runs.glob(f"*/*/{RESULT_FILE}"))]
@@ -74,12 +73,12 @@ def report(runs: Path, results: Path) -> None:
 
 
 def read_results(results: Path) -> list[dict[str, Any]]:
-    """The results that a report holds; none if there is no report yet."""
+    """The results in a report; empty if there is no report yet."""
     return read_records(results, RESULTS_FILE) if (results / RESULTS_FILE).is_file() else []
 
 
 def _is_current(result: dict[str, Any]) -> bool:
-    """Whether the command would still run it this way."""
+    """Whether a result was made with the current settings."""
     family, arm = FAMILIES.get(result["family"]), ARMS.get(result["arm"])
     if family is None or arm is None:
         return False

@@ -1,4 +1,4 @@
-"""What is compared: the same training with each part of test-time RL on or off, and other ladders."""
+"""The arms of the experiment: training with each part of test-time RL on or off, and with other ladders."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ class Arm:
 
     name: str
     title: str
-    """As it stands in tables and pictures."""
+    """Title in tables and figures."""
     overrides: tuple[str, ...]
-    """What it changes of the training configuration, the family's settings included."""
+    """Overrides of the training configuration; they take precedence over the family's."""
 
 
 MAIN_ARMS = {
@@ -33,7 +33,7 @@ MAIN_ARMS = {
         Arm(name="ttrl", title="test-time RL: ladder and efficiency", overrides=("test_time_rl=true",)),
     )
 }
-"""The experiment. No adaptation is no arm: each run is compared with the policy it started from."""
+"""The arms that run by default. Each is compared with the policy before adaptation, which needs no arm."""
 
 VARIATIONS = {
     arm.name: arm
@@ -60,7 +60,7 @@ VARIATIONS = {
         ),
     )
 }
-"""Test-time RL with another ladder or group size; played only where asked for."""
+"""Test-time RL with another ladder or group size; run only on request (``--arms``)."""
 
 ARMS = MAIN_ARMS | VARIATIONS
-"""Every arm by name."""
+"""All arms by name."""

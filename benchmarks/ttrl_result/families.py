@@ -7,19 +7,19 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
-    """Tasks that are adapted to together."""
+    """Tasks to which a policy is adapted together."""
 
     name: str
     title: str
     policy: str
-    """What every run starts from; it comes with the package."""
+    """The policy from which every run starts; it ships with the package."""
     suite: str
     task_ids: tuple[int, ...]
     iterations: int
     repeats: int
-    """Sampled episodes from each held-out state."""
+    """Number of sampled episodes from each held-out state."""
     max_steps: int = 112
-    """Horizon in policy steps, fourteen chunks of eight; the demonstrations take 60 to 80."""
+    """Horizon in policy steps: fourteen chunks of eight. Demonstrations take 60 to 80 steps."""
     training: tuple[str, ...] = (
         "env.num_groups=4",
         "env.n_samples=8",
@@ -52,4 +52,4 @@ FAMILIES = {
         ),
     )
 }
-"""Every family by name."""
+"""All families by name."""

@@ -1,4 +1,4 @@
-"""The experiment's results as a picture: how training goes, and what is left of it on held-out states."""
+"""The figure of the experiment's results: training curves, and results on held-out states."""
 
 from __future__ import annotations
 
@@ -20,11 +20,14 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 SMOOTHING = 5
-"""Iterations that a point of a training curve is the mean of."""
+"""Number of iterations over which training curves are averaged."""
 
 
 def draw(results: Sequence[dict[str, Any]], family: str, file: Path) -> None:
-    """Draw a family's main arms as a PNG; thick lines and bars are means over seeds, thin and dots single."""
+    """Plot a family's main arms to a PNG file.
+
+    Thick lines and bars are means over seeds; thin lines and dots are single seeds.
+    """
     mine = [result for result in results if result["family"] == family]
     arms = [arm for arm in MAIN_ARMS.values() if any(result["arm"] == arm.name for result in mine)]
     figure, axes = plt.subplots(1, 4, figsize=(16, 4.2), layout="constrained")
@@ -66,7 +69,7 @@ def _curve(axes: Axes, runs: Sequence[Sequence[float | None]], colour: str, labe
 
 
 def _seeds(axes: Axes, place: int, values: Sequence[float | None], colour: str) -> None:
-    """A short bar at the mean, a dot for each seed; seeds without a success have no steps."""
+    """Plot a bar at the mean and a dot for each seed; ``None``, for a seed without success, is left out."""
     known = [value for value in values if value is not None]
     if known:
         axes.hlines(np.mean(known), place - 0.3, place + 0.3, color=colour, linewidth=3)

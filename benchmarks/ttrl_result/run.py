@@ -20,13 +20,13 @@ from ttrl_env.machine.whole_files import write_whole
 from ttrl_env.temperatures import BASE_TEMPERATURE
 
 RESULT_FILE = "result.json"
-"""Written last: a run that has it is done."""
+"""Written last, so it exists only for finished runs."""
 
 
 def run(
     family: Family, arm: Arm, seed: int, folder: Path, iterations: int, display: Display
 ) -> dict[str, Any]:
-    """The result of a run, from ``folder`` if it is there; an interrupted run goes on where it stopped."""
+    """Run or continue a run in ``folder``, and return its result; a finished run is only read."""
     result_file = folder / RESULT_FILE
     if result_file.is_file():
         return json.loads(result_file.read_text(encoding="utf-8"))

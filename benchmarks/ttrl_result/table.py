@@ -1,4 +1,4 @@
-"""The experiment's results as a table: all seeds of an arm together, and each seed alone."""
+"""The table of the experiment's results: all seeds of an arm together, and each seed alone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ttrl_env.agents.evaluation.intervals import wilson_interval
 
 
 def markdown(results: Sequence[dict[str, Any]]) -> str:
-    """One section a family: before, then every arm that has results, in the order of ``ARMS``."""
+    """One section a family: the policy before adaptation, then every arm with results, in ``ARMS``' order."""
     return "\n".join(
         _section(family, [result for result in results if result["family"] == family])
         for family in FAMILIES
@@ -52,7 +52,7 @@ def _section(family: str, results: Sequence[dict[str, Any]]) -> str:
 
 
 def _steps_of_pairs(runs: Sequence[dict[str, Any]]) -> str:
-    """Steps before and after, of the episodes that succeed before and after; means over seeds."""
+    """Steps before and after, of episodes that succeed both times; means over seeds."""
     pairs = [
         comparison["steps_where_both_succeed"]
         for run in runs
@@ -78,5 +78,5 @@ def _row(title: str, evaluations: Sequence[dict[str, Any]], pairs: str, episodes
 
 
 def _steps(mean: float | None) -> str:
-    """A mean over the successes of a seed; one without a success has none."""
+    """Format a mean number of steps; ``None`` stands for a seed without success."""
     return "-" if mean is None else f"{mean:.1f}"

@@ -1,8 +1,8 @@
-"""Play every task in several versions of MuJoCo, compare them with the published one, and write it down.
+"""Play every task in several versions of MuJoCo, and compare each version with the published one.
 
-Results go to ``benchmarks/results/worlds.jsonl`` (a line a task and version), from which
-``docs/make_tables.py`` makes the tables of ``docs/which-libero.md``. A whole scan takes half an hour a
-version on one core. Interrupted, the same command goes on; what was compared earlier is kept.
+Writes ``benchmarks/results/worlds.jsonl``, with one line for each task and version. ``docs/make_tables.py``
+makes the tables of ``docs/which-libero.md`` from it. A whole scan takes half an hour for each version on one
+core. The same command continues an interrupted scan, and keeps earlier comparisons.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from ttrl_env.published_scenes import write_published
 RESULTS_FILE = RESULTS / "worlds.jsonl"
 
 NEWEST, PINNED, OLDEST = "4.0.0", "3.2.3", "2.3.7"
-"""Compared with the published one: the newest; what others pin; the last of the series that LIBERO's
-robosuite was written for."""
+"""Versions to compare with the published one: the newest, one that other projects pin, and the last of the
+series that LIBERO's robosuite was written for."""
 
 PICTURE = RESULTS.parents[1] / "docs/images/two-worlds.png"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Do what the command line asks for; returns the process's exit code."""
+    """Run the scan of the command line; returns the process's exit code."""
     options = _parser().parse_args(arguments)
     versions = [PUBLISHED_MUJOCO, *options.versions]
     if not options.report_only:
@@ -56,14 +56,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def read_results() -> list[dict[str, Any]]:
-    """What has been compared so far."""
+    """All comparisons so far."""
     if not RESULTS_FILE.is_file():
         return []
     return read_records(RESULTS_FILE.parent, RESULTS_FILE.name)
 
 
 def merge(new: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Add comparisons to those of earlier scans; of a task and version the new one counts."""
+    """Add comparisons to those of earlier scans; a new one replaces that of the same task and version."""
     found = {(each["mujoco"], each["suite"], each["task_id"]): each for each in [*read_results(), *new]}
     order = {suite: index for index, suite in enumerate(tasks.suite_names())}
     ordered = sorted(
@@ -74,7 +74,7 @@ def merge(new: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _play(version: str, suite: str, folder: Path) -> int:
-    """Play a suite in a process of its own; returns whether tasks failed, which that process has printed."""
+    """Play a suite in a separate process, which prints errors; returns nonzero if tasks failed."""
     command = [sys.executable, "-m", "benchmarks.worlds.play", str(folder / version), suite]
     return subprocess.run(command, env=environment(version, folder / "packages"), check=False).returncode
 
@@ -92,7 +92,7 @@ def _compared(folder: Path, versions: Sequence[str], suites: Sequence[str]) -> l
 
 
 def _write_golden(folder: Path) -> int:
-    """Write the file that ``ttrl doctor`` compares with; every task must have been played."""
+    """Write the file with which ``ttrl doctor`` compares; requires that every task has been played."""
     every = list(every_task(tasks.suite_names()))
     played = {task: read(folder, *task) for task in every}
     missing = [f"{suite} {task_id}" for (suite, task_id), scene in played.items() if scene is None]
@@ -104,7 +104,7 @@ def _write_golden(folder: Path) -> int:
 
 
 def _version(text: str) -> str:
-    """A version to compare with the published one, from the command line."""
+    """Check a version from the command line, which must not be the published one."""
     if not is_version(text) or text == PUBLISHED_MUJOCO:
         raise argparse.ArgumentTypeError(
             f"expected a version of MuJoCo other than {PUBLISHED_MUJOCO}, such as {NEWEST}, got {text!r}"

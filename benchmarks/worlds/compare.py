@@ -1,4 +1,4 @@
-"""How far apart two worlds have a task."""
+"""Comparison of a task in two versions of MuJoCo."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from ttrl_env.published_scenes import CAMERAS, angle_deg, distance_m
 
 
 def compare(one: PlayedScene, other: PlayedScene) -> dict[str, Any]:
-    """A plain dictionary: where the body that moved most is, and what each camera sees.
+    """Differences of ``other`` from ``one``, as a dictionary for JSON.
 
-    ``other`` less ``one``: distances in millimetres, angles in degrees, pictures in grey levels of 255
-    (``mean_change`` with its sign, ``mean_difference`` without, both over all pixels and colours;
-    ``block_difference`` the largest of an 8 x 8 block's mean colour).
+    - ``moved_most``, ``distance_mm``: the body that moved most, and by how many millimetres.
+    - ``angle_deg``: the largest rotation of a body, degrees.
+    - For each camera, in grey levels of 255: ``mean_change``, the mean difference over pixels and colours;
+      ``mean_difference``, the mean of its absolute value; ``block_difference``, the largest difference of a
+      block's mean colour (8 x 8 blocks an image).
     """
     if one.scene.names != other.scene.names:
         raise ValueError(f"other: expected the bodies {one.scene.names}, got {other.scene.names}")

@@ -1,4 +1,4 @@
-"""Other versions of MuJoCo beside the installed one: each in a folder of its own, in front of the path."""
+"""Installs other versions of MuJoCo, each in its own folder, which comes first on Python's path."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from pathlib import Path
 from ttrl_env.libero_version import release
 
 KNOWS_NUMPY_2 = (3, 1, 6)
-"""A version that draws rightly with NumPy 2. Earlier ones import with it, and collision shapes cover the
-objects, because writing into their arrays misses (docs/findings/old-mujoco-on-new-numpy.md)."""
+"""A version that renders correctly with NumPy 2. Earlier ones can be imported with it, but writing into their
+arrays has no effect, so collision shapes cover objects (docs/findings/old-mujoco-on-new-numpy.md)."""
 
 _IN_TWO_PARTS = (4,)
-"""From this version on, the library is in a distribution of its own, ``mujoco-core``."""
+"""From this version on, the library is a separate distribution, ``mujoco-core``."""
 
 
 def environment(version: str, folder: Path) -> dict[str, str]:
-    """Variables under which Python imports a version of MuJoCo; it is installed in ``folder`` first."""
+    """Install a version of MuJoCo in ``folder``; returns environment variables that make Python import it."""
     place = folder / version
-    if not (place / "mujoco").exists():  # appears whole: pip fills a draft
+    if not (place / "mujoco").exists():  # complete if it exists: pip installs into a draft
         draft = folder / f".{version}"
         packages = [f"mujoco=={version}"]
         packages += [f"mujoco-core=={version}"] if release(version) >= _IN_TWO_PARTS else []

@@ -1,4 +1,4 @@
-"""Both worlds side by side: the picture of ``docs/which-libero.md``."""
+"""The figure of ``docs/which-libero.md``: tasks in published LIBERO and in another version of MuJoCo."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 TELLING = (("libero_object", 0), ("libero_spatial", 5), ("libero_10", 0))
-"""Tasks that show what changed: a texture, a bowl on a ramekin, a bottle that stands or falls."""
+"""Tasks with visible changes: a texture, a bowl on a ramekin, a bottle that stands or falls."""
 
 
 def draw(folder: Path, version: str, picture: Path, tasks: Sequence[tuple[str, int]] = TELLING) -> bool:
-    """Draw the telling tasks in the published world (above) and in another; false if one was not played."""
+    """Plot tasks in published LIBERO (above) and in another version; returns false if one was not played."""
     rows = [[read(folder / each, *task) for task in tasks] for each in (PUBLISHED_MUJOCO, version)]
     if any(scene is None for scenes in rows for scene in scenes):
         return False

@@ -1,8 +1,8 @@
-"""Each task in this process's MuJoCo: ``python -m benchmarks.worlds.play FOLDER [SUITE ...]``.
+"""Play each task in this process's MuJoCo: ``python -m benchmarks.worlds.play FOLDER [SUITE ...]``.
 
-Unmodified LIBERO, the published protocol: initial state 0, ten settle steps. Then the pose of every
-body but the robot's, and the first picture of both cameras. Tasks whose file is there are left out, so
-an interrupted scan goes on.
+It runs unmodified LIBERO with the published protocol: initial state 0, ten settle steps. It then saves the
+poses of all bodies except the robot's, and the first image of both cameras. Tasks that already have a file
+are skipped, so an interrupted scan can continue.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from ttrl_env.published_scenes import CAMERAS, INIT_STATE_ID, Scene, make_scene,
 
 @dataclass(frozen=True, kw_only=True)
 class PlayedScene:
-    """A scene and its whole pictures."""
+    """A scene with its full images."""
 
     scene: Scene
     images: NDArray[np.uint8]
-    """``[2, 256, 256, 3]``, in the order of the cameras."""
+    """``[2, 256, 256, 3]`` uint8, in the order of :data:`CAMERAS`."""
 
 
 def main(folder: Path, suites: Sequence[str]) -> int:
@@ -53,12 +53,12 @@ def every_task(suites: Sequence[str]) -> Iterator[tuple[str, int]]:
 
 
 def scene_file(folder: Path, suite: str, task_id: int) -> Path:
-    """Where a task's scene is kept."""
+    """Path of the file with a task's scene."""
     return folder / f"{suite}-{task_id}.npz"
 
 
 def read(folder: Path, suite: str, task_id: int) -> PlayedScene | None:
-    """A task that :func:`main` has played, if it has."""
+    """Read a task's scene; ``None`` if it has not been played."""
     file = scene_file(folder, suite, task_id)
     if not file.exists():
         return None
@@ -87,7 +87,7 @@ def _play(suite: str, task_id: int) -> PlayedScene:
 
 
 def _write(path: Path, played: PlayedScene) -> None:
-    """Whole or not at all."""
+    """Write a scene to a file, atomically."""
     with replacing(path) as draft, draft.open("wb") as file:
         np.savez_compressed(file, **{**vars(played.scene), "images": played.images})
 

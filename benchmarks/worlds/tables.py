@@ -1,4 +1,4 @@
-"""What a scan of worlds has found, as the Markdown tables of ``docs/which-libero.md``."""
+"""The Markdown tables of ``docs/which-libero.md``, from the results of a scan."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from ttrl_env import tasks
 from ttrl_env.published_scenes import CAMERAS, POSITION_TOLERANCE_M
 
 Comparisons = Sequence[dict[str, Any]]
-"""Of one version of MuJoCo with the published one, an entry a task."""
+"""Comparisons of one version of MuJoCo with the published one, an entry a task."""
 
 SEEN = 1.0
-"""Grey levels, of the mean over a picture, from which it counts as another picture."""
+"""Smallest change of an image's mean colour, in grey levels, that counts as visible."""
 
 
 def by_suite(comparisons: Comparisons) -> str:
-    """A row a suite: how many tasks have bodies elsewhere, and how differently they are drawn."""
+    """A table with a row a suite: in how many tasks bodies moved, and how much images differ."""
     header = (
         "suite",
         "tasks",
@@ -41,7 +41,7 @@ def by_suite(comparisons: Comparisons) -> str:
 
 
 def moved_tasks(comparisons: Comparisons) -> str:
-    """A row a task in which a body rests elsewhere, the furthest first."""
+    """A table with a row for each task in which a body moved, the largest distance first."""
     moved = sorted(filter(is_moved, comparisons), key=lambda each: -each["distance_mm"])
     rows = [
         (
@@ -56,7 +56,7 @@ def moved_tasks(comparisons: Comparisons) -> str:
 
 
 def repainted_tasks(comparisons: Comparisons) -> str:
-    """A row a suite: its tasks whose pictures differ in the mean, and by how much."""
+    """A table with a row a suite: its tasks whose images differ in mean colour, and by how much."""
     rows = []
     for suite in tasks.suite_names():
         mine = [each for each in comparisons if each["suite"] == suite and is_repainted(each)]
@@ -68,16 +68,16 @@ def repainted_tasks(comparisons: Comparisons) -> str:
 
 
 def is_moved(comparison: dict[str, Any]) -> bool:
-    """Whether a body rests further from its published place than ``ttrl doctor`` tolerates."""
+    """Whether a body moved further from its published position than ``ttrl doctor`` tolerates."""
     return comparison["distance_mm"] > 1e3 * POSITION_TOLERANCE_M
 
 
 def is_repainted(comparison: dict[str, Any]) -> bool:
-    """Whether a camera's mean colour differs visibly, for another reason than a body that moved."""
+    """Whether a camera's mean colour differs visibly although no body moved."""
     return not is_moved(comparison) and any(abs(comparison[c]["mean_change"]) >= SEEN for c in CAMERAS)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table."""
+    """Format a Markdown table."""
     lines = [header, ["---"] * len(header), *rows]
     return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
