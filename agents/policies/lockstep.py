@@ -7,20 +7,44 @@ rows for them or not. :class:`Lockstep` sees to that: whoever uses it says what 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TypeAlias
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from ttrl_env.agents.distributed.processes import ALONE, World
-from ttrl_env.agents.policies.protocol import PolicyInputs, TokenPolicy
+from ttrl_env.agents.policies import sharding
+from ttrl_env.agents.policies.protocol import PolicyInputs, TokenEvaluation, TokenPolicy
 from ttrl_env.kernels import SampledTokens
+
+T = TypeVar("T")
 
 Rows: TypeAlias = "list[int] | NDArray[np.int64]"
 """Numbers of an environment's rows."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chunks:
+    """``m`` chunks as a policy evaluates them: the arguments of ``TokenPolicy.evaluate``."""
+
+    inputs: PolicyInputs
+    """What the policy saw, first axis ``m``."""
+    tokens: Tensor
+    """``[m, K]`` int64, ``K = chunk_steps * 7``."""
+    temperatures: Tensor
+    """``[m]`` float32."""
+
+    def select(self, which: Tensor | NDArray[np.int64] | slice) -> Chunks:
+        """Some of them, copied if ``which`` is an array."""
+        return Chunks(
+            inputs={key: tensor[which] for key, tensor in self.inputs.items()},
+            tokens=self.tokens[which],
+            temperatures=self.temperatures[which],
+        )
 
 
 class Lockstep:
@@ -31,8 +55,8 @@ class Lockstep:
     them. ::
 
         shared = Lockstep(policy, world)  # after share_policy
-        rollout = collect_rollout(env, shared, seed=0)
-        evaluate(env, shared, task_ids=[0])
+        agent = PPOAgent(shared, config)
+        agent.update(collect_rollout(env, shared, seed=0))
     """
 
     def __init__(self, policy: TokenPolicy, world: World = ALONE) -> None:
@@ -40,6 +64,7 @@ class Lockstep:
         self.policy = policy
         self.world = world
         self._spare_inputs: PolicyInputs | None = None
+        self._spare_tokens: Tensor | None = None
 
     @classmethod
     def of(cls, policy: TokenPolicy | Lockstep) -> Lockstep:
@@ -91,8 +116,40 @@ class Lockstep:
                 self._sample_spare_row(seeds.shape[1])
                 continue
             inputs = self.prepare(observations, instructions, rows)
-            sampled.append((inputs, self.policy.sample(inputs, temperatures[rows], seeds[rows], step=step)))
+            chunk = self.policy.sample(inputs, temperatures[rows], seeds[rows], step=step)
+            if self._spare_tokens is None and not self.world.alone:
+                self._spare_tokens = chunk.tokens[:1].cpu()
+            sampled.append((inputs, chunk))
         return sampled
+
+    @torch.no_grad()
+    def evaluate(self, chunks: Chunks, rows_at_once: int) -> list[tuple[Rows, TokenEvaluation]]:
+        """Evaluate ``chunks``, ``rows_at_once`` of them in a pass; which ones, and what came of it."""
+        evaluated = []
+        for rows in self.passes(np.arange(len(chunks.tokens)), rows_at_once):
+            part = self._spare_row() if rows is None else chunks.select(np.asarray(rows))
+            evaluation = self.policy.evaluate(part.inputs, part.tokens, part.temperatures)
+            if rows is not None:
+                evaluated.append((rows, evaluation))
+        return evaluated
+
+    def padded(self, batches: Sequence[T], padding: Callable[[Chunks], T]) -> list[T]:
+        """``batches``, then as many that ``padding`` makes of the spare row as another process has more."""
+        return [
+            padding(self._spare_row()) if batch is None else batch for batch in self.world.in_step(batches)
+        ]
+
+    def one_of(self, chunks: Chunks) -> Chunks:
+        """The first of ``chunks``; of none, the spare row."""
+        return chunks.select(slice(1)) if len(chunks.tokens) else self._spare_row()
+
+    def backward(self, loss: Tensor) -> None:
+        """Gradients of the sum of every process's ``loss``, complete after :meth:`clip_gradients`."""
+        sharding.backward(loss, self.world)
+
+    def clip_gradients(self, parameters: Iterable[nn.Parameter], max_norm: float) -> float:
+        """The norm of the gradients over all processes, scaled down to ``max_norm`` where it is larger."""
+        return sharding.clip_gradients(parameters, max_norm, self.world)
 
     def _agree_on_spare_rows(
         self, observations: dict[str, NDArray], instructions: Sequence[str], rows: Rows | None
@@ -107,4 +164,14 @@ class Lockstep:
     def _sample_spare_row(self, num_tokens: int) -> None:
         assert self._spare_inputs is not None
         seeds = torch.zeros(1, num_tokens, dtype=torch.int64)
-        self.policy.sample(self._spare_inputs, torch.ones(1), seeds, step=0)
+        sampled = self.policy.sample(self._spare_inputs, torch.ones(1), seeds, step=0)
+        if self._spare_tokens is None:
+            self._spare_tokens = sampled.tokens.cpu()
+
+    def _spare_row(self) -> Chunks:
+        if self._spare_inputs is None or self._spare_tokens is None:
+            raise RuntimeError(
+                "this process has nothing to evaluate while others have, and no row to do it on: sample with "
+                "the same Lockstep before (collect_rollout does)"
+            )
+        return Chunks(inputs=self._spare_inputs, tokens=self._spare_tokens, temperatures=torch.ones(1))

@@ -10,13 +10,7 @@ from numpy.typing import NDArray
 
 from ttrl_env.agents.config.schema import RolloutConfig
 from ttrl_env.agents.distributed.processes import ALONE, World
-from ttrl_env.agents.rollout.types import (
-    Rollout,
-    first_chunk,
-    groups_with_spread,
-    join_rollouts,
-    select_groups,
-)
+from ttrl_env.agents.rollout.types import Rollout, groups_with_spread, join_rollouts, select_groups
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,8 +19,6 @@ class GroupSelection:
 
     kept: Rollout
     """What the policy is updated on: the groups that this process has played, of all processes' groups."""
-    spare: Rollout
-    """One chunk, kept or not: see :meth:`ttrl_env.agents.update.ppo.PPOAgent.update`."""
     played: Rollout
     """Every group that was played by any process, without the policy's inputs: what statistics are about."""
     num_kept: int
@@ -86,7 +78,6 @@ def draw_groups(
     while not played or (config.redraw and found < wanted and len(played) < config.max_draws):
         rollout = play(len(played))
         played.append(_of_all_processes(rollout.without_inputs(), world))
-        spare = first_chunk(rollout)
         groups = _within_bounds(rollout, config) if config.filter_accuracy else np.unique(rollout.groups)
         filtered += len(np.unique(rollout.groups)) - len(groups)
         if config.redraw and needs_spread:
@@ -101,7 +92,6 @@ def draw_groups(
         kept.append(rollout if whole else select_groups(rollout, groups))
     return GroupSelection(
         kept=join_rollouts(kept),
-        spare=spare,
         played=join_rollouts(played),
         num_kept=found,
         draws=len(played),

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from ttrl_env.agents.policies import PolicyInputs
+from ttrl_env.agents.policies.lockstep import Chunks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +67,11 @@ class Rollout:
         """``B``."""
         return len(self.rewards)
 
+    @property
+    def chunks(self) -> Chunks:
+        """All ``M`` chunks, as a policy evaluates them; nothing is copied."""
+        return Chunks(inputs=self.inputs, tokens=self.tokens, temperatures=self.temperatures[self.trajectory])
+
     def without_inputs(self) -> Rollout:
         """The same without the policy's inputs, by far its largest part: enough for statistics."""
         nothing = torch.empty(0, dtype=torch.int64)
@@ -103,13 +109,6 @@ def select_groups(rollout: Rollout, groups: ArrayLike) -> Rollout:
         **{name: getattr(rollout, name)[chunks] for name in _PER_CHUNK},
         **{name: getattr(rollout, name)[kept] for name in _PER_TRAJECTORY},
     )
-
-
-def first_chunk(rollout: Rollout) -> Rollout:
-    """A copy of the first chunk, which keeps none of the others in memory."""
-    chunk = {name: getattr(rollout, name)[:1].clone() for name in (*_PER_CHUNK, "trajectory")}
-    inputs = {key: tensor[:1].clone() for key, tensor in rollout.inputs.items()}
-    return replace(rollout, inputs=inputs, final_inputs={}, final_trajectory=torch.empty(0).long(), **chunk)
 
 
 def join_rollouts(rollouts: Sequence[Rollout]) -> Rollout:

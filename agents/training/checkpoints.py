@@ -54,7 +54,7 @@ def save_checkpoint(
         TrainingDivergedError: a weight is NaN or infinite; nothing is written.
         CheckpointError: it cannot be written. The earlier checkpoints are untouched.
     """
-    world = agent.world
+    world = agent.lockstep.world
     target = Path(output_dir) / "checkpoints" / f"iteration_{state.iteration:06d}"
     if not all_finite(policy, world):
         raise TrainingDivergedError(
@@ -96,7 +96,7 @@ def restore_agent(checkpoint: Path, agent: PPOAgent) -> None:
     """
     file = own_file(checkpoint, AGENT_FILE, "checkpoint")
     # several processes map the file instead of reading it, as each takes but its slices
-    saved = load_saved(file, "go on from another checkpoint", mapped=not agent.world.alone)
+    saved = load_saved(file, "go on from another checkpoint", mapped=not agent.lockstep.world.alone)
     try:
         agent.load_state_dict(saved)
     except DAMAGED as error:

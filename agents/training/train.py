@@ -90,7 +90,7 @@ class _Run:
             self.groups_dealt = state.groups_dealt if state else 0
             self.policy, reference = make_policies(config, checkpoint, world)
             self.lockstep = Lockstep(self.policy, world)
-            self.agent = PPOAgent(self.policy, config.ppo, reference, world)
+            self.agent = PPOAgent(self.lockstep, config.ppo, reference)
             if checkpoint is not None:
                 checkpoints.restore_agent(checkpoint, self.agent)
                 display.say(f"Resuming after iteration {self.completed} from {checkpoint}")
@@ -153,7 +153,7 @@ class _Run:
         """Roll out, update and record; evaluate and save when it is time."""
         config, seed = self.config, [self.config.seed, self.completed]
         groups = self._draw_groups(seed)
-        report = self.agent.update(groups.kept, seed=seed, spare=groups.spare)
+        report = self.agent.update(groups.kept, seed=seed)
         metrics = {
             **rollout_metrics(groups.played),
             **selection_metrics(groups),

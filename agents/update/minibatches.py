@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,23 +11,28 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ttrl_env.agents.config.schema import PPOConfig
-from ttrl_env.agents.distributed.processes import ALONE, World
+from ttrl_env.agents.distributed.processes import World
 from ttrl_env.agents.policies import PolicyInputs
+from ttrl_env.agents.policies.lockstep import Chunks, Lockstep
 from ttrl_env.agents.rollout.types import Rollout
 from ttrl_env.agents.update.reductions import Reduction, chunk_weights, token_weights
+from ttrl_env.agents.update.targets import Targets
 
 
 @dataclass(kw_only=True)
 class MicroBatch:
     """The chunks of one forward and backward pass: ``m`` of a rollout's ``M``."""
 
-    rollout: Rollout = field(repr=False)
+    source: Chunks = field(repr=False)
+    """All chunks of the rollout."""
     chunks: Tensor
-    """``[m]`` int64 which of the rollout's chunks."""
+    """``[m]`` int64 which of them."""
     token_weights: Tensor
     """``[m, K]`` what each token counts for in its minibatch's loss."""
     chunk_weights: Tensor
     """``[m]`` what each chunk counts for."""
+    rollout_logprobs: Tensor
+    """``[m, K]`` as they were when the tokens were sampled."""
     advantages: Tensor | None = None
     """``[m]`` float32."""
     returns: Tensor | None = None
@@ -38,28 +43,23 @@ class MicroBatch:
     """``[m]`` of the value head before the update."""
     reference_logprobs: Tensor | None = None
     """``[m, K]`` under the frozen reference."""
-    spare: bool = False
-    """Counts for nothing: a pass made because other processes make one."""
+    padding: bool = False
+    """Counts for nothing: a pass that is made because other processes make one."""
 
     @property
     def inputs(self) -> PolicyInputs:
         """The policy's inputs, copied out of the rollout each time they are needed."""
-        return {key: tensor[self.chunks] for key, tensor in self.rollout.inputs.items()}
+        return {key: tensor[self.chunks] for key, tensor in self.source.inputs.items()}
 
     @property
     def tokens(self) -> Tensor:
         """``[m, K]`` int64."""
-        return self.rollout.tokens[self.chunks]
+        return self.source.tokens[self.chunks]
 
     @property
     def temperatures(self) -> Tensor:
         """``[m]`` float32, of each chunk's row."""
-        return self.rollout.temperatures[self.rollout.trajectory[self.chunks]]
-
-    @property
-    def rollout_logprobs(self) -> Tensor:
-        """``[m, K]`` as they were when the tokens were sampled."""
-        return self.rollout.logprobs[self.chunks]
+        return self.source.temperatures[self.chunks]
 
 
 def make_minibatches(
@@ -68,8 +68,7 @@ def make_minibatches(
     config: PPOConfig,
     micro_batch_chunks: int,
     rng: np.random.Generator,
-    spare: Rollout | None = None,
-    world: World = ALONE,
+    lockstep: Lockstep,
 ) -> list[list[MicroBatch]]:
     """``trajectories`` in random minibatches of whole trajectories, their chunks in micro-batches.
 
@@ -77,79 +76,112 @@ def make_minibatches(
     The last minibatch may be smaller; a step averages over what its minibatch holds.
 
     Several processes divide their trajectories into the minibatches that one process with all of them
-    would make. Each makes the micro-batches of its own, and as many spare ones, of the one chunk of
-    ``spare``, as it takes to have equally many in every process.
+    would make. Each has the micro-batches of its own, padded to equally many in every process.
     """
-    number, total = _number_over_all_processes(rollout.draws[trajectories], world)
+    everyones = _number_over_all_processes(rollout, trajectories, lockstep.world)
+    total = len(everyones.num_tokens)
     size = config.minibatch_trajectories or max(total, 1)
     shuffled = rng.permutation(total)
     minibatches = []
     for start in range(0, total, size):
         members = shuffled[start : start + size]
-        own = torch.from_numpy(trajectories[np.isin(number, members)])
+        own = torch.from_numpy(trajectories[np.isin(everyones.own, members)])
         chunks = torch.isin(rollout.trajectory, own).nonzero()[:, 0]
-        weights = _weights(rollout, chunks, len(members), config.loss_reduction, world)
-        parts = zip(*(each.split(micro_batch_chunks) for each in (chunks, *weights)), strict=True)
-        batches = [
-            MicroBatch(rollout=rollout, chunks=part, token_weights=tokens, chunk_weights=chunk)
-            for part, tokens, chunk in parts
-            if len(part)
-        ]
-        minibatches.append([batch or _spare_batch(spare) for batch in world.in_step(batches)])
+        weights = _weights(rollout, chunks, everyones, members, config.loss_reduction)
+        batches = _micro_batches(rollout, chunks, weights, micro_batch_chunks)
+        minibatches.append(lockstep.padded(batches, _padding))
     return minibatches
 
 
-def assign_targets(
-    minibatches: Sequence[Sequence[MicroBatch]],
-    advantages: NDArray[np.float64],
-    returns: NDArray[np.float64] | None = None,
-) -> None:
-    """Give every micro-batch its part of the advantages and returns, both ``[M]``, of all chunks."""
-    for minibatch in minibatches:
-        for batch in minibatch:
-            if batch.spare:
-                batch.advantages = batch.returns = batch.chunk_weights  # zeros
-                continue
-            batch.advantages = torch.from_numpy(advantages).float()[batch.chunks]
-            if returns is not None:
-                batch.returns = torch.from_numpy(returns).float()[batch.chunks]
+def assign_targets(minibatches: Iterable[Sequence[MicroBatch]], targets: Targets) -> None:
+    """Give every micro-batch its part of the advantages and returns."""
+    for batch in own_batches(minibatches):
+        batch.advantages = torch.from_numpy(targets.advantages).float()[batch.chunks]
+        if targets.returns is not None:
+            batch.returns = torch.from_numpy(targets.returns).float()[batch.chunks]
 
 
-def _number_over_all_processes(draws: NDArray[np.int64], world: World) -> tuple[NDArray[np.int64], int]:
-    """The place of each trajectory among those of all processes, and how many these are together.
+def own_batches(minibatches: Iterable[Sequence[MicroBatch]]) -> list[MicroBatch]:
+    """The micro-batches of all minibatches, without padding."""
+    return [batch for minibatch in minibatches for batch in minibatch if not batch.padding]
 
-    The order is the one in which a single process would have played them: a draw after the other, in
-    each the first process's groups first. ``draws`` is in ascending order.
-    """
-    of_process = world.gather(draws)
-    order = np.argsort(np.concatenate(of_process), kind="stable")
+
+@dataclass(frozen=True, kw_only=True)
+class _Trajectories:
+    """The trajectories of all processes, in the order in which a single one would have played them."""
+
+    own: NDArray[np.int64]
+    """Places of this process's among them."""
+    num_tokens: NDArray[np.int64]
+    """Executed tokens of each."""
+    num_chunks: NDArray[np.int64]
+    """Executed chunks of each."""
+
+
+def _number_over_all_processes(
+    rollout: Rollout, trajectories: NDArray[np.int64], world: World
+) -> _Trajectories:
+    """A draw after the other, in each the first process's groups first; own draws are in ascending order."""
+    executed = [rollout.mask.sum(dim=1), rollout.mask.any(dim=1).long()]
+    nothing = torch.zeros(rollout.num_trajectories, dtype=torch.int64)
+    counts = [nothing.index_add(0, rollout.trajectory, each).numpy()[trajectories] for each in executed]
+    of_process = world.gather(np.stack([rollout.draws[trajectories], *counts]))
+    draws, num_tokens, num_chunks = np.concatenate(of_process, axis=1)
+    order = np.argsort(draws, kind="stable")
     place = np.empty_like(order)
     place[order] = np.arange(len(order))
-    first = sum(len(each) for each in of_process[: world.rank])
-    return place[first : first + len(draws)], len(order)
+    first = sum(each.shape[1] for each in of_process[: world.rank])
+    own = place[first : first + len(trajectories)]
+    return _Trajectories(own=own, num_tokens=num_tokens[order], num_chunks=num_chunks[order])
 
 
 def _weights(
-    rollout: Rollout, chunks: Tensor, num_trajectories: int, reduction: Reduction, world: World
+    rollout: Rollout,
+    chunks: Tensor,
+    everyones: _Trajectories,
+    members: NDArray[np.int64],
+    reduction: Reduction,
 ) -> tuple[Tensor, Tensor]:
-    """Token and chunk weights of this process's ``chunks`` in a minibatch of all processes."""
+    """Token and chunk weights of this process's ``chunks`` in the minibatch of ``members``."""
     mask, trajectory = rollout.mask[chunks], rollout.trajectory[chunks]
-    counts = world.gather((int(mask.sum()), int(mask.any(dim=1).sum())))
-    num_tokens, num_chunks = (sum(each) for each in zip(*counts, strict=True))
+    num_tokens, num_chunks = (
+        int(each[members].sum()) for each in (everyones.num_tokens, everyones.num_chunks)
+    )
     return (
-        token_weights(mask, trajectory, num_trajectories, reduction, num_tokens),
-        chunk_weights(mask, trajectory, num_trajectories, reduction, num_chunks),
+        token_weights(mask, trajectory, len(members), reduction, num_tokens),
+        chunk_weights(mask, trajectory, len(members), reduction, num_chunks),
     )
 
 
-def _spare_batch(chunk: Rollout | None) -> MicroBatch:
-    """A micro-batch of one chunk that has no weight."""
-    assert chunk is not None
-    no_weight = torch.zeros(1)
+def _micro_batches(
+    rollout: Rollout, chunks: Tensor, weights: tuple[Tensor, Tensor], size: int
+) -> list[MicroBatch]:
+    """``chunks`` and their weights in parts of at most ``size``."""
+    source = rollout.chunks
+    parts = zip(*(each.split(size) for each in (chunks, *weights)), strict=True)
+    return [
+        MicroBatch(
+            source=source,
+            chunks=part,
+            token_weights=of_tokens,
+            chunk_weights=of_chunks,
+            rollout_logprobs=rollout.logprobs[part],
+        )
+        for part, of_tokens, of_chunks in parts
+        if len(part)
+    ]
+
+
+def _padding(row: Chunks) -> MicroBatch:
+    """A micro-batch of one chunk without weight."""
+    nothing = torch.zeros(1)
     return MicroBatch(
-        rollout=chunk,
+        source=row,
         chunks=torch.zeros(1, dtype=torch.int64),
-        token_weights=torch.zeros(chunk.tokens.shape),
-        chunk_weights=no_weight,
-        spare=True,
+        token_weights=torch.zeros(row.tokens.shape),
+        chunk_weights=nothing,
+        rollout_logprobs=torch.zeros(row.tokens.shape),
+        advantages=nothing,
+        returns=nothing,
+        padding=True,
     )

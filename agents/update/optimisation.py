@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from ttrl_env.agents.config.schema import PPOConfig
-from ttrl_env.agents.distributed.processes import ALONE, World
-from ttrl_env.agents.policies.sharding import clip_gradients, slice_like_parameters
+from ttrl_env.agents.policies.lockstep import Lockstep
+from ttrl_env.agents.policies.sharding import slice_like_parameters
 from ttrl_env.errors import TrainingDivergedError
 
 
@@ -19,17 +19,16 @@ class GuardedOptimizer:
 
     def __init__(
         self,
-        trained: list[nn.Parameter],
+        lockstep: Lockstep,
         value_head: nn.Module | None,
         config: PPOConfig,
-        world: World = ALONE,
     ) -> None:
-        self.trained = trained
-        self.world = world
+        self.lockstep = lockstep
+        self.trained = [each for each in lockstep.policy.parameters() if each.requires_grad]
         self.value_parameters = [] if value_head is None else list(value_head.parameters())
         self.max_grad_norm = config.max_grad_norm
         self.max_skipped_steps = config.max_skipped_steps
-        groups: list[dict[str, Any]] = [{"params": trained}]
+        groups: list[dict[str, Any]] = [{"params": self.trained}]
         if self.value_parameters:
             groups.append({"params": self.value_parameters, "lr": config.gae.value_learning_rate})
         self.optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=config.weight_decay)
@@ -52,8 +51,8 @@ class GuardedOptimizer:
         Raises:
             TrainingDivergedError: that was so ``max_skipped_steps`` times in a row.
         """
-        norm = clip_gradients(self.trained, self.max_grad_norm, self.world)
-        value_norm = clip_gradients(self.value_parameters, self.max_grad_norm, self.world)
+        norm = self.lockstep.clip_gradients(self.trained, self.max_grad_norm)
+        value_norm = self.lockstep.clip_gradients(self.value_parameters, self.max_grad_norm)
         if not (math.isfinite(loss) and math.isfinite(norm) and math.isfinite(value_norm)):
             self._skip()
             return math.nan

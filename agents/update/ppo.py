@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,19 +13,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ttrl_env.agents.config.schema import PPOConfig
-from ttrl_env.agents.distributed.processes import ALONE, World
 from ttrl_env.agents.policies import TokenEvaluation, TokenPolicy
+from ttrl_env.agents.policies.lockstep import Lockstep
 from ttrl_env.agents.policies.reference import FrozenReference
-from ttrl_env.agents.policies.sharding import backward
-from ttrl_env.agents.rollout.types import Rollout, first_chunk, groups_with_spread
-from ttrl_env.agents.update.advantages import group_advantage
+from ttrl_env.agents.rollout.types import Rollout, groups_with_spread
 from ttrl_env.agents.update.losses import LossDiagnostics, clipped_policy_loss, merge_diagnostics
 from ttrl_env.agents.update.micro_batch_size import fitting_chunks
-from ttrl_env.agents.update.minibatches import MicroBatch, assign_targets, make_minibatches
+from ttrl_env.agents.update.minibatches import MicroBatch, assign_targets, make_minibatches, own_batches
 from ttrl_env.agents.update.optimisation import GuardedOptimizer
-from ttrl_env.agents.update.report import AdvantageStatistics, UpdateReport, logprob_differences
+from ttrl_env.agents.update.report import UpdateReport, report_update
+from ttrl_env.agents.update.targets import Targets, final_values, group_targets, value_targets
 from ttrl_env.agents.update.value_head import ValueHead, value_loss
-from ttrl_env.agents.update.value_targets import value_targets
 
 
 class PPOAgent:
@@ -40,32 +37,29 @@ class PPOAgent:
 
     def __init__(
         self,
-        policy: TokenPolicy,
+        policy: TokenPolicy | Lockstep,
         config: PPOConfig,
         reference: FrozenReference | None = None,
-        world: World = ALONE,
     ) -> None:
         """Make the optimiser.
 
         Args:
-            policy: for several processes made ready by
-                :func:`~ttrl_env.agents.policies.sharding.share_policy`.
+            policy: the policy to train. Several processes give the :class:`Lockstep` of it that their
+                rollouts were sampled with.
             config: the algorithm.
             reference: what ``config.kl_coef`` pulls towards; given exactly if that is not 0.
-            world: the processes that train together.
         """
         if (reference is None) != (config.kl_coef == 0):
             raise ValueError(
                 f"reference: expected one exactly if kl_coef is not 0, got kl_coef={config.kl_coef} and "
                 f"{'none' if reference is None else 'one'} (see frozen_reference)"
             )
-        self.policy = policy
+        self.lockstep = Lockstep.of(policy)
+        self.policy = self.lockstep.policy
         self.config = config
         self.reference = reference
-        self.world = world
-        self.trained = [parameter for parameter in policy.parameters() if parameter.requires_grad]
         self.value_head = self._make_value_head() if config.advantage == "gae" else None
-        self.optimizer = GuardedOptimizer(self.trained, self.value_head, config, world)
+        self.optimizer = GuardedOptimizer(self.lockstep, self.value_head, config)
         self._micro_batch_chunks: int | None = None if config.memory_gigabytes else config.micro_batch_chunks
 
     @property
@@ -76,7 +70,7 @@ class PPOAgent:
     @property
     def device(self) -> torch.device:
         """Where the policy is."""
-        return self.trained[0].device
+        return self.optimizer.trained[0].device
 
     def state_dict(self) -> dict[str, Any]:
         """What continuing exactly needs, apart from the policy's weights; moments are cut as these are."""
@@ -96,9 +90,7 @@ class PPOAgent:
         if self.value_head is not None:
             self.value_head.load_state_dict(state["value_head"])
 
-    def update(
-        self, rollout: Rollout, seed: int | list[int] = 0, spare: Rollout | None = None
-    ) -> UpdateReport:
+    def update(self, rollout: Rollout, seed: int | list[int] = 0) -> UpdateReport:
         """Train on every trajectory of a rollout, each with its own reward.
 
         Several processes each give their own rollout and do what one would with all of them: steps,
@@ -107,41 +99,36 @@ class PPOAgent:
         Args:
             rollout: whole groups.
             seed: shuffles minibatches.
-            spare: one chunk to compute on while other processes have more to do; by default the
-                rollout's first. Needed if the rollout may be empty.
 
         Raises:
             TrainingDivergedError: ``config.max_skipped_steps`` steps in a row, of this update and the
                 ones before, had a loss or gradient that was not finite.
         """
         started = time.perf_counter()
-        rng = np.random.default_rng(seed)
-        spare = first_chunk(rollout) if spare is None else spare
+        rng, world = np.random.default_rng(seed), self.lockstep.world
         learning = self._trajectories_to_learn_from(rollout)
-        size = self._fit_micro_batches(spare) if self.world.any(len(learning) > 0) else 0
-        minibatches = make_minibatches(rollout, learning, self.config, size, rng, spare, self.world)
+        size = self._fit_micro_batches(rollout) if world.any(len(learning) > 0) else 0
+        minibatches = make_minibatches(rollout, learning, self.config, size, rng, self.lockstep)
         orders = [rng.permutation(len(minibatches)) for _ in range(self.config.epochs)]
-        targets = self._prepare(rollout, spare, minibatches, orders[0], size)
-        steps = [self._step(minibatches[index]) for order in orders for index in order]
-        norms = [norm for _, norm in steps if math.isfinite(norm)]
-        dropped_groups = len(np.unique(rollout.groups)) - len(np.unique(rollout.groups[learning]))
-        return UpdateReport(
-            first=steps[0][0] if steps else None,
-            last=steps[-1][0] if steps else None,
-            **targets,
-            **logprob_differences(_counting(minibatches), self.world),
-            grad_norm=max(norms, default=0.0),
-            steps=len(norms),
-            skipped_steps=len(steps) - len(norms),
-            dropped_groups=self.world.total(dropped_groups),
-            chunks=self.world.total(sum(len(batch.chunks) for batch in _counting(minibatches))),
+        targets: Targets | None = None
+        if minibatches:
+            self._evaluate_before(minibatches, first=int(orders[0][0]))
+            targets = self._targets(rollout, minibatches, size)
+            assign_targets(minibatches, targets)
+        steps = []
+        for order in orders:  # an epoch
+            for index in order:
+                steps.append(self._step(minibatches[index]))
+        return report_update(
+            rollout,
+            learning,
+            minibatches,
+            targets,
+            steps,
             micro_batch_chunks=size,
             seconds=time.perf_counter() - started,
+            world=world,
         )
-
-    def _make_value_head(self) -> ValueHead:
-        head = ValueHead(self.policy.num_features, self.config.gae.value_hidden_size)
-        return head.to(next(self.policy.parameters()).device)
 
     def _trajectories_to_learn_from(self, rollout: Rollout) -> NDArray[np.int64]:
         """All of them with a value head; else those of groups whose rewards differ."""
@@ -149,75 +136,40 @@ class PPOAgent:
             return np.flatnonzero(np.isin(np.arange(rollout.num_trajectories), rollout.trajectory))
         return np.flatnonzero(np.isin(rollout.groups, groups_with_spread(rollout.rewards, rollout.groups)))
 
-    def _fit_micro_batches(self, chunk: Rollout) -> int:
-        """Chunks a micro-batch, measured once if there is a budget, with copies of one ``chunk``."""
-        if self._micro_batch_chunks is None:
-            assert self.config.memory_gigabytes is not None
-
-            def loss_of(chunks: int) -> Tensor:
-                chosen = torch.zeros(chunks, dtype=torch.int64)
-                inputs = {key: tensor[chosen] for key, tensor in chunk.inputs.items()}
-                evaluation = self.policy.evaluate(inputs, chunk.tokens[chosen], torch.ones(chunks))
-                return evaluation.logprobs.sum() + evaluation.entropies.sum() + evaluation.features.sum()
-
-            fitting = fitting_chunks(
-                loss_of,
-                self.device,
-                gigabytes=self.config.memory_gigabytes,
-                limit=self.config.micro_batch_chunks,
-            )
-            self._micro_batch_chunks = min(self.world.gather(fitting))
-            self.optimizer.zero_grad()
-        return self._micro_batch_chunks
-
-    def _prepare(
-        self,
-        rollout: Rollout,
-        spare: Rollout,
-        minibatches: Sequence[Sequence[MicroBatch]],
-        order: NDArray[np.int64],
-        size: int,
-    ) -> dict[str, Any]:
-        """Evaluate what has to be known before the first step; returns the report's part about targets."""
-        if not minibatches:
-            return {"advantages": None, "explained_variance": None}
-        late = set(order[1:].tolist()) if self.value_head is None else set(order.tolist())
-        self._evaluate_before(_flat([minibatches[index] for index in sorted(late)]))
-        if self.reference is not None:
-            for batch in _flat(minibatches):
-                arguments = (batch.inputs, batch.tokens, batch.temperatures)
-                batch.reference_logprobs = self.reference.logprobs(*arguments)
-        if self.value_head is None:
-            assert self.config.advantage != "gae"
-            per_trajectory = group_advantage(rollout.rewards, rollout.groups, self.config.advantage)
-            advantages = per_trajectory[rollout.trajectory.numpy()]
-            explained, returns = None, None
-        else:
-            advantages, returns, explained = value_targets(
-                rollout,
-                _counting(minibatches),
-                self.policy,
-                self.value_head,
-                self.config.gae,
-                rows_at_once=size,
-                spare=spare,
-                world=self.world,
-            )
-        assign_targets(minibatches, advantages, returns)
-        learnt_from = [advantages[batch.chunks.numpy()] for batch in _counting(minibatches)]
-        everyones = self.world.gather(np.concatenate([np.empty(0), *learnt_from]))
-        return {
-            "advantages": AdvantageStatistics.of(np.concatenate(everyones)),
-            "explained_variance": explained,
-        }
-
     @torch.no_grad()
-    def _evaluate_before(self, batches: Iterable[MicroBatch]) -> None:
-        for batch in batches:
-            evaluation = self._evaluate(batch)
-            batch.old_logprobs = evaluation.logprobs
-            if self.value_head is not None:
-                batch.old_values = self.value_head(evaluation.features)
+    def _evaluate_before(self, minibatches: Sequence[Sequence[MicroBatch]], first: int) -> None:
+        """Note what the policy, its value head and the reference say before the first step.
+
+        The ``first`` minibatch to be learnt from gives its own log-probabilities in its first forward
+        pass, which saves this one; only its values are needed before, for the targets.
+        """
+        for index, minibatch in enumerate(minibatches):
+            for batch in minibatch:
+                if index != first or self.value_head is not None:
+                    evaluation = self._evaluate(batch)
+                    batch.old_logprobs = evaluation.logprobs
+                    if self.value_head is not None:
+                        batch.old_values = self.value_head(evaluation.features)
+                if self.reference is not None:
+                    arguments = (batch.inputs, batch.tokens, batch.temperatures)
+                    batch.reference_logprobs = self.reference.logprobs(*arguments)
+
+    def _targets(
+        self, rollout: Rollout, minibatches: Sequence[Sequence[MicroBatch]], rows_at_once: int
+    ) -> Targets:
+        """Advantages and returns: of the groups, or of the value head as it is before the update."""
+        config = self.config
+        if config.advantage != "gae":
+            return group_targets(rollout, config.advantage)
+        assert self.value_head is not None
+        values = np.zeros(len(rollout.tokens))
+        for batch in own_batches(minibatches):
+            assert batch.old_values is not None
+            values[batch.chunks.numpy()] = batch.old_values.cpu().numpy()
+        ends = None
+        if config.gae.bootstrap_truncated:
+            ends = final_values(rollout, self.lockstep, self.value_head, rows_at_once)
+        return value_targets(rollout, values, ends, config.gae, self.lockstep.world)
 
     def _step(self, minibatch: Sequence[MicroBatch]) -> tuple[LossDiagnostics, float]:
         """One optimiser step and its gradient norm, which is NaN where the step was left out."""
@@ -225,9 +177,10 @@ class PPOAgent:
         parts = []
         for batch in minibatch:
             loss, part = self._loss(batch)
-            backward(loss, self.world)
+            self.lockstep.backward(loss)
             parts.append(part)
-        diagnostics = merge_diagnostics([part for parts in self.world.gather(parts) for part in parts])
+        everyones = self.lockstep.world.gather(parts)
+        diagnostics = merge_diagnostics([part for parts in everyones for part in parts])
         return diagnostics, self.optimizer.step(diagnostics.loss + diagnostics.value_loss)
 
     def _loss(self, batch: MicroBatch) -> tuple[Tensor, LossDiagnostics]:
@@ -272,11 +225,27 @@ class PPOAgent:
     def _evaluate(self, batch: MicroBatch) -> TokenEvaluation:
         return self.policy.evaluate(batch.inputs, batch.tokens, batch.temperatures)
 
+    def _make_value_head(self) -> ValueHead:
+        head = ValueHead(self.policy.num_features, self.config.gae.value_hidden_size)
+        return head.to(next(self.policy.parameters()).device)
 
-def _flat(minibatches: Iterable[Sequence[MicroBatch]]) -> list[MicroBatch]:
-    return [batch for minibatch in minibatches for batch in minibatch]
+    def _fit_micro_batches(self, rollout: Rollout) -> int:
+        """Chunks a micro-batch, measured once if there is a budget, with copies of one chunk."""
+        if self._micro_batch_chunks is None:
+            assert self.config.memory_gigabytes is not None
+            one = self.lockstep.one_of(rollout.chunks)
 
+            def loss_of(chunks: int) -> Tensor:
+                copies = one.select(torch.zeros(chunks, dtype=torch.int64))
+                evaluation = self.policy.evaluate(copies.inputs, copies.tokens, torch.ones(chunks))
+                return evaluation.logprobs.sum() + evaluation.entropies.sum() + evaluation.features.sum()
 
-def _counting(minibatches: Iterable[Sequence[MicroBatch]]) -> list[MicroBatch]:
-    """Those that are not spare."""
-    return [batch for batch in _flat(minibatches) if not batch.spare]
+            fitting = fitting_chunks(
+                loss_of,
+                self.device,
+                gigabytes=self.config.memory_gigabytes,
+                limit=self.config.micro_batch_chunks,
+            )
+            self._micro_batch_chunks = min(self.lockstep.world.gather(fitting))
+            self.optimizer.zero_grad()
+        return self._micro_batch_chunks

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ttrl_env.agents.distributed.processes import World
+from ttrl_env.agents.rollout.types import Rollout
 from ttrl_env.agents.update.losses import LossDiagnostics
-from ttrl_env.agents.update.minibatches import MicroBatch
+from ttrl_env.agents.update.minibatches import MicroBatch, own_batches
+from ttrl_env.agents.update.targets import Targets
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,13 +80,64 @@ class UpdateReport:
         )
 
 
-def logprob_differences(batches: Iterable[MicroBatch], world: World) -> dict[str, Any]:
-    """Largest and mean |rollout - update| log-probability difference of all processes' executed tokens."""
+def report_update(
+    rollout: Rollout,
+    learning: NDArray[np.int64],
+    minibatches: Sequence[Sequence[MicroBatch]],
+    targets: Targets | None,
+    steps: Sequence[tuple[LossDiagnostics, float]],
+    *,
+    micro_batch_chunks: int,
+    seconds: float,
+    world: World,
+) -> UpdateReport:
+    """The report of all processes.
+
+    Args:
+        rollout: what this process learnt from.
+        learning: its trajectories that were not dropped.
+        minibatches: their chunks.
+        targets: of the rollout's chunks; ``None`` if no process has any minibatches.
+        steps: diagnostics and gradient norm of each optimiser step, NaN where it was left out.
+        micro_batch_chunks: chunks of one pass, at most.
+        seconds: wall time.
+        world: the processes.
+    """
+    batches = own_batches(minibatches)
+    dropped = len(np.unique(rollout.groups)) - len(np.unique(rollout.groups[learning]))
+    own = (dropped, _logprob_errors(batches), _learnt_advantages(batches, targets))
+    all_dropped, all_errors, all_advantages = zip(*world.gather(own), strict=True)
+    errors, advantages = torch.cat(all_errors), np.concatenate(all_advantages)
+    norms = [norm for _, norm in steps if math.isfinite(norm)]
+    return UpdateReport(
+        first=steps[0][0] if steps else None,
+        last=steps[-1][0] if steps else None,
+        advantages=AdvantageStatistics.of(advantages) if len(advantages) else None,
+        explained_variance=None if targets is None else targets.explained_variance,
+        logprob_difference=float(errors.max()) if len(errors) else 0.0,
+        logprob_difference_mean=float(errors.mean()) if len(errors) else 0.0,
+        grad_norm=max(norms, default=0.0),
+        steps=len(norms),
+        skipped_steps=len(steps) - len(norms),
+        dropped_groups=sum(all_dropped),
+        chunks=len(advantages),
+        micro_batch_chunks=micro_batch_chunks,
+        seconds=seconds,
+    )
+
+
+def _logprob_errors(batches: Iterable[MicroBatch]) -> Tensor:
+    """|rollout - update| log-probability difference of every executed token, one axis."""
     errors = [
         (batch.old_logprobs.cpu() - batch.rollout_logprobs).abs()[batch.token_weights > 0]
         for batch in batches
         if batch.old_logprobs is not None
     ]
-    joined = torch.cat(world.gather(torch.cat([torch.zeros(0), *errors])))
-    largest, mean = (float(joined.max()), float(joined.mean())) if len(joined) else (0.0, 0.0)
-    return {"logprob_difference": largest, "logprob_difference_mean": mean}
+    return torch.cat([torch.zeros(0), *errors])
+
+
+def _learnt_advantages(batches: Iterable[MicroBatch], targets: Targets | None) -> NDArray[np.float64]:
+    """The advantage of every chunk that was learnt from."""
+    if targets is None:
+        return np.empty(0)
+    return np.concatenate([np.empty(0), *(targets.advantages[batch.chunks.numpy()] for batch in batches)])

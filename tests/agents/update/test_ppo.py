@@ -14,7 +14,6 @@ from ttrl_env.agents.rollout.collect import collect_rollout
 from ttrl_env.agents.rollout.types import Rollout
 from ttrl_env.agents.update.minibatches import make_minibatches
 from ttrl_env.agents.update.ppo import PPOAgent
-from ttrl_env.agents.update.value_targets import value_targets
 from ttrl_env.errors import ConfigError, TrainingDivergedError
 
 
@@ -179,9 +178,10 @@ def test_values_are_bootstrapped_only_where_the_horizon_cut_off(tiny_policy, rea
         config = PPOConfig(advantage="gae", gae=GAEConfig(bootstrap_truncated=bootstrap, lam=1.0))
         agent = PPOAgent(make_tiny_policy(), config)
         torch.nn.init.constant_(agent.value_head.value.bias, 0.25)
-        batches = make_minibatches(rollout, np.arange(8), config, 128, np.random.default_rng(0))[0]
-        agent._evaluate_before(batches)
-        _, earned, _ = value_targets(rollout, batches, agent.policy, agent.value_head, config.gae, 3)
+        rng = np.random.default_rng(0)
+        minibatches = make_minibatches(rollout, np.arange(8), config, 128, rng, agent.lockstep)
+        agent._evaluate_before(minibatches, first=0)
+        earned = agent._targets(rollout, minibatches, rows_at_once=3).returns
         returns[bootstrap] = np.array([earned[rollout.trajectory.numpy() == b][-1] for b in range(8)])
     assert returns[False] == pytest.approx(rollout.rewards)
     assert returns[True] == pytest.approx(np.where(rollout.truncations, 0.25, rollout.rewards))
