@@ -76,34 +76,58 @@ def draw_groups(
     played: list[Rollout] = []
     found = filtered = without_spread = 0
     while not played or (config.redraw and found < wanted and len(played) < config.max_draws):
-        rollout = play(len(played))
-        played.append(_of_all_processes(rollout.without_inputs(), world))
-        groups = _within_bounds(rollout, config) if config.filter_accuracy else np.unique(rollout.groups)
-        filtered += len(np.unique(rollout.groups)) - len(groups)
-        if config.redraw and needs_spread:
-            with_spread = np.intersect1d(groups, groups_with_spread(rollout.rewards, rollout.groups))
-            without_spread += len(groups) - len(with_spread)
-            groups = with_spread
-        candidates = world.gather(len(groups))
-        room = wanted - found - sum(candidates[: world.rank])
-        groups = groups[: max(room, 0)]
-        found = min(wanted, found + sum(candidates))
-        whole = len(groups) == len(np.unique(rollout.groups))
-        kept.append(rollout if whole else select_groups(rollout, groups))
+        draw = _candidates(play(len(played)), config, needs_spread=config.redraw and needs_spread)
+        everyones = world.gather(replace(draw, rollout=draw.rollout.without_inputs()))
+        numbers = [len(each.groups) for each in everyones]
+        room = wanted - found - sum(numbers[: world.rank])
+        kept.append(_only(draw.rollout, draw.groups[: max(room, 0)]))
+        found = min(wanted, found + sum(numbers))
+        played.append(_played_at_once([each.rollout for each in everyones]))
+        filtered += sum(each.filtered for each in everyones)
+        without_spread += sum(each.without_spread for each in everyones)
     return GroupSelection(
         kept=join_rollouts(kept),
         played=join_rollouts(played),
         num_kept=found,
         draws=len(played),
-        filtered=world.total(filtered),
-        without_spread=world.total(without_spread),
+        filtered=filtered,
+        without_spread=without_spread,
         wanted=wanted,
     )
 
 
-def _of_all_processes(rollout: Rollout, world: World) -> Rollout:
-    """What all processes played, by rank; its times are those of the process that took longest."""
-    rollouts = world.gather(rollout)
+@dataclass(frozen=True, kw_only=True)
+class _Draw:
+    """What one process has played, and which of its groups may be learnt from."""
+
+    rollout: Rollout
+    groups: NDArray[np.int64]
+    filtered: int
+    without_spread: int
+
+
+def _candidates(rollout: Rollout, config: RolloutConfig, *, needs_spread: bool) -> _Draw:
+    """The groups within the success-rate bounds, and, if asked for, with reward spread."""
+    played = np.unique(rollout.groups)
+    within = _within_bounds(rollout, config) if config.filter_accuracy else played
+    groups = within
+    if needs_spread:
+        groups = np.intersect1d(within, groups_with_spread(rollout.rewards, rollout.groups))
+    return _Draw(
+        rollout=rollout,
+        groups=groups,
+        filtered=len(played) - len(within),
+        without_spread=len(within) - len(groups),
+    )
+
+
+def _only(rollout: Rollout, groups: NDArray[np.int64]) -> Rollout:
+    """The trajectories of ``groups``; all of them are not copied."""
+    return rollout if len(groups) == len(np.unique(rollout.groups)) else select_groups(rollout, groups)
+
+
+def _played_at_once(rollouts: list[Rollout]) -> Rollout:
+    """What processes played beside each other; its times are those of the one that took longest."""
     return replace(
         join_rollouts(rollouts),
         simulation_seconds=max(each.simulation_seconds for each in rollouts),

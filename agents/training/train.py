@@ -1,4 +1,25 @@
-"""The training loop: roll out, update, evaluate, save."""
+"""The training loop: roll out, update, evaluate, save.
+
+One iteration, and what passes from part to part::
+
+    Schedule.deal
+        | a task and an initial state for each group
+        v
+    collect_rollout <-> TTRLVectorEnv      observations and instructions one way, actions the other;
+        |                                  tokens are sampled at each row's temperature
+        | Rollout: inputs, tokens, log-probabilities, rewards, success
+        v
+    draw_groups                            further rollouts until enough groups are kept
+        | GroupSelection: the groups to learn from, and all that were played
+        v
+    PPOAgent.update                        targets, epochs, minibatches, loss, step
+        | the policy's new weights, and an UpdateReport for the MetricsWriter
+        v
+    evaluate, save_checkpoint              every so often
+
+Several processes do this in step. Each plays its part of the groups, and a ``Lockstep`` makes their
+passes of the policy equally many.
+"""
 
 from __future__ import annotations
 
