@@ -1,8 +1,8 @@
 """One policy that several processes compute with at the same time, each on rows of its own.
 
-The weights of a sharded policy are put together by all processes at once
-(:mod:`ttrl_env.agents.policies.sharding`), so every process has to make equally many passes, whether it has
-rows for them or not. :class:`Lockstep` sees to that: whoever uses it says what there is to compute.
+All processes gather the weights of a sharded policy at once (:mod:`ttrl_env.agents.policies.sharding`). So
+every process has to make equally many passes, whether it has rows for them or not. :class:`Lockstep` makes
+the passes that are missing; its callers only say what they have to compute.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ttrl_env.agents.distributed.processes import ALONE, World
-from ttrl_env.agents.policies import sharding
 from ttrl_env.agents.policies.protocol import PolicyInputs, TokenEvaluation, TokenPolicy
+from ttrl_env.agents.policies.sharding import clip_gradients
 from ttrl_env.kernels import SampledTokens
 
 T = TypeVar("T")
@@ -145,11 +145,12 @@ class Lockstep:
 
     def backward(self, loss: Tensor) -> None:
         """Gradients of the sum of every process's ``loss``, complete after :meth:`clip_gradients`."""
-        sharding.backward(loss, self.world)
+        # gradients are averaged over processes, as fully_shard does
+        (loss if self.world.alone else loss * self.world.size).backward()
 
     def clip_gradients(self, parameters: Iterable[nn.Parameter], max_norm: float) -> float:
         """The norm of the gradients over all processes, scaled down to ``max_norm`` where it is larger."""
-        return sharding.clip_gradients(parameters, max_norm, self.world)
+        return clip_gradients(parameters, max_norm, self.world)
 
     def _agree_on_spare_rows(
         self, observations: dict[str, NDArray], instructions: Sequence[str], rows: Rows | None

@@ -44,11 +44,6 @@ def is_sharded(policy: TokenPolicy) -> bool:
     return any(_is_slice(parameter) for parameter in policy.parameters())
 
 
-def backward(loss: Tensor, world: World) -> None:
-    """Gradients of the sum of every process's ``loss``, complete after :func:`clip_gradients`."""
-    (loss if world.alone else loss * world.size).backward()  # gradients are averaged, as fully_shard does
-
-
 def clip_gradients(parameters: Iterable[nn.Parameter], max_norm: float, world: World) -> float:
     """The norm of the gradients over all processes, scaled down to ``max_norm`` where it is larger."""
     parameters = list(parameters)
