@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ttrl_env.agents.config.loading import load_config
     from ttrl_env.agents.config.schema import PPOConfig, TrainConfig
     from ttrl_env.agents.evaluation.evaluate import evaluate
-    from ttrl_env.agents.policies import TinyVLA, TinyVLAConfig, TokenPolicy, load_policy
+    from ttrl_env.agents.policies import TinyVLA, TinyVLAConfig, TokenPolicy, load_policy, register_policy
     from ttrl_env.agents.policies.reference import frozen_reference
     from ttrl_env.agents.rollout.collect import collect_rollout
     from ttrl_env.agents.rollout.types import Rollout
@@ -34,6 +34,7 @@ __all__ = [
     "group_advantage",
     "load_config",
     "load_policy",
+    "register_policy",
 ]
 
 __getattr__ = imported_when_used(
@@ -52,5 +53,6 @@ __getattr__ = imported_when_used(
         "group_advantage": "update.advantages",
         "load_config": "config.loading",
         "load_policy": "policies",
+        "register_policy": "policies",
     },
 )

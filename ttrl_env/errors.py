@@ -58,6 +58,10 @@ class CheckpointError(TTRLError, ValueError):
     """A checkpoint that is missing, incomplete or of another shape."""
 
 
+class PolicyError(TTRLError, TypeError):
+    """A policy that lacks what rollouts, updates or checkpoints call; the message names it."""
+
+
 def unknown_name(argument: str, got: object, known: Iterable[object], hint: str = "") -> UnknownNameError:
     """An error that says which argument was wrong, what came, what exists and what is nearest."""
     names = [str(name) for name in known]

@@ -26,6 +26,7 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import ArrayLike, NDArray
 
 from ttrl_env import tasks
+from ttrl_env.autoreset import named_mode
 from ttrl_env.checks import (
     check_bool,
     check_choice,
@@ -146,7 +147,7 @@ class TTRLVectorEnv(VectorEnv):
             "max_steps", self.suite.horizon if max_steps is None else max_steps
         )
         self.chunk_steps = check_positive_int("chunk_steps", chunk_steps)
-        self.autoreset_mode = _autoreset_mode(autoreset_mode)
+        self.autoreset_mode = named_mode(autoreset_mode)
         self.metadata = {
             **self.metadata,
             "autoreset_mode": self.autoreset_mode,
@@ -360,12 +361,3 @@ def _cameras(cameras: Sequence[CameraName]) -> tuple[str, ...]:
     if len(set(chosen)) < len(chosen):
         raise ValueError(f"cameras: expected each camera once, got {cameras!r}")
     return chosen
-
-
-def _autoreset_mode(mode: AutoresetMode | str) -> AutoresetMode:
-    if isinstance(mode, AutoresetMode):
-        return mode
-    names = {str(member.value).lower(): member for member in AutoresetMode}
-    names.update({member.name.lower(): member for member in AutoresetMode})
-    check_choice("autoreset_mode", str(mode).lower(), tuple(names))
-    return names[str(mode).lower()]

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import secrets
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
+from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from ttrl_env.checks import check_bool, check_positive_int, check_reset_mask, check_seed
+from ttrl_env.autoreset import DisabledAutoreset, declared_mode, named_mode
+from ttrl_env.checks import check_bool, check_positive_int, check_reset_mask, check_seed, check_sequence
 from ttrl_env.episodes import require_known
 from ttrl_env.errors import unknown_name
 from ttrl_env.rewards import RewardName, check_reward, episode_reward
@@ -20,14 +24,19 @@ class TestTimeRL(VectorWrapper):
     """Groups, temperatures and efficiency rewards, as :class:`ttrl_env.vector_env.TTRLVectorEnv` has them.
 
     Consecutive rows form groups of ``n_samples``; row ``i`` of a group carries temperature ``T_i`` of
-    the ladder. ``reset(seed=s)`` seeds all rows of group ``g`` with ``s + g``, so that they start alike.
-    The wrapped environment's rewards are replaced: the step at which an episode first reports success
-    earns ``1 / (1 + finish_step / max_steps)`` (or 1, see ``test_time_rl``), all others 0.
+    the ladder. A reset seeds all rows of a group alike, so that they start alike: ``reset(seed=s)`` seeds
+    group ``g`` with ``s + g``, and resets without a seed take the groups' next ones. The wrapped
+    environment's rewards are replaced: the step at which an episode first reports success earns
+    ``1 / (1 + finish_step / max_steps)`` (or 1, see ``test_time_rl``), all others 0.
 
     ``infos`` gain ``success`` (latched until the episode ends), ``finish_step`` (steps so far, frozen
-    at success), ``temperature`` and ``group``; with SAME_STEP autoreset the finished episode's values
-    are in ``infos["final_info"]``. Terminations, truncations, observations and the autoreset mode are
-    the wrapped environment's.
+    at success), ``temperature``, ``group``, ``task_id`` and ``init_state_id`` (the seed that the episode
+    started from; -1: autoreset began it, or the seed is none that int64 holds). With SAME_STEP autoreset the
+    finished episode's values are in ``infos["final_info"]``.
+
+    With ``autoreset_mode="disabled"`` success ends an episode, as ``max_steps`` does, finished rows wait for
+    the others, and a step may execute a chunk of actions: what :func:`ttrl_env.agents.collect_rollout` plays.
+    Otherwise terminations, truncations, observations and the autoreset mode are the wrapped environment's.
 
     Example:
         >>> import gymnasium as gym  # doctest: +SKIP
@@ -47,7 +56,11 @@ class TestTimeRL(VectorWrapper):
         test_time_rl: bool = True,
         test_time_rl_reward: RewardName = "efficiency",
         max_steps: int | None = None,
-        success_key: str = "success",
+        success_key: str | None = "success",
+        autoreset_mode: AutoresetMode | str | None = None,
+        chunk_steps: int = 1,
+        instructions: str | Sequence[str] = "",
+        task_ids: Sequence[int] | None = None,
     ) -> None:
         """Wrap ``env``, whose ``num_envs`` must be a multiple of ``n_samples``.
 
@@ -60,9 +73,15 @@ class TestTimeRL(VectorWrapper):
             test_time_rl_reward: ``"efficiency"`` or ``"env_sparse"`` (the ladder with binary rewards).
             max_steps: the horizon that ``finish_step`` is measured against; default the
                 ``max_episode_steps`` of the environment's spec.
-            success_key: the boolean entry of ``infos`` that says an episode has reached its goal.
+            success_key: the boolean entry of ``infos`` that says an episode has reached its goal. ``None``:
+                an episode that terminates has.
+            autoreset_mode: ``"disabled"`` makes finished rows of an environment of mode NEXT_STEP wait; the
+                only other choice is the environment's own mode, the default.
+            chunk_steps: actions executed open loop by each ``step``; above 1 only with DISABLED.
+            instructions: what a policy is told, one text for all groups or one a group.
+            task_ids: a number for the task of each group, reported in ``infos``; default 0.
         """
-        super().__init__(env)
+        super().__init__(_with_mode(env, autoreset_mode))
         self.n_samples = check_positive_int("n_samples", n_samples)
         self.test_time_rl = check_bool("test_time_rl", test_time_rl)
         if env.num_envs % n_samples:
@@ -78,7 +97,15 @@ class TestTimeRL(VectorWrapper):
         self.groups: NDArray[np.int64] = np.repeat(np.arange(self.num_groups), n_samples)
         self._reward = check_reward(test_time_rl_reward, test_time_rl=self.test_time_rl)
         self.max_steps = check_positive_int("max_steps", _horizon(env) if max_steps is None else max_steps)
-        self.autoreset_mode = _autoreset_mode(env)
+        self.autoreset_mode = declared_mode(self.env)
+        self._set_chunks(chunk_steps)
+        texts = [instructions] * self.num_groups if isinstance(instructions, str) else instructions
+        self.instructions: list[str] = self._one_a_row("instructions", texts, "texts")
+        tasks = [0] * self.num_groups if task_ids is None else task_ids
+        self._task_ids = np.array(self._one_a_row("task_ids", tasks, "integers"), dtype=np.int64)
+        self._entropy = secrets.randbits(64)
+        self._num_resets = 0
+        self._init_state_ids = np.full(env.num_envs, -1)
         self._success_key = success_key
         self._success = np.zeros(env.num_envs, dtype=np.bool_)
         self._finish_step = np.zeros(env.num_envs, dtype=np.int64)
@@ -88,16 +115,21 @@ class TestTimeRL(VectorWrapper):
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        """Start new episodes; an integer seed becomes one seed a group.
+        """Start new episodes.
 
         A call that the wrapped environment refuses leaves the records of running episodes as they are; one
         that is interrupted leaves its rows to be reset again.
+
+        Args:
+            seed: an integer becomes one seed a group, and decides those of later resets without a seed; a
+                list has one seed a row.
+            options: passed on, except for ``"init_state_ids"``: one seed a group, instead of ``seed``.
         """
-        seeds = None if seed is None else self._seeds(seed)
         if not isinstance(options, Mapping | None):
             raise TypeError(f"options: expected a dictionary, got {options!r}")
         options = None if options is None else dict(options)  # Gymnasium's environments pop from it
         mask = check_reset_mask((options or {}).get("reset_mask"), self.num_envs)
+        seeds = self._seeds(seed, None if options is None else options.pop("init_state_ids", None))
         try:
             observations, infos = self.env.reset(seed=seeds, options=options)  # type: ignore[arg-type]
         except BaseException as error:
@@ -105,26 +137,46 @@ class TestTimeRL(VectorWrapper):
                 self._lost |= mask
             raise
         self._begin(mask)
+        self._init_state_ids[mask] = np.array([_as_int64(each) for each in seeds])[mask]
+        if isinstance(seed, (int, np.integer)):
+            self._entropy, self._num_resets = int(seed), 0
+        self._num_resets += 1
         return observations, {**infos, **self._infos()}
 
     def step(self, actions: Any) -> tuple[Any, NDArray, NDArray, NDArray, dict[str, Any]]:
-        """Step the wrapped environment; rewards are float64 ``[num_envs]``.
+        """Step the wrapped environment, through a chunk if there are any; rewards are float64 ``[num_envs]``.
+
+        Args:
+            actions: the wrapped environment's, or ``[num_envs, chunk_steps, ...]`` if ``chunk_steps > 1``.
 
         Raises:
             ResetNeeded: an earlier call raised, and nobody knows how far its rows have come.
         """
-        require_known(self._lost)
-        try:
-            observations, _, terminations, truncations, infos = self.env.step(actions)
-        except BaseException:
-            self._lost[:] = True
-            raise
+        if self.chunk_steps == 1:
+            return self._step(actions)
+        chunks = np.asarray(actions)
+        if chunks.shape[:2] != (self.num_envs, self.chunk_steps):
+            raise ValueError(
+                f"actions: expected shape ({self.num_envs}, {self.chunk_steps}, ...), got {chunks.shape}"
+            )
+        earned = np.zeros(self.num_envs)
+        for step in range(self.chunk_steps):
+            observations, rewards, terminations, truncations, infos = self._step(chunks[:, step])
+            earned += rewards
+            if (terminations | truncations).all():
+                break
+        return observations, earned, terminations, truncations, infos
+
+    def _step(self, actions: Any) -> tuple[Any, NDArray, NDArray, NDArray, dict[str, Any]]:
+        observations, terminations, truncations, infos = self._simulate(actions)
         running = ~(self._over | self._success)
         if self.autoreset_mode is AutoresetMode.NEXT_STEP:
             self._begin(self._over.copy())  # this step reset them
-        done = np.logical_or(terminations, truncations)
         self._finish_step[running] += 1
-        achieved = running & self._reported_success(infos, done)
+        done = np.logical_or(terminations, truncations)
+        if isinstance(self.env, DisabledAutoreset):
+            done |= self._finish_step >= self.max_steps
+        achieved = running & self._reported_success(infos, terminations, done & ~self._over)
         self._success |= achieved
         rewards = np.where(
             achieved, episode_reward(self._reward, achieved, self._finish_step, self.max_steps), 0.0
@@ -135,30 +187,81 @@ class TestTimeRL(VectorWrapper):
                 infos["final_info"] = {**infos["final_info"], **self._infos(done)}
             self._begin(done)
         else:
-            self._over |= done
+            if isinstance(self.env, DisabledAutoreset):
+                cut_off = done & ~(terminations | truncations | achieved | self._over)
+                terminations, truncations = self.env.end(terminated=achieved, truncated=cut_off)
+            self._over |= np.logical_or(terminations, truncations)
         infos.update(self._infos())
         return observations, rewards, terminations, truncations, infos
 
-    def _seeds(self, seed: Any) -> list[int | None]:
-        """What the wrapped environment is seeded with; how many a list has is for it to judge."""
+    def _simulate(self, actions: Any) -> tuple[Any, NDArray, NDArray, dict[str, Any]]:
+        """What the wrapped environment returns, its rewards left out."""
+        require_known(self._lost)
+        try:
+            observations, _, terminations, truncations, infos = self.env.step(actions)
+        except BaseException:
+            self._lost[:] = True
+            raise
+        return observations, terminations, truncations, infos
+
+    def _set_chunks(self, chunk_steps: int) -> None:
+        """Take actions of the wrapped environment, or chunks of them."""
+        self.chunk_steps = check_positive_int("chunk_steps", chunk_steps)
+        if chunk_steps == 1:
+            return
+        if self.autoreset_mode is not AutoresetMode.DISABLED:
+            raise ValueError(
+                f"chunk_steps: a chunk must not run from an episode into the next, so {chunk_steps} needs "
+                f"autoreset_mode='disabled', got {self.autoreset_mode.name}"
+            )
+        single = self.env.single_action_space
+        if not isinstance(single, (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)):
+            raise ValueError(f"chunk_steps: expected 1 for actions that are no arrays ({single})")
+        self.single_action_space = batch_space(single, chunk_steps)
+        self.action_space = batch_space(self.single_action_space, self.num_envs)
+
+    def _one_a_row(self, argument: str, values: Sequence[Any], of: str) -> list[Any]:
+        """What each row has of ``values``, one a group."""
+        members = check_sequence(argument, values, f"{of}, one a group")
+        if len(members) != self.num_groups:
+            raise ValueError(
+                f"{argument}: expected one for each of {self.num_groups} groups, got {len(members)}"
+            )
+        return [members[group] for group in self.groups.tolist()]
+
+    def _seeds(self, seed: Any, init_state_ids: Any) -> list[int | None]:
+        """What the rows of the wrapped environment are seeded with; a list's length is for it to judge."""
+        if init_state_ids is not None:
+            if seed is not None:
+                raise ValueError("seed: expected none beside options['init_state_ids'], which are seeds")
+            given = self._one_a_row("options['init_state_ids']", init_state_ids, "integers")
+            return [check_seed("options['init_state_ids']", each) for each in given]
         if isinstance(seed, (list, tuple, np.ndarray)):
             return [None if each is None else check_seed("seed", each) for each in seed]
-        first = check_seed("seed", seed)
-        return [first + int(group) for group in self.groups]
+        if seed is not None:
+            first = check_seed("seed", seed)
+            return [first + int(group) for group in self.groups]
+        rng = np.random.default_rng([self._entropy, self._num_resets])
+        return rng.integers(2**31, size=self.num_groups)[self.groups].tolist()
 
     def _begin(self, rows: NDArray[np.bool_]) -> None:
         self._success[rows] = False
         self._finish_step[rows] = 0
+        self._init_state_ids[rows] = -1
         self._over[rows] = self._lost[rows] = False
 
-    def _reported_success(self, infos: dict[str, Any], done: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """What the wrapped environment says of this step, ``[num_envs]``."""
+    def _reported_success(
+        self, infos: dict[str, Any], terminations: NDArray[np.bool_], ended: NDArray[np.bool_]
+    ) -> NDArray[np.bool_]:
+        """What the wrapped environment says of this step, the last one of the rows that have ``ended``."""
+        if self._success_key is None:
+            return terminations
         success = _reported(infos, self._success_key, self.num_envs)
-        if self.autoreset_mode is AutoresetMode.SAME_STEP and done.any():
+        if self.autoreset_mode is AutoresetMode.SAME_STEP and ended.any():
             final_info = infos.get("final_info", {})
             self._require_key(final_info)
-            return np.where(done, _reported(final_info, self._success_key, self.num_envs), success)
-        if done.any():
+            return np.where(ended, _reported(final_info, self._success_key, self.num_envs), success)
+        if ended.any():
             self._require_key(infos)
         return success
 
@@ -176,6 +279,8 @@ class TestTimeRL(VectorWrapper):
             "finish_step": self._finish_step.copy(),
             "temperature": self.temperatures.copy(),
             "group": self.groups.copy(),
+            "task_id": self._task_ids.copy(),
+            "init_state_id": self._init_state_ids.copy(),
         }
         mask = np.ones(self.num_envs, dtype=np.bool_) if rows is None else rows
         return {**values, **{f"_{key}": mask.copy() for key in values}}
@@ -196,11 +301,20 @@ def _horizon(env: VectorEnv) -> int:
     return horizon
 
 
-def _autoreset_mode(env: VectorEnv) -> AutoresetMode:
-    mode = env.metadata.get("autoreset_mode")
-    if not isinstance(mode, AutoresetMode):
+def _with_mode(env: VectorEnv, wanted: AutoresetMode | str | None) -> VectorEnv:
+    """``env``, or one whose finished rows wait if that is wanted or if its autoreset mode is DISABLED."""
+    mode = declared_mode(env)
+    target = mode if wanted is None else named_mode(wanted)
+    if target is AutoresetMode.DISABLED:
+        return DisabledAutoreset(env)
+    if target is not mode:
         raise ValueError(
-            f"env: its metadata['autoreset_mode'] must be a gymnasium.vector.AutoresetMode, got {mode!r}; "
-            f"without it the start of an episode cannot be told"
+            f"autoreset_mode: expected 'disabled' or the environment's own {mode.name}, got {target.name}; "
+            f"make the environment with that mode"
         )
-    return mode
+    return env
+
+
+def _as_int64(seed: int | None) -> int:
+    """A seed as an initial state's number; -1 for none, and for one that int64 does not hold."""
+    return -1 if seed is None or seed >= 2**63 else seed

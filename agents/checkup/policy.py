@@ -48,7 +48,9 @@ def examine(config: TrainConfig, given: frozenset[str]) -> Iterator[tuple[str, C
         assert path is not None
         device = choose_device(config.policy.device)
         policy = load_policy(path, policy_options(config.policy, config.seed))
-        loaded.append(nn.Module.to(policy, device))
+        assert isinstance(policy, nn.Module)
+        nn.Module.to(policy, device)
+        loaded.append(policy)
         return _describe(loaded[0])
 
     yield "checkpoint", load

@@ -67,10 +67,10 @@ def _check_policy(policy: PolicyConfig, env_image_size: int) -> None:
     """A new TinyVLA in full; what is loaded is checked by its loader."""
     if policy.path is not None:
         return
-    if policy.kind == "openvla":
+    if policy.kind not in ("auto", "tiny_vla"):
         raise ConfigError(
-            "policy.path: policy.kind=openvla needs a checkpoint to start from, a folder or a hub "
-            "repository, e.g. policy.path=Haozhan72/Openvla-oft-SFT-libero10-traj1"
+            f"policy.path: policy.kind={policy.kind} needs a checkpoint to start from, a folder or a hub "
+            f"repository, e.g. policy.path=Haozhan72/Openvla-oft-SFT-libero10-traj1"
         )
     for name, value in options_of_openvla(policy.openvla).items():
         raise ConfigError(

@@ -18,9 +18,6 @@ by its length (DAPO, RLinf)."""
 RatioLevel: TypeAlias = Literal["token", "chunk"]
 """``ppo.ratio_level``: a probability ratio for each token, or one for a chunk's tokens together."""
 
-PolicyKind: TypeAlias = Literal["auto", "tiny_vla", "openvla"]
-"""``policy.kind``: which policy a checkpoint must be; ``auto``: what its config.json says."""
-
 Decoding: TypeAlias = Literal["parallel", "autoregressive"]
 """``policy.openvla.decoding``: OpenVLA-OFT's or the original OpenVLA's."""
 

@@ -29,7 +29,6 @@ from ttrl_env.agents.config.bounds import (
 from ttrl_env.agents.config.choices import (
     AdvantageName,
     Decoding,
-    PolicyKind,
     RatioLevel,
     Reduction,
     WeightType,
@@ -118,9 +117,10 @@ class OpenVLATrainConfig(OpenVLALoadConfig):
 class LoadConfig:
     """How a policy is loaded: what its own files may not say."""
 
-    kind: PolicyKind = "auto"
-    """Which policy it must be: "tiny_vla", "openvla"; "auto": what its config.json says."""
-    chunk_steps: ChunkSteps | None = None
+    kind: Annotated[str, Text()] = "auto"
+    """Which policy it must be: "tiny_vla", "openvla" or a registered kind; "auto": what its config.json
+    says."""
+    chunk_steps: Annotated[int | None, at_least(1, 1000)] = None
     """Actions a chunk; null: as recorded with the policy, else 8 (1 with autoregressive decoding)."""
     device: Annotated[str, DeviceName()] = "auto"
     """"auto" (a GPU if there is one), "cpu", "cuda" or "cuda:1"; several processes take a GPU each."""

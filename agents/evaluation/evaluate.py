@@ -12,6 +12,7 @@ from ttrl_env import tasks
 from ttrl_env.agents.evaluation.episode_queue import Episode, EpisodeStart, play_episodes
 from ttrl_env.agents.evaluation.intervals import wilson_interval
 from ttrl_env.agents.policies import TokenPolicy
+from ttrl_env.agents.policies.conformance import PLAYED, check_policy
 from ttrl_env.agents.policies.lockstep import Lockstep
 from ttrl_env.agents.rollout.playable import check_one_row_an_episode, check_sampling_temperatures
 from ttrl_env.checks import check_choice, check_positive_int, check_seed
@@ -123,6 +124,7 @@ def evaluate(
             autoreset mode or chunk length. Raised before any episode is played.
     """
     lockstep = Lockstep.of(policy)
+    check_policy(lockstep.policy, PLAYED)
     check_one_row_an_episode(env, lockstep.policy.chunk_steps)
     check_sampling_temperatures("temperature", temperature, ())
     check_seed("seed", seed)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ttrl_env.agents.policies.loading import load_policy
     from ttrl_env.agents.policies.options import PolicyOptions
     from ttrl_env.agents.policies.protocol import PolicyInputs, TokenEvaluation, TokenPolicy
+    from ttrl_env.agents.policies.registry import register_policy
     from ttrl_env.agents.policies.tiny_vla import TinyVLA, TinyVLAConfig
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "TokenEvaluation",
     "TokenPolicy",
     "load_policy",
+    "register_policy",
 ]
 
 __getattr__ = imported_when_used(
@@ -35,5 +37,6 @@ __getattr__ = imported_when_used(
         "TokenEvaluation": "protocol",
         "TokenPolicy": "protocol",
         "load_policy": "loading",
+        "register_policy": "registry",
     },
 )

@@ -13,6 +13,7 @@ from ttrl_env.agents.config.schema import LoadConfig, PolicyConfig, TrainConfig
 from ttrl_env.agents.distributed.devices import choose_device
 from ttrl_env.agents.distributed.processes import ALONE, World
 from ttrl_env.agents.policies import PolicyOptions, TinyVLA, TinyVLAConfig, TokenPolicy, load_policy
+from ttrl_env.agents.policies.loading import check_kind
 from ttrl_env.agents.policies.reference import FrozenReference, frozen_reference, uses_adapters
 from ttrl_env.agents.policies.sharding import share_policy
 from ttrl_env.errors import ConfigError
@@ -72,6 +73,7 @@ def policy_options(config: PolicyConfig, seed: int) -> PolicyOptions:
 
 def load_options(config: LoadConfig) -> PolicyOptions:
     """How a checkpoint is loaded, as configured."""
+    check_kind(config.kind)
     return PolicyOptions(kind=config.kind, chunk_steps=config.chunk_steps, **asdict(config.openvla))
 
 

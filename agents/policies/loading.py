@@ -3,35 +3,40 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ttrl_env.agents.common.checkpoint_files import read_own_json
+from ttrl_env.agents.policies.conformance import check_policy
 from ttrl_env.agents.policies.finding import find_policy, is_repo_id
 from ttrl_env.agents.policies.options import PolicyOptions, refuse_options_without_effect
 from ttrl_env.agents.policies.origin import mujoco_of
-from ttrl_env.agents.policies.tiny_vla import TinyVLA, TinyVLAConfig
+from ttrl_env.agents.policies.protocol import TokenPolicy
+from ttrl_env.agents.policies.registry import is_known_kind, policy_kinds, registered_policy
+from ttrl_env.agents.policies.tiny_vla import TinyVLAConfig
 from ttrl_env.agents.policies.tiny_vla_checkpoint import load_tiny_vla, read_tiny_vla_config
 from ttrl_env.engines.interface import CameraName
 from ttrl_env.errors import CheckpointError, unknown_name
 from ttrl_env.libero_version import warn_of_another_world
 
-if TYPE_CHECKING:
-    from ttrl_env.agents.policies.openvla import OpenVLAPolicy
-
 OPENVLA = "openvla"
 """``model_type`` of OpenVLA and OpenVLA-OFT."""
 
 
-def load_policy(name: str | Path, options: PolicyOptions | None = None) -> TinyVLA | OpenVLAPolicy:
+def load_policy(name: str | Path, options: PolicyOptions | None = None) -> TokenPolicy:
     """Load a policy: of a folder, run or training checkpoint, shipped with the package, or from the hub.
 
-    ``name`` is taken as :func:`~ttrl_env.agents.policies.finding.find_policy` says. Remote code is never run.
+    ``name`` is taken as :func:`~ttrl_env.agents.policies.finding.find_policy` says. Remote code is never run:
+    policies of other kinds than the package's are loaded by code that the user has registered
+    (:mod:`ttrl_env.agents.policies.registry`).
 
     Raises:
         CheckpointError: there is no such checkpoint, or a tensor is missing, left over or of another
             shape than its config says; each such tensor is named.
+        UnknownNameError: a policy of a kind that nobody has registered.
+        ConfigError: an option that does not go with the policy.
+        PolicyError: a user's policy that lacks what training calls.
     """
     options = PolicyOptions() if options is None else options
+    check_kind(options.kind)
     folder = find_policy(name)
     model_type = _model_type(folder)
     if options.kind not in ("auto", model_type):
@@ -43,18 +48,35 @@ def load_policy(name: str | Path, options: PolicyOptions | None = None) -> TinyV
         from ttrl_env.agents.policies.openvla import load_openvla
 
         return load_openvla(folder, options, str(name) if is_repo_id(name) else str(folder.resolve()))
-    policy = read_tiny_vla_config(folder)
-    refuse_options_without_effect(options, policy.chunk_steps)
-    return load_tiny_vla(folder)
+    if model_type == TinyVLAConfig.model_type:
+        refuse_options_without_effect(options, read_tiny_vla_config(folder).chunk_steps, "TinyVLA")
+        return load_tiny_vla(folder)
+    policy = registered_policy(model_type).load(folder)
+    check_policy(policy)
+    refuse_options_without_effect(options, policy.chunk_steps, model_type)
+    return policy
+
+
+def check_kind(kind: str) -> None:
+    """Raise unless ``policy.kind`` is "auto" or a kind that can be loaded.
+
+    Raises:
+        UnknownNameError: lists those there are.
+    """
+    if kind != "auto" and not is_known_kind(kind):
+        raise unknown_name("policy.kind", kind, ["auto", *policy_kinds()], _HOW_TO_REGISTER)
 
 
 def read_cameras(folder: Path) -> tuple[CameraName, ...]:
     """The cameras that the policy in a folder needs, without loading its weights."""
-    if _model_type(folder) == OPENVLA:
+    model_type = _model_type(folder)
+    if model_type == OPENVLA:
         from ttrl_env.agents.policies.openvla import OpenVLAPolicy
 
         return OpenVLAPolicy.cameras
-    return read_tiny_vla_config(folder).cameras
+    if model_type == TinyVLAConfig.model_type:
+        return read_tiny_vla_config(folder).cameras
+    return registered_policy(model_type).cameras
 
 
 def _model_type(folder: Path) -> str:
@@ -63,7 +85,9 @@ def _model_type(folder: Path) -> str:
     if not config_file.exists():
         return OPENVLA
     model_type = read_own_json(folder, config_file.name).get("model_type")
-    known = [TinyVLAConfig.model_type, OPENVLA]
-    if model_type not in known:
-        raise unknown_name(f"model_type in {config_file}", model_type, known)
-    return str(model_type)
+    if not isinstance(model_type, str) or not is_known_kind(model_type):
+        raise unknown_name(f"model_type in {config_file}", model_type, policy_kinds(), _HOW_TO_REGISTER)
+    return model_type
+
+
+_HOW_TO_REGISTER = "A policy of your own is registered first: docs/own-policy.md."

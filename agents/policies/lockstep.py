@@ -26,6 +26,9 @@ T = TypeVar("T")
 Rows: TypeAlias = "list[int] | NDArray[np.int64]"
 """Numbers of an environment's rows."""
 
+Observations: TypeAlias = "dict[str, NDArray] | NDArray"
+"""What an environment shows: arrays whose first axis is the row, by name, or a single one."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Chunks:
@@ -79,17 +82,18 @@ class Lockstep:
         size = rows_at_once or max(len(rows), 1)
         return self.world.in_step([rows[first : first + size] for first in range(0, len(rows), size)])
 
-    def prepare(
-        self, observations: dict[str, NDArray], instructions: Sequence[str], rows: Rows
-    ) -> PolicyInputs:
+    def prepare(self, observations: Observations, instructions: Sequence[str], rows: Rows) -> PolicyInputs:
         """The policy's inputs of ``rows``, which the other arguments hold among others."""
-        return self.policy.prepare(
-            {key: array[rows] for key, array in observations.items()}, [instructions[row] for row in rows]
+        chosen = (
+            {key: array[rows] for key, array in observations.items()}
+            if isinstance(observations, dict)
+            else observations[rows]
         )
+        return self.policy.prepare(chosen, [instructions[row] for row in rows])
 
     def sample(
         self,
-        observations: dict[str, NDArray],
+        observations: Observations,
         instructions: Sequence[str],
         passes: Sequence[Rows | None],
         temperatures: Tensor,
@@ -153,7 +157,7 @@ class Lockstep:
         return clip_gradients(parameters, max_norm, self.world)
 
     def _agree_on_spare_rows(
-        self, observations: dict[str, NDArray], instructions: Sequence[str], rows: Rows | None
+        self, observations: Observations, instructions: Sequence[str], rows: Rows | None
     ) -> None:
         """Keep the first row that is sampled; a process that has none takes another's."""
         if self.world.alone or self._spare_inputs is not None:

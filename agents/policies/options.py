@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
-from ttrl_env.agents.config.bounds import Seed, check_fields
+from ttrl_env.agents.config.bounds import Seed, Text, check_fields
 from ttrl_env.agents.config.checks import options_of_openvla
-from ttrl_env.agents.config.choices import PolicyKind
 from ttrl_env.agents.config.schema import ChunkSteps, OpenVLATrainConfig
 from ttrl_env.errors import ConfigError
 
@@ -15,7 +15,7 @@ from ttrl_env.errors import ConfigError
 class PolicyOptions(OpenVLATrainConfig):
     """Options of :func:`ttrl_env.agents.policies.load_policy`: an OpenVLA's, and those of every policy."""
 
-    kind: PolicyKind = "auto"
+    kind: Annotated[str, Text()] = "auto"
     """Which policy the checkpoint must be; "auto": what its config.json says."""
     chunk_steps: ChunkSteps | None = None
     """Actions a chunk. None: as recorded, else 8 in parallel and 1 autoregressively."""
@@ -32,19 +32,19 @@ class PolicyOptions(OpenVLATrainConfig):
             )
 
 
-def refuse_options_without_effect(options: PolicyOptions, chunk_steps: int) -> None:
-    """Refuse what a TinyVLA that decodes ``chunk_steps`` actions does not have.
+def refuse_options_without_effect(options: PolicyOptions, chunk_steps: int, policy: str) -> None:
+    """Refuse what a ``policy``, none of OpenVLA, that decodes ``chunk_steps`` actions does not have.
 
     Raises:
         ConfigError: an option that would change nothing.
     """
     for name, value in options_of_openvla(options).items():
         raise ConfigError(
-            f"policy.openvla.{name}: the checkpoint is a TinyVLA, which has no such option, got {value}; "
+            f"policy.openvla.{name}: the checkpoint is a {policy}, which has no such option, got {value}; "
             f"leave it out"
         )
     if options.chunk_steps not in (None, chunk_steps):
         raise ConfigError(
-            f"policy.chunk_steps: the checkpoint is a TinyVLA that decodes {chunk_steps} actions, got "
+            f"policy.chunk_steps: the checkpoint is a {policy} that decodes {chunk_steps} actions, got "
             f"{options.chunk_steps}; leave it out"
         )

@@ -1,4 +1,8 @@
-"""What a token VLA offers to rollouts, updates and evaluation."""
+"""What a token VLA offers to rollouts, updates, checkpoints and evaluation.
+
+Shapes: ``rows`` are rows of an environment or chunks of a rollout; ``K = chunk_steps * action_dim`` are the
+tokens of a chunk, those of its first action first.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ttrl_env.engines.interface import CameraName
+from ttrl_env.engines.interface import ACTION_DIM, CameraName
 from ttrl_env.kernels import SampledTokens
 
 PolicyInputs: TypeAlias = dict[str, Tensor]
@@ -25,7 +28,7 @@ varies in length is padded to a length of its own, not the batch's, and padding 
 
 @dataclass(frozen=True, kw_only=True)
 class TokenEvaluation:
-    """What a policy says of given tokens: one row a chunk, ``K = chunk_steps * 7``, differentiable."""
+    """What a policy says of given tokens: one row a chunk, differentiable."""
 
     logprobs: Tensor
     """``[rows, K]`` float32 log-probabilities of the tokens at each row's temperature."""
@@ -45,6 +48,20 @@ class TokenPolicy(Protocol):
     is exactly 1 before the first update because of that. Tokens are drawn and weighed by
     ``ttrl_env.kernels`` and nothing else; whether a chunk's tokens are predicted in parallel or one
     after the other is the policy's own affair.
+
+    Who calls what:
+
+    - rollouts and evaluation: ``chunk_steps``, :meth:`prepare`, :meth:`sample`, :meth:`decode`;
+    - updates and KL references: :meth:`evaluate`, :meth:`parameters`, and ``num_features`` with a value head;
+    - environments made for the policy (``ttrl train``, ``ttrl eval``): ``cameras``, :meth:`check_image_size`;
+    - checkpoints: :meth:`save_pretrained`;
+    - training by several processes: :meth:`sharding_units`.
+
+    :func:`~ttrl_env.agents.policies.conformance.check_policy` names what a policy lacks.
+
+    Optional are ``action_dim`` (tokens of one action, 7 by default), ``autocast`` (true where float32 weights
+    are multiplied in bfloat16, which ``ttrl doctor`` then allows for) and ``disable_adapter()`` (a context in
+    which a policy that trains adapters alone is the policy it started from, as ``peft`` models have it).
     """
 
     chunk_steps: int
@@ -59,13 +76,22 @@ class TokenPolicy(Protocol):
     def check_image_size(self, image_size: int) -> None:
         """Raise ``ValueError`` unless the policy can see square images of ``image_size`` pixels."""
 
-    def prepare(self, observations: dict[str, NDArray], instructions: Sequence[str]) -> PolicyInputs:
-        """Turn raw environment observations of ``rows`` rows into the policy's inputs."""
+    def prepare(self, observations: Any, instructions: Sequence[str]) -> PolicyInputs:
+        """Turn raw environment observations of ``rows`` rows into the policy's inputs.
+
+        Args:
+            observations: what the environment returned, arrays ``[rows, ...]`` by name; of LIBERO those that
+                :mod:`ttrl_env.vector_env` lists. One array, where an environment's observations are one.
+            instructions: one a row; empty text where the environment gives none.
+        """
 
     def sample(
         self, inputs: PolicyInputs, temperatures: Tensor, seeds: Tensor, step: int = 0
     ) -> SampledTokens:
-        """Draw a chunk for every row; the fields are ``[rows, K]``.
+        """Draw a chunk for every row.
+
+        Returns, on any device, ``[rows, K]`` each: ``tokens`` int64, ``logprobs`` and ``entropies`` float32,
+        ``valid`` bool. :func:`~ttrl_env.agents.policies.token_grid.sample_grid` makes them of logits.
 
         Args:
             inputs: from :meth:`prepare`.
@@ -77,25 +103,41 @@ class TokenPolicy(Protocol):
     def evaluate(self, inputs: PolicyInputs, tokens: Tensor, temperatures: Tensor) -> TokenEvaluation:
         """Log-probabilities of ``tokens`` ``[rows, K]`` int64 at ``temperatures`` ``[rows]`` float32.
 
-        Every token is conditioned on what it was conditioned on when it was sampled.
+        Every token is conditioned on what it was conditioned on when it was sampled. All three arguments are
+        on the CPU. :func:`~ttrl_env.agents.policies.token_grid.grid_logprobs` is given logits.
         """
 
-    def decode(self, tokens: Tensor) -> NDArray[np.float64]:
-        """Environment actions ``[rows, chunk_steps, 7]`` of tokens ``[rows, K]``."""
+    def decode(self, tokens: Tensor) -> NDArray[Any]:
+        """Environment actions ``[rows, chunk_steps, ...]`` of tokens ``[rows, K]`` int64 on the CPU.
+
+        For LIBERO ``[rows, chunk_steps, 7]`` float64 in [-1, 1]; for an environment of your own whatever its
+        actions are.
+        """
 
     def parameters(self) -> Iterator[torch.nn.Parameter]:
-        """The policy's tensors; those that require a gradient are trained."""
+        """The policy's tensors; those that require a gradient, float32, are trained."""
 
     def sharding_units(self) -> Sequence[nn.Module]:
         """The modules to put together one at a time where several processes keep slices of the weights.
 
-        Between them they should hold nearly all weights; one that never computes may be among them.
+        Between them they should hold nearly all weights; one that never computes may be among them. An
+        empty list puts the whole policy together at once.
         """
 
     def save_pretrained(
         self, save_directory: str | Path, *, state_dict: dict[str, Tensor] | None = None
     ) -> Any:
-        """Write ``config.json`` and safetensors weights.
+        """Make the folder and write ``config.json``, whose ``model_type`` is the policy's kind, and weights.
 
         ``state_dict`` holds the whole weights of a policy that has only slices of them itself.
         """
+
+
+def action_dim(policy: TokenPolicy) -> int:
+    """Tokens of one action."""
+    return int(getattr(policy, "action_dim", ACTION_DIM))
+
+
+def tokens_per_chunk(policy: TokenPolicy) -> int:
+    """``K``, the tokens of one chunk."""
+    return policy.chunk_steps * action_dim(policy)

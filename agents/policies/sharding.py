@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from ttrl_env.agents.distributed.processes import World
 from ttrl_env.agents.policies import TokenEvaluation, TokenPolicy
+from ttrl_env.agents.policies.conformance import check_policy
 from ttrl_env.agents.policies.reference import uses_adapters
 
 
@@ -33,6 +34,7 @@ def share_policy(policy: TokenPolicy, world: World, *, bfloat16: bool = False) -
     """
     if world.alone:
         return
+    check_policy(policy, ("sharding_units",))
     assert isinstance(policy, nn.Module)
     if not uses_adapters(policy):
         _shard(policy, world, bfloat16)

@@ -15,7 +15,9 @@ import torch
 from numpy.typing import NDArray
 
 from ttrl_env.agents.policies import PolicyInputs, TokenPolicy
-from ttrl_env.agents.policies.lockstep import Lockstep
+from ttrl_env.agents.policies.conformance import PLAYED, check_policy
+from ttrl_env.agents.policies.lockstep import Lockstep, Observations
+from ttrl_env.agents.policies.protocol import action_dim, tokens_per_chunk
 from ttrl_env.agents.rollout.playable import (
     check_playable,
     check_reports,
@@ -23,7 +25,6 @@ from ttrl_env.agents.rollout.playable import (
 )
 from ttrl_env.agents.rollout.types import Rollout
 from ttrl_env.checks import check_positive_int, check_reset_mask, check_seeds
-from ttrl_env.engines.interface import ACTION_DIM
 from ttrl_env.errors import TrainingDivergedError
 from ttrl_env.kernels import SampledTokens
 
@@ -34,10 +35,12 @@ _REPORTS = ("success", "finish_step", "task_id", "init_state_id")
 
 
 class GroupedVectorEnv(Protocol):
-    """What a rollout needs of an environment: :class:`ttrl_env.vector_env.TTRLVectorEnv` has it.
+    """What a rollout needs of an environment.
 
-    The autoreset mode must be DISABLED, and ``infos`` must hold ``success``, ``finish_step``,
+    :class:`ttrl_env.vector_env.TTRLVectorEnv` has it, and :class:`ttrl_env.wrapper.TestTimeRL` gives it to
+    any other. The autoreset mode must be DISABLED, and ``infos`` must hold ``success``, ``finish_step``,
     ``task_id`` and ``init_state_id``, and may hold ``failure`` (why a row's simulation diverged).
+    Observations are an array whose first axis is the row, or a dictionary of such arrays.
     """
 
     num_envs: int
@@ -95,6 +98,7 @@ def collect_rollout(
             :class:`GroupedVectorEnv` or does not take the policy's chunks, or an argument that cannot work.
     """
     lockstep = Lockstep.of(policy)
+    check_policy(lockstep.policy, PLAYED)
     check_playable(env, lockstep.policy.chunk_steps, ("temperatures", "groups", "instructions"))
     recorder = _Recorder(env, lockstep, temperatures, seed, rows_at_once)
     mask = (options or {}).get("reset_mask")
@@ -143,7 +147,7 @@ class _Recorder:
         rows_at_once: int,
     ) -> None:
         self._env, self._lockstep, self._policy = env, lockstep, lockstep.policy
-        self._num_tokens = self._policy.chunk_steps * ACTION_DIM
+        self._num_tokens = tokens_per_chunk(self._policy)
         temperatures = env.temperatures if temperatures is None else temperatures
         self._temperatures = torch.from_numpy(
             check_sampling_temperatures("temperatures", temperatures, (env.num_envs,))
@@ -163,7 +167,7 @@ class _Recorder:
         self.simulation_seconds = 0.0
         self._policy_seconds = 0.0
 
-    def act(self, observations: dict[str, NDArray], rows: NDArray[np.int64]) -> NDArray[np.float64] | None:
+    def act(self, observations: Observations, rows: NDArray[np.int64]) -> NDArray | None:
         """Sample a chunk for ``rows``; returns actions of all rows, zero where finished.
 
         ``None`` once no process has any rows left.
@@ -181,10 +185,21 @@ class _Recorder:
             step=len(self._chunks),
         )
         _check_valid(parts)
-        actions = np.zeros((self._env.num_envs, self._policy.chunk_steps, ACTION_DIM))
-        if parts:
-            actions[rows] = self._policy.decode(self._keep(parts, rows))
+        actions = self._decode(self._keep(parts, rows), rows) if parts else np.empty(0)
         self._policy_seconds += time.perf_counter() - started
+        return actions
+
+    def _decode(self, tokens: torch.Tensor, rows: NDArray[np.int64]) -> NDArray:
+        """Actions of all rows for ``env.step``, of ``tokens`` ``[rows, K]``; zero in the other rows."""
+        decoded = self._policy.decode(tokens)
+        expected = (len(rows), self._policy.chunk_steps)
+        if decoded.shape[:2] != expected:
+            raise ValueError(
+                f"policy: expected decode() to return actions of shape [rows, chunk_steps, ...], here "
+                f"[{expected[0]}, {expected[1]}, ...], got {list(decoded.shape)}"
+            )
+        actions = np.zeros((self._env.num_envs, *decoded.shape[1:]), dtype=decoded.dtype)
+        actions[rows] = decoded
         return actions if self._policy.chunk_steps > 1 else actions[:, 0]
 
     def _keep(self, parts: list[tuple[PolicyInputs, SampledTokens]], rows: NDArray[np.int64]) -> torch.Tensor:
@@ -208,7 +223,7 @@ class _Recorder:
         """Note what ``rows`` earned, whether they ended, and how many of the chunk's steps they executed."""
         finish_steps = np.asarray(infos["finish_step"])
         executed = torch.from_numpy(finish_steps[rows] - self._finish_steps[rows])
-        step_of_token = torch.arange(self._num_tokens) // ACTION_DIM
+        step_of_token = torch.arange(self._num_tokens) // action_dim(self._policy)
         self._chunks[-1]["mask"] = step_of_token < executed[:, None]
         self._chunks[-1]["chunk_rewards"] = torch.from_numpy(np.asarray(rewards, dtype=np.float64)[rows])
         self._finish_steps[rows] = finish_steps[rows]
@@ -216,7 +231,7 @@ class _Recorder:
         self._terminations[rows], self._truncations[rows] = terminations[rows], truncations[rows]
 
     def keep_final_inputs(
-        self, observations: dict[str, NDArray], rows: NDArray[np.int64], infos: dict[str, Any]
+        self, observations: Observations, rows: NDArray[np.int64], infos: dict[str, Any]
     ) -> None:
         """Keep what the policy would see next in those of ``rows`` that the horizon has cut off."""
         failure = infos.get("failure", np.full(self._env.num_envs, None))

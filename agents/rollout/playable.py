@@ -22,18 +22,20 @@ def check_playable(env: Any, chunk_steps: int, attributes: Sequence[str]) -> Non
     if missing:
         raise TypeError(
             f"env: expected a vector environment as TTRLVectorEnv (gymnasium.make_vec('ttrl_env/...') gives "
-            f"one), got {type(env).__name__}, which has no {', '.join(missing)}"
+            f"one; ttrl_env.wrapper.TestTimeRL makes one of another), got {type(env).__name__}, which has no "
+            f"{', '.join(missing)}"
         )
     mode = env.metadata.get("autoreset_mode")
     if mode is not AutoresetMode.DISABLED:
         raise ValueError(
             f"env: expected autoreset mode DISABLED, under which a finished row waits for the others, got "
             f"{getattr(mode, 'name', mode)}; make the environment with autoreset_mode='disabled' (make_vec's "
-            f"default is NEXT_STEP)"
+            f"default is NEXT_STEP), or wrap it so: TestTimeRL(..., autoreset_mode='disabled')"
         )
     if (got := getattr(env, "chunk_steps", chunk_steps)) != chunk_steps:
         raise ValueError(
-            f"env: expected chunk_steps={chunk_steps}, as it is played in such chunks, got {got}"
+            f"env: expected chunk_steps={chunk_steps}, as it is played in such chunks, got {got}; make it "
+            f"with chunk_steps={chunk_steps}"
         )
 
 

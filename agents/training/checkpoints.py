@@ -27,6 +27,7 @@ from ttrl_env.agents.common.run_folder import iteration_of, list_checkpoints
 from ttrl_env.agents.common.saved_tensors import DAMAGED, load_saved
 from ttrl_env.agents.common.training_state import STATE_FILE, TrainingState, read_state
 from ttrl_env.agents.policies import TokenPolicy
+from ttrl_env.agents.policies.conformance import check_policy
 from ttrl_env.agents.policies.sharding import all_finite, whole, whole_weights
 from ttrl_env.agents.update.ppo import PPOAgent
 from ttrl_env.errors import CheckpointError, TrainingDivergedError
@@ -54,6 +55,7 @@ def save_checkpoint(
         TrainingDivergedError: a weight is NaN or infinite; nothing is written.
         CheckpointError: it cannot be written. The earlier checkpoints are untouched.
     """
+    check_policy(policy, ("save_pretrained",))
     world = agent.lockstep.world
     target = Path(output_dir) / "checkpoints" / f"iteration_{state.iteration:06d}"
     if not all_finite(policy, world):

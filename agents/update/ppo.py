@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ttrl_env.agents.config.schema import PPOConfig
 from ttrl_env.agents.policies import TokenEvaluation, TokenPolicy
+from ttrl_env.agents.policies.conformance import UPDATED, check_policy
 from ttrl_env.agents.policies.lockstep import Lockstep
 from ttrl_env.agents.policies.reference import FrozenReference
 from ttrl_env.agents.rollout.types import Rollout, groups_with_spread
@@ -56,6 +57,7 @@ class PPOAgent:
             )
         self.lockstep = Lockstep.of(policy)
         self.policy = self.lockstep.policy
+        check_policy(self.policy, (*UPDATED, "num_features") if config.advantage == "gae" else UPDATED)
         self.config = config
         self.reference = reference
         self.value_head = self._make_value_head() if config.advantage == "gae" else None

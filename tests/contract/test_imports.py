@@ -21,7 +21,13 @@ IMPORT_NAMES = {"ttrl_env": "ttrl_env", "kernels": "ttrl_env.kernels", "agents":
 
 ENVIRONMENT_LAYERS = (
     ("ttrl_env._version", "ttrl_env.errors", "ttrl_env.machine"),
-    ("ttrl_env.checks", "ttrl_env.libero_version", "ttrl_env.temperatures", "ttrl_env.rewards"),
+    (
+        "ttrl_env.checks",
+        "ttrl_env.autoreset",
+        "ttrl_env.libero_version",
+        "ttrl_env.temperatures",
+        "ttrl_env.rewards",
+    ),
     ("ttrl_env.tasks", "ttrl_env.init_states", "ttrl_env.registration", "ttrl_env"),
     ("ttrl_env.engines",),
     (

@@ -204,3 +204,156 @@ def test_after_a_step_that_raised_no_episode_goes_on(
         envs.step(np.zeros(4, dtype=int))
     envs.reset(seed=0)
     assert envs.step(np.zeros(4, dtype=int))[4]["finish_step"].tolist() == [1, 1, 1, 1]
+
+
+class Reach(gym.Env):
+    """Moves along a line from a random start by what it is told; reaching 1 is success, 6 steps the end."""
+
+    observation_space = gym.spaces.Dict({"place": gym.spaces.Box(-9, 9, (1,), np.float64)})
+    action_space = gym.spaces.Box(-1, 1, (1,), np.float64)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.place, self.count = self.np_random.uniform(-0.5, 0.5), 0
+        return {"place": np.array([self.place])}, {}
+
+    def step(self, action):
+        self.place, self.count = self.place + float(action[0]), self.count + 1
+        reached = self.place >= 1
+        info = {"success": reached}
+        return {"place": np.array([self.place])}, -1.0, reached, self.count == 6 and not reached, info
+
+
+def waiting(mode: AutoresetMode = AutoresetMode.NEXT_STEP, n: int = 4, **kwargs: Any) -> TestTimeRL:
+    envs = SyncVectorEnv([Reach] * n, autoreset_mode=mode)
+    return TestTimeRL(envs, 2, **{"max_steps": 6, "autoreset_mode": "disabled", **kwargs})
+
+
+SPEEDS = np.array([[1.0], [0.5], [0.25], [0.0]])
+
+MODES = [AutoresetMode.NEXT_STEP, AutoresetMode.DISABLED]
+
+
+@pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name)
+def test_finished_rows_wait_for_the_others(mode: AutoresetMode) -> None:
+    envs = waiting(mode)
+    assert envs.metadata["autoreset_mode"] is AutoresetMode.DISABLED
+    observations, _ = envs.reset(seed=0)
+    places = [observations["place"][:, 0]]
+    earned, counts, ends = np.zeros(4), [], np.zeros(4)
+    for _ in range(9):
+        observations, rewards, terminations, truncations, infos = envs.step(SPEEDS)
+        places.append(observations["place"][:, 0])
+        earned += rewards
+        counts.append(infos["finish_step"])
+        ends = terminations.astype(int) - truncations
+    assert ends.tolist() == [1, 1, 1, -1]
+    steps = counts[-1]
+    assert steps.tolist() == [np.argmax(np.array(places)[:, row] >= 1) for row in range(3)] + [6]
+    np.testing.assert_allclose(earned, [*(1 / (1 + steps[:3] / 6)), 0])
+    for row, last in enumerate(steps):  # what a policy would see after the end stays as it was
+        assert {each[row] for each in places[last:]} == {places[last][row]}
+    assert infos["success"].tolist() == [True, True, True, False]
+
+
+@pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name)
+def test_rows_of_a_group_start_alike_at_every_reset_however_long_they_have_waited(mode) -> None:
+    envs, starts = waiting(mode), []
+    for _ in range(4):
+        observations, infos = envs.reset()
+        places, states = observations["place"][:, 0], infos["init_state_id"]
+        assert places[0] == places[1] != places[2] == places[3]
+        assert states[0] == states[1] != states[2] == states[3]
+        starts.append(places[0])
+        for _ in range(7):
+            envs.step(SPEEDS)
+    assert len(set(starts)) == 4
+    again, infos = envs.reset(options={"init_state_ids": states[::2]})
+    np.testing.assert_array_equal(again["place"][:, 0], places)
+    np.testing.assert_array_equal(infos["init_state_id"], states)
+
+
+def test_a_seed_decides_the_resets_that_follow_it() -> None:
+    first, second = waiting(), waiting()
+    for envs in (first, second):
+        envs.reset(seed=7)
+    np.testing.assert_array_equal(first.reset()[0]["place"], second.reset()[0]["place"])
+    first.reset(seed=8)
+    assert (first.reset()[0]["place"] != second.reset()[0]["place"]).all()
+
+
+def test_a_chunk_stops_where_the_episode_ends() -> None:
+    single, chunked = waiting(), waiting(chunk_steps=4)
+    assert chunked.action_space.shape == (4, 4, 1)
+    for envs in (single, chunked):
+        envs.reset(seed=0)
+    earned = np.zeros(4)
+    for _ in range(8):
+        observations, rewards, *flags, infos = single.step(SPEEDS)
+        earned += rewards
+    by_chunks = np.zeros(4)
+    for _ in range(2):
+        seen, rewards, *ends, reports = chunked.step(np.repeat(SPEEDS[:, None], 4, axis=1))
+        by_chunks += rewards
+    np.testing.assert_array_equal(earned, by_chunks)
+    np.testing.assert_array_equal(observations["place"], seen["place"])
+    np.testing.assert_array_equal(flags, ends)
+    assert infos["finish_step"].tolist() == reports["finish_step"].tolist()
+
+
+def test_success_and_the_given_horizon_end_episodes_that_would_go_on() -> None:
+    envs = wrap(toy={"stops": False}, autoreset_mode="disabled", max_steps=3)
+    envs.reset(seed=0)
+    for _ in range(5):
+        _, _, terminations, truncations, infos = envs.step(np.zeros(4, dtype=int))
+    assert terminations.all()
+    assert not truncations.any()
+    assert infos["finish_step"].tolist() == [3] * 4
+    envs = wrap(autoreset_mode="disabled", max_steps=2)
+    envs.reset(seed=0)
+    for _ in range(4):
+        _, _, terminations, truncations, infos = envs.step(np.zeros(4, dtype=int))
+    assert truncations.all()
+    assert not terminations.any()
+    assert infos["finish_step"].tolist() == [2] * 4
+
+
+def test_only_the_rows_of_a_reset_mask_begin_again() -> None:
+    envs = waiting()
+    before, _ = envs.reset(seed=0)
+    for _ in range(7):
+        after, *_ = envs.step(SPEEDS)
+    mask = np.array([True, True, False, False])
+    again, infos = envs.reset(seed=0, options={"reset_mask": mask})
+    np.testing.assert_array_equal(again["place"][:2], before["place"][:2])
+    np.testing.assert_array_equal(again["place"][2:], after["place"][2:])
+    assert infos["success"].tolist() == [False, False, True, False]
+
+
+def test_an_episode_that_terminates_has_succeeded_where_no_key_says_so() -> None:
+    np.testing.assert_allclose(rewards_of(wrap(success_key=None), 3)[2], 1 / (1 + 3 / 6))
+
+
+def test_instructions_and_tasks_are_given_one_a_group() -> None:
+    envs = waiting(instructions=["go left", "go right"], task_ids=[4, 5])
+    assert envs.instructions == ["go left"] * 2 + ["go right"] * 2
+    assert envs.reset(seed=0)[1]["task_id"].tolist() == [4, 4, 5, 5]
+    assert waiting(instructions="go").instructions == ["go"] * 4
+    assert waiting().instructions == [""] * 4
+
+
+def test_arguments_of_rollouts_that_cannot_work_are_named() -> None:
+    with pytest.raises(ValueError, match=r"instructions: expected one for each of 2 groups, got 3"):
+        waiting(instructions=["a", "b", "c"])
+    with pytest.raises(ValueError, match=r"expected an environment of mode NEXT_STEP or DISABLED.*SAME_STEP"):
+        waiting(AutoresetMode.SAME_STEP)
+    with pytest.raises(ValueError, match="expected 'disabled' or the environment's own NEXT_STEP"):
+        waiting(autoreset_mode="same_step")
+    with pytest.raises(ValueError, match=r"chunk_steps: .*needs autoreset_mode='disabled', got NEXT_STEP"):
+        waiting(autoreset_mode=None, chunk_steps=2)
+    envs = waiting(chunk_steps=2)
+    with pytest.raises(ValueError, match=r"seed: expected none beside options\['init_state_ids'\]"):
+        envs.reset(seed=0, options={"init_state_ids": [1, 2]})
+    envs.reset(seed=0)
+    with pytest.raises(ValueError, match=r"actions: expected shape \(4, 2, ...\), got \(4, 1\)"):
+        envs.step(SPEEDS)
