@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ttrl_env.agents.config.schema import TrainConfig
 from ttrl_env.agents.policies import PolicyInputs, TokenPolicy
-from ttrl_env.engines.interface import ACTION_DIM
+from ttrl_env.agents.policies.protocol import tokens_per_chunk
 from ttrl_env.errors import TTRLError
 
 
@@ -46,7 +46,7 @@ class Subject:
     @property
     def num_tokens(self) -> int:
         """Number of tokens in a chunk."""
-        return self.policy.chunk_steps * ACTION_DIM
+        return tokens_per_chunk(self.policy)
 
     @property
     def device(self) -> torch.device:
