@@ -144,8 +144,8 @@ def hidden_case(rows: int, dim: int, vocab: int, window: Window, dtype: torch.dt
     """Head product and sampling in one kernel, against PyTorch's product followed by sampling."""
     hidden, weight, temperatures, seeds = make_head(rows, dim, vocab, dtype, device)
     lo, hi = window or (0, vocab)
-    drawn = sample_from_hidden(hidden, weight, temperatures, seeds, 1, window=window)
-    check_tokens_of_head(drawn, hidden, weight, temperatures, seeds, lo, hi)
+    sampled = sample_from_hidden(hidden, weight, temperatures, seeds, 1, window=window)
+    check_tokens_of_head(sampled, hidden, weight, temperatures, seeds, lo, hi)
     out = SampledTokens.empty(rows, device)
 
     def matmul_then_ours() -> SampledTokens:

@@ -7,11 +7,11 @@ Triton kernels. See the README beside this file for the maths and the random-num
 from __future__ import annotations
 
 from ttrl_env.kernels import operators as operators  # registers them with PyTorch
-from ttrl_env.kernels.draw import SampledTokens
 from ttrl_env.kernels.logprobs import token_logprobs
 from ttrl_env.kernels.logprobs_hidden import token_logprobs_from_hidden
 from ttrl_env.kernels.sampling import sample_tokens
 from ttrl_env.kernels.sampling_hidden import sample_from_hidden
+from ttrl_env.kernels.sampling_types import SampledTokens
 
 __all__ = [
     "SampledTokens",

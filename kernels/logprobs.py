@@ -17,7 +17,7 @@ def token_logprobs(
 ) -> tuple[Tensor, Tensor]:
     """Log-probability of one token a row, and the entropy, of ``softmax(logits[:, lo:hi] / temperature)``.
 
-    The same distribution that ``sample_tokens`` draws from with the same temperatures and window, so the
+    The same distribution that ``sample_tokens`` samples from with the same temperatures and window, so the
     ratio of new to old probabilities is 1 until the policy changes.
 
     Args:

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 from torch.library import custom_op, register_autograd
 
-from ttrl_env.kernels.draw import DrawInputs, SampledTokens
 from ttrl_env.kernels.logprobs import keep_for_backward, logprobs_backward, logprobs_forward
 from ttrl_env.kernels.logprobs_hidden import hidden_backward, hidden_forward
 from ttrl_env.kernels.sampling import fill_samples
 from ttrl_env.kernels.sampling_hidden import fill_samples_from_hidden
+from ttrl_env.kernels.sampling_types import SampledTokens, SamplingInputs
 
 
 @custom_op(
@@ -30,7 +30,7 @@ def sample_tokens_operator(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """``sample_tokens`` with its arguments checked and its window spelled out."""
     out = SampledTokens.empty(logits.shape[0], logits.device)
-    fill_samples(logits[:, lo:hi], DrawInputs(temperatures, seeds, step, greedy), lo, out)
+    fill_samples(logits[:, lo:hi], SamplingInputs(temperatures, seeds, step, greedy), lo, out)
     return out.tensors()
 
 
@@ -52,8 +52,8 @@ def sample_from_hidden_operator(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """``sample_from_hidden`` with its arguments checked and its window spelled out."""
     out = SampledTokens.empty(hidden.shape[0], hidden.device)
-    draw = DrawInputs(temperatures, seeds, step, greedy)
-    fill_samples_from_hidden(hidden, head_weight[lo:hi], draw, lo, out)
+    sampling = SamplingInputs(temperatures, seeds, step, greedy)
+    fill_samples_from_hidden(hidden, head_weight[lo:hi], sampling, lo, out)
     return out.tensors()
 
 

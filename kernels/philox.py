@@ -1,7 +1,7 @@
-"""Philox-4x32-10 in plain PyTorch, and the two uniforms that a draw is made of.
+"""Philox-4x32-10 in plain PyTorch, and the two uniforms that a sample is made of.
 
 The counter-based generator of Salmon et al., "Parallel random numbers: as easy as 1, 2, 3" (SC 2011).
-A draw's randomness is a function of ``(seed, step)`` and of nothing else.
+A sample's randomness is a function of ``(seed, step)`` and of nothing else.
 """
 
 from __future__ import annotations

@@ -23,8 +23,8 @@ _outside: tuple[str, ...] = ()
 def plain_products(device: torch.device) -> Iterator[None]:
     """Products without autocast, and of float32 without TF32 or bfloat16 inside.
 
-    A rounded logit would be another log-probability than the one that its token was drawn with. The precision
-    of float32 is one setting for all threads: it comes back when the last of them is through.
+    A rounded logit would be another log-probability than the one that its token was sampled with. The
+    precision of float32 is one setting for all threads: it comes back when the last of them is through.
     """
     is_autocast = torch.is_autocast_enabled(device.type)  # to leave it takes longer than to ask
     with torch.autocast(device.type, enabled=False) if is_autocast else contextlib.nullcontext():

@@ -1,4 +1,4 @@
-"""``sample_tokens``: draw one token a row, with its log-probability and the entropy, in one pass."""
+"""``sample_tokens``: sample one token a row, with its log-probability and the entropy, in one pass."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ttrl_env.kernels import arguments
-from ttrl_env.kernels.draw import DrawInputs, SampledTokens
+from ttrl_env.kernels.sampling_types import SampledTokens, SamplingInputs
 
 
 def sample_tokens(
@@ -23,7 +23,7 @@ def sample_tokens(
 ) -> SampledTokens:
     """Draw a token a row from ``softmax(logits[:, lo:hi] / temperature)``.
 
-    The draw of a row depends on its own seed, step, logits and temperature, and on nothing else: not on
+    The sample of a row depends on its own seed, step, logits and temperature, and on nothing else: not on
     the other rows, its position among them, or the device.
 
     Args:
@@ -32,8 +32,8 @@ def sample_tokens(
             lowest id among equals, with log-probability 0 and entropy 0.
         seeds: ``[rows]`` int64, any value.
         step: an int, or a 0-d int64 tensor on the device of the logits (so that a captured CUDA graph can
-            advance it). The same seed at another step gives an independent draw.
-        window: ``(lo, hi)``, half open, restricts the draw to these token ids and renormalises.
+            advance it). The same seed at another step gives an independent sample.
+        window: ``(lo, hi)``, half open, restricts sampling to these token ids and renormalises.
         greedy: ``[rows]`` bool; True treats the row as if its temperature were 0.
         out: where to write, made by ``SampledTokens.empty``; it is returned.
 
@@ -56,12 +56,12 @@ def sample_tokens(
         return copy_samples(torch.ops.ttrl_env.sample_tokens(*arrays, lo, hi), out)
     if out is None:
         out = SampledTokens.empty(rows, logits.device)
-    draw = DrawInputs(temperatures.detach(), seeds, step, greedy)
-    fill_samples(logits.detach()[:, lo:hi], draw, lo, out)
+    sampling = SamplingInputs(temperatures.detach(), seeds, step, greedy)
+    fill_samples(logits.detach()[:, lo:hi], sampling, lo, out)
     return out
 
 
-def fill_samples(logits: Tensor, draw: DrawInputs, lo: int, out: SampledTokens) -> None:
+def fill_samples(logits: Tensor, sampling: SamplingInputs, lo: int, out: SampledTokens) -> None:
     """Fill ``out`` from ``logits`` ``[rows, width]``, already cut at ``lo``, on the device they are on."""
     if logits.shape[0] == 0:
         return
@@ -69,11 +69,11 @@ def fill_samples(logits: Tensor, draw: DrawInputs, lo: int, out: SampledTokens) 
         from ttrl_env.kernels.sampling_triton import launch_sample_tokens
 
         with torch.cuda.device_of(logits):
-            launch_sample_tokens(logits, draw, lo, out)
+            launch_sample_tokens(logits, sampling, lo, out)
     else:
         from ttrl_env.kernels.sampling_cpu import sample_tokens_cpu
 
-        sample_tokens_cpu(logits, draw, lo, out)
+        sample_tokens_cpu(logits, sampling, lo, out)
 
 
 def step_tensor(step: int | Tensor, device: torch.device) -> Tensor:
@@ -81,12 +81,12 @@ def step_tensor(step: int | Tensor, device: torch.device) -> Tensor:
     return step if isinstance(step, Tensor) else torch.full((), step, dtype=torch.int64, device=device)
 
 
-def copy_samples(drawn: tuple[Tensor, Tensor, Tensor, Tensor], out: SampledTokens | None) -> SampledTokens:
+def copy_samples(sampled: tuple[Tensor, Tensor, Tensor, Tensor], out: SampledTokens | None) -> SampledTokens:
     """What an operator returned as :class:`SampledTokens`, in ``out`` where there is one."""
     if out is None:
-        tokens, logprobs, entropies, valid = drawn
+        tokens, logprobs, entropies, valid = sampled
         return SampledTokens(tokens=tokens, logprobs=logprobs, entropies=entropies, valid=valid)
-    for target, source in zip(out.tensors(), drawn, strict=True):
+    for target, source in zip(out.tensors(), sampled, strict=True):
         target.copy_(source)
     return out
 

@@ -1,7 +1,7 @@
 """``sample_tokens`` on a CPU, compiled by numba: one pass over each row, then one look into the chosen chunk.
 
 It is numba rather than vectorised PyTorch because that measured several times faster: see the table in the
-README. A draw too near a boundary for float32 is decided again in float64, as on a GPU.
+README. A sample too near a boundary for float32 is decided again in float64, as on a GPU.
 """
 
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, call-arg"
@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from ttrl_env.kernels.compiled import njit
-from ttrl_env.kernels.draw import DrawInputs, SampledTokens
 from ttrl_env.kernels.philox import KEY_INCREMENTS, MULTIPLIERS, ROUNDS
 from ttrl_env.kernels.row_sums_cpu import (
     BLOCK,
@@ -31,19 +30,20 @@ from ttrl_env.kernels.row_sums_cpu import (
     sum_row,
 )
 from ttrl_env.kernels.sampling_reference import CHUNK
+from ttrl_env.kernels.sampling_types import SampledTokens, SamplingInputs
 from ttrl_env.kernels.threads import over_threads
 
 MARGIN = 2.0**-16
-"""Of the total weight: a draw nearer than this to a boundary is decided again in float64.
+"""Of the total weight: a sample nearer than this to a boundary is decided again in float64.
 
 Wider than on a GPU, since each of a vector's lanes sums more weights one after the other, and the fewer lanes
 a processor has, the more. Without vectors the worst error is 7.6e-6, half of it.
 """
 
 
-def sample_tokens_cpu(logits: Tensor, draw: DrawInputs, lo: int, out: SampledTokens) -> None:
+def sample_tokens_cpu(logits: Tensor, sampling: SamplingInputs, lo: int, out: SampledTokens) -> None:
     """Fill ``out`` from ``logits`` ``[rows, width]``, already cut at ``lo``; at least one row."""
-    temperatures, seeds, step, greedy = draw.contiguous()  # numba compiles anew for every other layout
+    temperatures, seeds, step, greedy = sampling.contiguous()  # numba compiles anew for every other layout
     if greedy is None:
         greedy = logits.new_zeros(logits.shape[0], dtype=torch.bool)
     inputs = [rows.numpy() for rows in (temperatures, seeds, greedy)]
@@ -81,7 +81,7 @@ def _sample_rows(
             logprob = 0.0
         elif valid[i]:
             uniforms = row_uniforms(seeds[i], step)
-            position = _draw(row, temperature, scale, maximum, total, *scratch, *uniforms)
+            position = _sample(row, temperature, scale, maximum, total, *scratch, *uniforms)
             exponent = (row[position] - maximum) * scale
             logprob = min(exponent * LN_2 - math.log(total), 0.0)
             entropy = max(math.log(total) - weighted / total * LN_2, 0.0)
@@ -91,7 +91,7 @@ def _sample_rows(
 
 
 @njit(forceinline=True)
-def _draw(
+def _sample(
     row,
     temperature,
     scale,
@@ -104,7 +104,7 @@ def _draw(
     chunk_uniform,
     token_uniform,
 ):
-    """A position in the row, as ``sampling_reference._draw``."""
+    """A position in the row, as ``sampling_reference._sample``."""
     chunk = _pick_chunk(scale, maximum, total, maxima, sums, chunk_uniform)
     if chunk < 0:
         chunk = _exact_chunk(row, temperature, maximum, maxima.shape[0], chunk_uniform)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ttrl_env.kernels.draw import DrawInputs, SampledTokens
 from ttrl_env.kernels.head import check_head, head_logits, row_blocks
 from ttrl_env.kernels.sampling import check_inputs, copy_samples, fill_samples, step_tensor
+from ttrl_env.kernels.sampling_types import SampledTokens, SamplingInputs
 
 
 def sample_from_hidden(
@@ -25,7 +25,7 @@ def sample_from_hidden(
 
     Only the head's rows in the window are multiplied: for the 256 action tokens of a vocabulary of 32,064
     that is 1/125 of the work. Logits are float32 even where hidden states and weights are bfloat16, so they
-    are not rounded before the softmax. On a GPU the product and the draw share their kernels and no logits
+    are not rounded before the softmax. On a GPU the product and sampling share their kernels, and no logits
     are written; a row's dimensions are summed in an order that does not depend on the other rows. On a CPU
     at most 64 MB of logits exist at once.
 
@@ -46,13 +46,13 @@ def sample_from_hidden(
     if out is None:
         out = SampledTokens.empty(hidden.shape[0], hidden.device)
     weight = head_weight.detach()[lo:hi]
-    draw = DrawInputs(temperatures.detach(), seeds, step, greedy)
-    fill_samples_from_hidden(hidden.detach(), weight, draw, lo, out)
+    sampling = SamplingInputs(temperatures.detach(), seeds, step, greedy)
+    fill_samples_from_hidden(hidden.detach(), weight, sampling, lo, out)
     return out
 
 
 def fill_samples_from_hidden(
-    hidden: Tensor, weight: Tensor, draw: DrawInputs, lo: int, out: SampledTokens
+    hidden: Tensor, weight: Tensor, sampling: SamplingInputs, lo: int, out: SampledTokens
 ) -> None:
     """Fill ``out`` from ``hidden`` ``[rows, dim]`` and the head's rows from ``lo`` on, ``[width, dim]``."""
     if hidden.shape[0] == 0:
@@ -61,7 +61,7 @@ def fill_samples_from_hidden(
         from ttrl_env.kernels.sampling_hidden_triton import launch_sample_from_hidden
 
         with torch.cuda.device_of(hidden):
-            launch_sample_from_hidden(hidden, weight, draw, lo, out)
+            launch_sample_from_hidden(hidden, weight, sampling, lo, out)
         return
     for rows in row_blocks(hidden.shape[0], weight.shape[0]):
-        fill_samples(head_logits(hidden[rows], weight), draw.rows(rows), lo, out.rows(rows))
+        fill_samples(head_logits(hidden[rows], weight), sampling.rows(rows), lo, out.rows(rows))

@@ -1,12 +1,12 @@
-"""``sample_from_hidden`` on a GPU: the head's matrix product and the draw, without the logits in memory.
+"""``sample_from_hidden`` on a GPU: the head's matrix product and the sampling, without the logits in memory.
 
 Which of three ways is taken depends on the window and on the dimensions, never on the number of rows, so that
-a row's draw does not change with the batch:
+a row's sample does not change with the batch:
 
-- up to 256 tokens and 1024 dimensions, one launch: a program multiplies and draws for 16 rows;
+- up to 256 tokens and 1024 dimensions, one launch: a program multiplies and samples for 16 rows;
 - up to 256 tokens and more dimensions, two launches: the dimensions are shared among programs, and
   ``_sample_one_chunk`` of ``sampling_triton`` adds up the partial sums it reads, in their order;
-- more tokens: see ``sampling_wide_triton``.
+- more tokens: see ``sampling_hidden_wide_triton``.
 """
 
 # mypy: disable-error-code="no-untyped-def, no-untyped-call"
@@ -20,15 +20,6 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ttrl_env.kernels.draw import DrawInputs, SampledTokens
-from ttrl_env.kernels.draw_triton import (
-    MARGIN,
-    exact_inverse_cumulative,
-    exact_weights,
-    row_temperature,
-    row_uniforms,
-    store_draw,
-)
 from ttrl_env.kernels.head_triton import multiply, partial_logits, product_options
 from ttrl_env.kernels.row_sums_triton import (
     exponent_scale,
@@ -37,8 +28,17 @@ from ttrl_env.kernels.row_sums_triton import (
     statistics,
     weighted_exponents,
 )
+from ttrl_env.kernels.sampling_hidden_wide_triton import launch_sample_wide
+from ttrl_env.kernels.sampling_parts_triton import (
+    MARGIN,
+    exact_inverse_cumulative,
+    exact_weights,
+    row_temperature,
+    row_uniforms,
+    store_sample,
+)
 from ttrl_env.kernels.sampling_triton import launch_sample_sums
-from ttrl_env.kernels.sampling_wide_triton import launch_sample_wide
+from ttrl_env.kernels.sampling_types import SampledTokens, SamplingInputs
 
 LARGEST_WINDOW = 256
 """Tokens whose logits a program keeps in registers, for each of its rows."""
@@ -46,24 +46,24 @@ LARGEST_DIM = 1024
 """Beyond this one processor takes longer to read the window's weights than a second launch does."""
 TILE_ROWS = 16
 BLOCK = tl.constexpr(16)
-"""Tokens that are summed together on the way to the one that is drawn."""
+"""Tokens that are summed together on the way to the one that is sampled."""
 
 
 def launch_sample_from_hidden(
-    hidden: Tensor, weight: Tensor, draw: DrawInputs, lo: int, out: SampledTokens
+    hidden: Tensor, weight: Tensor, sampling: SamplingInputs, lo: int, out: SampledTokens
 ) -> None:
     """Fill ``out`` from ``hidden`` ``[rows, dim]`` and ``weight`` ``[width, dim]``; at least one row."""
     (rows, dim), width = hidden.shape, weight.shape[0]
     if width > LARGEST_WINDOW:
-        launch_sample_wide(hidden, weight, draw, lo, out)
+        launch_sample_wide(hidden, weight, sampling, lo, out)
         return
     if dim > LARGEST_DIM:
-        launch_sample_sums(partial_logits(hidden, weight), draw, lo, out)
+        launch_sample_sums(partial_logits(hidden, weight), sampling, lo, out)
         return
     _sample_window[(triton.cdiv(rows, TILE_ROWS),)](
         hidden,
         weight,
-        *draw.contiguous(),
+        *sampling.contiguous(),
         *out.tensors(),
         hidden.stride(0),
         hidden.stride(1),
@@ -73,7 +73,7 @@ def launch_sample_from_hidden(
         lo,
         width,
         dim,
-        STEP_IN_MEMORY=isinstance(draw.step, Tensor),
+        STEP_IN_MEMORY=isinstance(sampling.step, Tensor),
         UPCAST=hidden.device.type == "cpu",
         **window_options(width, hidden.dtype),
     )
@@ -146,7 +146,7 @@ def _sample_window(
     chosen = tl.sum(tl.where(offsets[None, :] == position[:, None], values, 0.0), 1)
     logprob, entropy = statistics(chosen, maximum, scale, total, weighted)
     outputs = (tokens, logprobs, entropies, valids)
-    store_draw(row, *outputs, lo, position, logprob, entropy, valid, is_greedy, ids < rows)
+    store_sample(row, *outputs, lo, position, logprob, entropy, valid, is_greedy, ids < rows)
 
 
 @triton.jit

@@ -1,4 +1,4 @@
-"""The specification of ``sample_tokens``, in plain PyTorch and float64: read this to know what a draw is.
+"""The specification of ``sample_tokens``, in plain PyTorch and float64: read this to know what a sample is.
 
 Softmax weights are cut into chunks of ``CHUNK`` tokens, counted from the window's first token. One uniform
 picks the chunk by inverse cumulative weight, a second picks the token inside it. That is exact, because
@@ -14,7 +14,7 @@ from torch.nn.functional import pad
 from ttrl_env.kernels.philox import row_uniforms
 
 CHUNK = 1024
-"""Tokens a chunk. Part of the definition: another value gives other (equally valid) draws."""
+"""Tokens a chunk. Part of the definition: another value gives other (equally valid) samples."""
 
 
 def sample_tokens_reference(
@@ -38,7 +38,7 @@ def sample_tokens_reference(
     exponents = (sane_logits - sane_maxima) / sane_temperatures[:, None]
     weights = exponents.exp()
 
-    tokens = torch.where(is_greedy, sane_logits.argmax(1), _draw(weights, seeds, step))
+    tokens = torch.where(is_greedy, sane_logits.argmax(1), _sample(weights, seeds, step))
     tokens = torch.where(valid, tokens, 0)
     log_total = weights.sum(1).log()
     logprobs = exponents.gather(1, tokens[:, None])[:, 0] - log_total
@@ -50,8 +50,8 @@ def sample_tokens_reference(
     return tokens, torch.where(valid, logprobs, -torch.inf), entropies, valid
 
 
-def _draw(weights: Tensor, seeds: Tensor, step: int | Tensor) -> Tensor:
-    """Token positions ``[rows]`` drawn from ``weights`` ``[rows, width]``."""
+def _sample(weights: Tensor, seeds: Tensor, step: int | Tensor) -> Tensor:
+    """Token positions ``[rows]`` sampled from ``weights`` ``[rows, width]``."""
     rows, width = weights.shape
     chunks = pad(weights, (0, -width % CHUNK)).view(rows, -1, CHUNK)
     chunk_uniforms, token_uniforms = row_uniforms(seeds, step)

@@ -3,9 +3,8 @@
 A window of at most one chunk is held in registers (``_sample_one_chunk``). A wider one is read once in tiles
 of whole chunks, keeping each chunk's weight; the chosen chunk is then read again (``_sample_many_chunks``).
 
-Weights are float32. Where a draw falls within ``MARGIN`` of a boundary between two candidates, float32 could
-choose otherwise than the float64 reference, so that row is decided again in float64: the token is the same on
-every path.
+Weights are float32. Within ``MARGIN`` of a boundary between two candidates, float32 could choose otherwise
+than the float64 reference. Such a row is decided again in float64: the token is the same on every path.
 """
 
 # mypy: disable-error-code="no-untyped-def, no-untyped-call"
@@ -18,15 +17,6 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ttrl_env.kernels.draw import DrawInputs, SampledTokens
-from ttrl_env.kernels.draw_triton import (
-    exact_inverse_cumulative,
-    exact_weights,
-    inverse_cumulative,
-    row_temperature,
-    row_uniforms,
-    store_draw,
-)
 from ttrl_env.kernels.row_sums_triton import (
     SMALLEST_EXPONENT,
     exponent_scale,
@@ -36,7 +26,16 @@ from ttrl_env.kernels.row_sums_triton import (
     statistics,
     weighted_exponents,
 )
+from ttrl_env.kernels.sampling_parts_triton import (
+    exact_inverse_cumulative,
+    exact_weights,
+    inverse_cumulative,
+    row_temperature,
+    row_uniforms,
+    store_sample,
+)
 from ttrl_env.kernels.sampling_reference import CHUNK
+from ttrl_env.kernels.sampling_types import SampledTokens, SamplingInputs
 
 TILE_CHUNKS = 4
 """Chunks read at once where the window is wider than one chunk."""
@@ -45,41 +44,41 @@ LARGEST_WIDTH = 2**20
 """A program keeps the weight of each chunk in registers; beyond this they would spill."""
 
 
-def launch_sample_tokens(logits: Tensor, draw: DrawInputs, lo: int, out: SampledTokens) -> None:
+def launch_sample_tokens(logits: Tensor, sampling: SamplingInputs, lo: int, out: SampledTokens) -> None:
     """Fill ``out`` from ``logits`` ``[rows, width]``, already cut at ``lo``; at least one row."""
     rows, width = logits.shape
     if width <= CHUNK:
-        launch_sample_sums(logits, draw, lo, out)
+        launch_sample_sums(logits, sampling, lo, out)
         return
     if width > LARGEST_WIDTH:
         raise ValueError(f"logits: expected a window of at most {LARGEST_WIDTH} tokens on a GPU, got {width}")
     _sample_many_chunks[(rows,)](
         logits,
-        *draw.contiguous(),
+        *sampling.contiguous(),
         *out.tensors(),
         logits.stride(0),
         logits.stride(1),
         lo,
         width,
-        STEP_IN_MEMORY=isinstance(draw.step, Tensor),
+        STEP_IN_MEMORY=isinstance(sampling.step, Tensor),
         **many_chunks_options(width),
     )
 
 
-def launch_sample_sums(addends: Tensor, draw: DrawInputs, lo: int, out: SampledTokens) -> None:
+def launch_sample_sums(addends: Tensor, sampling: SamplingInputs, lo: int, out: SampledTokens) -> None:
     """``launch_sample_tokens`` for one chunk, from logits or from ``[splits, rows, width]`` to add up."""
     splits = addends.shape[0] if addends.ndim == 3 else 1
     rows, width = addends.shape[-2:]
     _sample_one_chunk[(rows,)](
         addends,
-        *draw.contiguous(),
+        *sampling.contiguous(),
         *out.tensors(),
         addends.stride(0) if addends.ndim == 3 else 0,
         addends.stride(-2),
         addends.stride(-1),
         lo,
         width,
-        STEP_IN_MEMORY=isinstance(draw.step, Tensor),
+        STEP_IN_MEMORY=isinstance(sampling.step, Tensor),
         **one_chunk_options(width, splits),
     )
 
@@ -154,7 +153,7 @@ def _sample_one_chunk(
             position = exact_inverse_cumulative(exact_weights(values, maximum, temperature), uniforms[1])
     chosen = tl.sum(tl.where(offsets == position, values, 0.0), 0)
     logprob, entropy = statistics(chosen, maximum, scale, total, weighted)
-    store_draw(row, tokens, logprobs, entropies, valids, lo, position, logprob, entropy, valid, is_greedy)
+    store_sample(row, tokens, logprobs, entropies, valids, lo, position, logprob, entropy, valid, is_greedy)
 
 
 @triton.jit(do_not_specialize=["step", "lo"])
@@ -213,7 +212,7 @@ def _sample_many_chunks(
     else:
         uniforms = row_uniforms(seeds + row, step, STEP_IN_MEMORY)
         flat_weights = tl.reshape(chunk_weights * factors[:, None], [TILES * TILE_CHUNKS])
-        position = _draw_from_chunks(
+        position = _sample_from_chunks(
             row_logits,
             logits_stride,
             width,
@@ -227,7 +226,7 @@ def _sample_many_chunks(
         )
     chosen = tl.load(row_logits + position.to(tl.int64) * logits_stride).to(tl.float32)
     logprob, entropy = statistics(chosen, maximum, scale, total, weighted)
-    store_draw(row, tokens, logprobs, entropies, valids, lo, position, logprob, entropy, valid, is_greedy)
+    store_sample(row, tokens, logprobs, entropies, valids, lo, position, logprob, entropy, valid, is_greedy)
 
 
 @triton.jit
@@ -238,7 +237,7 @@ def _first_maximum(row_logits, offsets, stride, width, maximum):
 
 
 @triton.jit
-def _draw_from_chunks(
+def _sample_from_chunks(
     row_logits,
     stride,
     width,

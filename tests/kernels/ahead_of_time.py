@@ -22,8 +22,8 @@ from ttrl_env.kernels import (
     head_triton,
     logprobs_triton,
     sampling_hidden_triton,
+    sampling_hidden_wide_triton,
     sampling_triton,
-    sampling_wide_triton,
 )
 
 TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
@@ -61,8 +61,8 @@ def kernels_to_compile(dtype):
     backward = logprobs_triton.block_options(32064, logprobs_triton.BACKWARD_BLOCK)
     window = sampling_hidden_triton.window_options(256, DTYPES[dtype])
     partial = head_triton.partial_options(DTYPES[dtype])
-    tiles = sampling_wide_triton.tile_options(DTYPES[dtype])
-    draw = sampling_wide_triton.draw_options(32064, DTYPES[dtype])
+    tiles = sampling_hidden_wide_triton.tile_options(DTYPES[dtype])
+    sample = sampling_hidden_wide_triton.sample_options(32064, DTYPES[dtype])
     per_tile = [options["TILE_ROWS"] * options["TILE_TOKENS"] for options in (window, partial, tiles)]
     many, one = sampling_triton._sample_many_chunks, sampling_triton._sample_one_chunk
     return [
@@ -73,8 +73,8 @@ def kernels_to_compile(dtype):
         ("logprobs_backward", logprobs_triton._backward, backward, backward["BLOCK"], dtype),
         ("sample_window", sampling_hidden_triton._sample_window, window, per_tile[0], dtype),
         ("partial_logits", head_triton._partial_logits, partial, per_tile[1], dtype),
-        ("sum_tiles", sampling_wide_triton._sum_tiles, tiles, per_tile[2], dtype),
-        ("draw_in_tiles", sampling_wide_triton._draw_in_tiles, draw, draw["BLOCK"], dtype),
+        ("sum_tiles", sampling_hidden_wide_triton._sum_tiles, tiles, per_tile[2], dtype),
+        ("sample_in_tiles", sampling_hidden_wide_triton._sample_in_tiles, sample, sample["BLOCK"], dtype),
     ]
 
 

@@ -1,4 +1,4 @@
-"""Seeds whose draws fall next to the border between two tokens or chunks, and logits that make that hard."""
+"""Seeds whose samples fall next to the border of two tokens or chunks, and logits that make that hard."""
 
 from __future__ import annotations
 

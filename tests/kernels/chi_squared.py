@@ -1,4 +1,4 @@
-"""Pearson's test for draws of tokens."""
+"""Pearson's test for samples of tokens."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ def probabilities_of(logits, temperature):
 
 
 def chi_squared_p_value(tokens, probabilities):
-    """Pearson's test, the rarest tokens pooled into bins of at least 5 expected draws."""
-    draws = tokens.numel()
+    """Pearson's test, the rarest tokens pooled into bins of at least 5 expected samples."""
+    samples = tokens.numel()
     counts = torch.bincount(tokens, minlength=probabilities.numel()).double()
     order = probabilities.argsort(descending=True)
-    expected, counts = probabilities[order] * draws, counts[order]
+    expected, counts = probabilities[order] * samples, counts[order]
     # The bin of a token is how many fives its own and all rarer tokens' expectation holds.
     mass_from_below = expected.flip(0).cumsum(0).flip(0)
     pooled = expected < 5
@@ -23,7 +23,7 @@ def chi_squared_p_value(tokens, probabilities):
     expected = torch.zeros(int(bins.max()) + 1, dtype=torch.float64).index_add_(0, bins, expected)
     counts = torch.zeros_like(expected).index_add_(0, bins, counts)
     keep = expected >= 4
-    assert counts[~keep].sum() <= 30 + 3 * expected[~keep].sum(), "draws of next to impossible tokens"
+    assert counts[~keep].sum() <= 30 + 3 * expected[~keep].sum(), "samples of next to impossible tokens"
     statistic = ((counts[keep] - expected[keep]) ** 2 / expected[keep]).sum()
     freedom = max(int(keep.sum()) - 1, 1)
     return torch.special.gammaincc(torch.tensor(freedom / 2.0, dtype=torch.float64), statistic / 2).item()

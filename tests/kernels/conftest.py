@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from ttrl_env.kernels import SampledTokens, sample_tokens
-from ttrl_env.kernels.draw import DrawInputs
 from ttrl_env.kernels.sampling_reference import sample_tokens_reference
+from ttrl_env.kernels.sampling_types import SamplingInputs
 
 HAS_GPU = torch.cuda.is_available()
 
@@ -26,8 +26,8 @@ def sample(request):
 
 
 @pytest.fixture
-def draw_inputs():
-    """``draw_inputs(rows, vocab, dtype, seed) -> (logits, temperatures, seeds)``."""
+def sampling_inputs():
+    """``sampling_inputs(rows, vocab, dtype, seed) -> (logits, temperatures, seeds)``."""
     return make_inputs
 
 
@@ -69,7 +69,7 @@ def sample_by_triton(logits, temperatures, seeds, step=0, *, window=None, greedy
     ]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # NumPy's, for rows of NaN and -inf
-        launch_sample_tokens(logits.to(device)[:, lo:hi], DrawInputs(*arguments), lo, out)
+        launch_sample_tokens(logits.to(device)[:, lo:hi], SamplingInputs(*arguments), lo, out)
     return SampledTokens(
         tokens=out.tokens.cpu(),
         logprobs=out.logprobs.cpu(),

@@ -113,11 +113,11 @@ def test_the_forms_from_hidden_states_name_the_wrong_argument(wrong, message):
 
 def test_no_rows_are_no_work_and_no_error():
     none, no_seeds, head = torch.zeros(0), torch.zeros(0, dtype=torch.int64), torch.zeros(16, 8)
-    drawn = [
+    sampled = [
         sample_tokens(torch.zeros(0, 16), none, no_seeds, window=(3, 7)),
         sample_from_hidden(torch.zeros(0, 8), head, none, no_seeds, window=(3, 7)),
     ]
-    assert [[len(each) for each in samples.tensors()] for samples in drawn] == [[0] * 4] * 2
+    assert [[len(each) for each in samples.tensors()] for samples in sampled] == [[0] * 4] * 2
     hidden = torch.zeros(0, 8, requires_grad=True)
     logprobs, entropies = token_logprobs_from_hidden(hidden, head.requires_grad_(), no_seeds, none)
     (logprobs.sum() + entropies.sum()).backward()

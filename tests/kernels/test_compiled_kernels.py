@@ -34,7 +34,7 @@ PRODUCTS = {
     "sample_window": 99 * 1024,
     "partial_logits": 99 * 1024,
     "sum_tiles": 160 * 1024,
-    "draw_in_tiles": 99 * 1024,
+    "sample_in_tiles": 99 * 1024,
 }
 REGISTERS = {
     "sample_many_chunks": 80,
@@ -45,7 +45,7 @@ REGISTERS = {
     "sample_window": 192,
     "partial_logits": 255,
     "sum_tiles": 255,
-    "draw_in_tiles": 80,
+    "sample_in_tiles": 80,
 }
 ARCHITECTURES = [80, 90, 100]
 

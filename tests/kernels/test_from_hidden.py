@@ -82,25 +82,25 @@ def test_half_precision_gradients_are_near_those_of_float32(dtype):
 
 def test_rollout_and_training_agree_bit_for_bit():
     hidden, weight, temperatures, seeds = make_head(rows=40)
-    drawn = sample_from_hidden(hidden, weight, temperatures, seeds, window=WINDOW)
+    sampled = sample_from_hidden(hidden, weight, temperatures, seeds, window=WINDOW)
     logprobs, entropies = token_logprobs_from_hidden(
-        hidden, weight, drawn.tokens, temperatures, window=WINDOW
+        hidden, weight, sampled.tokens, temperatures, window=WINDOW
     )
-    assert logprobs.tolist() == drawn.logprobs.tolist()
-    assert entropies.tolist() == drawn.entropies.tolist()
+    assert logprobs.tolist() == sampled.logprobs.tolist()
+    assert entropies.tolist() == sampled.entropies.tolist()
 
 
 @pytest.mark.usefixtures("several_blocks", "poisoned_memory")
 def test_results_do_not_come_from_uninitialised_memory():
     assert torch.empty(1).isnan().all(), "the memory is not poisoned"
     hidden, weight, temperatures, seeds = make_head(torch.bfloat16)
-    drawn = sample_from_hidden(hidden, weight, temperatures, seeds, window=WINDOW)
+    sampled = sample_from_hidden(hidden, weight, temperatures, seeds, window=WINDOW)
     hidden.requires_grad_()
     weight.requires_grad_()
-    outputs = token_logprobs_from_hidden(hidden, weight, drawn.tokens, temperatures, window=WINDOW)
+    outputs = token_logprobs_from_hidden(hidden, weight, sampled.tokens, temperatures, window=WINDOW)
     grads = torch.autograd.grad(outputs, (hidden, weight), list(torch.ones(2, 9)))
-    assert all(tensor.isfinite().all() for tensor in (drawn.logprobs, drawn.entropies, *outputs, *grads))
-    assert drawn.valid.all()
+    assert all(tensor.isfinite().all() for tensor in (sampled.logprobs, sampled.entropies, *outputs, *grads))
+    assert sampled.valid.all()
 
 
 class LargestTensor(TorchDispatchMode):
@@ -123,8 +123,8 @@ def test_neither_logits_nor_their_gradient_exist_whole():
     hidden.requires_grad_()
     weight.requires_grad_()
     with LargestTensor() as largest:
-        drawn = sample_from_hidden(hidden, weight, temperatures, seeds)
-        logprobs, entropies = token_logprobs_from_hidden(hidden, weight, drawn.tokens, temperatures)
+        sampled = sample_from_hidden(hidden, weight, temperatures, seeds)
+        logprobs, entropies = token_logprobs_from_hidden(hidden, weight, sampled.tokens, temperatures)
         (logprobs.sum() + entropies.sum()).backward()
     assert largest.elements == rows * dim, "hidden states and their gradient are the largest tensors"
     assert largest.elements >= head.LOGITS_AT_A_TIME

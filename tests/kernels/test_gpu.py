@@ -31,8 +31,8 @@ def count_launches(function):
 
 
 @pytest.mark.parametrize("vocab", [256, 32064])
-def test_many_draws_equal_the_cpu_path(draw_inputs, vocab):
-    inputs = draw_inputs(4096 if vocab == 256 else 1024, vocab, torch.bfloat16)
+def test_many_samples_equal_the_cpu_path(sampling_inputs, vocab):
+    inputs = sampling_inputs(4096 if vocab == 256 else 1024, vocab, torch.bfloat16)
     want = sample_tokens(*inputs, 3)
     got = sample_tokens(*on_gpu(*inputs), 3)
     assert torch.equal(got.tokens.cpu(), want.tokens)
@@ -54,7 +54,7 @@ def make_head(rows, dim, dtype=torch.bfloat16):
 
 @pytest.mark.parametrize(("dim", "window"), WAYS_FROM_HIDDEN)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32], ids=str)
-def test_draws_from_hidden_states_equal_those_from_float64_logits(dim, window, dtype):
+def test_samples_from_hidden_states_equal_those_from_float64_logits(dim, window, dtype):
     hidden, weight, temperatures, seeds = make_head(448, dim, dtype)
     got = sample_from_hidden(hidden, weight, temperatures, seeds, 3, window=window)
     lo, hi = window
@@ -68,7 +68,7 @@ def test_draws_from_hidden_states_equal_those_from_float64_logits(dim, window, d
 
 
 @pytest.mark.parametrize(("dim", "window"), WAYS_FROM_HIDDEN)
-def test_a_draw_from_hidden_states_does_not_change_with_the_batch(dim, window):
+def test_a_sample_from_hidden_states_does_not_change_with_the_batch(dim, window):
     hidden, weight, temperatures, seeds = make_head(300, dim)
     whole = sample_from_hidden(hidden, weight, temperatures, seeds, window=window)
     for rows in (slice(0, 1), slice(17, 75), slice(150, 300)):
@@ -78,7 +78,7 @@ def test_a_draw_from_hidden_states_does_not_change_with_the_batch(dim, window):
 
 
 @pytest.mark.parametrize(("dim", "window"), WAYS_FROM_HIDDEN)
-def test_a_captured_graph_draws_anew_from_hidden_states(dim, window):
+def test_a_captured_graph_samples_anew_from_hidden_states(dim, window):
     hidden, weight, temperatures, seeds = make_head(56, dim)
     step = torch.zeros((), dtype=torch.int64, device="cuda")
     out = SampledTokens.empty(56, "cuda")
@@ -105,8 +105,8 @@ def test_launches_from_hidden_states(dim, window):
 
 
 @pytest.mark.parametrize("vocab", [256, 5000])
-def test_a_captured_graph_draws_anew_as_its_step_advances(draw_inputs, vocab):
-    logits, temperatures, seeds = on_gpu(*draw_inputs(64, vocab))
+def test_a_captured_graph_samples_anew_as_its_step_advances(sampling_inputs, vocab):
+    logits, temperatures, seeds = on_gpu(*sampling_inputs(64, vocab))
     step = torch.zeros((), dtype=torch.int64, device="cuda")
     out = SampledTokens.empty(64, "cuda")
     sample_tokens(logits, temperatures, seeds, step, out=out)  # compiles
@@ -121,17 +121,17 @@ def test_a_captured_graph_draws_anew_as_its_step_advances(draw_inputs, vocab):
 
 
 @pytest.mark.parametrize("window", [None, (31744, 32000)])
-def test_one_launch_and_no_waiting_for_the_gpu(draw_inputs, window):
-    logits, temperatures, seeds = on_gpu(*draw_inputs(64, 32064))
+def test_one_launch_and_no_waiting_for_the_gpu(sampling_inputs, window):
+    logits, temperatures, seeds = on_gpu(*sampling_inputs(64, 32064))
     out = SampledTokens.empty(64, "cuda")
 
     assert count_launches(lambda: sample_tokens(logits, temperatures, seeds, 1, window=window, out=out)) == 1
 
 
-def test_more_than_two_to_the_31_elements(draw_inputs):
+def test_more_than_two_to_the_31_elements(sampling_inputs):
     rows, vocab = 17, 2**27  # the row stride alone passes 2^31 elements at row 16
     logits = torch.empty(rows, vocab, dtype=torch.bfloat16, device="cuda")
-    small, temperatures, seeds = draw_inputs(rows, 256)
+    small, temperatures, seeds = sampling_inputs(rows, 256)
     logits[:, 1000:1256] = small.cuda()
     got = sample_tokens(logits, temperatures.cuda(), seeds.cuda(), window=(1000, 1256))
     want = sample_tokens_reference(small.bfloat16(), temperatures, seeds, 0, None)[0]
@@ -140,8 +140,8 @@ def test_more_than_two_to_the_31_elements(draw_inputs):
     torch.testing.assert_close(logprobs, got.logprobs, atol=1e-5, rtol=1e-5)
 
 
-def test_senseless_temperatures_and_tokens_are_marked(draw_inputs):
-    logits, temperatures, seeds = on_gpu(*draw_inputs(4, 300))
+def test_senseless_temperatures_and_tokens_are_marked(sampling_inputs):
+    logits, temperatures, seeds = on_gpu(*sampling_inputs(4, 300))
     temperatures[:2] = torch.tensor([-1.0, float("inf")])
     tokens = torch.tensor([5, 5, 400, 5], device="cuda")
     assert sample_tokens(logits, temperatures, seeds).valid.tolist() == [False, False, True, True]
@@ -149,8 +149,8 @@ def test_senseless_temperatures_and_tokens_are_marked(draw_inputs):
     assert logprobs.isfinite().tolist() == [False, False, False, True]
 
 
-def test_compiles_without_graph_breaks(draw_inputs):
-    hidden, temperatures, seeds = on_gpu(*draw_inputs(32, 64, torch.bfloat16, scale=1.0))
+def test_compiles_without_graph_breaks(sampling_inputs):
+    hidden, temperatures, seeds = on_gpu(*sampling_inputs(32, 64, torch.bfloat16, scale=1.0))
     weight = torch.randn(512, 64, device="cuda", dtype=torch.bfloat16)
 
     def rollout(hidden, step):

@@ -64,8 +64,8 @@ def test_wrong_tokens_are_not_timed_and_fail_the_run(tmp_path, monkeypatch):
     right = sampling_cases.sample_tokens
 
     def wrong(*arguments, **keywords):
-        drawn = right(*arguments, **keywords)
-        return dataclasses.replace(drawn, tokens=drawn.tokens + 1)
+        sampled = right(*arguments, **keywords)
+        return dataclasses.replace(sampled, tokens=sampled.tokens + 1)
 
     monkeypatch.setattr(sampling_cases, "sample_tokens", wrong)
     code, report = dry_run(tmp_path)

@@ -1,4 +1,4 @@
-"""The Triton kernels that multiply hidden states with a head and draw, held to the reference.
+"""The Triton kernels that multiply hidden states with a head and sample, held to the reference.
 
 Where hidden states and weights are small integers, logits are exact in float32 whatever the order of sums, so
 that tokens can be compared without a tolerance.
@@ -15,12 +15,12 @@ from tests.kernels.boundaries import bell, head_and_plateau, million_uniforms, n
 from tests.kernels.chi_squared import chi_squared_p_value, probabilities_of
 from tests.kernels.conftest import HAS_GPU, poisoned
 from ttrl_env.kernels import SampledTokens
-from ttrl_env.kernels.draw import DrawInputs
 from ttrl_env.kernels.sampling_reference import sample_tokens_reference
+from ttrl_env.kernels.sampling_types import SamplingInputs
 
 pytest.importorskip("triton")
 
-from ttrl_env.kernels import sampling_hidden_triton, sampling_wide_triton
+from ttrl_env.kernels import sampling_hidden_triton, sampling_hidden_wide_triton
 
 LO = 100
 # rows, dim, width: each of the three ways, at and around its borders
@@ -38,10 +38,10 @@ def sample_from_hidden_by_triton(hidden, weight, temperatures, seeds, step=0, gr
     device = "cuda" if HAS_GPU else "cpu"
     out = poisoned(hidden.shape[0], device)
     arguments = (hidden, weight, temperatures, seeds, step, greedy)
-    hidden, weight, *draw = [x.to(device) if isinstance(x, torch.Tensor) else x for x in arguments]
+    hidden, weight, *sample = [x.to(device) if isinstance(x, torch.Tensor) else x for x in arguments]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # NumPy's, for rows of NaN and -inf
-        sampling_hidden_triton.launch_sample_from_hidden(hidden, weight, DrawInputs(*draw), LO, out)
+        sampling_hidden_triton.launch_sample_from_hidden(hidden, weight, SamplingInputs(*sample), LO, out)
     return SampledTokens(
         tokens=out.tokens.cpu() - LO,
         logprobs=out.logprobs.cpu(),
@@ -75,7 +75,7 @@ def assert_equals_reference(got, logits, temperatures, seeds, step=0, greedy=Non
 
 @pytest.mark.parametrize(("rows", "dim", "width"), SHAPES)
 @pytest.mark.usefixtures("poisoned_memory")
-def test_every_shape_draws_the_token_of_the_reference(rows, dim, width):
+def test_every_shape_samples_the_token_of_the_reference(rows, dim, width):
     dtype = [torch.float32, torch.bfloat16, torch.float16][(rows + dim + width) % 3]
     hidden, weight, temperatures, seeds = make_integers(rows, dim, width, dtype)
     greedy = torch.arange(rows) % 5 == 2
@@ -164,7 +164,7 @@ def test_greedy_rows_take_the_first_of_the_best(dim, width):
 
 
 @pytest.mark.parametrize(("dim", "width"), [(40, 256), (1100, 256), (40, 1500)])
-def test_a_draw_depends_only_on_its_own_row(dim, width):
+def test_a_sample_depends_only_on_its_own_row(dim, width):
     """Of whole numbers, whose products are exact: an interpreter's BLAS rounds others by a row's position."""
     generator = torch.Generator().manual_seed(0)
     hidden, weight = (torch.randint(-3, 4, (rows, dim), generator=generator).float() for rows in (21, width))
@@ -180,7 +180,7 @@ def test_a_draw_depends_only_on_its_own_row(dim, width):
 
 @pytest.mark.parametrize("make_logits", [bell, head_and_plateau])
 @pytest.mark.parametrize(("width", "rows"), [(40, 6), (256, 20)])
-def test_draws_next_to_a_boundary_take_the_token_of_the_reference(make_logits, width, rows):
+def test_samples_next_to_a_boundary_take_the_token_of_the_reference(make_logits, width, rows):
     logits = make_logits(width)
     seeds, picked = nearest_to_boundaries(logits, rows)
     hidden, weight, temperatures = one_dimension(logits, rows)
@@ -188,18 +188,18 @@ def test_draws_next_to_a_boundary_take_the_token_of_the_reference(make_logits, w
     assert got.tokens.tolist() == picked.tolist()
 
 
-def test_draws_follow_the_softmax():
-    draws = 1000  # of the widest windows too few are drawn in an interpreter's time
+def test_samples_follow_the_softmax():
+    samples = 1000  # of the widest windows too few are sampled in an interpreter's time
     logits = torch.randn(60, generator=torch.Generator().manual_seed(0)) * 1.5
-    hidden, weight, temperatures = one_dimension(logits, draws)
-    got = sample_from_hidden_by_triton(hidden, weight, temperatures * 1.3, torch.arange(draws), 5)
+    hidden, weight, temperatures = one_dimension(logits, samples)
+    got = sample_from_hidden_by_triton(hidden, weight, temperatures * 1.3, torch.arange(samples), 5)
     p_value = chi_squared_p_value(got.tokens, probabilities_of(logits, 1.3))
-    assert p_value > 1e-4, f"p = {p_value}: biased draws (blocks of 16, the uniform)"
+    assert p_value > 1e-4, f"p = {p_value}: biased samples (blocks of 16, the uniform)"
 
 
 @pytest.mark.parametrize("width", [256, 2000])
 def test_the_tail_keeps_its_mass(width):
-    """Draws from the last third of the tail, which one seed in 20,000 reaches, find its tokens."""
+    """Samples from the last third of the tail, which one seed in 20,000 reaches, find its tokens."""
     logits = torch.full((width,), -16.0)
     logits[17] = 0.0
     tail = 1 - probabilities_of(logits, 1.0)[17].item()
@@ -213,7 +213,7 @@ def test_the_tail_keeps_its_mass(width):
 
 
 def test_too_wide_a_window_is_refused(monkeypatch):
-    monkeypatch.setattr(sampling_wide_triton, "LARGEST_WIDTH", 500)
+    monkeypatch.setattr(sampling_hidden_wide_triton, "LARGEST_WIDTH", 500)
     with pytest.raises(
         ValueError, match="head_weight: expected a window of at most 500 tokens on a GPU, got 600"
     ):

@@ -27,16 +27,16 @@ def assert_equals_reference(got, logits, temperatures, seeds, step=0, window=Non
 
 @pytest.mark.parametrize("vocab", VOCABULARIES)
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_every_path_draws_the_token_of_the_reference(sample, draw_inputs, vocab, dtype):
-    logits, temperatures, seeds = draw_inputs(8, vocab, dtype, seed=vocab)
+def test_every_path_samples_the_token_of_the_reference(sample, sampling_inputs, vocab, dtype):
+    logits, temperatures, seeds = sampling_inputs(8, vocab, dtype, seed=vocab)
     step = {torch.float32: 0, torch.bfloat16: 2**40 + 5, torch.float16: -1}[dtype]
     got = sample(logits, temperatures, seeds, step)
     assert_equals_reference(got, logits, temperatures, seeds, step)
 
 
 @pytest.mark.parametrize("vocab", [5, 256, 2100, 20000])
-def test_broken_rows_are_marked_and_leave_their_neighbours_alone(sample, draw_inputs, vocab):
-    logits, temperatures, seeds = draw_inputs(12, vocab, seed=1)
+def test_broken_rows_are_marked_and_leave_their_neighbours_alone(sample, sampling_inputs, vocab):
+    logits, temperatures, seeds = sampling_inputs(12, vocab, seed=1)
     logits[1] = float("nan")
     logits[3, vocab // 2] = float("nan")
     logits[5] = -torch.inf
@@ -58,8 +58,8 @@ def test_broken_rows_get_the_first_token_of_the_window(sample):
 
 
 @pytest.mark.parametrize("vocab", [7, 256, 5000, 20000])
-def test_greedy_rows_take_the_first_of_the_best(sample, draw_inputs, vocab):
-    logits, temperatures, seeds = draw_inputs(8, vocab, seed=2)
+def test_greedy_rows_take_the_first_of_the_best(sample, sampling_inputs, vocab):
+    logits, temperatures, seeds = sampling_inputs(8, vocab, seed=2)
     best = [vocab // 3 + row % 2 for row in range(8)]
     for row, token in enumerate(best):
         logits[row, token] = logits[row, -1] = 50.0
@@ -71,8 +71,8 @@ def test_greedy_rows_take_the_first_of_the_best(sample, draw_inputs, vocab):
 
 
 @pytest.mark.parametrize("window", [(0, 1), (3, 4), (31744, 32000), (1, 2000), (0, 32064)])
-def test_window_equals_sampling_the_slice(sample, draw_inputs, window):
-    logits, temperatures, seeds = draw_inputs(6, 32064, torch.bfloat16, seed=3)
+def test_window_equals_sampling_the_slice(sample, sampling_inputs, window):
+    logits, temperatures, seeds = sampling_inputs(6, 32064, torch.bfloat16, seed=3)
     lo, hi = window
     got = sample(logits, temperatures, seeds, 9, window=window)
     assert_equals_reference(got, logits, temperatures, seeds, 9, window=window)
@@ -81,8 +81,8 @@ def test_window_equals_sampling_the_slice(sample, draw_inputs, window):
     assert got.logprobs.tolist() == sliced.logprobs.tolist()
 
 
-def test_logits_outside_the_window_are_never_read(sample, draw_inputs):
-    logits, temperatures, seeds = draw_inputs(4, 600, seed=4)
+def test_logits_outside_the_window_are_never_read(sample, sampling_inputs):
+    logits, temperatures, seeds = sampling_inputs(4, 600, seed=4)
     want = sample(logits, temperatures, seeds, window=(100, 300))
     logits[:, :100] = float("nan")
     logits[:, 300:] = torch.inf
@@ -92,8 +92,8 @@ def test_logits_outside_the_window_are_never_read(sample, draw_inputs):
 
 
 @pytest.mark.parametrize("vocab", [300, 2500])
-def test_any_strides(sample, draw_inputs, vocab):
-    logits, temperatures, seeds = draw_inputs(6, vocab, seed=5)
+def test_any_strides(sample, sampling_inputs, vocab):
+    logits, temperatures, seeds = sampling_inputs(6, vocab, seed=5)
     want = sample(logits, temperatures, seeds)
     spaced = torch.full((12, 3 * vocab), float("nan"))[::2, ::3]
     spaced.copy_(logits)
@@ -118,16 +118,16 @@ def test_extreme_logits_and_temperatures(sample):
     )
 
 
-def test_step_in_a_tensor_equals_step_as_an_int(sample, draw_inputs):
-    logits, temperatures, seeds = draw_inputs(5, 256, seed=6)
+def test_step_in_a_tensor_equals_step_as_an_int(sample, sampling_inputs):
+    logits, temperatures, seeds = sampling_inputs(5, 256, seed=6)
     for step in (0, 1, 2**33):
         as_int = sample(logits, temperatures, seeds, step)
         as_tensor = sample(logits, temperatures, seeds, torch.tensor(step))
         assert as_int.tokens.tolist() == as_tensor.tokens.tolist()
 
 
-def test_a_draw_depends_only_on_its_own_row(sample, draw_inputs):
-    logits, temperatures, seeds = draw_inputs(12, 1500, seed=7)
+def test_a_sample_depends_only_on_its_own_row(sample, sampling_inputs):
+    logits, temperatures, seeds = sampling_inputs(12, 1500, seed=7)
     whole = sample(logits, temperatures, seeds, 3)
     order = torch.randperm(12, generator=torch.Generator().manual_seed(0))
     shuffled = sample(logits[order], temperatures[order], seeds[order], 3)
@@ -138,8 +138,8 @@ def test_a_draw_depends_only_on_its_own_row(sample, draw_inputs):
     assert single.logprobs.tolist() == whole.logprobs[5:6].tolist()
 
 
-def test_seed_and_step_both_change_the_draw(draw_inputs):
-    logits, temperatures, seeds = draw_inputs(64, 256, seed=8)
+def test_seed_and_step_both_change_the_sample(sampling_inputs):
+    logits, temperatures, seeds = sampling_inputs(64, 256, seed=8)
     temperatures[:] = 3.0
     tokens = sample_tokens(logits, temperatures, seeds, 0).tokens
     assert (sample_tokens(logits, temperatures, seeds, 1).tokens != tokens).float().mean() > 0.9
@@ -151,9 +151,9 @@ def test_seed_and_step_both_change_the_draw(draw_inputs):
 
 @pytest.mark.usefixtures("poisoned_memory")
 @pytest.mark.parametrize("vocab", [256, 5000])
-def test_results_do_not_come_from_uninitialised_memory(sample, draw_inputs, vocab):
+def test_results_do_not_come_from_uninitialised_memory(sample, sampling_inputs, vocab):
     assert torch.empty(1).isnan().all(), "the memory is not poisoned"
-    logits, temperatures, seeds = draw_inputs(5, vocab + 3, torch.bfloat16, seed=11)
+    logits, temperatures, seeds = sampling_inputs(5, vocab + 3, torch.bfloat16, seed=11)
     got = sample(logits, temperatures, seeds, window=(3, vocab))
     assert_equals_reference(got, logits, temperatures, seeds, window=(3, vocab))
 
@@ -163,21 +163,21 @@ def test_zero_rows():
     assert [t.shape for t in (got.tokens, got.logprobs, got.entropies, got.valid)] == [(0,)] * 4
 
 
-def test_out_is_filled_and_returned(draw_inputs):
-    logits, temperatures, seeds = draw_inputs(5, 256, seed=9)
+def test_out_is_filled_and_returned(sampling_inputs):
+    logits, temperatures, seeds = sampling_inputs(5, 256, seed=9)
     out = SampledTokens.empty(5)
     assert sample_tokens(logits, temperatures, seeds, out=out) is out
     assert out.tokens.tolist() == sample_tokens(logits, temperatures, seeds).tokens.tolist()
 
 
-def test_logits_that_require_grad_are_only_read(draw_inputs):
-    logits, temperatures, seeds = draw_inputs(3, 256)
+def test_logits_that_require_grad_are_only_read(sampling_inputs):
+    logits, temperatures, seeds = sampling_inputs(3, 256)
     got = sample_tokens(logits.requires_grad_(), temperatures, seeds)
     assert not got.logprobs.requires_grad
 
 
-def test_many_rows_are_shared_among_threads_and_a_forked_child_can_sample_too(draw_inputs):
-    logits, temperatures, seeds = draw_inputs(1500, 256, seed=10)
+def test_many_rows_are_shared_among_threads_and_a_forked_child_can_sample_too(sampling_inputs):
+    logits, temperatures, seeds = sampling_inputs(1500, 256, seed=10)
     want = sample_tokens(logits, temperatures, seeds).tokens
     assert want[700:].tolist() == sample_tokens(logits[700:], temperatures[700:], seeds[700:]).tokens.tolist()
     child = os.fork()

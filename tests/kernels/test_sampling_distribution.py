@@ -1,7 +1,7 @@
-"""Do the draws follow the distribution? Chi-squared and tail tests, and draws on the edge between two tokens.
+"""Do samples follow the distribution? Chi-squared and tail tests, and samples on the edge of two tokens.
 
-Every test has fixed seeds, so it passes or fails for good. The CPU path draws the many; that the other paths
-draw the same tokens is tested beside it.
+Every test has fixed seeds, so it passes or fails for good. The CPU path makes the many samples; that the
+other paths sample the same tokens is tested beside it.
 """
 
 from __future__ import annotations
@@ -22,36 +22,36 @@ from ttrl_env.kernels.sampling_reference import CHUNK
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 
 
-def draw_many(logits, temperature, draws, step=0, first_seed=0):
-    seeds = torch.arange(first_seed, first_seed + draws)
-    temperatures = torch.full((draws,), temperature)
-    return sample_tokens(logits.expand(draws, -1), temperatures, seeds, step).tokens
+def sample_many(logits, temperature, samples, step=0, first_seed=0):
+    seeds = torch.arange(first_seed, first_seed + samples)
+    temperatures = torch.full((samples,), temperature)
+    return sample_tokens(logits.expand(samples, -1), temperatures, seeds, step).tokens
 
 
 @pytest.mark.parametrize("vocab", [1, 2, 63, 255, 256, 257, 3000])
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("temperature", [0.4, 1.0, 2.5])
-def test_draws_follow_the_tempered_softmax(vocab, dtype, temperature):
+def test_samples_follow_the_tempered_softmax(vocab, dtype, temperature):
     generator = torch.Generator().manual_seed(vocab)
     logits = (torch.randn(vocab, generator=generator) * 1.5).to(dtype)
-    draws = 100_000 if vocab < 1000 else 20_000
-    tokens = draw_many(logits, temperature, draws, step=vocab)
+    samples = 100_000 if vocab < 1000 else 20_000
+    tokens = sample_many(logits, temperature, samples, step=vocab)
     p_value = chi_squared_p_value(tokens, probabilities_of(logits, temperature))
-    assert p_value > 1e-4, f"p = {p_value}: biased draws (temperature, chunk borders or the generator)"
+    assert p_value > 1e-4, f"p = {p_value}: biased samples (temperature, chunk borders or the generator)"
 
 
 @pytest.mark.parametrize(
-    ("dtype", "temperature", "draws"),
+    ("dtype", "temperature", "samples"),
     [(torch.float32, 1.0, 60_000), (torch.bfloat16, 0.6, 10_000), (torch.float16, 1.5, 10_000)],
     ids=str,
 )
-def test_draws_follow_the_softmax_over_a_whole_language_vocabulary(dtype, temperature, draws):
+def test_samples_follow_the_softmax_over_a_whole_language_vocabulary(dtype, temperature, samples):
     logits = (torch.randn(32064, generator=torch.Generator().manual_seed(0)) * 2.0).to(dtype)
-    tokens = draw_many(logits, temperature, draws)
+    tokens = sample_many(logits, temperature, samples)
     assert chi_squared_p_value(tokens, probabilities_of(logits, temperature)) > 1e-4
 
 
-def test_steps_of_one_seed_are_independent_draws():
+def test_steps_of_one_seed_are_independent_samples():
     logits = torch.randn(16, generator=torch.Generator().manual_seed(1))
     seeds = torch.full((1,), 1234)
     tokens = torch.cat(
@@ -65,7 +65,7 @@ def test_steps_of_one_seed_are_independent_draws():
 
 def test_the_chi_squared_test_can_fail():
     logits = torch.randn(256, generator=torch.Generator().manual_seed(2))
-    tokens = draw_many(logits, 1.0, 100_000)
+    tokens = sample_many(logits, 1.0, 100_000)
     assert chi_squared_p_value(tokens, probabilities_of(logits, 1.06)) < 1e-4
 
 
@@ -73,15 +73,15 @@ def test_the_chi_squared_test_can_fail():
 def test_the_tail_keeps_its_mass(gap):
     logits = torch.full((32064,), -gap)
     logits[17] = 0.0
-    draws = 40_000
+    samples = 40_000
     tail = 1 - probabilities_of(logits, 1.0)[17].item()
-    drawn = (draw_many(logits, 1.0, draws, step=3) != 17).sum().item()
-    assert abs(drawn - draws * tail) < 4 * (draws * tail) ** 0.5 + 1
+    sampled = (sample_many(logits, 1.0, samples, step=3) != 17).sum().item()
+    assert abs(sampled - samples * tail) < 4 * (samples * tail) ** 0.5 + 1
 
 
 @pytest.mark.parametrize(("vocab", "rows"), [(256, 20), (CHUNK, 10), (CHUNK * 20, 10)])
 @pytest.mark.parametrize("make_logits", [bell, head_and_plateau])
-def test_draws_next_to_a_boundary_take_the_same_token_on_every_path(sample, make_logits, vocab, rows):
+def test_samples_next_to_a_boundary_take_the_same_token_on_every_path(sample, make_logits, vocab, rows):
     """Of a million seeds, those whose uniform falls nearest to the border between two tokens or chunks."""
     logits = make_logits(vocab)
     seeds, picked = nearest_to_boundaries(logits, rows)
@@ -95,7 +95,7 @@ GAPS = [0.01, 1.0, 3.0, 6.0, 9.0, 12.0, 14.238, 15.0, 16.0, 17.0, 18.0, 20.0]
 @pytest.mark.parametrize("vocab", [CHUNK, 32064])
 @pytest.mark.parametrize("gap", GAPS)
 def test_float32_sums_on_the_cpu_stay_inside_the_margin(vocab, gap):
-    """Head and plateau is the worst case for them; the draw is decided in float64 within the margin."""
+    """Head and plateau is the worst case for them; the sample is decided in float64 within the margin."""
     for heads in ([vocab // 3, vocab // 2], [0], [0, 1]):
         check_float32_sums(vocab, gap, heads)
 

@@ -82,8 +82,8 @@ def gradient(function, logits, tokens, temperatures, window, grads):
 
 @pytest.mark.parametrize("vocab", [1, 2, 63, 257, 3000, 20000])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
-def test_values_and_gradients_equal_the_reference(logprobs_of, draw_inputs, vocab, dtype):
-    logits, temperatures, _ = draw_inputs(5, vocab, dtype, seed=vocab)
+def test_values_and_gradients_equal_the_reference(logprobs_of, sampling_inputs, vocab, dtype):
+    logits, temperatures, _ = sampling_inputs(5, vocab, dtype, seed=vocab)
     window = (vocab // 10, vocab - vocab // 7)
     tokens = make_tokens(5, window)
     want = by_reference(logits, tokens, temperatures, window)
@@ -101,8 +101,8 @@ def test_values_and_gradients_equal_the_reference(logprobs_of, draw_inputs, voca
 
 
 @pytest.mark.parametrize("vocab", [7, 300, 9000])
-def test_broken_and_greedy_rows_have_constants_and_no_gradient(logprobs_of, draw_inputs, vocab):
-    logits, temperatures, _ = draw_inputs(8, vocab, seed=1)
+def test_broken_and_greedy_rows_have_constants_and_no_gradient(logprobs_of, sampling_inputs, vocab):
+    logits, temperatures, _ = sampling_inputs(8, vocab, seed=1)
     logits[0, 3] = float("nan")
     logits[1] = -torch.inf
     logits[2, 5] = torch.inf
@@ -127,8 +127,8 @@ def test_broken_and_greedy_rows_have_constants_and_no_gradient(logprobs_of, draw
 
 
 @pytest.mark.parametrize("used", [0, 1])
-def test_one_output_may_go_unused(logprobs_of, draw_inputs, used):
-    logits, temperatures, _ = draw_inputs(3, 256)
+def test_one_output_may_go_unused(logprobs_of, sampling_inputs, used):
+    logits, temperatures, _ = sampling_inputs(3, 256)
     window = (16, 200)
     tokens = make_tokens(3, window)
     grads = [None, None]
@@ -138,8 +138,8 @@ def test_one_output_may_go_unused(logprobs_of, draw_inputs, used):
     torch.testing.assert_close(got, want, atol=2e-6, rtol=2e-6)
 
 
-def test_strided_logits_and_gradients(logprobs_of, draw_inputs):
-    logits, temperatures, _ = draw_inputs(4, 300)
+def test_strided_logits_and_gradients(logprobs_of, sampling_inputs):
+    logits, temperatures, _ = sampling_inputs(4, 300)
     window = (0, 300)
     tokens = make_tokens(4, window)
     strided = torch.stack([torch.randn(2, 4), torch.full((2, 4), float("nan"))], dim=-1)[..., 0]
@@ -152,8 +152,8 @@ def test_strided_logits_and_gradients(logprobs_of, draw_inputs):
     torch.testing.assert_close(got, want, atol=3e-6, rtol=3e-6)
 
 
-def test_gradcheck_in_float64_with_a_temperature_a_row(draw_inputs):
-    logits, temperatures, _ = draw_inputs(4, 9, torch.float64, scale=1.0)
+def test_gradcheck_in_float64_with_a_temperature_a_row(sampling_inputs):
+    logits, temperatures, _ = sampling_inputs(4, 9, torch.float64, scale=1.0)
     tokens = torch.tensor([2, 7, 3, 5])
     assert torch.autograd.gradcheck(
         lambda x: token_logprobs(x, tokens, temperatures, window=(2, 8)), logits.requires_grad_()
@@ -161,17 +161,17 @@ def test_gradcheck_in_float64_with_a_temperature_a_row(draw_inputs):
 
 
 @pytest.mark.parametrize(("vocab", "window"), [(256, None), (32064, (31744, 32000)), (5000, None)])
-def test_sampled_logprobs_are_those_of_the_training_twin_bit_for_bit(draw_inputs, vocab, window):
-    logits, temperatures, seeds = draw_inputs(32, vocab)
+def test_sampled_logprobs_are_those_of_the_training_twin_bit_for_bit(sampling_inputs, vocab, window):
+    logits, temperatures, seeds = sampling_inputs(32, vocab)
     temperatures[3] = 0.0
-    drawn = sample_tokens(logits, temperatures, seeds, window=window)
-    logprobs, entropies = token_logprobs(logits, drawn.tokens, temperatures, window=window)
-    assert logprobs.tolist() == drawn.logprobs.tolist()
-    assert entropies.tolist() == drawn.entropies.tolist()
+    sampled = sample_tokens(logits, temperatures, seeds, window=window)
+    logprobs, entropies = token_logprobs(logits, sampled.tokens, temperatures, window=window)
+    assert logprobs.tolist() == sampled.logprobs.tolist()
+    assert entropies.tolist() == sampled.entropies.tolist()
 
 
-def test_three_numbers_a_row_are_kept_for_the_backward_pass(draw_inputs):
-    logits, temperatures, _ = draw_inputs(6, 4000)
+def test_three_numbers_a_row_are_kept_for_the_backward_pass(sampling_inputs):
+    logits, temperatures, _ = sampling_inputs(6, 4000)
     tokens = make_tokens(6, (0, 4000))
     saved = []
     with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t.shape) or t, lambda t: t):

@@ -22,8 +22,8 @@ def compile_whole(function):
     return torch.compile(function, fullgraph=True, backend="aot_eager")
 
 
-def test_sample_tokens_compiles_to_the_same_draws(draw_inputs):
-    logits, temperatures, seeds = draw_inputs(6, 256)
+def test_sample_tokens_compiles_to_the_same_samples(sampling_inputs):
+    logits, temperatures, seeds = sampling_inputs(6, 256)
     compiled = compile_whole(lambda z, t, s, step: sample_tokens(z * 2, t, s, step, window=WINDOW))
     for step in (torch.tensor(0), torch.tensor(5)):
         got = compiled(logits, temperatures, seeds, step)
@@ -34,8 +34,8 @@ def test_sample_tokens_compiles_to_the_same_draws(draw_inputs):
         assert got.valid.all()
 
 
-def test_compiled_step_may_be_an_int_and_out_is_filled(draw_inputs):
-    logits, temperatures, seeds = draw_inputs(6, 256)
+def test_compiled_step_may_be_an_int_and_out_is_filled(sampling_inputs):
+    logits, temperatures, seeds = sampling_inputs(6, 256)
     out = SampledTokens.empty(6)
     greedy = seeds > 0
 
@@ -49,8 +49,8 @@ def test_compiled_step_may_be_an_int_and_out_is_filled(draw_inputs):
         assert out.entropies.tolist() == want.entropies.tolist()
 
 
-def test_token_logprobs_compiles_with_its_gradient(draw_inputs):
-    logits, temperatures, _ = draw_inputs(6, 256)
+def test_token_logprobs_compiles_with_its_gradient(sampling_inputs):
+    logits, temperatures, _ = sampling_inputs(6, 256)
     tokens = torch.arange(50, 56)
 
     def loss(logits, temperatures):
@@ -65,8 +65,8 @@ def test_token_logprobs_compiles_with_its_gradient(draw_inputs):
 
 
 @pytest.mark.parametrize("train_head", [False, True])
-def test_hidden_forms_compile_with_their_gradients(draw_inputs, train_head):
-    hidden, temperatures, seeds = draw_inputs(6, 32, scale=1.0)
+def test_hidden_forms_compile_with_their_gradients(sampling_inputs, train_head):
+    hidden, temperatures, seeds = sampling_inputs(6, 32, scale=1.0)
     weight = torch.randn(256, 32, generator=torch.Generator().manual_seed(0), requires_grad=train_head)
     hidden.requires_grad_()
     inputs = [hidden, weight] if train_head else [hidden]
@@ -83,9 +83,9 @@ def test_hidden_forms_compile_with_their_gradients(draw_inputs, train_head):
         torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-6)
 
 
-def test_operators_keep_their_promises(draw_inputs):
+def test_operators_keep_their_promises(sampling_inputs):
     """Schemas, shapes without data, and autograd registration, as PyTorch's own checker sees them."""
-    logits, temperatures, seeds = draw_inputs(3, 64)
+    logits, temperatures, seeds = sampling_inputs(3, 64)
     tokens = torch.arange(10, 13)
     weight = torch.randn(70, 64, requires_grad=True)
     checks = ("test_schema", "test_faketensor", "test_autograd_registration")
@@ -101,8 +101,8 @@ def test_operators_keep_their_promises(draw_inputs):
     torch.library.opcheck(operators.token_logprobs_from_hidden.default, from_hidden, test_utils=checks)
 
 
-def test_works_in_inference_mode(draw_inputs):
-    logits, temperatures, seeds = draw_inputs(6, 256)
+def test_works_in_inference_mode(sampling_inputs):
+    logits, temperatures, seeds = sampling_inputs(6, 256)
     want = sample_tokens(logits, temperatures, seeds)
     with torch.inference_mode():
         got = sample_tokens(logits * 1, temperatures, seeds)
@@ -112,8 +112,8 @@ def test_works_in_inference_mode(draw_inputs):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-def test_hidden_forms_work_in_inference_mode(draw_inputs, dtype):
-    hidden, temperatures, seeds = draw_inputs(6, 32, dtype, scale=1.0)
+def test_hidden_forms_work_in_inference_mode(sampling_inputs, dtype):
+    hidden, temperatures, seeds = sampling_inputs(6, 32, dtype, scale=1.0)
     weight = torch.nn.Parameter(torch.randn(256, 32, generator=torch.Generator().manual_seed(0)).to(dtype))
     want = sample_from_hidden(hidden, weight, temperatures, seeds, window=WINDOW)
     with torch.inference_mode():
@@ -123,9 +123,9 @@ def test_hidden_forms_work_in_inference_mode(draw_inputs, dtype):
     assert logprobs.tolist() == want.logprobs.tolist()
 
 
-def test_a_compiled_graph_marks_senseless_temperatures_and_tokens(draw_inputs):
+def test_a_compiled_graph_marks_senseless_temperatures_and_tokens(sampling_inputs):
     """There the host cannot look at values: they must neither raise nor read out of bounds."""
-    logits, temperatures, seeds = draw_inputs(4, 256)
+    logits, temperatures, seeds = sampling_inputs(4, 256)
     temperatures[0], temperatures[1] = -1.0, float("nan")
     tokens = torch.tensor([50, 50, 10_000_000, 60])
     sampled = compile_whole(sample_tokens)(logits, temperatures, seeds)

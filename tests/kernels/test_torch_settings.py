@@ -71,14 +71,14 @@ def make_arguments(dtype):
     return hidden, weight, temperatures, torch.arange(7)
 
 
-def draw(hidden, weight, temperatures, seeds):
+def sample(hidden, weight, temperatures, seeds):
     """Every number that sampling gives."""
     logits = torch.randn(7, 80, generator=torch.Generator().manual_seed(1), dtype=torch.float32, device="cpu")
-    drawn = [
+    sampled = [
         *sample_tokens(logits, temperatures, seeds, 2, window=WINDOW).tensors(),
         *sample_from_hidden(hidden, weight, temperatures, seeds, 2, window=WINDOW).tensors(),
     ]
-    return [*drawn, *token_logprobs(logits, drawn[0], temperatures, window=WINDOW)]
+    return [*sampled, *token_logprobs(logits, sampled[0], temperatures, window=WINDOW)]
 
 
 def weigh(hidden, weight, temperatures, seeds):
@@ -107,18 +107,18 @@ def assert_same(got, want):
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_no_setting_of_pytorch_changes_a_result(setting, dtype):
     arguments = make_arguments(dtype)
-    drawn, weighed = draw(*arguments), weigh(*arguments)
+    sampled, weighed = sample(*arguments), weigh(*arguments)
     with SETTINGS[setting]():
-        assert_same(draw(*arguments), drawn)
+        assert_same(sample(*arguments), sampled)
         assert_same(weigh(*arguments), weighed)
 
 
 @pytest.mark.parametrize("mode", WITHOUT_GRADIENT)
-def test_draws_and_logprobs_are_the_same_without_gradients(mode):
+def test_samples_and_logprobs_are_the_same_without_gradients(mode):
     arguments = make_arguments(torch.float32)
-    drawn = draw(*arguments)
+    sampled = sample(*arguments)
     with WITHOUT_GRADIENT[mode]():
-        assert_same(draw(*arguments), drawn)
+        assert_same(sample(*arguments), sampled)
 
 
 def test_products_are_made_in_full_precision_and_the_setting_comes_back():

@@ -1,4 +1,4 @@
-"""What a draw takes beside its logits, and what it gives: one value a row of everything."""
+"""What sampling takes beside logits, and what it gives: one value a row of everything."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 
-class DrawInputs(NamedTuple):
-    """What a draw takes beside its logits. All tensors are ``[rows]``, on the device of the logits."""
+class SamplingInputs(NamedTuple):
+    """What sampling takes beside logits. All tensors are ``[rows]``, on the device of the logits."""
 
     temperatures: Tensor
     """float32; 0 is greedy."""
@@ -21,25 +21,25 @@ class DrawInputs(NamedTuple):
     greedy: Tensor | None
     """bool, or None where no row is greedy but by its temperature."""
 
-    def rows(self, rows: slice) -> DrawInputs:
+    def rows(self, rows: slice) -> SamplingInputs:
         """Views of some of the rows."""
         greedy = None if self.greedy is None else self.greedy[rows]
-        return DrawInputs(self.temperatures[rows], self.seeds[rows], self.step, greedy)
+        return SamplingInputs(self.temperatures[rows], self.seeds[rows], self.step, greedy)
 
-    def contiguous(self) -> DrawInputs:
+    def contiguous(self) -> SamplingInputs:
         """As kernels take them, which address rows without a stride."""
         greedy = None if self.greedy is None else self.greedy.contiguous()
-        return DrawInputs(self.temperatures.contiguous(), self.seeds.contiguous(), self.step, greedy)
+        return SamplingInputs(self.temperatures.contiguous(), self.seeds.contiguous(), self.step, greedy)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SampledTokens:
-    """One draw a row. All tensors are ``[rows]``, on the device of the logits."""
+    """One sample a row. All tensors are ``[rows]``, on the device of the logits."""
 
     tokens: Tensor
     """int64 token ids in the full vocabulary, always inside the window."""
     logprobs: Tensor
-    """float32 log-probability of the token under the distribution it was drawn from, at most 0."""
+    """float32 log-probability of the token under the distribution it was sampled from, at most 0."""
     entropies: Tensor
     """float32 entropy of that distribution, in nats."""
     valid: Tensor

@@ -1,10 +1,10 @@
 """``sample_from_hidden`` on a GPU for windows of more than 256 tokens: two launches, no logits in memory.
 
 ``_sum_tiles`` multiplies a tile of rows and tokens and keeps the tile's maximum and sums, and the weight of
-every 16 tokens: a fourteenth of what the logits would take. ``_draw_in_tiles`` picks, for each row, the chunk
-by those sums, then 16 tokens of it, and multiplies these 16 again to pick one.
+every 16 tokens: a fourteenth of what the logits would take. For each row, ``_sample_in_tiles`` picks the
+chunk by those sums and 16 tokens of it, and multiplies these 16 again to pick one.
 
-Unlike everywhere else, a draw next to a boundary is not decided again in float64: it would take the row's
+Unlike everywhere else, a sample next to a boundary is not decided again in float64: it would take the row's
 logits, all of them, once more. Such a row, one in thousands, may get the token on the other side; so it may
 from the rounding of any matrix product.
 """
@@ -20,13 +20,6 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ttrl_env.kernels.draw import DrawInputs, SampledTokens
-from ttrl_env.kernels.draw_triton import (
-    exact_inverse_cumulative,
-    row_temperature,
-    row_uniforms,
-    store_draw,
-)
 from ttrl_env.kernels.head_triton import multiply, product_options
 from ttrl_env.kernels.row_sums_triton import (
     SMALLEST_EXPONENT,
@@ -36,18 +29,27 @@ from ttrl_env.kernels.row_sums_triton import (
     statistics,
     weighted_exponents,
 )
+from ttrl_env.kernels.sampling_parts_triton import (
+    exact_inverse_cumulative,
+    row_temperature,
+    row_uniforms,
+    store_sample,
+)
 from ttrl_env.kernels.sampling_reference import CHUNK
+from ttrl_env.kernels.sampling_types import SampledTokens, SamplingInputs
 
 TILE_TOKENS = 256
 TILE_ROWS = {torch.float16: 128, torch.bfloat16: 128, torch.float32: 64}
 """What fits into the registers: float32 is multiplied without tensor cores, which takes more of them."""
 BLOCK = 16
-"""Tokens whose weights are kept as one sum, and that are multiplied again where the draw falls on them."""
+"""Tokens whose weights are kept as one sum, and that are multiplied again where the sample falls on them."""
 LARGEST_WIDTH = 2**20
 """A program keeps three numbers of each tile in registers; beyond this they would spill."""
 
 
-def launch_sample_wide(hidden: Tensor, weight: Tensor, draw: DrawInputs, lo: int, out: SampledTokens) -> None:
+def launch_sample_wide(
+    hidden: Tensor, weight: Tensor, sampling: SamplingInputs, lo: int, out: SampledTokens
+) -> None:
     """As ``launch_sample_from_hidden``, for a window of any width."""
     (rows, dim), width = hidden.shape, weight.shape[0]
     if width > LARGEST_WIDTH:
@@ -57,14 +59,14 @@ def launch_sample_wide(hidden: Tensor, weight: Tensor, draw: DrawInputs, lo: int
     tiles = triton.cdiv(width, TILE_TOKENS)
     tile_sums = hidden.new_empty((3, rows, tiles), dtype=torch.float32)
     block_weights = hidden.new_empty((rows, tiles * (TILE_TOKENS // BLOCK)), dtype=torch.float32)
-    temperatures, seeds, step, greedy = draw.contiguous()
+    temperatures, seeds, step, greedy = sampling.contiguous()
     inputs = (hidden, weight, temperatures, greedy)
     strides = (hidden.stride(0), hidden.stride(1), weight.stride(0), weight.stride(1))
     upcast = hidden.device.type == "cpu"
     _sum_tiles[(triton.cdiv(rows, TILE_ROWS[hidden.dtype]), tiles)](
         *inputs, tile_sums, block_weights, *strides, rows, width, dim, upcast, **tile_options(hidden.dtype)
     )
-    _draw_in_tiles[(rows,)](
+    _sample_in_tiles[(rows,)](
         *inputs,
         seeds,
         step,
@@ -77,8 +79,8 @@ def launch_sample_wide(hidden: Tensor, weight: Tensor, draw: DrawInputs, lo: int
         width,
         dim,
         upcast,
-        STEP_IN_MEMORY=isinstance(draw.step, Tensor),
-        **draw_options(width, hidden.dtype),
+        STEP_IN_MEMORY=isinstance(sampling.step, Tensor),
+        **sample_options(width, hidden.dtype),
     )
 
 
@@ -92,8 +94,8 @@ def tile_options(dtype: torch.dtype) -> dict[str, Any]:
     }
 
 
-def draw_options(width: int, dtype: torch.dtype) -> dict[str, Any]:
-    """Compile-time arguments of ``_draw_in_tiles``."""
+def sample_options(width: int, dtype: torch.dtype) -> dict[str, Any]:
+    """Compile-time arguments of ``_sample_in_tiles``."""
     return {
         "CHUNKS": triton.next_power_of_2(triton.cdiv(width, CHUNK)),
         "CHUNK_TILES": CHUNK // TILE_TOKENS,
@@ -166,7 +168,7 @@ def _sum_tiles(
 
 
 @triton.jit(do_not_specialize=["step", "rows", "lo"])
-def _draw_in_tiles(
+def _sample_in_tiles(
     hidden,
     weight,
     temperatures,
@@ -248,7 +250,7 @@ def _draw_in_tiles(
     chosen = tl.sum(tl.where(tl.arange(0, BLOCK) == index, values, 0.0), 0)
     logprob, entropy = statistics(chosen, maximum, scale, total, weighted)
     outputs = (tokens, logprobs, entropies, valids)
-    store_draw(row, *outputs, lo, first + index, logprob, entropy, valid, is_greedy)
+    store_sample(row, *outputs, lo, first + index, logprob, entropy, valid, is_greedy)
 
 
 @triton.jit

@@ -1,4 +1,4 @@
-"""Pieces of a draw in Triton: a row's uniforms, the inverse cumulative weight, and what is stored of it."""
+"""Parts of sampling in Triton: a row's uniforms, the inverse cumulative weight, and storing the sample."""
 
 # mypy: disable-error-code="no-untyped-def, no-untyped-call"
 
@@ -8,7 +8,7 @@ import triton
 import triton.language as tl
 
 MARGIN = tl.constexpr(2.0**-19)
-"""Of the total weight: a draw nearer than this to a boundary is decided again in float64."""
+"""Of the total weight: a sample nearer than this to a boundary is decided again in float64."""
 NEAR = tl.constexpr(2**13)
 """More than there are chunks or tokens in one."""
 
@@ -70,10 +70,10 @@ def exact_weights(values, maximum, temperature):
 
 
 @triton.jit
-def store_draw(
+def store_sample(
     row, tokens, logprobs, entropies, valids, lo, position, logprob, entropy, valid, is_greedy, mask=None
 ):
-    """Store one row's draw, or those of several rows where ``mask`` is set."""
+    """Store one row's sample, or those of several rows where ``mask`` is set."""
     tl.store(tokens + row, lo + tl.where(valid, position, 0).to(tl.int64), mask)
     tl.store(logprobs + row, tl.where(valid, tl.where(is_greedy, 0.0, logprob), -float("inf")), mask)
     tl.store(entropies + row, tl.where(valid & (is_greedy == 0), entropy, 0.0), mask)
