@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow  # compiles in processes of their own
+
 FILES = {
     "control_step.py": "from pack.goals import add\n\n@njit()\ndef run(x):\n    return add(x)\n",
     "goals.py": "@njit()\ndef add(x):\n    return x + 1\n",

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow  # Triton's compiler
+
 pytest.importorskip("triton")
 
 # (kernel, dtype): most instructions an element, or None where there is no loop over them

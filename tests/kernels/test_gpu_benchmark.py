@@ -10,6 +10,8 @@ import pytest
 from benchmarks import sampling, sampling_baselines, sampling_cases
 from tests.kernels.conftest import HAS_GPU
 
+pytestmark = pytest.mark.slow  # Triton's interpreter
+
 
 def dry_run(folder, *arguments):
     """The exit code and the JSON report."""

@@ -22,6 +22,8 @@ pytest.importorskip("triton")
 
 from ttrl_env.kernels import sampling_hidden_triton, sampling_hidden_wide_triton
 
+pytestmark = pytest.mark.slow  # Triton's interpreter
+
 LO = 100
 # rows, dim, width: each of the three ways, at and around its borders
 SHAPES = [

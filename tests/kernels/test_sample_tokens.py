@@ -10,6 +10,8 @@ import torch
 from ttrl_env.kernels import SampledTokens, sample_tokens
 from ttrl_env.kernels.sampling_reference import sample_tokens_reference
 
+pytestmark = pytest.mark.slow  # Triton's interpreter
+
 VOCABULARIES = [1, 2, 63, 255, 256, 257, 1024, 1025, 3000, 32064]
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 

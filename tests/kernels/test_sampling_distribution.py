@@ -19,6 +19,8 @@ from tests.kernels.chi_squared import chi_squared_p_value, probabilities_of
 from ttrl_env.kernels import sample_tokens
 from ttrl_env.kernels.sampling_reference import CHUNK
 
+pytestmark = pytest.mark.slow  # many draws, some by Triton's interpreter
+
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 
 

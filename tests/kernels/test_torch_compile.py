@@ -13,6 +13,8 @@ from ttrl_env.kernels import (
     token_logprobs_from_hidden,
 )
 
+pytestmark = pytest.mark.slow  # PyTorch's compiler
+
 WINDOW = (40, 200)
 
 

@@ -15,6 +15,8 @@ from tests.agents.reach import ReachEngine, make_tiny_policy
 from ttrl_env.agents.cli import main
 from ttrl_env.agents.training.metrics import METRICS_FILE, read_records
 
+pytestmark = pytest.mark.slow  # runs of processes of their own
+
 GUIDE = Path(__file__).parents[3] / "docs/guide.md"
 
 TINY_VLA = ["preset=tiny-cpu", "env.image_size=16"]

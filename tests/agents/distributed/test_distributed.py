@@ -24,6 +24,8 @@ from ttrl_env.agents.training import checkpoints
 from ttrl_env.agents.training.metrics import EVALUATIONS_FILE, METRICS_FILE, read_records
 from ttrl_env.errors import ConfigError
 
+pytestmark = pytest.mark.slow  # runs of several processes
+
 ROUNDING = ("update/loss", "update/value_loss", "update/logprob_difference", "update/reference_kl")
 """Metrics close to zero that are sums of larger numbers of both signs."""
 

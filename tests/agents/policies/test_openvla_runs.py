@@ -22,6 +22,8 @@ from ttrl_env.agents.training.metrics import METRICS_FILE, read_records
 from ttrl_env.agents.training.train import train
 from ttrl_env.errors import CheckpointError, ConfigError
 
+pytestmark = pytest.mark.slow  # whole runs
+
 SETTINGS = (
     "test_time_rl=true",
     "base_temperature=1.0",

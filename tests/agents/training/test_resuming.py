@@ -31,6 +31,8 @@ from ttrl_env.agents.update.ppo import PPOAgent
 from ttrl_env.errors import CheckpointError, ConfigError, TrainingDivergedError
 from ttrl_env.machine.folder_lock import folder_lock
 
+pytestmark = pytest.mark.slow  # whole runs
+
 SETTINGS = (
     "test_time_rl=true",
     "iterations=4",

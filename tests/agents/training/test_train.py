@@ -25,6 +25,8 @@ from ttrl_env.agents.training.train import train
 from ttrl_env.agents.update import ppo
 from ttrl_env.errors import CheckpointError, ConfigError, EnvironmentDiedError, TrainingDivergedError
 
+pytestmark = pytest.mark.slow  # whole runs
+
 
 def _config(tmp_path, *overrides: str) -> TrainConfig:
     settings = (
