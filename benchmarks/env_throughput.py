@@ -205,7 +205,7 @@ def vla_workload(
             native.reset()
         actions = rng.uniform(-1, 1, (replicas, CHUNK, 7)).astype(np.float32)
         native_times.append(_seconds(native.step, actions) / (replicas * CHUNK))
-        if k % 3 == 0:  # slow, and steady
+        if k % 3 == 0:  # slow, but its times vary little
             actions = rng.uniform(-1, 1, (num_envs, 7)).astype(np.float32)
             libero_times.append(_seconds(baseline.step, actions) / num_envs)
     ours, theirs = statistics.median(native_times), statistics.median(libero_times)

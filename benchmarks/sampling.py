@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         print(NO_GPU.format(torch=torch.__version__, cuda=torch.version.cuda or "CPUs"), file=sys.stderr)
         return 2
-    import matplotlib  # noqa: F401  now rather than after eight minutes
+    import matplotlib  # noqa: F401  so that it is missed now, not after eight minutes
 
     started = time.monotonic()
     report: dict[str, Any] = {"machine": clock.describe(), "rounds": options.rounds, "cases": []}

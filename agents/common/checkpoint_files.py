@@ -85,7 +85,7 @@ def read_own_file(
     if len(content) > limit:
         raise CheckpointError(
             f"{argument}: {folder / name}: expected at most {limit / 2**20:g} MiB, got "
-            f"{target.stat().st_size / 2**20:.0f} MiB; it is no file of a checkpoint"
+            f"{target.stat().st_size / 2**20:.0f} MiB; it is not a checkpoint's file"
         )
     return content
 

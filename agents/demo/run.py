@@ -52,7 +52,7 @@ BASE_SUITE = "libero_object"
 """The suite that this policy was cloned from."""
 
 SUITE, TASK_ID = "libero_object_object", 3
-"""The task of the same number with other objects (LIBERO-PRO)."""
+"""The changed task: the task of the same number in LIBERO-PRO's suite with other objects."""
 
 MAX_STEPS = 112
 """Horizon in policy steps: room for a success without detours."""

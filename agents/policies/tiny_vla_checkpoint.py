@@ -42,8 +42,8 @@ def read_tiny_vla_config(folder: Path) -> TinyVLAConfig:
     file = folder / "config.json"
     if (folder / "adapter_config.json").exists():
         raise CheckpointError(
-            f"policy.path: {folder} has adapter_config.json: TinyVLA has no adapters. Take it away, or name "
-            f"the folder that is meant"
+            f"policy.path: {folder} has adapter_config.json: TinyVLA has no adapters. Remove it, or name "
+            f"the intended folder"
         )
     if content.get("quantization_config"):
         raise unexpected_value(file, "quantization_config", "none", content["quantization_config"])

@@ -157,8 +157,8 @@ def _train_step(
 
 def _diverged(reason: str, config: PretrainConfig) -> TrainingDivergedError:
     return TrainingDivergedError(
-        f"{reason}. What {config.output_dir} holds is of an earlier validation; begin anew with a lower "
-        f"learning_rate (resume=false)"
+        f"{reason}. The policy in {config.output_dir}, if any, is from an earlier validation; begin anew "
+        f"with a lower learning_rate (resume=false)"
     )
 
 
@@ -284,8 +284,8 @@ def _check_settings(output: Path, settings: dict[str, Any]) -> None:
     # runs of earlier versions have no digest of their demonstrations
     if found.get(_DEMONSTRATIONS, settings[_DEMONSTRATIONS]) != settings[_DEMONSTRATIONS]:
         raise CheckpointError(
-            f"data: the demonstrations are not those that the run in {output} read: files have changed, "
-            f"come or gone since. Choose another folder, or {_ANEW}"
+            f"data: the demonstrations are not those that the run in {output} read: files have been changed, "
+            f"added or removed since. Choose another folder, or {_ANEW}"
         )
 
 
@@ -297,7 +297,7 @@ def _restore(file: Path, policy: TinyVLA, optimizer: torch.optim.Optimizer) -> P
         return PretrainingState(**saved["state"])
     except DAMAGED as error:
         raise CheckpointError(
-            f"{file} does not hold what a run is continued from ({error}); {_ANEW}"
+            f"{file} is not a state from which a run can be resumed ({error}); {_ANEW}"
         ) from error
 
 

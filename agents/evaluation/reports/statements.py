@@ -106,7 +106,7 @@ def _reinforced(known: Provenance, result: Evaluation) -> str:
 def _demonstrated(cloned: Cloning, result: Evaluation) -> str:
     told = f"cloned from {cloned.num_episodes} demonstrations"
     if not cloned.is_complete:
-        return f"{told} of which it is not known where all start, so none of the states can be called unseen."
+        return f"{told}, some with unknown initial states, so none of the states can be called unseen."
     if not cloned.knows(result.suite):
         return f"{told} of {', '.join(cloned.suites)}, evaluated on {result.suite}. {_SHARED}"
     return _drawn(f"{told}, which start from", cloned, result)

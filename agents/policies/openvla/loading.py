@@ -53,14 +53,14 @@ def load_openvla(folder: Path, options: PolicyOptions, source: str) -> OpenVLAPo
     adapter = folder if (folder / ADAPTER_CONFIG).exists() else None
     if adapter is not None and any((folder / name).exists() for name in (INDEX, SINGLE_FILE)):
         raise CheckpointError(
-            f"policy.path: {folder} has weights of its own beside {ADAPTER_CONFIG}; take away what is not "
-            f"meant"
+            f"policy.path: {folder} has weights of its own beside {ADAPTER_CONFIG}; remove the one that is "
+            f"not intended"
         )
     source = source if adapter is None else base_of(folder)
     if adapter is not None and not is_repo_id(source) and not os.path.isdir(os.path.expanduser(source)):
         raise CheckpointError(
-            f"policy.path: the adapter in {folder} belongs to {source}, which is not there; put its new "
-            f"place into base_model_name_or_path of {ADAPTER_CONFIG}"
+            f"policy.path: the adapter in {folder} belongs to {source}, which is not there; write its new "
+            f"path into base_model_name_or_path of {ADAPTER_CONFIG}"
         )
     weights = folder if adapter is None else find_policy(source)
     folder = folder if (folder / "config.json").is_file() else weights

@@ -1,4 +1,4 @@
-"""Pushing the top drawer of LIBERO's cabinets shut."""
+"""The skill that pushes the top drawer of LIBERO's cabinets shut."""
 
 from __future__ import annotations
 

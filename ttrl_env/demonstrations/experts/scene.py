@@ -57,8 +57,8 @@ class Scene:
         """
         if len(state.qpos) != self.model.nq or not np.allclose(state.body_pos, self.model.body_pos):
             raise ValueError(
-                "state: it is not of the expert's task, or its fixtures stand elsewhere; make the expert "
-                "for the environment's task and fixture_seed"
+                "state: expected a state of the expert's task with its fixtures at the same places, got "
+                "another; make the expert for the environment's task and fixture_seed"
             )
         self._data.qpos[:] = state.qpos
         self._data.qvel[:] = state.qvel

@@ -62,6 +62,6 @@ class TurnKnobOn:
         to_side = np.array([self.beside - x, self.along - y])
         above = float(np.abs(to_side).max()) < self.tolerance
         height = self.height if above else max(self.clearance, min(z, self.clearance + 0.1))
-        if not above and z < self.clearance - 0.01:  # up first
+        if not above and z < self.clearance - 0.01:  # lift first
             to_side = np.zeros(2)
         return np.array([*(GAIN * to_side), GAIN * (height - z)])

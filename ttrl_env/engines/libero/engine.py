@@ -48,7 +48,7 @@ class LiberoEngine:
         tasks.require_libero()
         opengl.require_gl()
         self.config = config
-        self._task_ids: dict[int, int] = {}  # of the rows that have been reset
+        self._task_ids: dict[int, int] = {}  # by row, for rows that have been reset
         num_workers = min(config.num_rows, usable_cores())
         if config.num_workers is not None:
             num_workers = min(config.num_rows, config.num_workers)
@@ -252,8 +252,8 @@ class _Worker:
         self._log.seek(0)
         tail = self._log.read().decode(errors="replace")[-4000:]
         return EnvironmentDiedError(
-            f"a simulation process ended with exit code {code} during {self._doing}. (-9: killed, often for "
-            f"want of memory; each row of the upstream engine needs 1 to 2 GB.) Its last output:\n{tail}"
+            f"a simulation process ended with exit code {code} during {self._doing}. (-9: killed, often "
+            f"for lack of memory; each row of the upstream engine needs 1 to 2 GB.) Its last output:\n{tail}"
         )
 
 

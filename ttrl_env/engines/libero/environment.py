@@ -44,7 +44,7 @@ from robosuite.utils.observables import sensor  # noqa: E402
 from ttrl_env.engines.mujoco.versions import DIVERGENCE_WARNINGS  # noqa: E402
 
 MAX_PLACEMENT_ATTEMPTS = 100
-"""How often LIBERO may fail to place objects without overlap before a reset gives up."""
+"""Number of failed attempts to place objects without overlap after which a reset gives up."""
 
 
 class LiberoSimulation:
@@ -63,7 +63,7 @@ class LiberoSimulation:
         atexit.register(self.close)  # runs before robosuite's handler, which shuts GL down
 
     def reset(self, init_state_id: int) -> None:
-        """Start an episode from an initial state; ``observation`` is the first one, after settling."""
+        """Start an episode from an initial state; ``observation`` is then the first one after settling."""
         self._cameras.open = False
         self.restore()
         self._cameras.open = self.config.settle_steps == 0
@@ -74,10 +74,10 @@ class LiberoSimulation:
         self.observation = self._select(observation)
 
     def step(self, actions: NDArray[np.float64], max_steps: int) -> tuple[int, bool, str | None]:
-        """Execute up to ``max_steps`` of ``actions`` ``[chunk_steps, 7]``, stopping at success or divergence.
+        """Execute up to ``max_steps`` of ``actions`` ``[chunk_steps, 7]``, until success or divergence.
 
-        Returns the number of steps executed, whether the goal holds, and why the simulation
-        diverged if it did. ``observation`` is refreshed, but keeps the last sound one at divergence.
+        Returns the number of executed steps, whether the task succeeded, and why the simulation diverged
+        (``None`` if it did not). ``observation`` is updated, except after divergence.
         """
         limit = min(len(actions), max_steps)
         executed, success = 0, False
@@ -139,8 +139,8 @@ class LiberoSimulation:
                     self.domain.reset()
                     return
         raise ConfigError(
-            f"fixture_seed: {self.config.fixture_seed} gives the objects of {self.task.suite} task "
-            f"{self.task.task_id} no places without overlap in {MAX_PLACEMENT_ATTEMPTS} attempts; try another"
+            f"fixture_seed: with {self.config.fixture_seed}, the objects of {self.task.suite} task "
+            f"{self.task.task_id} overlap in all of {MAX_PLACEMENT_ATTEMPTS} attempts; try another"
         )
 
     def _init_state(self, init_state_id: int) -> NDArray[np.float64]:
@@ -150,7 +150,7 @@ class LiberoSimulation:
         if len(state) != 1 + model.nq + model.nv:
             raise ValueError(
                 f"{self.task.suite} task {self.task.task_id}: its initial states have {len(state)} numbers, "
-                f"its model needs 1 + {model.nq} + {model.nv}; is the LIBERO installation of one piece?"
+                f"its model needs 1 + {model.nq} + {model.nv}; is the LIBERO installation of one version?"
             )
         return state
 

@@ -37,7 +37,7 @@ def contact_layout() -> ContactLayout:
     seen.append(number.value)
     if seen != [2, first, 1]:
         raise UnsupportedVersionError(
-            f"MuJoCo {mujoco.__version__} lays out mjData otherwise than its bindings declare "
+            f"MuJoCo {mujoco.__version__} has another layout of mjData than its bindings declare "
             f"(contacts {seen}, expected {[2, first, 1]}); use engine='upstream' or another MuJoCo version"
         )
     return layout
@@ -52,7 +52,7 @@ def model_layout(model: mujoco.MjModel) -> ModelLayout:
     structure = _structure("mjModel")
     offsets = {name: getattr(structure, name).offset for name in ModelLayout._fields[2:]}
     differing = []
-    for name in (*offsets, "nbody", "qpos0", "signature"):  # the last three: sizes, arrays, the end
+    for name in (*offsets, "nbody", "qpos0", "signature"):  # the last three check sizes, arrays and the end
         field = getattr(structure, name)
         word = _UNSIGNED[field.size].from_address(model._address + field.offset).value
         value = getattr(model, name)
@@ -62,7 +62,7 @@ def model_layout(model: mujoco.MjModel) -> ModelLayout:
             differing.append(name)
     if differing:
         raise UnsupportedVersionError(
-            f"MuJoCo {mujoco.__version__} lays out mjModel otherwise than its bindings declare "
+            f"MuJoCo {mujoco.__version__} has another layout of mjModel than its bindings declare "
             f"({', '.join(differing)}); use engine='upstream' or another MuJoCo version"
         )
     return ModelLayout(

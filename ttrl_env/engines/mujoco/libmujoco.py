@@ -35,7 +35,7 @@ class Library(NamedTuple):
     fwd_constraint: int
     """``mj_fwdConstraint``: the constraint solver."""
     forward_warms_solver: int
-    """1 if the solver of a step starts from what ``mj_forward`` solved before it, else 0; see
+    """1 if a step's constraint solver starts from the solution of the last ``mj_forward``, else 0; see
     :func:`ttrl_env.engines.mujoco.versions.forward_warms_solver`."""
 
 

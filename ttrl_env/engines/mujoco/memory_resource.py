@@ -28,7 +28,7 @@ def resource_name(library: Any, content: NDArray[np.uint8]) -> Iterator[bytes]:
 
 
 class _Resource(ctypes.Structure):
-    """The beginning of ``mjResource``."""
+    """The first field of ``mjResource``."""
 
     _fields_ = (("name", ctypes.c_char_p),)
 

@@ -72,7 +72,7 @@ class Replica:
         if len(init_state) != 1 + model.nq + model.nv:
             raise ValueError(
                 f"init_state: expected 1 + {model.nq} + {model.nv} numbers (time, qpos, qvel), "
-                f"got {len(init_state)}; is the LIBERO installation of one piece?"
+                f"got {len(init_state)}; is the LIBERO installation of one version?"
             )
         mujoco.mj_resetData(model, data)
         mujoco.mj_setState(model, data, self.bundle.state_at_reset, _STATE)
