@@ -14,7 +14,7 @@ from typing import Any
 from ttrl_env import __version__
 from ttrl_env.agents.common.quiet_streams import quiet_streams
 from ttrl_env.errors import EnvironmentDiedError, TTRLError
-from ttrl_env.libero_version import WorldWarning
+from ttrl_env.libero_version import LiberoVersionWarning
 
 _USAGE = f"""ttrl {__version__}: test-time reinforcement learning for VLA policies on LIBERO
 
@@ -98,8 +98,8 @@ def _run(arguments: Sequence[str] | None) -> int:
 def _show_warning(
     command: str, others: Callable[..., None], message: Warning | str, category: type[Warning], *where: Any
 ) -> None:
-    """Say which world this is as the command's own message, without the line of code that noticed."""
-    if issubclass(category, WorldWarning):
+    """Show which LIBERO this is as the command's own message, without the line of code that noticed."""
+    if issubclass(category, LiberoVersionWarning):
         print(f"ttrl {command}: {message}", file=sys.stderr)
     else:
         others(message, category, *where)

@@ -31,7 +31,7 @@ opengl.choose_backend()
 import mujoco  # type: ignore[import-untyped]  # noqa: E402
 
 from benchmarks import env_growth  # noqa: E402
-from benchmarks.libero_env import LiberoEnv, settled_control_env  # noqa: E402
+from benchmarks.libero_env import UnmodifiedLiberoEnv, settled_control_env  # noqa: E402
 from benchmarks.report import Table, machine, save  # noqa: E402
 from ttrl_env.engines.interface import EngineConfig  # noqa: E402
 from ttrl_env.engines.native.engine import NativeEngine  # noqa: E402
@@ -226,7 +226,7 @@ def _async_libero(task: tasks.Task, num_envs: int, cameras: tuple[str, ...]) -> 
     from gymnasium.vector import AsyncVectorEnv
 
     def make() -> Any:
-        return LiberoEnv(str(task.bddl_file), IMAGE_SIZE, cameras)
+        return UnmodifiedLiberoEnv(str(task.bddl_file), IMAGE_SIZE, cameras)
 
     envs = AsyncVectorEnv([make] * num_envs, context="spawn", shared_memory=True)
     envs.reset(seed=0)

@@ -12,7 +12,7 @@ from ttrl_env.engines.interface import SETTLE_ACTION
 from ttrl_env.tasks import Task
 
 
-class LiberoEnv(gym.Env):
+class UnmodifiedLiberoEnv(gym.Env):
     """LIBERO's OffScreenRenderEnv with Gymnasium's interface; it renders its cameras at every step."""
 
     def __init__(self, bddl_file: str, image_size: int, cameras: tuple[str, ...]) -> None:

@@ -21,7 +21,7 @@ PUBLISHED_MUJOCO = "3.3.2"
 _NUMBERS = re.compile(r"\d+(\.\d+)*")
 
 
-class WorldWarning(UserWarning):
+class LiberoVersionWarning(UserWarning):
     """Warns that something was made with a version of MuJoCo whose LIBERO differs from the installed one."""
 
 
@@ -36,7 +36,7 @@ def is_published(mujoco: str) -> bool:
     return release(mujoco) <= release(PUBLISHED_MUJOCO)
 
 
-def same_world(one: str, other: str) -> bool:
+def same_libero(one: str, other: str) -> bool:
     """Whether LIBERO is the same on two versions of MuJoCo, up to rounding."""
     return one == other or (is_published(one) and is_published(other))
 
@@ -72,12 +72,12 @@ def warn_unless_published() -> None:
         warnings.warn(
             f"This is {describe(mujoco)}. Its tasks look and settle otherwise, so published policies and "
             f"success rates do not hold here (docs/which-libero.md). For the published: {install_command()}",
-            WorldWarning,
+            LiberoVersionWarning,
             stacklevel=3,
         )
 
 
-def warn_of_another_world(what: str, mujoco: str | None) -> None:
+def warn_of_another_version(what: str, mujoco: str | None) -> None:
     """Warn if ``what`` was made with a version of MuJoCo whose LIBERO is not the one installed.
 
     Args:
@@ -85,12 +85,12 @@ def warn_of_another_world(what: str, mujoco: str | None) -> None:
         mujoco: the version stored in it; ``None``, as in files from other software, gives no warning.
     """
     installed = installed_mujoco()
-    if mujoco is not None and not same_world(mujoco, installed):
+    if mujoco is not None and not same_libero(mujoco, installed):
         warnings.warn(
             f"{what} is of MuJoCo {mujoco}, and MuJoCo {installed} is installed: LIBERO looks and moves "
             f"differently there, so expect other success rates (docs/which-libero.md). "
-            f"For the world it comes from: {install_command(mujoco)}",
-            WorldWarning,
+            f"For the version it comes from: {install_command(mujoco)}",
+            LiberoVersionWarning,
             stacklevel=3,
         )
 

@@ -39,7 +39,7 @@ _ROBOT = ("robot0_", "gripper0_", "mount0_")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scene:
+class SceneSummary:
     """A task's bodies and images at its first observation."""
 
     names: tuple[str, ...]
@@ -57,16 +57,16 @@ def scene_config(suite: str) -> EngineConfig:
     return EngineConfig(suite=suite, num_rows=1, image_size=IMAGE_SIZE, cameras=CAMERAS)
 
 
-def see(engine: SimulationEngine, task_id: int) -> Scene:
+def see(engine: SimulationEngine, task_id: int) -> SceneSummary:
     """Reset an engine made with :func:`scene_config` to a task and return its scene."""
     engine.reset([0], [task_id], [INIT_STATE_ID])
     return make_scene(engine.state(0), [engine.observations[f"{camera}_image"][0] for camera in CAMERAS])
 
 
-def make_scene(state: SimState, images: Sequence[NDArray[np.uint8]]) -> Scene:
+def make_scene(state: SimState, images: Sequence[NDArray[np.uint8]]) -> SceneSummary:
     """Make a scene from a state and its images, which are in the order of :data:`CAMERAS`."""
     bodies = [i for i, name in enumerate(state.body_names) if i and not name.startswith(_ROBOT)]
-    return Scene(
+    return SceneSummary(
         names=tuple(state.body_names[body] for body in bodies),
         pos=state.body_xpos[bodies],
         quat=state.body_xquat[bodies],
@@ -80,7 +80,7 @@ def coarse(image: NDArray[np.uint8]) -> NDArray[np.float64]:
     return image.reshape(BLOCKS, side, BLOCKS, side, 3).mean(axis=(1, 3))
 
 
-def published_scene(suite: str, task_id: int) -> Scene:
+def published_scene(suite: str, task_id: int) -> SceneSummary:
     """A task's scene in published LIBERO, from the file beside this module."""
     values = _read()
     found = np.flatnonzero(values["tasks"] == f"{suite}/{task_id}")
@@ -90,7 +90,7 @@ def published_scene(suite: str, task_id: int) -> Scene:
         )
     task = int(found[0])
     bodies = slice(*values["first_body"][task : task + 2])
-    return Scene(
+    return SceneSummary(
         names=tuple(values["names"][bodies].tolist()),
         pos=values["pos"][bodies],
         quat=values["quat"][bodies],
@@ -98,7 +98,7 @@ def published_scene(suite: str, task_id: int) -> Scene:
     )
 
 
-def write_published(scenes: dict[tuple[str, int], Scene], file: Path = FILE) -> None:
+def write_published(scenes: dict[tuple[str, int], SceneSummary], file: Path = FILE) -> None:
     """Write the file that :func:`published_scene` reads; ``scenes`` are by suite and task id."""
     counts = [len(scene.names) for scene in scenes.values()]
     np.savez_compressed(
@@ -112,7 +112,7 @@ def write_published(scenes: dict[tuple[str, int], Scene], file: Path = FILE) -> 
     )
 
 
-def differences(seen: Scene, published: Scene) -> list[str]:
+def differences(seen: SceneSummary, published: SceneSummary) -> list[str]:
     """Phrases that describe each difference from published LIBERO; empty if the scenes agree."""
     if seen.names != published.names:
         other = sorted(set(seen.names) ^ set(published.names))
@@ -120,18 +120,18 @@ def differences(seen: Scene, published: Scene) -> list[str]:
     return [*_moved(seen, published), *_repainted(seen, published)]
 
 
-def distance_m(one: Scene, other: Scene) -> NDArray[np.float64]:
+def distance_m(one: SceneSummary, other: SceneSummary) -> NDArray[np.float64]:
     """``[n]`` distance between each body's positions in two scenes, metres."""
     return np.linalg.norm(np.asarray(one.pos, np.float64) - other.pos, axis=1)
 
 
-def angle_deg(one: Scene, other: Scene) -> NDArray[np.float64]:
+def angle_deg(one: SceneSummary, other: SceneSummary) -> NDArray[np.float64]:
     """``[n]`` angle between each body's orientations in two scenes, degrees."""
     cosine = np.abs((np.asarray(one.quat, np.float64) * other.quat).sum(axis=1))
     return np.degrees(2 * np.arccos(np.clip(cosine, 0.0, 1.0)))
 
 
-def _moved(seen: Scene, published: Scene) -> list[str]:
+def _moved(seen: SceneSummary, published: SceneSummary) -> list[str]:
     """A phrase about the body that differs most from its published pose, if it exceeds a tolerance."""
     distance, angle = distance_m(seen, published), angle_deg(seen, published)
     excess = np.maximum(distance / POSITION_TOLERANCE_M, angle / ROTATION_TOLERANCE_DEG)
@@ -142,7 +142,7 @@ def _moved(seen: Scene, published: Scene) -> list[str]:
     return [f"has {name} {100 * distance[body]:.1f} cm and {angle[body]:.0f} degrees from its published pose"]
 
 
-def _repainted(seen: Scene, published: Scene) -> list[str]:
+def _repainted(seen: SceneSummary, published: SceneSummary) -> list[str]:
     """A phrase for each camera whose image differs in colour."""
     found = []
     for camera, now, then in zip(CAMERAS, seen.pictures, published.pictures, strict=True):

@@ -15,7 +15,7 @@ from ttrl_env.agents.policies.tiny_vla import TinyVLAConfig
 from ttrl_env.agents.policies.tiny_vla_checkpoint import load_tiny_vla, read_tiny_vla_config
 from ttrl_env.engines.interface import CameraName
 from ttrl_env.errors import CheckpointError, unknown_name
-from ttrl_env.libero_version import warn_of_another_world
+from ttrl_env.libero_version import warn_of_another_version
 
 OPENVLA = "openvla"
 """``model_type`` of OpenVLA and OpenVLA-OFT."""
@@ -43,7 +43,7 @@ def load_policy(name: str | Path, options: PolicyOptions | None = None) -> Token
         raise CheckpointError(
             f"policy.kind: expected a {options.kind} checkpoint, {folder} has a {model_type}"
         )
-    warn_of_another_world(f"policy.path: {name}", mujoco_of(folder))
+    warn_of_another_version(f"policy.path: {name}", mujoco_of(folder))
     if model_type == OPENVLA:
         from ttrl_env.agents.policies.openvla import load_openvla
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ttrl_env.agents.common.run_folder import is_checkpoint
-from ttrl_env.libero_version import installed_mujoco, is_version, same_world
+from ttrl_env.libero_version import installed_mujoco, is_version, same_libero
 
 
 def mujoco_of(policy: Path) -> str | None:
@@ -25,7 +25,7 @@ def mujoco_of(policy: Path) -> str | None:
         entries = entries if isinstance(entries, list) else []
         found = [entry.get("mujoco") for entry in entries if isinstance(entry, dict)]
     known = [version for version in found if is_version(version)]
-    others = [version for version in known if not same_world(version, installed_mujoco())]
+    others = [version for version in known if not same_libero(version, installed_mujoco())]
     return next(iter(others or known), None)
 
 

@@ -40,7 +40,7 @@ from ttrl_env.agents.pretraining.config import PretrainConfig
 from ttrl_env.agents.pretraining.data import Pairs, load_pairs
 from ttrl_env.demonstrations.reading import describe_files, find_files
 from ttrl_env.errors import CheckpointError, TrainingDivergedError
-from ttrl_env.libero_version import warn_of_another_world
+from ttrl_env.libero_version import warn_of_another_version
 from ttrl_env.machine.folder_lock import folder_lock
 from ttrl_env.machine.whole_files import flush, naming, read_object, replacing, write_whole
 
@@ -120,7 +120,7 @@ def _describe(config: PretrainConfig) -> list[dict[str, Any]]:
     files = find_files(config.data)
     described = describe_files(files, config.max_episodes)
     for file, entry in zip(files, described, strict=True):
-        warn_of_another_world(f"data: {file}", entry["mujoco"])
+        warn_of_another_version(f"data: {file}", entry["mujoco"])
     return described
 
 

@@ -22,7 +22,7 @@ class Assignment:
         return Assignment(task_ids=self.task_ids[groups], init_state_ids=self.init_state_ids[groups])
 
 
-class Schedule:
+class TaskDealer:
     """Deals tasks in turn, and to each task its training states in a seeded order.
 
     Every training state of a task is played once before any is played again. What the ``k``-th group

@@ -2,7 +2,7 @@
 
 One iteration, and what passes from part to part::
 
-    Schedule.deal
+    TaskDealer.deal
         | a task and an initial state for each group
         v
     collect_rollout <-> TTRLVectorEnv      observations and instructions one way, actions the other;
@@ -40,7 +40,7 @@ from ttrl_env.agents.distributed.processes import ALONE, World, join_world
 from ttrl_env.agents.evaluation.evaluate import evaluate
 from ttrl_env.agents.policies.building import make_policies, policy_options
 from ttrl_env.agents.policies.lockstep import Lockstep
-from ttrl_env.agents.rollout.assignments import Assignment, Schedule
+from ttrl_env.agents.rollout.assignments import Assignment, TaskDealer
 from ttrl_env.agents.rollout.collect import collect_rollout
 from ttrl_env.agents.rollout.environments import make_train_env, share_engine
 from ttrl_env.agents.rollout.group_selection import GroupSelection, draw_groups
@@ -117,7 +117,7 @@ class _Run:
                 display.say(f"Resuming after iteration {self.completed} from {checkpoint}")
         for change in changes:
             display.say(f"  {change}")
-        self.schedule = Schedule(config)
+        self.dealer = TaskDealer(config)
         first = self._deal(self.groups_dealt)
         self.env = make_train_env(config, first, self.policy, engine, world.num_workers)
         self.evaluation_env = share_engine(self.env)
@@ -220,7 +220,7 @@ class _Run:
 
     def _deal(self, first: int) -> Assignment:
         """What this process's groups of a rollout play, ``first`` groups having been dealt before."""
-        return self.schedule.deal(first).part(self.world.part(self.config.env.num_groups))
+        return self.dealer.deal(first).part(self.world.part(self.config.env.num_groups))
 
     def _make_writer(self) -> MetricsWriter:
         config = self.config

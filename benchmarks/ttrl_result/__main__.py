@@ -23,7 +23,7 @@ from benchmarks.ttrl_result.table import markdown
 from ttrl_env.agents.common.progress import Display
 from ttrl_env.agents.training.metrics import read_records
 from ttrl_env.errors import TTRLError
-from ttrl_env.libero_version import installed_mujoco, same_world
+from ttrl_env.libero_version import installed_mujoco, same_libero
 from ttrl_env.machine.whole_files import write_whole
 
 RESULTS_FILE = "results.jsonl"
@@ -87,7 +87,7 @@ def _is_current(result: dict[str, Any]) -> bool:
     return (
         result["iterations"] == family.iterations
         and result["overrides"] == settings(family, arm)
-        and same_world(result["versions"]["mujoco"], installed_mujoco())
+        and same_libero(result["versions"]["mujoco"], installed_mujoco())
         and played == [family.suite, list(family.task_ids), family.max_steps, family.repeats]
     )
 

@@ -18,14 +18,14 @@ from numpy.typing import NDArray
 
 from ttrl_env import tasks
 from ttrl_env.machine.whole_files import replacing
-from ttrl_env.published_scenes import CAMERAS, INIT_STATE_ID, Scene, make_scene, scene_config
+from ttrl_env.published_scenes import CAMERAS, INIT_STATE_ID, SceneSummary, make_scene, scene_config
 
 
 @dataclass(frozen=True, kw_only=True)
 class PlayedScene:
     """A scene with its full images."""
 
-    scene: Scene
+    scene: SceneSummary
     images: NDArray[np.uint8]
     """``[2, 256, 256, 3]`` uint8, in the order of :data:`CAMERAS`."""
 
@@ -64,7 +64,7 @@ def read(folder: Path, suite: str, task_id: int) -> PlayedScene | None:
         return None
     with np.load(file, allow_pickle=False) as values:
         return PlayedScene(
-            scene=Scene(
+            scene=SceneSummary(
                 names=tuple(values["names"].tolist()),
                 pos=values["pos"],
                 quat=values["quat"],

@@ -14,11 +14,11 @@ from ttrl_env.engines.interface import EngineConfig
 from ttrl_env.engines.make_engine import make_engine
 from ttrl_env.libero_version import (
     PUBLISHED_MUJOCO,
-    WorldWarning,
+    LiberoVersionWarning,
     describe,
     install_command,
     is_published,
-    same_world,
+    same_libero,
 )
 
 
@@ -34,10 +34,10 @@ def newer(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_the_published_world_ends_with_its_version() -> None:
     assert [is_published(version) for version in ("2.3.7", "3.2.3", "3.3.2")] == [True] * 3
     assert [is_published(version) for version in ("3.3.3", "3.4.0", "3.17.0", "4.0.0")] == [False] * 4
-    assert same_world("3.2.3", "3.3.2")
-    assert same_world("3.17.0", "3.17.0")
-    assert not same_world("3.17.0", "4.0.0")
-    assert not same_world("3.3.2", "3.17.0")
+    assert same_libero("3.2.3", "3.3.2")
+    assert same_libero("3.17.0", "3.17.0")
+    assert not same_libero("3.17.0", "4.0.0")
+    assert not same_libero("3.3.2", "3.17.0")
     with pytest.raises(ValueError, match=r"mujoco: expected a version such as '3.3.2', got 'newest'"):
         is_published("newest")
 
@@ -61,7 +61,7 @@ def test_opening_an_environment_in_another_world_warns_once(monkeypatch: pytest.
     monkeypatch.setattr("ttrl_env.tasks.require_libero", _stop)
     config = EngineConfig(suite="libero_object", num_rows=1)
     with pytest.warns(
-        WorldWarning, match=rf"3.17.0. .*do not hold here .* pip install mujoco=={PUBLISHED_MUJOCO}"
+        LiberoVersionWarning, match=rf"3.17.0. .*do not hold here .* pip install mujoco=={PUBLISHED_MUJOCO}"
     ):
         _open(config)
     with warnings.catch_warnings():
@@ -75,14 +75,16 @@ def test_the_published_world_does_not_warn(monkeypatch: pytest.MonkeyPatch) -> N
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         libero_version.warn_unless_published()
-        libero_version.warn_of_another_world("a file", PUBLISHED_MUJOCO)
-        libero_version.warn_of_another_world("a file of others", None)
+        libero_version.warn_of_another_version("a file", PUBLISHED_MUJOCO)
+        libero_version.warn_of_another_version("a file of others", None)
 
 
 @pytest.mark.usefixtures("newer")
 def test_what_comes_from_another_world_is_named_with_both_versions() -> None:
-    with pytest.warns(WorldWarning, match=r"a file is of MuJoCo 3.3.2, and MuJoCo 3.17.0 is installed"):
-        libero_version.warn_of_another_world("a file", "3.3.2")
+    with pytest.warns(
+        LiberoVersionWarning, match=r"a file is of MuJoCo 3.3.2, and MuJoCo 3.17.0 is installed"
+    ):
+        libero_version.warn_of_another_version("a file", "3.3.2")
 
 
 def test_the_world_is_known_without_importing_mujoco() -> None:

@@ -94,11 +94,11 @@ def _claim(folder: Path, command: dict[str, Any], *, begun: bool) -> None:
     differing = [key for key in {**there, **command} if there.get(key) != command.get(key)]
     if differing:
         listed = "; ".join(f"{key}: there {there.get(key)}, now {command.get(key)}" for key in differing)
-        world = ""
+        note = ""
         if "mujoco" in differing:  # absent in reports of earlier versions
-            world = " Success in two worlds of LIBERO does not compare (docs/which-libero.md)."
+            note = " Success in two versions of LIBERO does not compare (docs/which-libero.md)."
         raise ConfigError(
-            f"output: {folder} holds another evaluation ({listed}).{world} Repeat its command to go on with "
+            f"output: {folder} holds another evaluation ({listed}).{note} Repeat its command to go on with "
             f"it, or choose another folder"
         )
 

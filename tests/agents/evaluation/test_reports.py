@@ -171,7 +171,7 @@ def test_episodes_of_two_worlds_are_not_compared(policies, tmp_path, monkeypatch
     assert report["world"] == {"mujoco": mujoco, "published": is_published(mujoco)}
     assert report["statements"][0].startswith("World: ")
     monkeypatch.setattr(reports.run, "installed_mujoco", lambda: "99.1.0")
-    refusal = rf"\(mujoco: there {mujoco}, now 99.1.0; .* Success in two worlds of LIBERO does not"
+    refusal = rf"\(mujoco: there {mujoco}, now 99.1.0; .* Success in two versions of LIBERO does not"
     with pytest.raises(ConfigError, match=refusal):
         evaluate_checkpoints(replace(config, baseline=str(policies / "before")), QUIET, ReachEngine)
 

@@ -11,7 +11,7 @@ import pytest
 from tests.agents.reach import make_tiny_policy
 from ttrl_env.agents.policies import load_policy, origin
 from ttrl_env.agents.policies.origin import mujoco_of
-from ttrl_env.libero_version import WorldWarning
+from ttrl_env.libero_version import LiberoVersionWarning
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_a_checkpoint_s_own_training_counts_and_is_warned_of(folder: Path) -> No
     describe(folder, [{"mujoco": "3.3.2"}])
     (folder.parent / "state.json").write_text(json.dumps({"versions": {"mujoco": "99.1.0"}}))
     assert mujoco_of(folder) == "99.1.0"
-    with pytest.warns(WorldWarning, match=r"policy is of MuJoCo 99.1.0"):
+    with pytest.warns(LiberoVersionWarning, match=r"policy is of MuJoCo 99.1.0"):
         load_policy(folder)
 
 

@@ -19,7 +19,7 @@ from ttrl_env.agents.pretraining.data import action_chunks, load_pairs
 from ttrl_env.agents.pretraining.pretrain import learning_rate, new_policy, pretrain
 from ttrl_env.demonstrations.reading import describe_files
 from ttrl_env.errors import CheckpointError, ConfigError, TrainingDivergedError, UnknownNameError
-from ttrl_env.libero_version import PUBLISHED_MUJOCO, WorldWarning, installed_mujoco
+from ttrl_env.libero_version import PUBLISHED_MUJOCO, LiberoVersionWarning, installed_mujoco
 from ttrl_env.machine.folder_lock import folder_lock
 
 TINY = [
@@ -304,10 +304,10 @@ def test_demonstrations_and_policies_of_another_world_are_warned_of(demos) -> No
     with h5py.File(demos / "go_left_demo.hdf5", "r+") as file:
         file["data"].attrs["recording"] = json.dumps({"mujoco": "99.1.0"})
     with pytest.warns(
-        WorldWarning, match=rf"go_left_demo.hdf5 is of MuJoCo 99.1.0, and MuJoCo {_INSTALLED} is"
+        LiberoVersionWarning, match=rf"go_left_demo.hdf5 is of MuJoCo 99.1.0, and MuJoCo {_INSTALLED} is"
     ):
         run(configure(demos, "run", "steps=1"))
-    with pytest.warns(WorldWarning, match=r"policy.path: .*run/policy is of MuJoCo 99.1.0"):
+    with pytest.warns(LiberoVersionWarning, match=r"policy.path: .*run/policy is of MuJoCo 99.1.0"):
         load_policy(demos / "run" / "policy")
 
 

@@ -53,13 +53,13 @@ class LiberoEngine:
         if config.num_workers is not None:
             num_workers = min(config.num_rows, config.num_workers)
         self._local: Rows | None = None
-        self._workers: list[_Worker] = []
+        self._workers: list[_WorkerProcess] = []
         if num_workers == 0:
             self.observations = observations.allocate(config)
             self._local = Rows(config, self.observations)
         else:
             self.observations, fd = observations.create(config)
-            self._workers = [_Worker(config, fd) for _ in range(num_workers)]
+            self._workers = [_WorkerProcess(config, fd) for _ in range(num_workers)]
             os.close(fd)
         self._closed = False
         self._turn = threading.RLock()
@@ -129,7 +129,7 @@ class LiberoEngine:
 
     def _ask(self, method: str, rows: Sequence[int], *arguments: Sequence[Any] | NDArray) -> list[Any]:
         """Send the request to the workers of ``rows``, and collect their answers as they come."""
-        places: dict[_Worker, list[int]] = {}
+        places: dict[_WorkerProcess, list[int]] = {}
         for place, row in enumerate(rows):  # neighbouring rows go to different workers, to share the cores
             places.setdefault(self._workers[row % len(self._workers)], []).append(place)
         answers: list[Any] = [None] * len(rows)
@@ -156,7 +156,7 @@ class LiberoEngine:
         return f"{method} of {self.config.suite} ({played})"
 
 
-def _end(workers: Sequence[_Worker], local: Rows | None, pid: int) -> None:
+def _end(workers: Sequence[_WorkerProcess], local: Rows | None, pid: int) -> None:
     """Stop an engine's workers and close its environments, on ``close()`` or garbage collection."""
     if os.getpid() != pid:
         return  # after a fork: the workers are the parent's
@@ -179,7 +179,7 @@ main()
 user's ``random.py`` there would shadow the standard library's, so the second line removes the directory."""
 
 
-class _Worker:
+class _WorkerProcess:
     """A worker process and the parent's end of the connection to it."""
 
     def __init__(self, config: EngineConfig, memory_fd: int) -> None:

@@ -37,7 +37,7 @@ class ThreadPool:
         self._closing = False
         # Daemons, so that a forgotten environment does not keep the interpreter from exiting; they are
         # ended in order at exit all the same.
-        self._threads = [_Worker(self, index, image_size) for index in range(num_threads)]
+        self._threads = [_WorkerThread(self, index, image_size) for index in range(num_threads)]
         before = threading.stack_size(STACK_BYTES)
         try:
             for thread in self._threads:
@@ -79,7 +79,7 @@ class ThreadPool:
         with self._changed:
             self._closing = True
             self._changed.notify_all()
-        if isinstance(threading.current_thread(), _Worker):
+        if isinstance(threading.current_thread(), _WorkerThread):
             self.fail(EnvironmentClosedError(_CLOSED))
             return
         self.drain(EnvironmentClosedError(_CLOSED))
@@ -132,7 +132,7 @@ class _Entry:
     future: Future
 
 
-class _Worker(threading.Thread):
+class _WorkerThread(threading.Thread):
     """A thread of a pool."""
 
     def __init__(self, pool: ThreadPool, index: int, image_size: int) -> None:
@@ -179,7 +179,7 @@ def _strand_this_thread(message: str) -> NoReturn:
     told.
     """
     worker = threading.current_thread()
-    if not isinstance(worker, _Worker):  # nobody waits: end the process, as MuJoCo would
+    if not isinstance(worker, _WorkerThread):  # nobody waits: end the process, as MuJoCo would
         sys.stderr.write(f"MuJoCo: {message}\n")
         sys.stderr.flush()
         os._exit(1)
