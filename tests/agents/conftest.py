@@ -1,7 +1,8 @@
-"""A task and a policy that are learnt in seconds; imported by the tests that ask for them."""
+"""A task and a policy that are learnt in seconds, and a checkpoint; imported by the tests that use them."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,3 +24,11 @@ def tiny_policy() -> TinyVLA:
     from tests.agents.reach import make_tiny_policy
 
     return make_tiny_policy()
+
+
+@pytest.fixture
+def own_checkpoint(tmp_path: Path) -> Path:
+    """A tiny OpenVLA checkpoint that a test may break."""
+    from tests.agents.policies.tiny_openvla import write_checkpoint
+
+    return write_checkpoint(tmp_path / "broken")

@@ -22,14 +22,6 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_checkpoint(tmp_path_factory.mktemp("openvla"))
 
 
-@pytest.fixture
-def own_checkpoint(tmp_path: Path) -> Path:
-    """One that a test may break."""
-    from tests.agents.policies.tiny_openvla import write_checkpoint
-
-    return write_checkpoint(tmp_path / "broken")
-
-
 @pytest.fixture(params=["parallel", "autoregressive"])
 def policy(request: pytest.FixtureRequest, checkpoint: Path) -> OpenVLAPolicy:
     return load(checkpoint, request.param)
