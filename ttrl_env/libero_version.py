@@ -2,7 +2,7 @@
 
 Newer versions render six of LIBERO's textures darker, and objects on boxes settle differently. A policy
 trained with one version can therefore fail with another, without any error. So the version of MuJoCo is
-stored in bundles, checkpoints, demonstrations and reports. "World" means LIBERO on one version of MuJoCo.
+stored in bundles, checkpoints, demonstrations and reports. Reports call it the world.
 
 Importing this module is cheap: it loads neither MuJoCo nor LIBERO.
 """
