@@ -6,6 +6,7 @@ import ctypes.util
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import gymnasium as gym
 import pytest
@@ -67,18 +68,21 @@ def test_missing_libraries_are_named_with_the_line_that_installs_them(engine: st
             make()
 
 
-def test_commands_end_with_the_advice_where_mujoco_cannot_be_imported() -> None:
-    commands = [["cache"], ["demos", "libero_spatial"], ["doctor", "--world", "libero_spatial"]]
+def test_where_mujoco_cannot_be_imported_commands_that_need_it_end_with_the_advice(tmp_path: Path) -> None:
+    commands = [["demos", "libero_spatial"], ["doctor", "--world", "libero_spatial"], ["cache"]]
     code = (
         "import ctypes.util, sys\n"
         "ctypes.util.find_library = lambda name: None\n"
         "sys.modules['mujoco'] = None\n"  # importing it would end in an AttributeError
         "from ttrl_env.agents.cli import main\n"
-        f"sys.exit(min(main(command) for command in {commands!r}))"
+        f"print([main(command) for command in {commands!r}])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode in (1, 2), done.stderr
-    assert (done.stdout + done.stderr).count("apt-get install") == len(commands)
+    environment = {**os.environ, "TTRL_CACHE": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.endswith("[2, 1, 0]\n"), done.stdout
+    assert (done.stdout + done.stderr).count("apt-get install") == 2
     assert "Traceback" not in done.stderr
 
 
