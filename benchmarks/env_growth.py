@@ -69,7 +69,7 @@ def main(suite: str, task_id: int, rounds: int) -> None:
         "resident_gigabytes": memory,
     }
     print(save("env_growth", content))
-    draw(content)
+    plot(content)
     print(PICTURE)
 
 
@@ -78,7 +78,7 @@ def env_steps(setting: dict[str, Any]) -> int:
     return int(setting["rows"] * setting["chunk_steps"] * setting["tasks"])
 
 
-def draw(content: dict[str, Any]) -> None:
+def plot(content: dict[str, Any]) -> None:
     """Plot milliseconds of one control step of one row against each property, and memory."""
     import matplotlib
 

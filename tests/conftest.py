@@ -33,7 +33,7 @@ def _has_gpu() -> bool:
 if not _has_gpu():  # before any test, or a library it uses, imports Triton
     os.environ.setdefault("TRITON_INTERPRET", "1")
 opengl.choose_backend()  # before any test imports MuJoCo
-opengl.load_triton_first()  # before any test draws, LIBERO itself included
+opengl.load_triton_first()  # before any test renders, LIBERO itself included
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

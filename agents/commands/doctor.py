@@ -188,7 +188,7 @@ def _unlike_published(suite: str, task_ids: Sequence[int]) -> list[str]:
 def _refuse(found: Sequence[str]) -> None:
     if found:
         mujoco = installed_mujoco()
-        advice = "is another LIBERO installed, or does the OpenGL driver draw otherwise?"
+        advice = "is another LIBERO installed, or does the OpenGL driver render otherwise?"
         if not is_published(mujoco):
             advice = install_command()
         raise RuntimeError(f"{'; '.join(found)}: MuJoCo {mujoco}; {advice}")

@@ -17,7 +17,7 @@ BYTES_PER_ROW = {"native": 4e6, "upstream": 5e8}
 """Memory of one more simulation, at least (docs/engine.md)."""
 
 STEPS_PER_SECOND = 10_000
-"""Policy steps of all simulations, drawn and answered by a policy: more than a machine of 100 cores makes."""
+"""Policy steps of all simulations, rendered and answered by a policy: more than 100 cores make."""
 
 PAIRS_PER_SECOND = 1_000_000
 """Pairs of an image and a chunk that behaviour cloning learns from: more than a GPU makes."""
@@ -96,7 +96,7 @@ def _check_evaluations(env: EnvConfig, evaluation: EvalConfig, count: int) -> No
 
 
 def _simulations(env: EnvConfig, rows: int) -> int:
-    """Memory of so many simulations and the images they draw, on this machine."""
+    """Memory of so many simulations and the images they render, on this machine."""
     processes, here = (int(os.environ.get(name, "1")) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
     return int(rows * (BYTES_PER_ROW[env.engine] + 3 * env.image_size**2) * here / processes)
 

@@ -20,7 +20,7 @@ _COURSE = "what the run has trained on would no longer be known"
 
 _FIXED = {
     "preset": "a run keeps the values of its preset; give the keys that are to change",
-    "seed": "every draw of the run follows from it",
+    "seed": "every random number of the run follows from it",
     "env.suite": _COURSE,
     "env.task_ids": _COURSE,
     "policy.path": "the policy is that of the checkpoint, not the one the run started from",

@@ -171,7 +171,7 @@ def _own_device(name: str, local_rank: int) -> torch.device:
 
 
 def _render_on(local_rank: int) -> None:
-    """Let MuJoCo draw on the GPU that this process computes on, unless the user has chosen one.
+    """Let MuJoCo render on the GPU that this process computes on, unless the user has chosen one.
 
     EGL numbers a machine's GPUs whatever ``CUDA_VISIBLE_DEVICES`` says; where it sees fewer of them
     than that number, as with Mesa alone, the choice is left to MuJoCo.
@@ -183,7 +183,7 @@ def _render_on(local_rank: int) -> None:
 
 
 def _num_egl_devices() -> int:
-    """Devices that EGL can draw on; 0 without EGL."""
+    """Devices that EGL can render on; 0 without EGL."""
     load_triton_first()
     try:
         get_address = ctypes.CDLL("libEGL.so.1").eglGetProcAddress

@@ -41,7 +41,7 @@ def make_policies(
 def make_policy(
     config: TrainConfig, checkpoint: Path | None = None, device: torch.device | None = None
 ) -> TokenPolicy:
-    """The policy of a checkpoint, the one in ``policy.path``, or a new TinyVLA drawn from the run's seed.
+    """The policy of a checkpoint, the one in ``policy.path``, or a TinyVLA initialised from the run's seed.
 
     It is moved to ``device``, by default the configured one, last, so that one which cannot be trained as
     configured takes no memory there.

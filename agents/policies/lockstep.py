@@ -108,7 +108,7 @@ class Lockstep:
             passes: from :meth:`passes`.
             temperatures: ``[num_envs]`` float32.
             seeds: ``[num_envs, K]`` int64.
-            step: where in the rows' streams of random numbers the chunk is drawn.
+            step: where in the rows' streams of random numbers the chunk is sampled.
 
         Returns:
             For each pass that has rows the policy's inputs and what was sampled.

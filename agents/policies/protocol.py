@@ -45,7 +45,7 @@ class TokenPolicy(Protocol):
 
     Implementations are ``torch.nn.Module`` classes without dropout. The same inputs must give the
     same distribution in :meth:`sample` and :meth:`evaluate`, with gradients or without: PPO's ratio
-    is exactly 1 before the first update because of that. Tokens are drawn and weighed by
+    is exactly 1 before the first update because of that. Tokens are sampled and weighed by
     ``ttrl_env.kernels`` and nothing else; whether a chunk's tokens are predicted in parallel or one
     after the other is the policy's own affair.
 
@@ -88,7 +88,7 @@ class TokenPolicy(Protocol):
     def sample(
         self, inputs: PolicyInputs, temperatures: Tensor, seeds: Tensor, step: int = 0
     ) -> SampledTokens:
-        """Draw a chunk for every row.
+        """Sample a chunk for every row.
 
         Returns, on any device, ``[rows, K]`` each: ``tokens`` int64, ``logprobs`` and ``entropies`` float32,
         ``valid`` bool. :func:`~ttrl_env.agents.policies.token_grid.sample_grid` makes them of logits.
@@ -97,7 +97,7 @@ class TokenPolicy(Protocol):
             inputs: from :meth:`prepare`.
             temperatures: ``[rows]`` float32; 0 is greedy.
             seeds: ``[rows, K]`` int64, one stream of random numbers a token.
-            step: where in their streams the draw is made.
+            step: where in their streams the sample is taken.
         """
 
     def evaluate(self, inputs: PolicyInputs, tokens: Tensor, temperatures: Tensor) -> TokenEvaluation:

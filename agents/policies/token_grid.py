@@ -8,26 +8,26 @@ from ttrl_env.kernels import SampledTokens, sample_tokens, token_logprobs
 
 
 def sample_grid(logits: Tensor, temperatures: Tensor, seeds: Tensor, step: int) -> SampledTokens:
-    """Draw ``[rows, K]`` tokens from logits ``[rows, K, vocab]``, each row at its own temperature.
+    """Sample ``[rows, K]`` tokens from logits ``[rows, K, vocab]``, each row at its own temperature.
 
     Args:
         logits: on any device; the other tensors are taken there.
         temperatures: ``[rows]`` float32.
         seeds: ``[rows, K]`` int64.
-        step: where in their streams of random numbers the draw is made.
+        step: where in their streams of random numbers the sample is taken.
     """
     rows, count = logits.shape[:2]
-    drawn = sample_tokens(
+    sampled = sample_tokens(
         logits.flatten(0, 1),
         temperatures.repeat_interleave(count).to(logits.device),
         seeds.flatten().to(logits.device),
         step,
     )
     return SampledTokens(
-        tokens=drawn.tokens.view(rows, count),
-        logprobs=drawn.logprobs.view(rows, count),
-        entropies=drawn.entropies.view(rows, count),
-        valid=drawn.valid.view(rows, count),
+        tokens=sampled.tokens.view(rows, count),
+        logprobs=sampled.logprobs.view(rows, count),
+        entropies=sampled.entropies.view(rows, count),
+        valid=sampled.valid.view(rows, count),
     )
 
 

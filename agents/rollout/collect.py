@@ -85,7 +85,7 @@ def collect_rollout(
         env: an environment whose autoreset mode is DISABLED.
         policy: the policy to sample from. Several processes give a :class:`Lockstep` of it, and each an
             environment of its part of the rows; ``seed`` is the same in all, and the tokens are those that
-            one process would draw for all rows.
+            one process would sample for all rows.
         options: passed to ``env.reset``: which tasks and initial states to play.
         seed: seed of the token sampling; the same seed replays the same tokens.
         temperatures: ``[num_envs]`` sampling temperatures instead of the environment's; 0 is greedy.

@@ -2,9 +2,9 @@
 
 A checkpoint is a folder ``checkpoints/iteration_000010`` of the run's folder with ``policy/``
 (config and safetensors weights or adapter, loadable on its own), ``agent.pt`` (optimiser, step-size
-schedule, value head) and ``state.json`` (:class:`TrainingState`). Random numbers need no state: every
-draw of an iteration is seeded by the run's seed and the iteration's number, every group by how many
-were dealt before it.
+schedule, value head) and ``state.json`` (:class:`TrainingState`). Random numbers need no state: those of an
+iteration are seeded by the run's seed and the iteration's number. Which task and initial state a group plays
+follows from how many groups were dealt before it.
 """
 
 from __future__ import annotations

@@ -28,13 +28,13 @@ def plot_run(
     title: str,
     episodes: Mapping[str, NDArray[np.uint8]] | None = None,
 ) -> None:
-    """Draw success, steps to success and reward by temperature of the run in ``output_dir`` as a PNG.
+    """Plot success, steps to success and reward by temperature of the run in ``output_dir`` as a PNG.
 
     Args:
         output_dir: the run's folder.
         picture: the file to write.
         title: what the run was.
-        episodes: frames ``[T, H, W, 3]`` of episodes by name, drawn as film strips above the curves.
+        episodes: frames ``[T, H, W, 3]`` of episodes by name, shown as film strips above the curves.
     """
     records = read_records(output_dir, METRICS_FILE)
     evaluations = read_records(output_dir, EVALUATIONS_FILE)

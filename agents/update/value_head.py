@@ -19,7 +19,7 @@ class ValueHead(nn.Module):
 
     def __init__(self, num_features: int, hidden_size: int, seed: int = 0) -> None:
         super().__init__()
-        with torch.random.fork_rng(devices=[]):  # the same head whatever was drawn before
+        with torch.random.fork_rng(devices=[]):  # the same head whatever was sampled before
             torch.manual_seed(seed)
             self.hidden = nn.Sequential(
                 nn.LayerNorm(num_features), nn.Linear(num_features, hidden_size), nn.GELU()

@@ -17,7 +17,7 @@ import transformers
 
 from benchmarks.ttrl_result.arms import ARMS, MAIN_ARMS
 from benchmarks.ttrl_result.families import FAMILIES
-from benchmarks.ttrl_result.picture import draw
+from benchmarks.ttrl_result.picture import plot
 from benchmarks.ttrl_result.run import RESULT_FILE, run, settings
 from benchmarks.ttrl_result.table import markdown
 from ttrl_env.agents.common.progress import Display
@@ -69,7 +69,7 @@ def report(runs: Path, results: Path) -> None:
     write_whole(results / RESULTS_FILE, "".join(json.dumps(result) + "\n" for result in ordered))
     write_whole(results / "table.md", markdown(ordered))
     for family in sorted({result["family"] for result in ordered if result["arm"] in MAIN_ARMS}):
-        draw(ordered, family, results / f"{family}.png")
+        plot(ordered, family, results / f"{family}.png")
 
 
 def read_results(results: Path) -> list[dict[str, Any]]:

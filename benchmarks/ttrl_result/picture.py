@@ -23,7 +23,7 @@ SMOOTHING = 5
 """Number of iterations over which training curves are averaged."""
 
 
-def draw(results: Sequence[dict[str, Any]], family: str, file: Path) -> None:
+def plot(results: Sequence[dict[str, Any]], family: str, file: Path) -> None:
     """Plot a family's main arms to a PNG file.
 
     Thick lines and bars are means over seeds; thin lines and dots are single seeds.

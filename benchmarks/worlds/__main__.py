@@ -18,7 +18,7 @@ from typing import Any
 from benchmarks.report import RESULTS
 from benchmarks.worlds.compare import compare
 from benchmarks.worlds.packages import environment
-from benchmarks.worlds.picture import draw
+from benchmarks.worlds.picture import plot
 from benchmarks.worlds.play import every_task, read
 from ttrl_env import tasks
 from ttrl_env.agents.training.metrics import read_records
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(
         f"{len(results)} comparisons in {RESULTS_FILE}; python docs/make_tables.py brings the docs up to date"
     )
-    if NEWEST in options.versions and draw(options.folder, NEWEST, PICTURE):
+    if NEWEST in options.versions and plot(options.folder, NEWEST, PICTURE):
         print(f"picture of both worlds: {PICTURE}")
     if options.golden:
         return _write_golden(options.folder / PUBLISHED_MUJOCO)

@@ -35,8 +35,10 @@ def by_suite(comparisons: Comparisons) -> str:
             moved = [each for each in mine if is_moved(each)]
             furthest = max(mine, key=lambda each: each["distance_mm"])
             pictures = [[each[camera]["mean_difference"] for each in mine] for camera in CAMERAS]
-            drawn = [f"{f(values):.2f}" for values in pictures for f in (statistics.median, max)]
-            rows.append((suite, str(len(mine)), str(len(moved)), f"{furthest['distance_mm']:.2f} mm", *drawn))
+            differences = [f"{f(values):.2f}" for values in pictures for f in (statistics.median, max)]
+            rows.append(
+                (suite, str(len(mine)), str(len(moved)), f"{furthest['distance_mm']:.2f} mm", *differences)
+            )
     return table(header, rows)
 
 

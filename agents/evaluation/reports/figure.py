@@ -19,7 +19,7 @@ from ttrl_env.agents.evaluation.reports.statements import mode, points
 _COLOURS = ("tab:gray", "tab:blue", "tab:orange", "tab:green", "tab:red", "tab:purple")
 
 
-def draw(report: dict[str, Any], file: str | Path) -> None:
+def plot(report: dict[str, Any], file: str | Path) -> None:
     """Plot a report to a PNG file whose height grows with the number of tasks."""
     evaluations = report["evaluations"]
     tasks = [f"{task['task_id']}  {_lines(task['instruction'])}" for task in evaluations[0]["tasks"]]

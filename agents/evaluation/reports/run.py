@@ -20,7 +20,7 @@ from ttrl_env.agents.evaluation.episode_queue import Episode
 from ttrl_env.agents.evaluation.evaluate import Evaluation, evaluate
 from ttrl_env.agents.evaluation.reports.episode_log import EpisodeLog
 from ttrl_env.agents.evaluation.reports.evaluated_policy import EvaluatedPolicy
-from ttrl_env.agents.evaluation.reports.figure import draw
+from ttrl_env.agents.evaluation.reports.figure import plot
 from ttrl_env.agents.evaluation.reports.markdown import markdown
 from ttrl_env.agents.evaluation.reports.provenance import cloning, provenance
 from ttrl_env.agents.evaluation.reports.summary import summarise
@@ -179,7 +179,7 @@ def _videos(
 def _write(report: dict[str, Any], folder: Path) -> None:
     """Write the report's figure, Markdown and JSON, each atomically; the JSON last: it marks the end."""
     with replacing(folder / "report.png", folder / ".report.png") as figure:
-        draw(report, figure)
+        plot(report, figure)
     write_whole(folder / "report.md", markdown(report))
     write_whole(folder / "report.json", json.dumps(report, indent=1) + "\n")
 

@@ -100,7 +100,7 @@ def _reinforced(known: Provenance, result: Evaluation) -> str:
         return "no update has been made yet."
     if not known.knows(result.suite):
         return f"trained on {known.suite}, evaluated on {result.suite}. {_SHARED}"
-    return _drawn("its training draws from", known, result)
+    return _overlap("its training draws from", known, result)
 
 
 def _demonstrated(cloned: Cloning, result: Evaluation) -> str:
@@ -109,19 +109,19 @@ def _demonstrated(cloned: Cloning, result: Evaluation) -> str:
         return f"{told}, some with unknown initial states, so none of the states can be called unseen."
     if not cloned.knows(result.suite):
         return f"{told} of {', '.join(cloned.suites)}, evaluated on {result.suite}. {_SHARED}"
-    return _drawn(f"{told}, which start from", cloned, result)
+    return _overlap(f"{told}, which start from", cloned, result)
 
 
 _SHARED = "Suites of LIBERO-PRO may share initial states with the suite they vary, so none is called unseen."
 
 
-def _drawn(beginning: str, known: Provenance | Cloning, result: Evaluation) -> str:
+def _overlap(beginning: str, known: Provenance | Cloning, result: Evaluation) -> str:
     """A sentence on how many of the played initial states were trained on."""
     states = {(episode.task_id, episode.init_state_id) for episode in result.episodes}
-    drawn = sum(known.drew_from(result.suite, *state) for state in states)
-    if not drawn:
+    shared = sum(known.drew_from(result.suite, *state) for state in states)
+    if not shared:
         return f"{beginning} none of the {len(states)} initial states played."
     return (
-        f"{beginning} {drawn} of the {len(states)} initial states played; success on these is not success "
+        f"{beginning} {shared} of the {len(states)} initial states played; success on these is not success "
         f"on unseen states."
     )

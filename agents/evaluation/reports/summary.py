@@ -61,14 +61,14 @@ def _demonstrated(task: Demonstrated) -> dict[str, Any]:
 def _evaluation(subject: EvaluatedPolicy, result: Evaluation) -> dict[str, Any]:
     trainings = (subject.provenance, subject.cloning)
     known = [each for each in trainings if each is not None and each.knows(result.suite)]
-    drawn = {
+    trained_on = {
         episode.start
         for episode in result.episodes
         if any(each.drew_from(result.suite, episode.task_id, episode.init_state_id) for each in known)
     }
     parts = {
-        "on_training_states": result.restricted(lambda episode: episode.start in drawn),
-        "on_other_states": result.restricted(lambda episode: episode.start not in drawn),
+        "on_training_states": result.restricted(lambda episode: episode.start in trained_on),
+        "on_other_states": result.restricted(lambda episode: episode.start not in trained_on),
     }
     return {
         "checkpoint": subject.name,

@@ -88,8 +88,8 @@ class Parallel(Decoder):
         """See :meth:`Decoder.sample`."""
         hidden = self._states(prefix)
         temperatures = temperatures.repeat_interleave(self.num_tokens)
-        drawn = _draw(hidden.flatten(0, 1), self.head(), temperatures, seeds.flatten(), step)
-        return _stack([drawn], seeds.shape)
+        sampled = _sample(hidden.flatten(0, 1), self.head(), temperatures, seeds.flatten(), step)
+        return _stack([sampled], seeds.shape)
 
     def hidden_states(self, prefix: Prefix, tokens: Tensor) -> Tensor:
         """See :meth:`Decoder.hidden_states`; the result does not depend on the tokens' values."""
@@ -122,16 +122,16 @@ class Autoregressive(Decoder):
     def sample(self, prefix: Prefix, temperatures: Tensor, seeds: Tensor, step: int) -> SampledTokens:
         """See :meth:`Decoder.sample`."""
         cache, head = self._model.new_cache(), self.head()
-        drawn: list[SampledTokens] = []
+        sampled: list[SampledTokens] = []
         hidden = self._model.hidden_states(
             prefix.embeddings, causal_mask(prefix.valid), prefix.positions, cache
         )
         while True:
-            index = len(drawn)
-            drawn.append(_draw(hidden[:, -1], head, temperatures, seeds[:, index], step))
-            if len(drawn) == self.num_tokens:
-                return _stack(drawn, seeds.shape)
-            prefix = prefix.extended(self._embed(drawn[-1].tokens[:, None]).to(prefix.embeddings.dtype))
+            index = len(sampled)
+            sampled.append(_sample(hidden[:, -1], head, temperatures, seeds[:, index], step))
+            if len(sampled) == self.num_tokens:
+                return _stack(sampled, seeds.shape)
+            prefix = prefix.extended(self._embed(sampled[-1].tokens[:, None]).to(prefix.embeddings.dtype))
             hidden = self._model.hidden_states(
                 prefix.embeddings[:, -1:], prefix.valid[:, None, None, :], prefix.positions[:, -1:], cache
             )
@@ -159,17 +159,17 @@ def causal_mask(valid: Tensor) -> Tensor:
     return causal & valid[:, None, None, :]
 
 
-def _draw(hidden: Tensor, head: Tensor, temperatures: Tensor, seeds: Tensor, step: int) -> SampledTokens:
+def _sample(hidden: Tensor, head: Tensor, temperatures: Tensor, seeds: Tensor, step: int) -> SampledTokens:
     """Sample a token for each row, in the head's own precision: autocast would round the logits."""
     with torch.autocast(hidden.device.type, enabled=False):
         return sample_from_hidden(hidden.to(head.dtype), head, temperatures, seeds.contiguous(), step)
 
 
-def _stack(drawn: list[SampledTokens], shape: torch.Size) -> SampledTokens:
+def _stack(sampled: list[SampledTokens], shape: torch.Size) -> SampledTokens:
     """Join the samples of successive columns, or reshape those of a flattened grid, to ``[rows, K]``."""
     return SampledTokens(
-        tokens=torch.stack([each.tokens for each in drawn], dim=1).view(shape),
-        logprobs=torch.stack([each.logprobs for each in drawn], dim=1).view(shape),
-        entropies=torch.stack([each.entropies for each in drawn], dim=1).view(shape),
-        valid=torch.stack([each.valid for each in drawn], dim=1).view(shape),
+        tokens=torch.stack([each.tokens for each in sampled], dim=1).view(shape),
+        logprobs=torch.stack([each.logprobs for each in sampled], dim=1).view(shape),
+        entropies=torch.stack([each.entropies for each in sampled], dim=1).view(shape),
+        valid=torch.stack([each.valid for each in sampled], dim=1).view(shape),
     )

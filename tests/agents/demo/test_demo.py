@@ -52,7 +52,7 @@ def test_an_interrupted_demo_goes_on(tmp_path, monkeypatch, capsys) -> None:
 
     def interrupted(config, *rest):
         whole(config, *rest)
-        raise KeyboardInterrupt  # trained, nothing drawn yet
+        raise KeyboardInterrupt  # trained, nothing plotted yet
 
     monkeypatch.setattr(demo, "train", interrupted)
     assert play(tmp_path / "demo") == 130

@@ -22,7 +22,7 @@ from ttrl_env.agents.evaluation.evaluate import Evaluation
 from ttrl_env.agents.evaluation.reports.comparison import compare
 from ttrl_env.agents.evaluation.reports.episode_log import EpisodeLog
 from ttrl_env.agents.evaluation.reports.evaluated_policy import EvaluatedPolicy
-from ttrl_env.agents.evaluation.reports.figure import draw
+from ttrl_env.agents.evaluation.reports.figure import plot
 from ttrl_env.agents.evaluation.reports.markdown import markdown
 from ttrl_env.agents.evaluation.reports.provenance import Cloning, Demonstrated, Provenance, cloning
 from ttrl_env.agents.evaluation.reports.run import evaluate_checkpoints
@@ -339,7 +339,7 @@ def test_many_tasks_are_drawn_and_written(tmp_path) -> None:
     subjects = [subject("baseline", episodes), subject("checkpoint", episodes)]
     protocol = {"suite": "libero_spatial", "init_states": "held_out", "max_steps": 20}
     report = summarise(subjects, protocol)
-    draw(report, tmp_path / "report.png")
+    plot(report, tmp_path / "report.png")
     assert imageio.imread(tmp_path / "report.png").shape[0] > 400
     rows = [line for line in markdown(report).splitlines() if line.startswith("| 9 | ")]
     assert len(rows) == 3  # baseline, checkpoint, difference

@@ -11,9 +11,9 @@ from ttrl_env.agents.update.value_head import ValueHead, explained_variance, val
 def test_a_new_head_values_everything_at_zero_and_is_the_same_every_time() -> None:
     torch.manual_seed(5)
     first = ValueHead(6, 4)
-    drawn = torch.rand(1)
+    sampled = torch.rand(1)
     torch.manual_seed(5)
-    assert torch.equal(drawn, torch.rand(1))  # making a head draws nothing from the global generator
+    assert torch.equal(sampled, torch.rand(1))  # making a head takes nothing from the global generator
     assert first(torch.randn(3, 6)).tolist() == [0.0, 0.0, 0.0]
     assert all(
         torch.equal(a, b) for a, b in zip(first.parameters(), ValueHead(6, 4).parameters(), strict=True)

@@ -1,7 +1,7 @@
 """The driven LIBERO environment against LIBERO driven the published way, bit for bit.
 
-The reference is built afresh, seeded, reset once (which rebuilds its model) and draws every camera at
-every step. Ours restores instead of rebuilding, and draws only what is returned.
+The reference is built afresh, seeded, reset once (which rebuilds its model) and renders every camera at
+every step. Ours restores instead of rebuilding, and renders only what is returned.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def drive_libero(suite: str, task_id: int, init_state_id: int, actions: NDArray,
     """An episode as SimpleVLA-RL's protocol runs it: build, seed, reset, initial state, settle, act."""
     from libero.libero.envs import OffScreenRenderEnv
 
-    np.random.seed(seed)  # what LIBERO draws while it is built must not matter
+    np.random.seed(seed)  # what LIBERO samples while it is built must not matter
     with contextlib.redirect_stdout(io.StringIO()):
         env = OffScreenRenderEnv(
             bddl_file_name=str(tasks.get_task(suite, task_id).bddl_file),
@@ -114,7 +114,7 @@ def test_restoring_resets_equal_libero_s_rebuilding_ones(suite: str, task_id: in
                 np.concatenate([[state.time], state.qpos, state.qvel]), reference.states[0]
             )
             assert_same_observation(simulation, reference.observations[0])
-            for start in range(0, 12, 4):  # the images between are never drawn
+            for start in range(0, 12, 4):  # the images between are never rendered
                 assert simulation.step(actions[start : start + 4], 99) == (4, False, None)
                 state = simulation.state()
                 np.testing.assert_array_equal(
@@ -145,7 +145,7 @@ def test_success_inside_a_chunk_is_seen_and_drawn_as_libero_does() -> None:
             np.testing.assert_array_equal(
                 simulation._env.sim.model.site_rgba, reference.site_rgba[6]
             )  # burner
-            simulation.step(actions[6:7], 99)  # drawing late must not have disturbed the simulation
+            simulation.step(actions[6:7], 99)  # rendering late must not have disturbed the simulation
             np.testing.assert_array_equal(
                 simulation.state().qpos, reference.states[7][1 : 1 + len(simulation.state().qpos)]
             )

@@ -216,7 +216,7 @@ def test_tasks_share_the_threads_and_are_let_go_when_nobody_plays_them() -> None
 
 @pytest.mark.usefixtures("turning_stove")
 def test_tasks_that_share_a_thread_are_drawn_into_buffers_of_their_own() -> None:
-    """Once, the first picture after a change of task was the one that the task had drawn before."""
+    """Once, the first image after a change of task was the one that the task had rendered before."""
     from ttrl_env.engines.native import open_tasks
 
     stove = load_bundle(tasks.get_task(SUITE, TASK_ID))
@@ -231,11 +231,11 @@ def test_tasks_that_share_a_thread_are_drawn_into_buffers_of_their_own() -> None
 
         def pictures(task_ids: list[int]) -> list[np.ndarray]:
             engine.reset(range(4), task_ids, range(4))
-            drawn = []
+            rendered = []
             for chunk in actions:
                 engine.step(range(4), np.stack([chunk] * 4), [4] * 4)
-                drawn.append(engine.observations["agentview_image"].copy())
-            return drawn
+                rendered.append(engine.observations["agentview_image"].copy())
+            return rendered
 
         np.testing.assert_array_equal(pictures([0, 0, 1, 1]), pictures([0, 0, 0, 0]))
         np.testing.assert_array_equal(pictures([0, 1, 0, 1]), pictures([1, 1, 1, 1]))
