@@ -223,6 +223,17 @@ def test_the_help_of_a_command_loads_nothing_heavy(command: str) -> None:
     assert shown.stderr.split() == []
 
 
+def test_listing_tasks_and_the_cache_loads_no_simulator_and_no_torch() -> None:
+    code = (
+        "import sys; from ttrl_env.agents.cli import main\n"
+        "assert main(['tasks', 'libero_goal']) == main(['cache']) == 0\n"
+        f"print(*[name for name in {HEAVY!r} if name in sys.modules and name != 'libero'], file=sys.stderr)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "turn on the stove" in ran.stdout
+    assert ran.stderr.split() == []
+
+
 def _loaded(names: str, heavy: tuple[str, ...]) -> list[str]:
     """Which of ``heavy`` a fresh process has loaded after importing ``names``."""
     code = f"import sys, {names}; print(*[name for name in {heavy!r} if name in sys.modules])"
