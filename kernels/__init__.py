@@ -1,7 +1,7 @@
-"""Token sampling and token log-probabilities for policies whose every row has its own temperature.
+"""Token sampling and token log-probabilities for batches in which every row has its own temperature.
 
-One definition, several paths that agree: a plain PyTorch reference (the specification), a CPU path and
-Triton kernels. See the README beside this file for the maths and the random-number contract.
+Three implementations agree: a plain PyTorch reference (the specification), a CPU path and Triton kernels.
+See the README beside this file for the maths and the random-number contract.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Argument checks of the public functions: errors name the argument, what was expected and what came.
 
-None of them reads a value from a GPU, so none makes the host wait.
+The checks never read values from a GPU, so the host never waits for it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ def check_logits(logits: Any, dtypes: tuple[torch.dtype, ...]) -> None:
 
 
 def check_matrix(matrix: Any, dtypes: tuple[torch.dtype, ...], argument: str, axes: tuple[str, str]) -> None:
-    """The same of any argument; ``axes`` names its dimensions, of which the last must not be empty."""
+    """Raise unless ``matrix`` is a matrix of one of ``dtypes`` on a CPU or CUDA device.
+
+    ``axes`` names its two dimensions; the last must not be empty.
+    """
     _check_tensor(argument, matrix)
     if matrix.dtype not in dtypes:
         raise TypeError(f"{argument}: expected one of {_names(dtypes)}, got {matrix.dtype}")
@@ -92,7 +95,7 @@ def check_step(step: Any, logits: Tensor) -> None:
 
 
 def check_window(window: Any, vocab: int) -> tuple[int, int]:
-    """The window as ``(lo, hi)``, the whole vocabulary where it is ``None``."""
+    """The checked window as ``(lo, hi)``; ``None`` means the whole vocabulary."""
     if window is None:
         return 0, vocab
     if not isinstance(window, (tuple, list)) or len(window) != 2:
@@ -109,7 +112,7 @@ def check_window(window: Any, vocab: int) -> tuple[int, int]:
 
 
 def _can_be_looked_at(values: Tensor) -> bool:
-    """Neither a GPU nor a graph that is being compiled has values to show without waiting."""
+    """Whether values can be read without waiting: not on a GPU, nor while a graph is compiled."""
     return values.device.type == "cpu" and not torch.compiler.is_compiling()
 
 

@@ -1,4 +1,4 @@
-"""Numba's decorator for the kernels; their machine code is kept while no file of the package changes."""
+"""Numba's decorator for the kernels; machine code is cached until a file of the package changes."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ _CODE = CompiledCode("kernels", Path(__file__).parent, Path(__file__).parent.glo
 
 
 def njit(**options: Any) -> Callable[[Callable], Any]:
-    """``numba.njit``, without the GIL and kept."""
+    """``numba.njit`` with the GIL released and machine code cached on disk."""
     return _CODE.njit(nogil=True, **options)

@@ -12,10 +12,10 @@ from ttrl_env.kernels import arguments
 from ttrl_env.kernels.products import plain_products
 
 LOGITS_AT_A_TIME = 2**24
-"""Logits that exist at once: 64 MB. Fewer would read the head's weights too often."""
+"""Logits in memory at once: 64 MB. With fewer, the head's weights would be read too often."""
 
 CONVERTED_WEIGHTS = 2**22
-"""Weights that are converted to float32 at once where a product needs that: 16 MB."""
+"""Weights converted to float32 at once, where a product needs the conversion: 16 MB."""
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
@@ -37,7 +37,7 @@ def head_logits(hidden: Tensor, weight: Tensor) -> Tensor:
 
 
 def row_blocks(rows: int, width: int) -> Iterator[slice]:
-    """Slices over all rows whose logits may exist at once."""
+    """Slices that together cover all rows; the logits of one slice fit the memory limit."""
     block = max(1, LOGITS_AT_A_TIME // width)
     for start in range(0, rows, block):
         yield slice(start, min(start + block, rows))

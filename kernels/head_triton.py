@@ -1,8 +1,8 @@
-"""float32 logits of a language-model head in Triton: what the kernels that take hidden states have in common.
+"""float32 logits of a language-model head in Triton, shared by the kernels that take hidden states.
 
-A logit's dimensions are summed in one fixed order, by tiles of one shape a kernel, whatever the number of
-rows. So unlike those of a library's matrix product, which chooses its kernel by the shape, the logits of a
-row do not change with the rest of the batch.
+Each kernel sums a logit's dimensions in one fixed order, in tiles of one shape, whatever the number of rows.
+So the logits of a row do not depend on the rest of the batch. A library's matrix product lacks this property,
+because it chooses its kernel by the shape.
 """
 
 # mypy: disable-error-code="no-untyped-def, no-untyped-call"
@@ -17,13 +17,13 @@ import triton.language as tl
 from torch import Tensor
 
 SPLIT_DIMS = 512
-"""Dimensions that one program of ``_partial_logits`` sums."""
+"""Number of dimensions that one program of ``_partial_logits`` sums."""
 PARTIAL_ROWS, PARTIAL_TOKENS = 128, 128
-"""Its tile: 448 rows, 256 tokens and 4096 dimensions make 4 x 2 x 8 = 64 programs; see the README."""
+"""One program's tile: 448 rows, 256 tokens, 4096 dimensions make 4 x 2 x 8 = 64 programs; see the README."""
 
 
 def partial_logits(hidden: Tensor, weight: Tensor) -> Tensor:
-    """Float32 ``[splits, rows, width]`` whose sum over the first axis is ``hidden @ weight.T``.
+    """Partial logits, float32 ``[splits, rows, width]``: their sum over axis 0 is ``hidden @ weight.T``.
 
     ``hidden`` is ``[rows, dim]``, ``weight`` ``[width, dim]``, both on a GPU; at least one row.
     """

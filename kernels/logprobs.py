@@ -17,8 +17,8 @@ def token_logprobs(
 ) -> tuple[Tensor, Tensor]:
     """Log-probability of one token a row, and the entropy, of ``softmax(logits[:, lo:hi] / temperature)``.
 
-    The same distribution that ``sample_tokens`` samples from with the same temperatures and window, so the
-    ratio of new to old probabilities is 1 until the policy changes.
+    With the same temperatures and window this is the distribution from which ``sample_tokens`` samples. So
+    the ratio of new to old probabilities is 1 until the policy changes.
 
     Args:
         logits: ``[rows, vocab]`` float32, bfloat16, float16 or float64, any strides.
@@ -79,10 +79,10 @@ def keep_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, .
 def logprobs_forward(
     logits: Tensor, tokens: Tensor, temperatures: Tensor, lo: int, hi: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Log-probs and entropies ``[rows]``, and what the backward pass needs of a row: ``[3, rows]`` float32.
+    """Log-probs and entropies ``[rows]``, and statistics for the backward pass: ``[3, rows]`` float32.
 
-    That is the maximum logit, the sum of weights (0 where the row has no gradient) and the sum of weights
-    times base-2 exponents.
+    The statistics are the maximum logit, the sum of weights (0 where the row has no gradient) and the sum
+    of weights times base-2 exponents.
     """
     rows = logits.shape[0]
     logprobs, entropies = (logits.new_empty(rows, dtype=torch.float32) for _ in range(2))

@@ -25,7 +25,10 @@ from ttrl_env.kernels.row_sums_cpu import (
 from ttrl_env.kernels.threads import over_threads
 
 LARGEST_INVERSE_TEMPERATURE = 1e25
-"""Stands in for more, which would overflow in a gradient; all weight is at the maximum there, or nowhere."""
+"""Upper bound on 1 / temperature. Larger values would overflow in a gradient.
+
+At this bound all weight is already at the maximum, or the row is invalid.
+"""
 
 
 def forward_cpu(
@@ -149,7 +152,10 @@ def _backward_rows(
 
 @njit(fastmath={"contract"})
 def _backward_row(row, maximum, scale, inverse_total, mean, at_logprob, at_entropy, grad):
-    """All but the token's own term: ``-p (g_logprob + g_entropy (x - mean x))``, x the base-2 exponent."""
+    """Every gradient term but the token's own: ``-p (g_logprob + g_entropy (x - mean x))``.
+
+    x is the base-2 exponent.
+    """
     for i in range(row.shape[0]):
         exponent, weight = power_of_two((row[i] - maximum) * scale)
         grad[i] = -weight * inverse_total * (at_logprob + at_entropy * (exponent - mean))

@@ -1,4 +1,4 @@
-"""``token_logprobs_from_hidden``: log-probs for training without all logits, or their gradient, at once."""
+"""``token_logprobs_from_hidden``: log-probs for training, with only a block of logits in memory at a time."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def token_logprobs_from_hidden(
 ) -> tuple[Tensor, Tensor]:
     """``token_logprobs`` of ``hidden @ head_weight[lo:hi].T``, in float32, a block of rows at a time.
 
-    The backward pass computes each block's logits again, so at most 64 MB of logits and of their gradient
-    exist at once, whatever the number of rows.
+    The backward pass computes each block's logits again. So at most 64 MB of logits, and of their gradient,
+    exist at once for any number of rows.
 
     Args:
         hidden: ``[rows, dim]`` float32, bfloat16 or float16.
@@ -93,7 +93,7 @@ def hidden_backward(
     hi: int,
     wanted: Sequence[bool],
 ) -> tuple[Tensor | None, Tensor | None]:
-    """The gradients of ``hidden`` and ``head_weight``, each only where ``wanted``."""
+    """The gradients with respect to ``hidden`` and ``head_weight``, each computed only if ``wanted``."""
     weight = head_weight[lo:hi]
     grad_hidden = torch.empty_like(hidden) if wanted[0] else None
     grad_window = weight.new_zeros(weight.shape, dtype=torch.float32) if wanted[1] else None
@@ -117,7 +117,7 @@ def hidden_backward(
 
 
 def _in_vocabulary(grad_window: Tensor | None, head_weight: Tensor, lo: int, hi: int) -> Tensor | None:
-    """The window's gradient among zeros for the rest of the head."""
+    """The gradient of the whole head: the window's rows, and zeros elsewhere."""
     if grad_window is None:
         return None
     grad = torch.zeros_like(head_weight)

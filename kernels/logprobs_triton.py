@@ -1,4 +1,4 @@
-"""``token_logprobs`` on a GPU: one Triton kernel forward, one backward, three numbers a row between."""
+"""``token_logprobs`` on a GPU: one Triton kernel for each pass, with three numbers a row kept in between."""
 
 # mypy: disable-error-code="no-untyped-def, no-untyped-call"
 
@@ -25,7 +25,10 @@ from ttrl_env.kernels.row_sums_triton import (
 FORWARD_BLOCK = 8192
 BACKWARD_BLOCK = 4096
 SMALLEST_GRADIENT_TEMPERATURE = tl.constexpr(1e-25)
-"""Stands in for less, whose inverse would overflow; all weight is at the maximum there, or nowhere."""
+"""Lower bound on the temperature. The inverse of a smaller one would overflow in a gradient.
+
+At this bound all weight is already at the maximum, or the row is invalid.
+"""
 
 
 def launch_forward(
@@ -89,7 +92,7 @@ def launch_backward(
 
 
 def block_options(width: int, largest: int) -> dict[str, Any]:
-    """Compile-time arguments: logits a step and the warps that share them."""
+    """Compile-time arguments: the number of logits in a step and of warps that share them."""
     block = min(max(triton.next_power_of_2(width), 32), largest)
     return {"BLOCK": block, "num_warps": min(max(block // 256, 1), 8), "enable_fp_fusion": True}
 
@@ -124,7 +127,7 @@ def _forward(
     for start in range(0, width, BLOCK):
         values = load_logits(row_logits, start + tl.arange(0, BLOCK), logits_stride, width)
         higher = tl.maximum(maximum, tl.max(values, 0))
-        # What is summed so far moves to the new maximum. A first step moves nothing from -inf.
+        # Rescale the sums so far to the new maximum. In the first step they are 0, relative to -inf.
         shift = tl.maximum((maximum - finite_or_zero(higher)) * scale, SMALLEST_EXPONENT)
         exponents = (values - finite_or_zero(higher)) * scale
         weights = tl.exp2(exponents)

@@ -1,4 +1,4 @@
-"""A gradient that cannot be differentiated again, and says so."""
+"""Gradients that raise an error if they are differentiated a second time."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from torch import Tensor
 
 
 def differentiable_once(gradient: Tensor | None, inputs: Sequence[Tensor | None]) -> Tensor | None:
-    """``gradient``, which raises where it is differentiated with respect to what it was computed from.
+    """``gradient``, made to raise ``RuntimeError`` if it is differentiated with respect to ``inputs``.
 
-    PyTorch's own ``once_differentiable`` looks at the incoming gradients alone: with respect to the logits a
-    second derivative would silently be zero.
+    PyTorch's own ``once_differentiable`` only checks the incoming gradients. A second derivative with respect
+    to the logits would silently be zero.
     """
-    if gradient is None or not torch.is_grad_enabled():  # the usual case: nobody asks for a second one
+    if gradient is None or not torch.is_grad_enabled():  # the usual case: no second derivative is needed
         return gradient
     return _Once.apply(gradient, *inputs)
 

@@ -1,7 +1,7 @@
-"""The kernels as PyTorch operators, for ``torch.compile``, which must not look inside them.
+"""The kernels as custom PyTorch operators, which ``torch.compile`` treats as opaque.
 
-Eager calls do not pass through here: dispatching a custom operator costs more microseconds than a small call
-computes. The public functions take this way only while a graph is being compiled.
+The public functions call these operators only while a graph is being compiled. Eager calls skip them, because
+dispatching a custom operator takes longer than a small call computes.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ def token_logprobs_from_hidden_backward_operator(
     hi: int,
     wanted: list[bool],
 ) -> tuple[Tensor, Tensor]:
-    """The gradients with respect to hidden states and head; an empty tensor for one that is not wanted."""
+    """The gradients with respect to hidden states and head; an unwanted one is an empty tensor."""
     grads = hidden_backward(
         grad_logprobs, grad_entropies, hidden, head_weight, tokens, temperatures, statistics, lo, hi, wanted
     )

@@ -1,7 +1,7 @@
-"""Philox-4x32-10 in plain PyTorch, and the two uniforms that a sample is made of.
+"""Philox-4x32-10 in plain PyTorch, and the two uniform random numbers that decide a sample.
 
 The counter-based generator of Salmon et al., "Parallel random numbers: as easy as 1, 2, 3" (SC 2011).
-A sample's randomness is a function of ``(seed, step)`` and of nothing else.
+A sample's random numbers are a function of ``(seed, step)`` alone.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def row_uniforms(seeds: Tensor, step: int | Tensor) -> tuple[Tensor, Tensor]:
 
 
 def philox_4x32(counter: tuple[Tensor, ...], key: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """Four 32-bit words a counter: int64 tensors that hold values in [0, 2^32), elementwise."""
+    """Four 32-bit words for each counter, as int64 tensors with values in [0, 2^32)."""
     c0, c1, c2, c3 = counter
     k0, k1 = key
     for _ in range(ROUNDS):

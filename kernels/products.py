@@ -1,4 +1,4 @@
-"""Matrix products as their inputs' types say, whatever the program has asked PyTorch for elsewhere."""
+"""Matrix products in the precision of their inputs, whatever PyTorch's precision settings are."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _outside: tuple[str, ...] = ()
 
 @contextlib.contextmanager
 def plain_products(device: torch.device) -> Iterator[None]:
-    """Products without autocast, and of float32 without TF32 or bfloat16 inside.
+    """Context in which products do not use autocast, and float32 products use neither TF32 nor bfloat16.
 
-    A rounded logit would be another log-probability than the one that its token was sampled with. The
-    precision of float32 is one setting for all threads: it comes back when the last of them is through.
+    A rounded logit would give another log-probability than the one with which its token was sampled.
+    PyTorch has one float32 precision for all threads: the last thread to leave the context restores it.
     """
-    is_autocast = torch.is_autocast_enabled(device.type)  # to leave it takes longer than to ask
+    is_autocast = torch.is_autocast_enabled(device.type)  # asking is faster than entering a context
     with torch.autocast(device.type, enabled=False) if is_autocast else contextlib.nullcontext():
         _enter()
         try:
@@ -54,7 +54,7 @@ def _leave() -> None:
 
 
 def _precision() -> tuple[str, ...]:
-    """Of products on a GPU and on a CPU, or of both."""
+    """PyTorch's float32 precision settings: one each for GPU and CPU, or one for both in older versions."""
     if _HAS_BACKEND_SETTINGS:
         return _GPU.fp32_precision, _CPU.fp32_precision
     return (torch.get_float32_matmul_precision(),)

@@ -1,11 +1,11 @@
-"""Sums over a row's softmax weights on a CPU, compiled by numba: what sampling and log-probs have in common.
+"""Sums over a row's softmax weights on a CPU, compiled by numba; sampling and log-probs share them.
 
-A row is cut into chunks that fit the nearest cache. Each is read from memory once, its weights summed in
-float32 relative to its own maximum; sums over chunks are float64.
+A row is cut into chunks that fit the innermost cache. Each chunk is read from memory once. Its weights are
+summed in float32 relative to its own maximum; sums over chunks are float64.
 
-The compiled functions of a row, here and in ``sampling_cpu``, are inlined by force and have one way out:
-around a call or an early return numba keeps atomic reference counts of its arrays, which cost as much as the
-sums of 256 tokens.
+The compiled functions of a row, here and in ``sampling_cpu``, are inlined by force and have one return.
+Around a call or an early return, numba updates atomic reference counts of its arrays. These would cost as
+much as the sums of 256 tokens.
 """
 
 # mypy: disable-error-code="no-untyped-def, no-untyped-call"
@@ -24,17 +24,17 @@ from ttrl_env.kernels.compiled import njit
 from ttrl_env.kernels.sampling_reference import CHUNK
 
 BLOCK = 16
-"""Weights that are summed together on the way to a token, before going one by one."""
+"""Number of weights in a block: the search for a token skips whole blocks before single weights."""
 CONVERTED_ELEMENTS = 2**18
-"""Logits converted to float32 at a time where they are not contiguous float32 already: 1 MB."""
+"""Logits converted at a time, unless they are contiguous float32 already: 1 MB."""
 
 LOG2_E = 1.0 / math.log(2.0)
 LN_2 = math.log(2.0)
 LARGEST_SCALE = 3.0e38
-"""Keeps 1 / temperature finite, so that the maximum's exponent is 0 and never 0 * inf."""
+"""Upper bound on 1 / temperature, so that the maximum's exponent is 0 and never 0 * inf."""
 SMALLEST_EXPONENT = np.float32(-126.0)
 ROUNDING_CONSTANT = np.float32(1.5 * 2**23)
-"""Added and taken away again, it rounds a small float32 to the nearest integer."""
+"""Adding and then subtracting this number rounds a small float32 to the nearest integer."""
 ROUNDING_BITS = np.int32(ROUNDING_CONSTANT.view(np.int32) - 127)
 
 
@@ -56,7 +56,7 @@ def float32_rows(
 
 @njit(forceinline=True)
 def make_scratch(width):
-    """``maxima``, ``sums`` and ``weights`` for ``sum_row`` to fill, and ``weights`` again by blocks."""
+    """``maxima``, ``sums`` and ``weights`` for ``sum_row`` to fill, and a view of ``weights`` by blocks."""
     chunks = (width + CHUNK - 1) // CHUNK
     maxima = np.empty(chunks, np.float32)
     sums = np.empty((2, chunks), np.float64)
@@ -68,8 +68,8 @@ def make_scratch(width):
 def sum_row(row, bits, scale, maxima, sums, weights):
     """The row's maximum, total weight and weighted base-2 exponents, in float64.
 
-    ``maxima`` and ``sums`` get each chunk's own, relative to its own maximum; ``weights`` holds the last
-    chunk's weights afterwards. A row that holds NaN has a NaN total.
+    Fills ``maxima`` with each chunk's maximum and ``sums`` with its sums relative to that maximum. Afterwards
+    ``weights`` holds the last chunk's weights. A row that holds NaN has a NaN total.
     """
     maximum = -np.inf
     for chunk in range(maxima.shape[0]):
@@ -101,8 +101,8 @@ def shift_exponent(chunk_maximum, maximum, scale):
 def _maximum(bits):
     """The largest of float32 values given by their bits; a NaN may or may not win.
 
-    As integers, with all but the sign bit of negative values turned over, float32 values order as numbers
-    do. Unlike a maximum of floats, one of integers compiles to vector instructions.
+    The bits of float32 values, read as integers, have the order of the numbers once all bits but the sign are
+    flipped in negative values. A maximum of integers compiles to vector instructions; one of floats does not.
     """
     best = np.int32(-(2**31))
     for i in range(bits.shape[0]):
@@ -133,9 +133,9 @@ def sum_chunk(chunk, base, scale, weights):
 def power_of_two(exponent):
     """``(clamped exponent, 2 ** exponent)`` for exponent <= 0, within 3e-7; NaN stays NaN.
 
-    The power is 2^n 2^f with n the nearest integer: n by the exponent bits, f in [-1/2, 1/2] by a polynomial
-    fitted for least relative error. Exponents are clamped to -126, where 2^n is still a normal number: next
-    to a maximum of 2^0 that is as good as 0, and the float64 decision knows it from 0.
+    The power is 2^n 2^f, n the nearest integer and f in [-1/2, 1/2]. The exponent bits give 2^n, and a
+    polynomial fitted for least relative error gives 2^f. Exponents are clamped to -126, where 2^n is still a
+    normal number: beside a maximum of 2^0 it is negligible. The float64 decision does tell it from 0.
     """
     clamped = SMALLEST_EXPONENT if exponent < SMALLEST_EXPONENT else exponent
     rounded = np.float32(clamped + ROUNDING_CONSTANT)
@@ -152,13 +152,16 @@ def power_of_two(exponent):
 
 @njit(forceinline=True)
 def is_valid(maximum, total, temperature):
-    """False where the row holds NaN or +inf, or nothing but -inf, or the temperature makes no sense."""
+    """Whether a row can be sampled.
+
+    False if it holds NaN or +inf, or only -inf, or if its temperature is negative or not finite.
+    """
     return maximum > -np.inf and total < np.inf and 0.0 <= temperature < np.inf
 
 
 @njit(forceinline=True)
 def first_equal(row, value):
-    """The lowest position that holds ``value``, which one of them does."""
+    """The lowest position that holds ``value``; the row must contain it."""
     for i in range(row.shape[0]):
         if row[i] == value:
             return i

@@ -38,14 +38,14 @@ def sample_tokens(
         out: where to write, made by ``SampledTokens.empty``; it is returned.
 
     Returns:
-        :class:`SampledTokens`. A row that cannot be sampled (NaN, +inf, or only -inf in the window) has
+        :class:`SampledTokens`. A row with NaN, +inf or only -inf in the window cannot be sampled. It has
         ``valid`` False, the window's first token, log-probability -inf and entropy 0.
 
     Raises:
         TypeError: an argument of the wrong type or dtype.
         ValueError: a wrong shape, mixed devices, an empty or overlapping window, or, on the CPU, a negative
-            or non-finite temperature. On a GPU the temperatures are not looked at by the host: such a row
-            comes back with ``valid`` False.
+            or non-finite temperature. On a GPU the host does not read the temperatures: such a row has
+            ``valid`` False.
     """
     arguments.check_logits(logits, (torch.float32, torch.bfloat16, torch.float16))
     check_inputs(logits, temperatures, seeds, step, greedy, out)
@@ -77,12 +77,12 @@ def fill_samples(logits: Tensor, sampling: SamplingInputs, lo: int, out: Sampled
 
 
 def step_tensor(step: int | Tensor, device: torch.device) -> Tensor:
-    """The step as the operators take it: 0-d int64 on ``device``."""
+    """The step as a 0-d int64 tensor on ``device``, the form that the operators take."""
     return step if isinstance(step, Tensor) else torch.full((), step, dtype=torch.int64, device=device)
 
 
 def copy_samples(sampled: tuple[Tensor, Tensor, Tensor, Tensor], out: SampledTokens | None) -> SampledTokens:
-    """What an operator returned as :class:`SampledTokens`, in ``out`` where there is one."""
+    """An operator's outputs as :class:`SampledTokens`, copied into ``out`` if it is given."""
     if out is None:
         tokens, logprobs, entropies, valid = sampled
         return SampledTokens(tokens=tokens, logprobs=logprobs, entropies=entropies, valid=valid)
@@ -92,7 +92,7 @@ def copy_samples(sampled: tuple[Tensor, Tensor, Tensor, Tensor], out: SampledTok
 
 
 def check_inputs(logits: Tensor, temperatures: Any, seeds: Any, step: Any, greedy: Any, out: Any) -> None:
-    """Raise unless everything that comes by row fits ``logits``."""
+    """Raise unless all per-row arguments fit ``logits``."""
     arguments.check_rows("temperatures", temperatures, logits, torch.float32)
     arguments.check_rows("seeds", seeds, logits, torch.int64)
     arguments.check_temperature_values(temperatures)

@@ -1,7 +1,7 @@
-"""``sample_tokens`` on a CPU, compiled by numba: one pass over each row, then one look into the chosen chunk.
+"""``sample_tokens`` on a CPU, compiled by numba: one pass over each row, then a search in the chosen chunk.
 
-It is numba rather than vectorised PyTorch because that measured several times faster: see the table in the
-README. A sample too near a boundary for float32 is decided again in float64, as on a GPU.
+Numba measured several times faster than vectorised PyTorch: see the table in the README. As on a GPU, a
+sample too near a boundary for float32 is decided again in float64.
 """
 
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, call-arg"
@@ -34,10 +34,10 @@ from ttrl_env.kernels.sampling_types import SampledTokens, SamplingInputs
 from ttrl_env.kernels.threads import over_threads
 
 MARGIN = 2.0**-16
-"""Of the total weight: a sample nearer than this to a boundary is decided again in float64.
+"""Fraction of the total weight: a sample nearer than this to a boundary is decided again in float64.
 
-Wider than on a GPU, since each of a vector's lanes sums more weights one after the other, and the fewer lanes
-a processor has, the more. Without vectors the worst error is 7.6e-6, half of it.
+The margin is wider than on a GPU: each lane of a vector sums more weights in sequence. The fewer lanes a
+processor has, the more weights each sums. Without vectors the worst error is 7.6e-6, half of the margin.
 """
 
 
@@ -104,13 +104,13 @@ def _sample(
     chunk_uniform,
     token_uniform,
 ):
-    """A position in the row, as ``sampling_reference._sample``."""
+    """The sampled position in the row; see ``sampling_reference._sample``."""
     chunk = _pick_chunk(scale, maximum, total, maxima, sums, chunk_uniform)
     if chunk < 0:
         chunk = _exact_chunk(row, temperature, maximum, maxima.shape[0], chunk_uniform)
     start = chunk * CHUNK
     stop = min(start + CHUNK, row.shape[0])
-    if chunk != maxima.shape[0] - 1:  # the last chunk's weights are still there
+    if chunk != maxima.shape[0] - 1:  # ``weights`` still holds the last chunk's
         sum_chunk(row[start:stop], maxima[chunk], np.float32(scale), weights)
     index = _pick_token(stop - start, sums[0, chunk], weights, weight_blocks, token_uniform)
     if index < 0:
@@ -121,7 +121,7 @@ def _sample(
 
 @njit(forceinline=True)
 def _pick_chunk(scale, maximum, total, maxima, sums, uniform):
-    """The chunk, or -1 where float32 is not sure of it."""
+    """The chunk's index, or -1 if float32 is not precise enough to decide."""
     chunks = maxima.shape[0]
     threshold = uniform * total
     chunk = 0
@@ -140,7 +140,7 @@ def _pick_chunk(scale, maximum, total, maxima, sums, uniform):
 
 @njit(forceinline=True)
 def _pick_token(size, total, weights, weight_blocks, uniform):
-    """The token's index in its chunk, whole blocks of weights first; -1 where float32 is not sure of it."""
+    """The token's index in its chunk, or -1 if float32 is not precise enough to decide."""
     threshold = uniform * total
     index, below = _skip_blocks(weight_blocks, size // BLOCK, threshold)
     above = below
@@ -157,7 +157,7 @@ def _pick_token(size, total, weights, weight_blocks, uniform):
 
 @njit(forceinline=True, fastmath={"reassoc"})
 def _skip_blocks(weight_blocks, blocks, threshold):
-    """Start of the first block that takes the cumulative weight past the threshold, and the sum before it."""
+    """Start of the block in which the cumulative weight exceeds the threshold, and the sum before it."""
     below = 0.0
     block = 0
     while block < blocks:
@@ -191,7 +191,7 @@ def _exact_weights(row, start, stop, maximum, temperature):
 
 @njit()
 def _inverse_cumulative(weights, uniform):
-    """First index whose cumulative weight exceeds ``uniform * total``, else the last with any weight."""
+    """First index whose cumulative weight exceeds ``uniform * total``, else the last of positive weight."""
     threshold = uniform * weights.sum()
     cumulative = 0.0
     last = 0
@@ -206,7 +206,7 @@ def _inverse_cumulative(weights, uniform):
 
 @njit(forceinline=True)
 def row_uniforms(seed, step):
-    """Chunk and token uniform of a row, see philox.py."""
+    """The chunk uniform and the token uniform of a row; see ``philox.py``."""
     mask = np.uint64(0xFFFFFFFF)
     w0, w1, w2, w3 = philox_4x32(
         np.uint64(step) & mask,
@@ -224,7 +224,7 @@ def row_uniforms(seed, step):
 
 @njit(forceinline=True)
 def philox_4x32(c0, c1, c2, c3, k0, k1):
-    """Four 32-bit words, held in uint64 as the arguments are."""
+    """Four 32-bit words; like the arguments, they are uint64."""
     mask = np.uint64(0xFFFFFFFF)
     half = np.uint64(32)
     for _ in range(ROUNDS):

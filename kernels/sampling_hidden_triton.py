@@ -1,6 +1,6 @@
 """``sample_from_hidden`` on a GPU: the head's matrix product and the sampling, without the logits in memory.
 
-Which of three ways is taken depends on the window and on the dimensions, never on the number of rows, so that
+There are three variants. The window and the dimensions decide between them, never the number of rows, so that
 a row's sample does not change with the batch:
 
 - up to 256 tokens and 1024 dimensions, one launch: a program multiplies and samples for 16 rows;
@@ -41,12 +41,12 @@ from ttrl_env.kernels.sampling_triton import launch_sample_sums
 from ttrl_env.kernels.sampling_types import SampledTokens, SamplingInputs
 
 LARGEST_WINDOW = 256
-"""Tokens whose logits a program keeps in registers, for each of its rows."""
+"""Most tokens whose logits a program keeps in registers, for each of its rows."""
 LARGEST_DIM = 1024
-"""Beyond this one processor takes longer to read the window's weights than a second launch does."""
+"""Most dimensions for one launch: with more, reading the window's weights outlasts a second launch."""
 TILE_ROWS = 16
 BLOCK = tl.constexpr(16)
-"""Tokens that are summed together on the way to the one that is sampled."""
+"""Number of weights in a block: the search for a token skips whole blocks before single weights."""
 
 
 def launch_sample_from_hidden(
@@ -112,7 +112,7 @@ def _sample_window(
     TILE_DIMS: tl.constexpr,
 ):
     ids = tl.program_id(0).to(tl.int64) * TILE_ROWS + tl.arange(0, TILE_ROWS)
-    row = tl.minimum(ids, rows - 1)  # beyond the last row: that row once more, and nothing stored
+    row = tl.minimum(ids, rows - 1)  # beyond the end: the last row again, not stored
     offsets = tl.arange(0, TILE_TOKENS)
     products = multiply(
         hidden + row * hidden_row_stride,
@@ -151,7 +151,7 @@ def _sample_window(
 
 @triton.jit
 def _inverse_cumulative_in_blocks(weights, total, uniform, BLOCKS: tl.constexpr):
-    """As ``inverse_cumulative``, for each row of ``[rows, tokens]``: whole blocks first, then in one of them.
+    """``inverse_cumulative`` for each row of ``[rows, tokens]``: find a block, then the index inside it.
 
     A running sum over all tokens in float64 would not fit into the registers.
     """
@@ -174,7 +174,7 @@ def _inverse_cumulative_in_blocks(weights, total, uniform, BLOCKS: tl.constexpr)
 
 @triton.jit
 def _decide_exactly(values, maximum, temperature, uniform, undecided, position):
-    """The positions again, from float64 weights, of the few rows that float32 left undecided, one by one."""
+    """Positions with those of ``undecided`` rows computed again from float64 weights, one row at a time."""
     row_ids = tl.arange(0, values.shape[0])
     for i in range(values.shape[0]):
         if tl.max((undecided & (row_ids == i)).to(tl.int32), 0) > 0:

@@ -1,12 +1,12 @@
 """``sample_from_hidden`` on a GPU for windows of more than 256 tokens: two launches, no logits in memory.
 
-``_sum_tiles`` multiplies a tile of rows and tokens and keeps the tile's maximum and sums, and the weight of
-every 16 tokens: a fourteenth of what the logits would take. For each row, ``_sample_in_tiles`` picks the
-chunk by those sums and 16 tokens of it, and multiplies these 16 again to pick one.
+``_sum_tiles`` multiplies a tile of rows and tokens. It stores the tile's maximum and sums, and the weight of
+each block of 16 tokens: a fourteenth of the logits' memory. For each row, ``_sample_in_tiles`` picks a chunk
+by these sums and then a block of it. It multiplies the block's 16 tokens again to pick one.
 
-Unlike everywhere else, a sample next to a boundary is not decided again in float64: it would take the row's
-logits, all of them, once more. Such a row, one in thousands, may get the token on the other side; so it may
-from the rounding of any matrix product.
+Unlike in the other paths, a sample near a boundary is not decided again in float64: that would take all
+logits of the row once more. Such a row, one in thousands, may get the token on the other side of the
+boundary. The rounding of any matrix product has the same effect.
 """
 
 # mypy: disable-error-code="no-untyped-def, no-untyped-call"
@@ -40,17 +40,17 @@ from ttrl_env.kernels.sampling_types import SampledTokens, SamplingInputs
 
 TILE_TOKENS = 256
 TILE_ROWS = {torch.float16: 128, torch.bfloat16: 128, torch.float32: 64}
-"""What fits into the registers: float32 is multiplied without tensor cores, which takes more of them."""
+"""Rows that fit into the registers: float32, multiplied without tensor cores, takes more registers."""
 BLOCK = 16
-"""Tokens whose weights are kept as one sum, and that are multiplied again where the sample falls on them."""
+"""Tokens in a block. Only a block's total weight is stored; the sampled block is multiplied again."""
 LARGEST_WIDTH = 2**20
-"""A program keeps three numbers of each tile in registers; beyond this they would spill."""
+"""Widest window. A program keeps three numbers of each tile in registers; with more they would spill."""
 
 
 def launch_sample_wide(
     hidden: Tensor, weight: Tensor, sampling: SamplingInputs, lo: int, out: SampledTokens
 ) -> None:
-    """As ``launch_sample_from_hidden``, for a window of any width."""
+    """``launch_sample_from_hidden`` for a window of up to ``LARGEST_WIDTH`` tokens."""
     (rows, dim), width = hidden.shape, weight.shape[0]
     if width > LARGEST_WIDTH:
         raise ValueError(
@@ -102,9 +102,7 @@ def sample_options(width: int, dtype: torch.dtype) -> dict[str, Any]:
         "TILE_BLOCKS": TILE_TOKENS // BLOCK,
         "BLOCK": BLOCK,
         **product_options(dtype, num_warps=4),
-        "TILE_DIMS": 128
-        if dtype == torch.float32
-        else 256,  # few tokens, so long pieces of each to keep reading
+        "TILE_DIMS": 128 if dtype == torch.float32 else 256,  # few tokens, so long reads of each
     }
 
 
@@ -152,7 +150,7 @@ def _sum_tiles(
     exponents = (values - finite_or_zero(maximum)[:, None]) * scale[:, None]
     weights = tl.exp2(exponents)
     weighted = tl.sum(weighted_exponents(weights, exponents), 1)
-    # A NaN passes the comparison, and makes the row invalid.
+    # NaN passes the comparison and makes the row invalid.
     weights = tl.where(exponents < _least_exponent(is_greedy)[:, None], 0.0, weights)
     blocks = tl.sum(tl.reshape(weights, [TILE_ROWS, TILE_TOKENS // BLOCK, BLOCK]), 2)
 
@@ -219,7 +217,7 @@ def _sample_in_tiles(
     chunk = exact_inverse_cumulative(chunk_weights, tl.where(is_greedy, 0.0, uniforms[0]))
     chunk = tl.where(valid, chunk, 0)
 
-    # Inside the chunk the weight of each 16 tokens leads to the 16, and what remains of the uniform to one.
+    # Pick a block of the chunk by the blocks' weights, then a token in it by what remains of the uniform.
     block_ids = chunk * CHUNK_TILES * TILE_BLOCKS + tl.arange(0, CHUNK_TILES * TILE_BLOCKS)
     inside = block_ids < tiles * TILE_BLOCKS
     blocks = tl.load(block_weights + row * tiles * TILE_BLOCKS + block_ids, inside, other=0.0)
@@ -241,7 +239,7 @@ def _sample_in_tiles(
         TILE_DIMS,
         UPCAST,
     )
-    values = tl.where(offsets < width, tl.max(products, 0), -float("inf"))  # the same row 16 times
+    values = tl.where(offsets < width, tl.max(products, 0), -float("inf"))  # all 16 rows are the same
     best = tl.max(values, 0)
     exponents = (values - finite_or_zero(best)) * scale
     weights = tl.where(exponents < _least_exponent(is_greedy), 0.0, tl.exp2(exponents))
@@ -255,20 +253,23 @@ def _sample_in_tiles(
 
 @triton.jit
 def _tile_factors(tile_maxima, maximum, scale, is_greedy):
-    """What makes a tile's sums relative to the row's maximum, as a factor and as a base-2 exponent."""
+    """The rescaling of a tile's sums to the row's maximum, as a factor and as a base-2 exponent."""
     shifts = tl.maximum((tile_maxima - finite_or_zero(maximum)) * scale, SMALLEST_EXPONENT)
     return tl.where(shifts < _least_exponent(is_greedy), 0.0, tl.exp2(shifts)), shifts
 
 
 @triton.jit
 def _least_exponent(is_greedy):
-    """Below it a weight counts as 0: of a greedy row only the maxima, whose exponent is 0, have any."""
+    """The exponent below which a weight counts as 0.
+
+    In a greedy row only the maxima, whose exponent is 0, have weight.
+    """
     return tl.where(is_greedy, 0.0, -float("inf"))
 
 
 @triton.jit
 def _inverse_cumulative_remainder(weights, uniform):
-    """``exact_inverse_cumulative``, and how far into that weight the threshold lies, in [0, 1]."""
+    """``exact_inverse_cumulative``, and the fraction in [0, 1] of that index's weight below the threshold."""
     index = exact_inverse_cumulative(weights, uniform)
     ids = tl.arange(0, weights.shape[0])
     below = tl.sum(tl.where(ids < index, weights, 0.0), 0)

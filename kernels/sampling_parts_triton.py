@@ -8,9 +8,9 @@ import triton
 import triton.language as tl
 
 MARGIN = tl.constexpr(2.0**-19)
-"""Of the total weight: a sample nearer than this to a boundary is decided again in float64."""
+"""Fraction of the total weight: a sample nearer than this to a boundary is decided again in float64."""
 NEAR = tl.constexpr(2**13)
-"""More than there are chunks or tokens in one."""
+"""A number above both the number of chunks and the number of tokens in a chunk."""
 
 
 @triton.jit
@@ -41,10 +41,10 @@ def _uniform(high, low):
 
 @triton.jit
 def inverse_cumulative(weights, total, uniform):
-    """First index whose cumulative weight exceeds ``uniform * total``, and whether float32 is sure of it.
+    """First index whose cumulative weight exceeds ``uniform * total``, and whether it is certain.
 
-    It is, unless some cumulative weight is nearer to that than the margin. Only the running sum is float64:
-    in float32, a likely token would swallow the unlikely ones that come after it.
+    It is certain unless some cumulative weight is nearer than ``MARGIN`` to the threshold. Only the running
+    sum is float64: in float32, small weights after a large one would be lost to rounding.
     """
     cumulative = tl.cumsum(weights.to(tl.float64), 0).to(tl.float32)
     threshold = (uniform * total.to(tl.float64)).to(tl.float32)
@@ -56,7 +56,7 @@ def inverse_cumulative(weights, total, uniform):
 
 @triton.jit
 def exact_inverse_cumulative(weights, uniform):
-    """The same from float64 weights, and the last index with any weight where none exceeds it."""
+    """``inverse_cumulative`` of float64 weights; the last index of positive weight where none exceeds."""
     cumulative = tl.cumsum(weights, 0)
     total = tl.max(cumulative, 0)
     reached = (cumulative <= uniform * total) & (cumulative < total)

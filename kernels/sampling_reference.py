@@ -2,7 +2,7 @@
 
 Softmax weights are cut into chunks of ``CHUNK`` tokens, counted from the window's first token. One uniform
 picks the chunk by inverse cumulative weight, a second picks the token inside it. That is exact, because
-P(token) = P(chunk) P(token | chunk), and it lets every other path look closely at one chunk only.
+P(token) = P(chunk) P(token | chunk). It lets every other path search the tokens of one chunk only.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch.nn.functional import pad
 from ttrl_env.kernels.philox import row_uniforms
 
 CHUNK = 1024
-"""Tokens a chunk. Part of the definition: another value gives other (equally valid) samples."""
+"""Number of tokens in a chunk. Part of the definition: another value gives other (equally valid) samples."""
 
 
 def sample_tokens_reference(
@@ -63,7 +63,7 @@ def _sample(weights: Tensor, seeds: Tensor, step: int | Tensor) -> Tensor:
 def _inverse_cumulative(weights: Tensor, uniforms: Tensor) -> Tensor:
     """The first index whose inclusive cumulative weight exceeds ``uniform * total``, for each row.
 
-    Where rounding lifts ``uniform * total`` to the total itself, the last index with any weight.
+    If ``uniform * total`` rounds up to the total, it is the last index of positive weight.
     """
     cumulative = weights.cumsum(1)
     total = cumulative[:, -1:]

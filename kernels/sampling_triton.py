@@ -3,8 +3,8 @@
 A window of at most one chunk is held in registers (``_sample_one_chunk``). A wider one is read once in tiles
 of whole chunks, keeping each chunk's weight; the chosen chunk is then read again (``_sample_many_chunks``).
 
-Weights are float32. Within ``MARGIN`` of a boundary between two candidates, float32 could choose otherwise
-than the float64 reference. Such a row is decided again in float64: the token is the same on every path.
+Weights are float32. Within ``MARGIN`` of a boundary between two candidates, float32 could choose another
+token than the float64 reference. Such a row is decided again in float64, so every path gives the same token.
 """
 
 # mypy: disable-error-code="no-untyped-def, no-untyped-call"
@@ -41,7 +41,7 @@ TILE_CHUNKS = 4
 """Chunks read at once where the window is wider than one chunk."""
 
 LARGEST_WIDTH = 2**20
-"""A program keeps the weight of each chunk in registers; beyond this they would spill."""
+"""Widest window. A program keeps the weight of each chunk in registers; with more they would spill."""
 
 
 def launch_sample_tokens(logits: Tensor, sampling: SamplingInputs, lo: int, out: SampledTokens) -> None:
@@ -66,7 +66,7 @@ def launch_sample_tokens(logits: Tensor, sampling: SamplingInputs, lo: int, out:
 
 
 def launch_sample_sums(addends: Tensor, sampling: SamplingInputs, lo: int, out: SampledTokens) -> None:
-    """``launch_sample_tokens`` for one chunk, from logits or from ``[splits, rows, width]`` to add up."""
+    """``launch_sample_tokens`` for one chunk, from logits or from partial sums ``[splits, rows, width]``."""
     splits = addends.shape[0] if addends.ndim == 3 else 1
     rows, width = addends.shape[-2:]
     _sample_one_chunk[(rows,)](
@@ -102,7 +102,7 @@ def many_chunks_options(width: int) -> dict[str, Any]:
         "TILE_CHUNKS": TILE_CHUNKS,
         "CHUNK": CHUNK,
         "num_warps": 4,
-        "maxnreg": 80,  # six blocks share a multiprocessor, and ptxas has no reason to spill for more
+        "maxnreg": 80,  # six blocks share a multiprocessor; ptxas need not spill registers to fit more
         "enable_fp_fusion": True,
     }
 
@@ -183,7 +183,7 @@ def _sample_many_chunks(
     tile_offsets = tl.arange(0, TILE_CHUNKS)[:, None] * CHUNK + tl.arange(0, CHUNK)[None, :]
     tile_ids = tl.arange(0, TILES)
 
-    # One pass. Sums are relative to the maximum so far, which is kept beside them.
+    # One pass. Sums are relative to the maximum so far, which is stored with them.
     maximum = -float("inf")
     tile_maxima = tl.full([TILES], -float("inf"), tl.float32)
     tile_weighted = tl.zeros([TILES], tl.float32)
@@ -231,7 +231,7 @@ def _sample_many_chunks(
 
 @triton.jit
 def _first_maximum(row_logits, offsets, stride, width, maximum):
-    """The lowest of ``offsets`` that holds the maximum; something inside the row for a row without one."""
+    """The lowest of ``offsets`` that holds the maximum, or the row's last offset if none does."""
     values = load_logits(row_logits, offsets, stride, width)
     return tl.min(tl.where((values == maximum) & (offsets < width), offsets, width - 1))
 
@@ -264,7 +264,7 @@ def _sample_from_chunks(
 
 @triton.jit
 def _exact_chunk_weights(row_logits, stride, width, maximum, temperature, chunk_ids, CHUNK: tl.constexpr):
-    """Each chunk's weight in float64: the whole row again, for about one row in ten thousand."""
+    """Each chunk's weight in float64. This reads the whole row again, for about one row in ten thousand."""
     weights = tl.zeros(chunk_ids.shape, tl.float64)
     for start in range(0, width, CHUNK):
         values = load_logits(row_logits, start + tl.arange(0, CHUNK), stride, width)

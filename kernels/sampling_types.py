@@ -1,4 +1,4 @@
-"""What sampling takes beside logits, and what it gives: one value a row of everything."""
+"""Inputs of sampling other than logits, and its outputs: tensors with one value for each row."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 class SamplingInputs(NamedTuple):
-    """What sampling takes beside logits. All tensors are ``[rows]``, on the device of the logits."""
+    """Inputs of sampling other than logits. All tensors are ``[rows]``, on the device of the logits."""
 
     temperatures: Tensor
     """float32; 0 is greedy."""
@@ -19,7 +19,7 @@ class SamplingInputs(NamedTuple):
     step: int | Tensor
     """An int64 for all rows, in Python or in a 0-d tensor."""
     greedy: Tensor | None
-    """bool, or None where no row is greedy but by its temperature."""
+    """bool; True makes a row greedy at any temperature. None: only rows of temperature 0 are greedy."""
 
     def rows(self, rows: slice) -> SamplingInputs:
         """Views of some of the rows."""
@@ -27,14 +27,14 @@ class SamplingInputs(NamedTuple):
         return SamplingInputs(self.temperatures[rows], self.seeds[rows], self.step, greedy)
 
     def contiguous(self) -> SamplingInputs:
-        """As kernels take them, which address rows without a stride."""
+        """Contiguous tensors: the kernels address rows without a stride."""
         greedy = None if self.greedy is None else self.greedy.contiguous()
         return SamplingInputs(self.temperatures.contiguous(), self.seeds.contiguous(), self.step, greedy)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SampledTokens:
-    """One sample a row. All tensors are ``[rows]``, on the device of the logits."""
+    """One sample for each row. All tensors are ``[rows]``, on the device of the logits."""
 
     tokens: Tensor
     """int64 token ids in the full vocabulary, always inside the window."""

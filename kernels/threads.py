@@ -10,16 +10,19 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 
 THREAD_ELEMENTS = 2**16
-"""Logits that are worth a second thread: reading them takes longer than waking it."""
+"""Logits that justify one more thread: reading them takes longer than waking the thread."""
 
 _pools: dict[int, ThreadPoolExecutor] = {}
 
-# A forked child has the executor but none of its threads, and would wait for them for ever.
+# A forked child inherits the executor but none of its threads, and would wait for them forever.
 os.register_at_fork(after_in_child=_pools.clear)
 
 
 def over_threads(work: Callable[[int, int], None], rows: int, width: int) -> None:
-    """Call ``work(first, last)`` over all rows, on as many threads as PyTorch uses and the work is worth."""
+    """Call ``work(first, last)`` over all rows, on at most as many threads as PyTorch uses.
+
+    Small inputs use fewer threads.
+    """
     threads = max(1, min(torch.get_num_threads(), rows, rows * width // THREAD_ELEMENTS))
     if threads == 1:
         work(0, rows)

@@ -1,4 +1,4 @@
-"""Numba's decorators for the engines; their machine code is kept while no compiled file changes."""
+"""Numba's decorators for the engines; machine code is cached until a compiled file changes."""
 
 from __future__ import annotations
 
@@ -17,4 +17,4 @@ _CODE = CompiledCode(
 njit, cfunc = _CODE.njit, _CODE.cfunc
 
 SOURCES_DIGEST = _CODE.digest
-"""Changes with the code that a control step is compiled from."""
+"""Digest of the files that a control step is compiled from."""

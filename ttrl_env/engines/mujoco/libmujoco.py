@@ -20,7 +20,7 @@ from ttrl_env.engines.mujoco import mujoco_c, versions
 
 
 class Library(NamedTuple):
-    """Addresses of the C functions that a control step calls, and one property of this MuJoCo version."""
+    """Addresses of the C functions that a control step calls, and one property of the MuJoCo version."""
 
     step1: int
     """``mj_step1``: kinematics, contacts, velocities and bias forces of the current state."""

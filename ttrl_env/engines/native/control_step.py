@@ -1,13 +1,15 @@
-"""LIBERO's control step as one compiled loop: no Python, no lock, no allocation worth naming.
+"""LIBERO's control step as one compiled loop that holds no lock and calls no Python code.
 
-A control step is 25 substeps. Upstream computes each substep's kinematics three times (twice before
-the controller, once inside ``mj_step``); splitting the step in two, with the controller between its
-halves, computes them once and leaves every bit of the trajectory the same. Where a forward pass also
-changes what the step's solver starts from, its solving is repeated, and nothing else of it.
+A control step is 25 substeps. Upstream computes each substep's kinematics three times: twice before the
+controller and once inside ``mj_step``. Here ``mj_step`` is split in two and the controller runs between
+the halves, so the kinematics are computed once. The trajectory is the same in every bit.
 
-LIBERO's observations lag: they are sampled at a fixed substep before the end of the control step, by
-a clock that counts in floating point. Its counting is repeated here, and everything that an
-observation may need is copied at that moment (:class:`Sample`), so that it can be rendered afterwards.
+In some MuJoCo versions, upstream's extra forward passes also change the point from which the step's solver
+starts. There the constraint solver alone is run again.
+
+LIBERO's observations lag: a clock in floating point samples them at a fixed substep before the end of the
+control step. This module repeats the clock's arithmetic. It copies everything that an observation may need
+at that moment (:class:`Sample`), so that images can be rendered afterwards.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from ttrl_env.engines.native.records import Memory
 from ttrl_env.engines.native.task.goals import compare, goal_holds
 
 RUNNING, SUCCESS, DIVERGED = range(3)
-"""What a chunk of control steps ended with."""
+"""How a chunk of control steps ended."""
 
 _SUBSTEPS = 25
 _TIMESTEP_S = 0.002
@@ -67,10 +69,10 @@ def _control_step(task, library, views, memory, sample, action):  # type: ignore
 
 @njit(nogil=True, error_model="numpy")
 def _solve_in_advance(library, views, num_forwards):  # type: ignore[no-untyped-def]
-    """What upstream's forward passes leave to the step's solver: where to start from.
+    """Compute the solution from which the step's solver starts, as upstream's forward passes do.
 
-    They solve for the previous substep's torques, each from the solution before. All else that they
-    compute, the step computes again.
+    Each pass solves for the previous substep's torques, starting from the solution of the pass before.
+    The passes' other results are not needed: the step computes them again.
     """
     call_with_data(library.fwd_actuation, views.model, views.data)
     call_with_data(library.fwd_acceleration, views.model, views.data)
@@ -80,7 +82,7 @@ def _solve_in_advance(library, views, num_forwards):  # type: ignore[no-untyped-
 
 @njit(nogil=True, error_model="numpy")
 def _tick(task, views, memory, sample):  # type: ignore[no-untyped-def]
-    """Advance the sampling clock by one substep, and sample when it says so."""
+    """Advance the sampling clock by one substep, and take a sample if one is due."""
     memory.since_sample_s[0] += _TIMESTEP_S
     if not memory.sampled[0] and memory.since_sample_s[0] <= _SAMPLING_PERIOD_S:
         take_sample(task, views, memory, sample)
@@ -93,14 +95,17 @@ def _tick(task, views, memory, sample):  # type: ignore[no-untyped-def]
 
 
 def restart_clock(memory: Memory) -> None:
-    """Set the sampling clock as LIBERO does at an episode's start: two samples, each counted as a substep."""
+    """Set the sampling clock as LIBERO does at an episode's start.
+
+    LIBERO takes two samples there and counts each as a substep.
+    """
     memory.since_sample_s[0] = 0.0 + _TIMESTEP_S + _TIMESTEP_S
     memory.sampled[0] = True
 
 
 @njit(nogil=True, error_model="numpy")
 def take_sample(task, views, memory, sample):  # type: ignore[no-untyped-def]
-    """Copy everything that an observation of this moment needs."""
+    """Copy everything that an observation of the current substep needs."""
     sample.eef_pos[:] = views.site_xpos[task.sample.eef_site]
     for i in range(4):
         sample.eef_quat[i] = views.xquat[task.sample.eef_body, (i + 1) % 4]
@@ -136,7 +141,7 @@ def _diverged(views):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, error_model="numpy")
 def _is_quiet(quiet, qpos):  # type: ignore[no-untyped-def]
-    """Whether every slide is where no quiet pair can touch; also false for NaN."""
+    """Whether every slide joint is in the interval where no quiet pair can touch; False for NaN."""
     for i in range(quiet.joints.shape[0]):
         if not quiet.lowest[i] <= qpos[quiet.joints[i]] <= quiet.highest[i]:
             return False

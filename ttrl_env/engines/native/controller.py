@@ -4,10 +4,9 @@ The controller is robosuite's OSC_POSE as LIBERO configures it (Khatib 1987): a 
 damper towards a goal pose, its wrench shaped by the arm's task-space inertia, gravity compensation,
 and a weak spring towards the initial posture in the null space.
 
-Trajectories have to equal LIBERO's in the last bit, and a rounding error grows into another trajectory
-within seconds. So the arithmetic is robosuite's, operation by operation: which products go through
-BLAS, in what order, and which matrices are stored by columns (that decides the BLAS kernel) all
-matter and are kept.
+Trajectories have to equal LIBERO's in the last bit: a rounding error grows into another trajectory
+within seconds. So the arithmetic is robosuite's, operation by operation. The same products go through
+BLAS in the same order, and the same matrices are stored by columns, which decides the BLAS kernel.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ _QUATERNION_EPS = np.finfo(float).eps * 4.0
 
 
 def make_arm_state() -> ArmState:
-    """A zeroed state; a replica's reset fills it from its task's bundle."""
+    """A controller state of zeros; a replica's reset fills it from its task's bundle."""
     return ArmState(
         eef_pos=np.zeros(3),
         eef_mat=np.zeros((3, 3)),
@@ -45,10 +44,10 @@ def make_arm_state() -> ArmState:
 
 @njit(nogil=True, error_model="numpy")
 def measure(arm, constants, library, views, jacobians):  # type: ignore[no-untyped-def]
-    """Take the end effector's pose and velocity, its Jacobian and the arm's inertia from the simulation.
+    """Read the end effector's pose and velocity, its Jacobian and the arm's inertia from the simulation.
 
     ``jacobians`` is scratch space, ``[2, 3, nv]``: translation and rotation with respect to every dof.
-    Velocities are products over every dof of the scene, most of them zero, because robosuite's are.
+    Velocities are products over every dof of the scene, as in robosuite, although most terms are zero.
     """
     site = constants.eef_site
     address = jacobians.ctypes.data
@@ -110,7 +109,7 @@ def set_torques(arm, constants, views):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, error_model="numpy")
 def set_gripper(arm, constants, views, action):  # type: ignore[no-untyped-def]
-    """Move the fingers' command one substep further: -1 opens, 1 closes, 0 holds."""
+    """Advance the gripper command by one substep; a negative ``action`` opens, a positive one closes."""
     for finger in range(2):
         direction = -1.0 if finger == 0 else 1.0
         moved = arm.gripper[finger] + direction * constants.gripper_speed * np.sign(action)
@@ -122,10 +121,10 @@ def set_gripper(arm, constants, views, action):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, error_model="numpy")
 def task_space_inertia(inertia, jacobian):  # type: ignore[no-untyped-def]
-    """Inertia the end effector presents, for translation and for rotation, and the null-space projector.
+    """Task-space inertia for translation and for rotation, and the null-space projector.
 
-    ``inertia`` ``[7, 7]``, ``jacobian`` transposed ``[7, 6]``. The pseudo-inverses are what keeps the
-    arm calm near singular postures: tiny singular values are cut off.
+    ``inertia`` is ``[7, 7]``, ``jacobian`` transposed ``[7, 6]``. The pseudo-inverses cut off tiny singular
+    values, which keeps torques bounded near singular postures.
     """
     full = jacobian.T
     linear = np.ascontiguousarray(jacobian[:, :3]).T
@@ -141,7 +140,7 @@ def task_space_inertia(inertia, jacobian):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, error_model="numpy")
 def orientation_error(desired, current):  # type: ignore[no-untyped-def]
-    """Half the sum of the cross products of the axes: a rotation vector for small errors."""
+    """Half the sum of the cross products of the axes, which approximates a small rotation vector."""
     error = np.empty(3)
     for i in range(3):
         j, k = (i + 1) % 3, (i + 2) % 3
@@ -154,9 +153,9 @@ def orientation_error(desired, current):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, error_model="numpy")
 def rotation_matrix(vector):  # type: ignore[no-untyped-def]
-    """The rotation of a non-zero rotation vector, through a quaternion in single precision as robosuite's."""
+    """Rotation matrix of a non-zero rotation vector, by way of a float32 quaternion as in robosuite."""
     angle = np.sqrt(np.dot(vector, vector))
-    if angle == 0.0:  # its square underflowed
+    if angle == 0.0:  # the squares underflowed
         return np.identity(3)
     half_sine = np.sin(angle / 2.0)
     q = np.empty(4, dtype=np.float32)

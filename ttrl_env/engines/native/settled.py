@@ -1,12 +1,11 @@
-"""Shipped initial states after settling, kept beside the task's bundle: a reset to one is a copy.
+"""LIBERO's initial states after settling, stored beside the task's bundle: a reset to one is a copy.
 
-LIBERO ships fifty initial states a task, in which objects hang a little above the table. Ten control
-steps settle them, 25 ms each time. They are settled once, when a task is first opened, and what every
-replica's future depends on (:class:`~ttrl_env.engines.native.replica.Snapshot`) is stored; two megabytes
-a task.
+LIBERO ships fifty initial states for each task, in which objects hang a little above the table. Ten control
+steps settle them, which takes 25 ms. They are settled once, when a task is first opened. The resulting
+snapshots (:class:`~ttrl_env.engines.native.replica.Snapshot`) are stored; they take two megabytes a task.
 
-A settled state has the last bits of the machine that computed it. So the file's name changes with the
-processor, the linear algebra in use and the code of the control step, as it does with the initial
+The last bits of a settled state depend on the machine that computed it. So the file's name changes with the
+processor, the linear algebra library and the code of the control step. It also changes with the initial
 states and the bundle.
 """
 
@@ -32,25 +31,33 @@ from ttrl_env.engines.native.task.bundle import TaskBundle
 from ttrl_env.engines.native.task.files import keeping, read_archive, remove_abandoned, write_archive
 
 SETTLE_STEPS = 10
-"""The published protocol's; states settled for longer or shorter are not kept."""
+"""Number of settling steps in the published protocol; only states settled for this long are stored."""
 
 
 class SettledStates:
-    """Snapshots of a task's initial states."""
+    """Snapshots of a task's initial states after settling."""
 
     def __init__(self, init_states: NDArray[np.float64], values: dict[str, NDArray]) -> None:
-        """``init_states`` ``[n, 1 + nq + nv]``; ``values`` has a row of each part of a snapshot for each."""
+        """Index the snapshots by initial state.
+
+        Args:
+            init_states: ``[n, 1 + nq + nv]``.
+            values: the parts of the snapshots, by name; each array has ``n`` rows.
+        """
         self._row = {state.tobytes(): row for row, state in enumerate(init_states)}
         self._values = values
 
     def find(self, init_state: NDArray[np.float64]) -> Snapshot | None:
-        """The state settled from ``init_state``, or ``None`` if that is not one of them."""
+        """The snapshot settled from ``init_state``, or ``None`` if there is none."""
         row = self._row.get(init_state.tobytes())
         return None if row is None else _unpack(self._values, row)
 
 
 def load_settled(place: Path, bundle: TaskBundle, init_states: NDArray[np.float64]) -> SettledStates:
-    """The settled states of a bundle kept in ``place``; settled now (a second) if they are not there."""
+    """Read a bundle's settled states from the folder ``place``; settle and store them first if missing.
+
+    Settling takes about a second.
+    """
     path = place / f"settled-{_key(bundle, init_states)}.npz"
     values = read_archive(path)
     if values is None:
@@ -63,7 +70,7 @@ def load_settled(place: Path, bundle: TaskBundle, init_states: NDArray[np.float6
 
 
 def _settle(bundle: TaskBundle, init_states: NDArray[np.float64]) -> dict[str, NDArray]:
-    """Every part of the states' snapshots, stacked."""
+    """Settle each initial state; returns the parts of the snapshots by name, stacked along axis 0."""
     replica, rows = Replica(bundle), []
     for state in init_states:
         replica.reset(state, SETTLE_STEPS)
@@ -81,7 +88,7 @@ def _pack(snapshot: Snapshot) -> dict[str, NDArray]:
 
 
 def _unpack(values: dict[str, NDArray], row: int) -> Snapshot:
-    """A snapshot whose arrays are the stored ones: nobody writes into a snapshot."""
+    """The snapshot at ``row``; its arrays are views of the stored ones and must not be written to."""
     memory = sorted(name for name in values if name.startswith("memory."))
     return Snapshot(
         integration_state=values["integration_state"][row],
@@ -93,9 +100,9 @@ def _unpack(values: dict[str, NDArray], row: int) -> Snapshot:
 
 
 def _key(bundle: TaskBundle, init_states: NDArray[np.float64]) -> str:
-    """Changes with whatever decides the last bits of the settled states.
+    """A digest of everything that decides the last bits of the settled states.
 
-    The bundle's own numbers are part of it: compiled again elsewhere, they may come out differently.
+    It covers the bundle's own numbers, which may differ if the task is compiled on another machine.
     """
     digest = hashlib.sha256(_machine().encode())
     bundled = (*bundle.arm_at_reset, bundle.state_at_reset, bundle.model.body_pos, bundle.model.body_quat)
@@ -106,7 +113,7 @@ def _key(bundle: TaskBundle, init_states: NDArray[np.float64]) -> str:
 
 @functools.cache
 def _machine() -> str:
-    """The code, libraries and processor that compute a control step."""
+    """A description of the code, libraries and processor that compute a control step."""
     parts = (
         SOURCES_DIGEST,
         mujoco.__version__,

@@ -1,13 +1,16 @@
 """LIBERO's goal predicates, compiled to arrays and evaluated without LIBERO.
 
-A goal is a conjunction of predicates such as ``On(bowl, plate)`` or ``Open(drawer)``. LIBERO looks
-objects, sites, joints and contacts up by name at every check. :func:`compile_goal` looks them up once,
-in LIBERO's environment; :func:`goal_holds` needs no more than MuJoCo's arrays.
+A goal is a conjunction of predicates such as ``On(bowl, plate)`` or ``Open(drawer)``. LIBERO looks up
+objects, sites, joints and contacts by name at every check. :func:`compile_goal` looks them up once,
+in LIBERO's environment; :func:`goal_holds` needs only MuJoCo's arrays.
 
-The predicates are LIBERO's to the letter, its quirks included: an object is "on" a site if the offset
-between them, rotated by the site's orientation where its inverse would be right, lies above it;
-joint thresholds are strict on one side; contacts and body positions are those of one substep before
-the joint positions, because nothing recomputes them after the last integration.
+The predicates equal LIBERO's exactly, including its quirks:
+
+- For "on" a site, LIBERO rotates the offset between object and site by the site's orientation, where the
+  inverse would be correct.
+- Joint thresholds are strict on one side.
+- Contacts and body positions are one substep older than joint positions, because they are not recomputed
+  after the last integration.
 """
 
 from __future__ import annotations
@@ -86,11 +89,11 @@ def compile_goal(env: Any) -> Goal:
 
 
 def joint_condition(method: Callable[[float], bool], candidates: Iterable[float]) -> JointCondition:
-    """The comparison behind a method that tells from a joint's position, found by probing it.
+    """Find out which comparison of a joint's position ``method`` makes, by calling it at chosen positions.
 
-    LIBERO's object classes spell their comparisons out in code; only the thresholds are data
-    (``candidates``). Raises :class:`UnsupportedTaskError` if the method is not one comparison with one
-    of them.
+    LIBERO's object classes write these comparisons in code, such as ``is_open``; only the thresholds are
+    data (``candidates``). Raises :class:`UnsupportedTaskError` if the method is not a single comparison
+    with one of the candidates.
     """
     far_below = bool(method(-1e9))
     if far_below != bool(method(1e9)):
@@ -183,7 +186,7 @@ def compare(position, comparison, threshold):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, error_model="numpy")
 def _touch(geoms, data, layout):  # type: ignore[no-untyped-def]
-    """Whether any contact is between the two sets of geoms ``[2, ngeom]``."""
+    """Whether a geom of the first set touches one of the second; ``geoms`` is ``[2, ngeom]`` bool."""
     contact = load_address(data + layout.pointer) + layout.geoms
     for _ in range(load_int(data + layout.number)):
         first, second = load_int(contact), load_int(contact + 4)
