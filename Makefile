@@ -32,7 +32,7 @@ help:
 	@echo "make clean   remove the virtual environment and build products (runs/ stays)"
 
 demo: setup gl
-	$(BIN)/python -m ttrl_env.agents.demo
+	$(BIN)/ttrl demo
 
 format: setup
 	$(BIN)/ruff check --fix $(SOURCES)

@@ -1,4 +1,4 @@
-"""The command line: ``ttrl train | eval | demos | pretrain | tasks | doctor | cache``."""
+"""The command line: ``ttrl train | eval | record | pretrain | demo | tasks | doctor | cache``."""
 
 from __future__ import annotations
 
@@ -18,13 +18,17 @@ from ttrl_env.libero_version import LiberoVersionWarning
 
 _USAGE = f"""ttrl {__version__}: test-time reinforcement learning for VLA policies on LIBERO
 
-  ttrl train [key=value ...]       train a policy; `ttrl train --help` lists every key
-  ttrl eval checkpoint=PATH ...    evaluate a checkpoint; `ttrl eval --help` lists every key
-  ttrl demos SUITE ...             scripted demonstrations as HDF5; `ttrl demos --help` lists the options
-  ttrl pretrain data=[PATH] ...    behaviour cloning from HDF5 files; `ttrl pretrain --help` lists every key
-  ttrl tasks [SUITE]               list the suites, or the tasks of one
-  ttrl doctor [CHECKPOINT]         check this machine: GL, LIBERO, memory, GPU; or a policy checkpoint
-  ttrl cache [--clear]             the native engine's compiled tasks
+  ttrl train                   train a policy
+  ttrl eval CHECKPOINT         evaluate a checkpoint, alone or against a baseline
+  ttrl record SUITE            record demonstrations by scripted experts, as HDF5 files
+  ttrl pretrain data=[PATH]    clone a TinyVLA from demonstrations
+  ttrl demo                    a policy learns a changed LIBERO task by itself, within ten minutes
+  ttrl tasks [SUITE]           list the suites, or the tasks of one
+  ttrl doctor [CHECKPOINT]     check this machine: GL, LIBERO, memory, GPU; or a policy checkpoint
+  ttrl cache [clear=true]      show, or delete, the native engine's compiled tasks
+
+Settings are key=value in every command. `ttrl COMMAND --help` lists the keys, and `--cfg` prints what
+they come to, without running anything.
 
 For example, test-time RL on one task of libero_spatial, eight replicas:
 
@@ -34,12 +38,19 @@ For example, test-time RL on one task of libero_spatial, eight replicas:
 _COMMANDS = {
     "train": "ttrl_env.agents.commands.train",
     "eval": "ttrl_env.agents.commands.evaluate",
-    "demos": "ttrl_env.agents.commands.demos",
+    "record": "ttrl_env.agents.commands.record",
     "pretrain": "ttrl_env.agents.commands.pretrain",
+    "demo": "ttrl_env.agents.commands.demo",
     "tasks": "ttrl_env.agents.commands.tasks",
     "doctor": "ttrl_env.agents.commands.doctor",
     "cache": "ttrl_env.agents.commands.cache",
 }
+
+_FORMER_COMMANDS = {
+    "demos": "`ttrl record SUITE` records demonstrations, with key=value settings, e.g. "
+    "`ttrl record libero_object 'task_ids=[0]' episodes=30`; `ttrl demo` is the ten-minute demonstration"
+}
+"""Commands of release 0.1 that have another name now, and what to write instead."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -69,6 +80,9 @@ def _run(arguments: Sequence[str] | None) -> int:
         print(__version__)
         return 0
     name, *rest = arguments
+    if name in _FORMER_COMMANDS:
+        print(f"ttrl: {name} has another name now: {_FORMER_COMMANDS[name]}", file=sys.stderr)
+        return 2
     if name not in _COMMANDS:
         nearest = difflib.get_close_matches(name, _COMMANDS, n=1)
         hint = f" Did you mean {nearest[0]!r}?" if nearest else ""

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import stat
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+
+from ttrl_env.agents.commands.arguments import read_arguments
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheConfig:
+    """What is done with compiled tasks."""
+
+    clear: bool = False
+    """Delete every compiled task."""
 
 
 def run(arguments: Sequence[str]) -> int:
     """Say where compiled tasks are kept and how much they take, or delete them."""
-    parser = argparse.ArgumentParser(prog="ttrl cache", description=__doc__)
-    parser.add_argument("--clear", action="store_true", help="delete every compiled task")
-    options = parser.parse_args(arguments)
+    config = read_arguments(arguments, CacheConfig, _load, usage="ttrl cache [clear=true]")
+    if config is None:
+        return 0
     from ttrl_env.engines.native.task.locations import cache_folder, cached_bundles, clear_cache, is_whole
     from ttrl_env.libero_version import describe, installed_mujoco
 
-    if options.clear:
+    if config.clear:
         print(f"{clear_cache()} compiled tasks deleted from {cache_folder()}")
         return 0
     bundles = list(cached_bundles())
@@ -26,6 +36,12 @@ def run(arguments: Sequence[str]) -> int:
     print(f"{whole} compiled tasks, {size / 1e9:.1f} GB, in {cache_folder()} (TTRL_CACHE)")
     print(f"World: {describe(installed_mujoco())}; tasks compiled by other versions are compiled again")
     return 0
+
+
+def _load(overrides: Sequence[str]) -> CacheConfig:
+    from ttrl_env.agents.config.loading import load_settings
+
+    return load_settings(CacheConfig, overrides)
 
 
 def _size(bundle: Path) -> int:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import platform
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import get_args
+from typing import Annotated, get_args
 
 import numpy as np
 import psutil
 from rich.console import Console
 
 from ttrl_env import tasks
+from ttrl_env.agents.commands.arguments import key_values, read_arguments
 from ttrl_env.agents.common.versions import installed_versions
+from ttrl_env.agents.config.bounds import Distinct, Text, check_fields
+from ttrl_env.agents.config.schema import TrainConfig
 from ttrl_env.engines import opengl
 from ttrl_env.engines.interface import EngineConfig, EngineName
 from ttrl_env.errors import ConfigError, TTRLError
@@ -22,52 +25,67 @@ from ttrl_env.libero_version import describe, install_command, installed_mujoco,
 from ttrl_env.machine.cores import usable_cores
 
 
+@dataclass(frozen=True, kw_only=True)
+class DoctorConfig(TrainConfig):
+    """What is checked: this machine, a policy for the run that the other keys describe, or suites."""
+
+    checkpoint: Annotated[str | None, Text()] = None
+    """Policy folder, checkpoint, run, shipped policy or hub repository; null: check this machine."""
+    world: Annotated[tuple[str, ...], Distinct("suite")] = ()
+    """Only compare every task of these suites with published LIBERO. The first time, a task takes ten seconds
+    and a quarter of a gigabyte of the cache (`ttrl cache clear=true`)."""
+
+
 def run(arguments: Sequence[str]) -> int:
     """Print one line a check; returns 1 if any of them failed."""
-    parser = argparse.ArgumentParser(
-        prog="ttrl doctor",
-        description="Does everything that training needs work on this machine? With CHECKPOINT: is this "
-        "policy what it seems, and does it fit the run that the keys describe?",
-    )
-    parser.add_argument(
-        "checkpoint", nargs="?", help="policy folder, checkpoint, run, shipped policy or hub repository"
-    )
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="as for ttrl train")
-    parser.add_argument(
-        "--world",
-        nargs="+",
-        metavar="SUITE",
-        help="only compare every task of these suites with published LIBERO; the first time a task takes ten "
-        "seconds and a quarter of a gigabyte of the cache (ttrl cache --clear)",
-    )
-    options = parser.parse_args(arguments)
-    if options.world is not None:
-        if options.checkpoint is not None:
-            raise ConfigError(f"--world: takes no checkpoint and no keys, got {options.checkpoint!r} as well")
-        suites = [tasks.get_suite(suite).name for suite in options.world]
+    usage = "ttrl doctor [CHECKPOINT] [--cfg] [key=value ...]"
+    config = read_arguments(arguments, DoctorConfig, _load, usage=usage, subject="checkpoint")
+    if config is None:
+        return 0
+    if config.world:
+        suites = [tasks.get_suite(suite).name for suite in config.world]
         return _report((suite, partial(_suite_is_published, suite)) for suite in suites)
-    if options.checkpoint is None:
+    if config.checkpoint is None:
         return _report(_CHECKS.items())
-    if "=" in options.checkpoint and not os.path.exists(options.checkpoint):
-        raise ConfigError(f"{options.checkpoint!r}: expected the checkpoint first, then key=value")
-    return _report(_policy_checks(options.checkpoint, options.overrides))
+    return _report(_policy_checks(config, key_values(arguments, DoctorConfig, "checkpoint")))
 
 
-def _policy_checks(checkpoint: str, overrides: Sequence[str]) -> Iterator[tuple[str, Callable[[], str]]]:
+def _load(overrides: Sequence[str]) -> DoctorConfig:
+    from ttrl_env.agents.config.composing import compose_config
+    from ttrl_env.agents.config.loading import load_config, read_settings
+
+    settings = read_settings(DoctorConfig, overrides)
+    config = compose_config(DoctorConfig, settings)
+    others = sorted({key for key, _ in settings} - {"world", "checkpoint"})
+    if config.world:
+        check_fields(config)
+        if others or config.checkpoint is not None:
+            also = others[0] if others else f"checkpoint={config.checkpoint}"
+            raise ConfigError(f"world: takes no checkpoint and no other keys, got {also} as well")
+        return config
+    if config.checkpoint is None:
+        if others:
+            raise ConfigError(
+                f"checkpoint: name the policy that {others[0]} is for, e.g. `ttrl doctor runs/ttrl`"
+            )
+        return config
+    if "policy.path" in others:
+        raise ConfigError(
+            f"policy.path: expected {config.checkpoint!r} alone, which is the policy that is examined"
+        )
+    return load_config(DoctorConfig, overrides, {"policy.path": config.checkpoint})
+
+
+def _policy_checks(config: DoctorConfig, overrides: Sequence[str]) -> Iterator[tuple[str, Callable[[], str]]]:
     import transformers
 
     from ttrl_env.agents.checkup.policy import examine
-    from ttrl_env.agents.config.loading import load_config
-    from ttrl_env.agents.config.schema import TrainConfig
+    from ttrl_env.agents.config.loading import read_settings
 
     transformers.logging.disable_progress_bar()
-    given = frozenset(override.partition("=")[0].lstrip("+") for override in overrides)
-    if "policy.path" in given:
-        raise ConfigError(f"policy.path: expected {checkpoint!r} alone, which is the policy that is examined")
-    config = load_config(TrainConfig, overrides, {"policy.path": checkpoint})
     yield "accelerator", _accelerator
     yield "threads", _threads
-    yield from examine(config, given)
+    yield from examine(config, frozenset(key for key, _ in read_settings(DoctorConfig, overrides)))
 
 
 def _report(checks: Iterable[tuple[str, Callable[[], str]]]) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from ttrl_env.agents.commands.keys import print_config, print_keys
+from ttrl_env.agents.commands.arguments import read_arguments
 from ttrl_env.agents.config.schema import EvaluateConfig
 from ttrl_env.agents.config.schema_fields import walk_fields, walk_values
 from ttrl_env.errors import ConfigError
@@ -17,21 +17,9 @@ from ttrl_env.errors import ConfigError
 
 def run(arguments: Sequence[str]) -> int:
     """Evaluate as configured by ``key=value`` arguments."""
-    if {"-h", "--help"} & set(arguments):
-        print_keys(
-            "ttrl eval checkpoint=PATH [baseline=PATH] [output=FOLDER] [--cfg] [key=value ...]",
-            EvaluateConfig,
-        )
-        return 0
-    from ttrl_env.agents.config.loading import load_config  # Hydra, which help does without
-
-    overrides = [argument for argument in arguments if argument != "--cfg"]
-    config = load_config(EvaluateConfig, overrides)
-    if not config.checkpoint:
-        raise ConfigError("checkpoint: name what to evaluate, e.g. `ttrl eval checkpoint=runs/ttrl`")
-    config = load_config(EvaluateConfig, overrides, _trained_on(config.checkpoint))
-    if len(overrides) < len(arguments):
-        print_config(config)
+    usage = "ttrl eval CHECKPOINT [baseline=PATH] [output=FOLDER] [--cfg] [key=value ...]"
+    config = read_arguments(arguments, EvaluateConfig, _load, usage=usage, subject="checkpoint")
+    if config is None:
         return 0
     report = _evaluate(config)
     console = Console(highlight=False, soft_wrap=True)
@@ -42,6 +30,16 @@ def run(arguments: Sequence[str]) -> int:
     if config.output is not None:
         console.print(f"Report: {Path(config.output) / 'report.md'}", markup=False)
     return 0
+
+
+def _load(overrides: Sequence[str]) -> EvaluateConfig:
+    """With the tasks and the policy's options of the run, where the checkpoint belongs to one."""
+    from ttrl_env.agents.config.loading import load_config
+
+    config = load_config(EvaluateConfig, overrides)
+    if not config.checkpoint:
+        raise ConfigError("checkpoint: name what to evaluate, e.g. `ttrl eval runs/ttrl`")
+    return load_config(EvaluateConfig, overrides, _trained_on(config.checkpoint))
 
 
 def _evaluate(config: EvaluateConfig) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import inspect
 import sys
 import textwrap
 from dataclasses import asdict
+from functools import cache
 from types import ModuleType
 from typing import Any
 
@@ -19,9 +20,9 @@ from ttrl_env.agents.config.schema_fields import walk_fields
 
 
 def print_keys(usage: str, schema: type[Any]) -> None:
-    """Print usage and a table of every key, its default and its meaning."""
+    """Print usage, what the schema says of itself, and a table of every key, its default and its meaning."""
     console = Console(highlight=False)
-    console.print(f"usage: {usage}\n", markup=False)
+    console.print(f"usage: {usage}\n\n{schema.__doc__}\n", markup=False)
     table = Table("key", "default", "meaning", box=None, pad_edge=False)
     for key, default, meaning in described_keys(schema):
         table.add_row(key, default, meaning)
@@ -32,7 +33,7 @@ def print_keys(usage: str, schema: type[Any]) -> None:
         for theirs, treatment in ALIASES.items()
         if isinstance(treatment, Renamed) and treatment.ours in known
     )
-    if not names:
+    if "env.suite" not in known:
         return
     console.print(
         f"\nSimpleVLA-RL's names work too, with or without + (docs/migration.md): {names}",
@@ -50,23 +51,25 @@ def print_config(config: Any) -> None:
 
 def described_keys(schema: type[Any]) -> list[tuple[str, str, str]]:
     """Key, default and docstring of every field of a schema."""
-    meanings = _field_docstrings(sys.modules[schema.__module__])
     rows = []
     for key, field in walk_fields(schema):
         default = field.default if not isinstance(field.default, tuple) else list(field.default)
-        rows.append((key, "null" if default is None else str(default), _meaning(meanings, schema, key)))
+        rows.append((key, "null" if default is None else str(default), _meaning(schema, key)))
     return rows
 
 
-def _meaning(meanings: dict[tuple[str, str], str], schema: type[Any], key: str) -> str:
+def _meaning(schema: type[Any], key: str) -> str:
     """The docstring of a dotted key, from the class that holds it or one it inherits from."""
     *groups, name = key.split(".")
     for group in groups:
         schema = type(schema.__dataclass_fields__[group].default_factory())
-    owner = next(each for each in schema.__mro__ if (each.__name__, name) in meanings)
-    return meanings[owner.__name__, name]
+    modules = ((sys.modules[each.__module__], (each.__name__, name)) for each in schema.__mro__[:-1])
+    return next(
+        docstrings[own] for module, own in modules if own in (docstrings := _field_docstrings(module))
+    )
 
 
+@cache
 def _field_docstrings(module: ModuleType) -> dict[tuple[str, str], str]:
     """The string literal below each field of each schema of a module, by class and field name."""
     found = {}

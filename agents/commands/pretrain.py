@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ttrl_env.agents.commands.keys import print_config, print_keys
+from ttrl_env.agents.commands.arguments import read_arguments
 from ttrl_env.agents.pretraining.config import PretrainConfig, load_pretrain_config
 
 
 def run(arguments: Sequence[str]) -> int:
     """Pretrain as configured by ``key=value`` arguments."""
-    if {"-h", "--help"} & set(arguments):
-        print_keys("ttrl pretrain data=[FILE_OR_FOLDER,...] [--cfg] [key=value ...]", PretrainConfig)
-        return 0
-    overrides = [argument for argument in arguments if argument != "--cfg"]
-    config = load_pretrain_config(overrides)
-    if len(overrides) < len(arguments):
-        print_config(config)
+    config = read_arguments(
+        arguments,
+        PretrainConfig,
+        load_pretrain_config,
+        usage="ttrl pretrain data=[FILE_OR_FOLDER,...] [--cfg] [key=value ...]",
+        subject="data",
+    )
+    if config is None:
         return 0
     import transformers
 

@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
 
 from rich.console import Console
 from rich.table import Table
 
+from ttrl_env.agents.commands.arguments import read_arguments
+from ttrl_env.agents.config.bounds import Text
 from ttrl_env.tasks import SUITES, get_suite, get_task
+
+
+@dataclass(frozen=True, kw_only=True)
+class TasksConfig:
+    """What is listed."""
+
+    suite: Annotated[str | None, Text()] = None
+    """Suite whose tasks are listed; null: all suites."""
 
 
 def run(arguments: Sequence[str]) -> int:
     """Print the suites, or one suite's tasks."""
-    parser = argparse.ArgumentParser(prog="ttrl tasks", description=__doc__)
-    parser.add_argument("suite", nargs="?", help="suite whose tasks are listed; without it, all suites")
-    suite = parser.parse_args(arguments).suite
-    table = _suites() if suite is None else _tasks(suite)
-    Console(highlight=False).print(table, markup=False)
+    config = read_arguments(arguments, TasksConfig, _load, usage="ttrl tasks [SUITE]", subject="suite")
+    if config is not None:
+        table = _suites() if config.suite is None else _tasks(config.suite)
+        Console(highlight=False).print(table, markup=False)
     return 0
+
+
+def _load(overrides: Sequence[str]) -> TasksConfig:
+    from ttrl_env.agents.config.loading import load_settings
+
+    return load_settings(TasksConfig, overrides)
 
 
 def _suites() -> Table:

@@ -4,21 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ttrl_env.agents.commands.keys import print_config, print_keys
+from ttrl_env.agents.commands.arguments import read_arguments
 from ttrl_env.agents.config.schema import TrainConfig
 
 
 def run(arguments: Sequence[str]) -> int:
     """Train as configured by ``key=value`` arguments."""
-    if {"-h", "--help"} & set(arguments):
-        print_keys("ttrl train [--cfg] [key=value ...]", TrainConfig)
-        return 0
-    from ttrl_env.agents.config.loading import load_config  # Hydra, which help does without
-
-    overrides = [argument for argument in arguments if argument != "--cfg"]
-    config = load_config(TrainConfig, overrides)
-    if len(overrides) < len(arguments):
-        print_config(config)
+    config = read_arguments(arguments, TrainConfig, _load, usage="ttrl train [--cfg] [key=value ...]")
+    if config is None:
         return 0
     import transformers
 
@@ -31,3 +24,9 @@ def run(arguments: Sequence[str]) -> int:
     display.say(f"Checkpoint: {checkpoint}")
     display.say(f"Metrics:    {config.output_dir} (metrics.jsonl; tensorboard --logdir {config.output_dir})")
     return 0
+
+
+def _load(overrides: Sequence[str]) -> TrainConfig:
+    from ttrl_env.agents.config.loading import load_config
+
+    return load_config(TrainConfig, overrides)

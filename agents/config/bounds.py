@@ -131,6 +131,18 @@ class Temperatures:
             )
 
 
+@dataclass(frozen=True)
+class Distinct:
+    """Elements of a list that are given once each."""
+
+    element: str
+
+    def check(self, key: str, value: tuple[Any, ...]) -> None:
+        """See :class:`Bound`."""
+        if len(set(value)) < len(value):
+            raise ConfigError(f"{key}: expected each {self.element} once, got {list(value)}")
+
+
 def at_least(low: int, high: int = LARGEST_INT) -> Between:
     """Integers of ``low`` or more."""
     return Between(low, high)

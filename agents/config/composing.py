@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import types
+import typing
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -37,13 +39,12 @@ _PARTS_OF_JOBS = [
 
 
 def compose_config(
-    schema: type[Schema], root: str, settings: Sequence[tuple[str, str]], values: Mapping[str, Any]
+    schema: type[Schema], settings: Sequence[tuple[str, str]], values: Mapping[str, Any] | None = None
 ) -> Schema:
     """The defaults of a schema, changed by a preset, by ``values``, and by ``settings``, which win.
 
     Args:
-        schema: a dataclass.
-        root: name of its file in the presets.
+        schema: a dataclass; presets are for those that have the key ``preset``.
         settings: known keys and their values as text, in Hydra's grammar.
         values: known keys and their values as data.
 
@@ -60,8 +61,9 @@ def compose_config(
         else:
             literal[key] = value
     given = {key for key, _ in settings}
-    data = {key: value for key, value in values.items() if key not in given} | literal
-    ConfigStore.instance().store(name=f"{root}_schema", node=_structured(schema))
+    data = {key: value for key, value in (values or {}).items() if key not in given} | literal
+    ConfigStore.instance().store(name="schema", node=_structured(schema))
+    root = "train" if "preset" in field_types(schema) else "schema"
     try:
         with _hydra():
             node = compose(root, overrides=[*_PARTS_OF_JOBS, *overrides])
@@ -141,7 +143,10 @@ def _plain(schema: type[Any]) -> type[Any]:
             group = _plain(type_.plain)
             fields.append((field.name, group, dataclasses.field(default_factory=group)))
         else:
-            hint = type_.plain | None if type_.optional else type_.plain
+            plain = type_.plain
+            if typing.get_origin(plain) is tuple:
+                plain = types.GenericAlias(tuple, (unwrap(typing.get_args(plain)[0]).plain, ...))
+            hint = plain | None if type_.optional else plain
             fields.append((field.name, hint, field.default))
     return dataclasses.make_dataclass(schema.__name__, fields, kw_only=True)
 

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from ttrl_env.agents.config.alias_table import ALIASES
 from ttrl_env.agents.config.aliases import is_alias, translate
+from ttrl_env.agents.config.bounds import check_fields
 from ttrl_env.agents.config.checks import check_config
 from ttrl_env.agents.config.composing import PRESETS, compose_config, to_config
 from ttrl_env.agents.config.schema import EvaluateConfig, TrainConfig
@@ -22,11 +23,11 @@ from ttrl_env.agents.config.schema_fields import walk_fields
 from ttrl_env.checks import check_choice
 from ttrl_env.errors import ConfigError, UnknownNameError
 
-__all__ = ["load_config", "preset_names", "read_settings", "to_config", "walk_fields"]
+__all__ = ["load_config", "load_settings", "preset_names", "read_settings", "to_config", "walk_fields"]
 
-Config = TypeVar("Config", TrainConfig, EvaluateConfig)
+Config = TypeVar("Config", bound=TrainConfig | EvaluateConfig)
 
-_ROOTS = {TrainConfig: "train", EvaluateConfig: "evaluate"}
+Schema = TypeVar("Schema")
 
 
 def load_config(
@@ -47,17 +48,29 @@ def load_config(
         CheckpointError: ``resume`` names no checkpoint, or one whose configuration cannot be read.
     """
     settings, values = read_settings(schema, overrides), dict(values or {})
-    config = compose_config(schema, _ROOTS[schema], settings, values)
+    config = compose_config(schema, settings, values)
     if isinstance(config, TrainConfig) and config.resume is not None:
         from ttrl_env.agents.config.resuming import values_to_resume  # waits for PyTorch
 
         values = {**values_to_resume(_expanded(config)), **values}
-        config = compose_config(schema, _ROOTS[schema], settings, values)
+        config = compose_config(schema, settings, values)
     config = _expanded(config)
     try:
         check_config(config)
     except (ValueError, TypeError) as error:
         raise ConfigError(str(error)) from error
+    return config
+
+
+def load_settings(schema: type[Schema], overrides: Sequence[str]) -> Schema:
+    """Compose the configuration of a command that neither trains nor evaluates, its fields checked.
+
+    Raises:
+        UnknownNameError: a key that does not exist, with the nearest one.
+        ConfigError: a value of the wrong type or out of range.
+    """
+    config = compose_config(schema, read_settings(schema, overrides))
+    check_fields(config)
     return config
 
 
@@ -83,7 +96,7 @@ def _split(override: str, known: dict[str, Any]) -> tuple[str, str]:
     key, equals, value = override.partition("=")
     key = key.strip().lstrip("+")
     if not equals or key.startswith("-"):
-        raise ConfigError(f"{override!r}: expected key=value without dashes, e.g. env.n_samples=8")
+        raise _no_setting(override, known)
     if key not in known and not is_alias(key):
         raise _unknown_key(override, key, [*known, *ALIASES])
     if key == "preset":
@@ -93,6 +106,15 @@ def _split(override: str, known: dict[str, Any]) -> tuple[str, str]:
             f"{override!r}: expected a list, e.g. '{key}=[{value or 0}]' (quoted for the shell)"
         )
     return key, value
+
+
+def _no_setting(argument: str, known: dict[str, Any]) -> ConfigError:
+    """The error for an argument that is not ``key=value``, with the key whose name is nearest."""
+    name = argument.lstrip("-").partition("=")[0].replace("-", "_")
+    nearest = difflib.get_close_matches(name, known, n=1) or list(known)
+    return ConfigError(
+        f"{argument!r}: expected key=value without dashes, e.g. {nearest[0]}=...; --help lists the keys"
+    )
 
 
 def _unknown_key(override: str, key: str, names: Sequence[str]) -> UnknownNameError:

@@ -2,7 +2,7 @@
 
 Bounds of a field stand in its type (:mod:`ttrl_env.agents.config.bounds`).
 
-``ttrl train --help`` prints these docstrings; presets (``agents/presets``) and the command line give
+``ttrl train --help`` prints these docstrings; presets (``agents/config/presets``) and the command line give
 the values; :mod:`ttrl_env.agents.config.loading` composes and checks them.
 """
 
@@ -62,7 +62,8 @@ class EnvConfig:
     """Horizon in policy steps (SimpleVLA-RL: actor_rollout_ref.model.max_steps); null: the suite's. Need
     not be a multiple of the policy's chunk: the last chunk is then executed, and learnt from, in part."""
     image_size: Annotated[int, at_least(1, 4096)] = 128
-    """Height and width of the rendered images, pixels."""
+    """Height and width of the rendered images, pixels; enough for TinyVLA. Published checkpoints need 256,
+    which is the default of an environment that is made by itself."""
     engine: EngineName = "native"
     """"native": replicas in threads, bit for bit LIBERO's. "upstream": LIBERO itself in worker processes."""
     num_workers: Annotated[int | None, at_least(0, 4096)] = None
@@ -81,7 +82,8 @@ class TrainEnvConfig(EnvConfig):
     """The groups of a training run."""
 
     n_samples: Annotated[int, at_least(1)] = 8
-    """Replicas of each group, all from one initial state (SimpleVLA-RL: data.n_samples)."""
+    """Replicas of each group, all from one initial state (SimpleVLA-RL: data.n_samples); 8 as published. An
+    environment that is made by itself has 4, for small machines."""
     num_groups: Annotated[int, at_least(1)] = 1
     """Groups played at once; there are num_groups * n_samples simulations. Several processes (torchrun)
     divide them evenly."""

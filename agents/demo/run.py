@@ -1,6 +1,6 @@
 """The ten-minute demonstration: test-time RL adapts a policy to a changed version of a task that it knows.
 
-Run it with ``make demo`` or ``python -m ttrl_env.agents.demo``. The policy that ships with the package was
+Run it with ``ttrl demo``. The policy that ships with the package was
 cloned from demonstrations of LIBERO's tasks. On LIBERO-PRO's changed version of one of them it often fails.
 Test-time RL needs no demonstration of the change. Eight replicas start from one initial state, and each
 samples at its own temperature; an earlier success earns a higher reward. An interrupted demo continues when
@@ -9,25 +9,21 @@ it is run again.
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
-import sys
 import time
-from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 
 from ttrl_env import tasks
 from ttrl_env.agents.common.progress import Display
-from ttrl_env.agents.common.quiet_streams import quiet_streams
 from ttrl_env.agents.config.loading import load_config
 from ttrl_env.agents.config.schema import TrainConfig
+from ttrl_env.agents.demo.config import DemoConfig
 from ttrl_env.agents.demo.report import describe_changes, make_table, summarise
 from ttrl_env.agents.evaluation.evaluate import Evaluation, evaluate
 from ttrl_env.agents.evaluation.videos import record_episodes, write_video
@@ -57,8 +53,6 @@ SUITE, TASK_ID = "libero_object_object", 3
 MAX_STEPS = 112
 """Horizon in policy steps: room for a success without detours."""
 
-ITERATIONS = 10
-
 NUM_GROUPS = 4
 """Groups in a rollout: an update from the eight episodes of one group is too noisy (docs/findings)."""
 
@@ -69,32 +63,16 @@ LOCK = ".demo.lock"
 """Lock file of the demo; training in the same folder uses another one."""
 
 
-def main(arguments: Sequence[str] | None = None, engine: EngineChoice = "native") -> int:
-    """Run the demo, by default on real simulations; returns the process's exit code."""
-    with quiet_streams():
-        return _main(arguments, engine)
+def run_demo(config: DemoConfig, display: Display, engine: EngineChoice = "native") -> None:
+    """Run the demonstration, by default on real simulations.
 
-
-def _main(arguments: Sequence[str] | None, engine: EngineChoice) -> int:
-    parser = argparse.ArgumentParser(prog="python -m ttrl_env.agents.demo", description=__doc__)
-    parser.add_argument("--output", type=Path, default=Path("runs/demo"), help="folder it writes to")
-    parser.add_argument("--iterations", type=int, default=ITERATIONS, help="default %(default)s")
-    parser.add_argument("--n-samples", type=int, default=8, help="replicas a group (default %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="default %(default)s")
-    options = parser.parse_args(arguments)
-    transformers.logging.disable_progress_bar()  # the demo shows its own bars
+    Raises:
+        TTRLError: the folder holds something else, or an unfinished demo with other settings.
+    """
     torch.set_num_threads(1)  # steady on a busy machine (docs/findings/threads-of-small-networks.md)
-    try:
-        _refuse_another_folder(options.output)
-        config = _configuration(options.output, options.iterations, options.n_samples, options.seed)
-        _run(_Demo(output=options.output, config=config, display=Display(), engine=engine))
-    except (TTRLError, OSError) as error:
-        print(f"demo: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print(f"demo: interrupted; run it again to go on from {options.output}", file=sys.stderr)
-        return 130
-    return 0
+    output = Path(config.output_dir)
+    _refuse_another_folder(output)
+    _run(_Demo(output=output, config=_configuration(config), display=display, engine=engine))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +100,7 @@ class _Demo:
 
 
 def _run(demo: _Demo) -> None:
-    with folder_lock(demo.output, "--output", LOCK):
+    with folder_lock(demo.output, "output_dir", LOCK):
         _play(demo)
 
 
@@ -160,10 +138,10 @@ def _play(demo: _Demo) -> None:
 def _refuse_another_folder(output: Path) -> None:
     """Raise unless the folder is new, empty or of a demo."""
     if output.exists() and not output.is_dir():
-        raise TTRLError(f"--output: expected a folder, got the file {output}")
+        raise TTRLError(f"output_dir: expected a folder, got the file {output}")
     names = {path.name for path in output.iterdir()} if output.is_dir() else set()
     if names - {LOCK} and RECORD not in names:
-        raise TTRLError(f"--output: {output} holds something else than a demo; choose another folder")
+        raise TTRLError(f"output_dir: {output} holds something else than a demo; choose another folder")
 
 
 def _open_folder(demo: _Demo) -> None:
@@ -180,7 +158,7 @@ def _open_folder(demo: _Demo) -> None:
     different = sorted(key for key in settings if found.get(key) != settings[key])
     if different:
         raise TTRLError(
-            f"--output: {output} holds an unfinished demo with other values of {', '.join(different)}; "
+            f"output_dir: {output} holds an unfinished demo with other values of {', '.join(different)}; "
             f"give the same to go on with it, delete it, or choose another folder"
         )
 
@@ -198,7 +176,7 @@ def _clear(folder: Path) -> None:
     (folder / RECORD).unlink()
 
 
-def _configuration(output: Path, iterations: int, n_samples: int, seed: int) -> TrainConfig:
+def _configuration(config: DemoConfig) -> TrainConfig:
     return load_config(
         TrainConfig,
         [
@@ -207,19 +185,19 @@ def _configuration(output: Path, iterations: int, n_samples: int, seed: int) -> 
             f"env.suite={SUITE}",
             f"env.task_ids=[{TASK_ID}]",
             f"env.max_steps={MAX_STEPS}",
-            f"env.n_samples={n_samples}",
+            f"env.n_samples={config.n_samples}",
             f"env.num_groups={NUM_GROUPS}",
             f"policy.path={POLICY}",
             "resume=auto",
-            f"iterations={iterations}",
-            f"seed={seed}",
+            f"iterations={config.iterations}",
+            f"seed={config.seed}",
             f"eval.temperature={BASE_TEMPERATURE}",
             "eval.repeats=3",
             "eval.every=10",
             "checkpoint_every=1",
             "ppo.epochs=4",
         ],
-        {"output_dir": str(output)},
+        {"output_dir": config.output_dir},
     )
 
 
@@ -286,7 +264,3 @@ def _environment(demo: _Demo, policy: TokenPolicy) -> TTRLVectorEnv:
 def _play_greedily(env: TTRLVectorEnv, policy: TokenPolicy, display: Display) -> Evaluation:
     with display.bar("greedy, held-out states", total=0) as progress:
         return evaluate(share_engine(env, policy.chunk_steps), policy, [TASK_ID], progress=progress)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -98,7 +98,7 @@ def load_pretrain_config(overrides: Sequence[str] = ()) -> PretrainConfig:
     from ttrl_env.agents.config.composing import compose_config  # imports Hydra, which the help does not need
     from ttrl_env.agents.config.loading import read_settings
 
-    config = compose_config(PretrainConfig, "pretrain", read_settings(PretrainConfig, overrides), {})
+    config = compose_config(PretrainConfig, read_settings(PretrainConfig, overrides))
     config = replace(config, output_dir=os.path.expanduser(config.output_dir))
     try:
         check_pretrain_config(config)

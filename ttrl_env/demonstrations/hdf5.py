@@ -106,7 +106,7 @@ def split(path: Path, place: Callable[[int], Path]) -> None:
             attempt = foreign_files.whole_number(group, "attempt")
             if attempt is None:
                 raise foreign_files.refuse(
-                    group, "it has no attribute 'attempt'; choose another folder (--output)"
+                    group, "it has no attribute 'attempt'; choose another folder (output_dir)"
                 )
             with _replacing(place(attempt)) as part:
                 file.copy(group, part, name="demo")
@@ -136,7 +136,7 @@ def read_num_episodes(path: Path) -> int:
 
 
 def read_settings(path: Path) -> dict[str, Any] | None:
-    """Recording settings of a file that ``ttrl demos`` wrote; ``None`` for any other file."""
+    """Recording settings of a file that ``ttrl record`` wrote; ``None`` for any other file."""
     with foreign_files.opened(path) as file:
         data = foreign_files.group(file, "data")
         written = foreign_files.text(data, "recording")

@@ -1,4 +1,4 @@
-"""Reads demonstrations from HDF5 files in LIBERO's layout: published files and those of ``ttrl demos``."""
+"""Reads demonstrations from HDF5 files in LIBERO's layout: published files and those of ``ttrl record``."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def read_episodes(
 
     - ``"after"``: LIBERO's published files. Action ``i + 1`` is paired with observation ``i``; the last
       observation is dropped.
-    - ``"before"``: files of ``ttrl demos``, and those of OpenVLA's ``regenerate_libero_dataset.py``.
+    - ``"before"``: files of ``ttrl record``, and those of OpenVLA's ``regenerate_libero_dataset.py``.
     - ``"auto"``: before, if the file's attribute ``observations`` is ``"before_action"`` or the file has no
       attributes at all, as OpenVLA's; otherwise after.
 
@@ -134,7 +134,7 @@ def describe_files(files: Sequence[Path], max_episodes: int | None = None) -> li
     - ``init_state_ids``: the initial states that the episodes start from or near, sorted and unique.
     - ``mujoco``: the version of MuJoCo that the episodes were recorded with.
 
-    The last two are null for files that ``ttrl demos`` did not write.
+    The last two are null for files that ``ttrl record`` did not write.
     """
     return [_describe_file(file, max_episodes) for file in files]
 

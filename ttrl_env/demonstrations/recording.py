@@ -95,7 +95,7 @@ def record_dataset(
         return path
     opengl.require_gl()
     make_expert(task)  # raises before any work if the task has no expert
-    with folder_lock(path.with_suffix(PARTS), "--output"):
+    with folder_lock(path.with_suffix(PARTS), "output_dir"):
         if not _is_finished(path, num_episodes, settings):
             parts = _Parts(path, settings)
             pool = ThreadPool(num_workers, settings.image_size)
@@ -124,7 +124,7 @@ def _join(episodes: Sequence[Path], path: Path, task: Task, settings: RecordingS
     """Assemble the finished file, in memory first."""
     require_memory(
         2 * sum(episode.stat().st_size for episode in episodes),
-        f"--episodes: putting {path} together",
+        f"episodes: putting {path} together",
         "the episodes are kept; ask for fewer, or run the same command on a larger machine",
     )
     hdf5.assemble(path, task, _plain(settings), episodes)
@@ -242,7 +242,7 @@ class _Parts:
 def _check_settings(path: Path, settings: RecordingSettings) -> None:
     found, wanted = hdf5.read_settings(path), _plain(settings)
     if found is None:
-        raise ConfigError(f"{path} was not recorded by `ttrl demos`; choose another folder (--output)")
+        raise ConfigError(f"{path} was not recorded by `ttrl record`; choose another folder (output_dir)")
     different = [
         f"{key}={found.get(key)!r} (asked for: {wanted[key]!r})"
         for key in wanted
@@ -251,7 +251,7 @@ def _check_settings(path: Path, settings: RecordingSettings) -> None:
     if different:
         raise ConfigError(
             f"{path} was recorded with {', '.join(different)}; use the same settings to add episodes, or "
-            f"another folder (--output)"
+            f"another folder (output_dir)"
         )
 
 

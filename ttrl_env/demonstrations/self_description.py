@@ -69,7 +69,7 @@ def upright(data: h5py.Group) -> bool:
 
 
 def recorded_mujoco(data: h5py.Group) -> str | None:
-    """MuJoCo's version in the recording settings; ``None`` for files that ``ttrl demos`` did not write."""
+    """MuJoCo's version in the recording settings; ``None`` for files that ``ttrl record`` did not write."""
     try:
         version = json.loads(foreign_files.text(data, "recording") or "")["mujoco"]
     except (TypeError, ValueError, KeyError, RecursionError):

@@ -233,7 +233,7 @@ def test_more_threads_than_cores_are_found(folder, capsys, monkeypatch) -> None:
 
 def test_keys_without_a_checkpoint_are_refused(capsys) -> None:
     assert main(["doctor", "policy.openvla.decoding=parallel"]) == 2
-    assert "expected the checkpoint first" in capsys.readouterr().err
+    assert "checkpoint: name the policy that policy.openvla.decoding is for" in capsys.readouterr().err
 
 
 def test_a_suite_of_another_world_fails_by_name_and_says_what_to_install(capsys, monkeypatch) -> None:
@@ -257,7 +257,7 @@ def test_a_suite_of_another_world_fails_by_name_and_says_what_to_install(capsys,
         monkeypatch.setattr(module, "installed_mujoco", lambda: "3.17.0")
     monkeypatch.setattr("ttrl_env.engines.make_engine.make_engine", lambda name, config: Engine(config))
     monkeypatch.setattr("ttrl_env.published_scenes.see", see)
-    assert main(["doctor", "--world", "libero_object", "libero_goal"]) == 1
+    assert main(["doctor", "world=[libero_object,libero_goal]"]) == 1
     said = capsys.readouterr().out
     for task_id in (3, 7):
         assert f"libero_object {task_id} renders 36 grey levels darker than published (agentview)" in said
@@ -267,15 +267,15 @@ def test_a_suite_of_another_world_fails_by_name_and_says_what_to_install(capsys,
     monkeypatch.setattr(
         "ttrl_env.published_scenes.see", lambda engine, task: published_scene(engine.suite, task)
     )
-    assert main(["doctor", "--world", "libero_object"]) == 0
+    assert main(["doctor", "world=[libero_object]"]) == 0
     assert "its 10 tasks look and settle as published" in capsys.readouterr().out
 
 
 def test_a_suite_that_does_not_exist_is_named(capsys) -> None:
-    assert main(["doctor", "--world", "libero_goal", "libero_objects"]) == 2
+    assert main(["doctor", "world=[libero_goal,libero_objects]"]) == 2
     assert "Did you mean 'libero_object'?" in "".join(capsys.readouterr())
 
 
 def test_a_suite_is_not_compared_for_a_checkpoint(capsys) -> None:
-    assert main(["doctor", "tiny-vla-libero-object", "--world", "libero_goal"]) == 2
-    assert "--world: takes no checkpoint and no keys, got 'tiny-vla-libero-object'" in capsys.readouterr().err
+    assert main(["doctor", "tiny-vla-libero-object", "world=[libero_goal]"]) == 2
+    assert "world: takes no checkpoint and no other keys, got checkpoint=tiny" in capsys.readouterr().err

@@ -8,24 +8,40 @@ import sys
 import pytest
 
 from ttrl_env.agents.cli import main
+from ttrl_env.agents.commands.cache import CacheConfig
+from ttrl_env.agents.commands.doctor import DoctorConfig
+from ttrl_env.agents.commands.record import RecordConfig
+from ttrl_env.agents.commands.tasks import TasksConfig
 from ttrl_env.agents.config.loading import walk_fields
 from ttrl_env.agents.config.schema import EvaluateConfig, TrainConfig
+from ttrl_env.agents.demo.config import DemoConfig
 
 
 def test_help_names_every_command(capsys) -> None:
     assert main(["--help"]) == 0
     output = capsys.readouterr().out
-    for command in ("train", "eval", "tasks", "doctor", "cache"):
+    for command in ("train", "eval", "record", "pretrain", "demo", "tasks", "doctor", "cache"):
         assert f"ttrl {command}" in output
 
 
-@pytest.mark.parametrize(("command", "schema"), [("train", TrainConfig), ("eval", EvaluateConfig)])
+SCHEMAS = {
+    "train": TrainConfig,
+    "eval": EvaluateConfig,
+    "record": RecordConfig,
+    "demo": DemoConfig,
+    "tasks": TasksConfig,
+    "doctor": DoctorConfig,
+    "cache": CacheConfig,
+}
+
+
+@pytest.mark.parametrize(("command", "schema"), SCHEMAS.items())
 def test_help_explains_every_key(command, schema, capsys, monkeypatch) -> None:
     monkeypatch.setenv("COLUMNS", "300")
     assert main([command, "--help"]) == 0
     lines = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines() if line.strip()}
     for key, _ in walk_fields(schema):
-        assert len(lines[key]) > 4, f"{key} has no explanation"
+        assert len(lines[key]) > 2, f"{key} has no explanation"
 
 
 def test_the_resolved_configuration_can_be_looked_at(capsys) -> None:
@@ -46,7 +62,13 @@ def test_the_resolved_configuration_can_be_looked_at(capsys) -> None:
             "expected a list, e.g. 'eval.temperatures=[0.6]'",
         ),
         (["train", "env.task_ids=0,1"], "expected a list, e.g. 'env.task_ids=[0,1]' (quoted for the shell)"),
-        (["train", "--resume=auto"], "expected key=value without dashes"),
+        (["train", "--resume=auto"], "expected key=value without dashes, e.g. resume=..."),
+        (["record", "libero_goal", "--image-size", "64"], "without dashes, e.g. image_size=..."),
+        (["cache", "--clear"], "'--clear': expected key=value without dashes, e.g. clear=..."),
+        (["tasks", "libero_goal", "libero_10"], "'libero_10': expected key=value"),
+        (["record"], "suite: name what to record, e.g. `ttrl record libero_object`"),
+        (["demo", "n_sample=4"], "Did you mean 'n_samples'"),
+        (["demos", "libero_goal"], "demos has another name now: `ttrl record SUITE`"),
         (["eval", "checkpoint=nowhere"], "checkpoint: there is no folder 'nowhere'"),
         (["train", "resume=nowhere"], "nowhere: expected a checkpoint"),
         (["train", "policy.path=nowhere"], "policy.path: there is no folder 'nowhere'"),
@@ -78,6 +100,22 @@ def test_tasks_are_listed_with_ids_and_instructions(capsys, monkeypatch) -> None
     assert any(line.startswith("7 ") and "turn on the stove" in line for line in lines)
 
 
+@pytest.mark.parametrize("command", [["record", "libero_goal"], ["tasks", "libero_goal"]])
+def test_the_subject_of_a_command_is_short_for_its_key(command, capsys) -> None:
+    assert main([*command, "--cfg"]) == 0
+    short = capsys.readouterr().out
+    assert main([command[0], "--cfg", "suite=libero_goal"]) == 0
+    assert short == capsys.readouterr().out
+    assert "suite: libero_goal" in short
+
+
+def test_the_subject_may_be_a_folder_whose_name_holds_an_equals_sign(capsys, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lr=1").mkdir()
+    assert main(["doctor", "lr=1", "--cfg"]) == 0
+    assert "path: lr=1" in capsys.readouterr().out
+
+
 def test_the_cache_of_compiled_tasks_is_shown_and_cleared(capsys, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("TTRL_CACHE", str(tmp_path))
     (tmp_path / "bundles" / "one").mkdir(parents=True)
@@ -85,7 +123,7 @@ def test_the_cache_of_compiled_tasks_is_shown_and_cleared(capsys, tmp_path, monk
     (tmp_path / "bundles" / "left of one").mkdir()
     assert main(["cache"]) == 0
     assert f"1 compiled tasks, 0.0 GB, in {tmp_path}" in capsys.readouterr().out
-    assert main(["cache", "--clear"]) == 0
+    assert main(["cache", "clear=true"]) == 0
     assert "1 compiled tasks deleted" in capsys.readouterr().out
     assert not any((tmp_path / "bundles").iterdir())
 

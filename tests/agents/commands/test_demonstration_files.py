@@ -220,8 +220,10 @@ def test_what_a_killed_recording_left_behind_goes_with_the_next(tmp_path, attemp
 
 def test_two_recordings_of_one_file_at_once_are_refused(tmp_path, attempts) -> None:
     path = recording.dataset_file(tmp_path, tasks.get_task("libero_object", 0))
-    with folder_lock(path.with_suffix(".parts"), "--output"):
-        with pytest.raises(ConfigError, match=r"--output: another process is writing to .*basket_demo.parts"):
+    with folder_lock(path.with_suffix(".parts"), "output_dir"):
+        with pytest.raises(
+            ConfigError, match=r"output_dir: another process is writing to .*basket_demo.parts"
+        ):
             record(tmp_path, 1)
         record_dataset(tasks.get_task("libero_object", 1), tmp_path, 1, SETTINGS)
     record(tmp_path, 1)
@@ -247,13 +249,13 @@ class TestFullDisk:
 
     def test_the_command_says_which_file(self, tmp_path, attempts, capsys) -> None:
         with largest_file(20_000):
-            arguments = ["libero_object", "--tasks", "0", "--episodes", "1", "--output", str(tmp_path)]
-            assert cli.main(["demos", *arguments]) == 1
+            arguments = ["libero_object", "task_ids=[0]", "episodes=1", f"output_dir={tmp_path}"]
+            assert cli.main(["record", *arguments]) == 1
         assert "attempt_000000.hdf5: File too large" in capsys.readouterr().err
 
     def test_a_finished_file_that_does_not_fit_into_memory_is_refused(self, tmp_path, attempts, monkeypatch):
         monkeypatch.setattr(memory.psutil, "virtual_memory", lambda: SimpleNamespace(available=1000))
-        with pytest.raises(ConfigError, match=r"--episodes: putting .*_demo\.hdf5 together needs about"):
+        with pytest.raises(ConfigError, match=r"episodes: putting .*_demo\.hdf5 together needs about"):
             record(tmp_path, 2)
         monkeypatch.undo()
 
@@ -398,40 +400,38 @@ class TestCommandLine:
         ("arguments", "message"),
         [
             (["libero_objekt"], "libero_object"),
-            (["libero_object", "--tasks", "11"], "--tasks: libero_object has tasks 0 to 9, got 11"),
-            (["libero_object", "--episodes", "0"], "--episodes: expected"),
-            (["libero_object", "--noise", "-1"], "--noise: expected a number from 0 to 1"),
-            (["libero_object", "--noise", "nan"], "--noise: expected a number from 0 to 1"),
-            (["libero_object", "--shift", "inf"], "--shift: expected a number from 0 to 1"),
-            (["libero_object", "--episodes", "1000000"], "--episodes: expected an integer from 1 to 10000"),
-            (["libero_object", "--tasks", "3", "0", "3"], "--tasks: expected each task once, got 3 0 3"),
-            (["libero_object", "--tasks", "-1"], "--tasks: libero_object has tasks 0 to 9, got -1"),
+            (["libero_object", "task_ids=[11]"], "task_ids: libero_object has tasks 0 to 9, got 11"),
+            (["libero_object", "task_ids=[3,0,3]"], "task_ids: expected each task once, got [3, 0, 3]"),
+            (["libero_object", "task_ids=[-1]"], "task_ids: libero_object has tasks 0 to 9, got -1"),
+            (["libero_object", "episodes=0"], "episodes: expected an integer of at least 1"),
+            (["libero_object", "episodes=1000000"], "episodes: expected an integer of at most 10000"),
+            (["libero_object", "noise=-1"], "noise: expected a number from 0 to 1"),
+            (["libero_object", "noise=nan"], "noise: expected a number from 0 to 1"),
+            (["libero_object", "shift=inf"], "shift: expected a number from 0 to 1"),
+            (["libero_object", "cameras=[agentview,agentview]"], "cameras: expected each camera once"),
+            (["libero_object", "cameras=[agentviw]"], "Did you mean 'agentview'"),
+            (["libero_object", "image_size=0"], "image_size: expected an integer of at least 1"),
             (
-                ["libero_object", "--cameras", "agentview", "agentview"],
-                "--cameras: expected each camera once",
+                ["libero_object", "image_size=16000"],
+                "16000: the images of num_workers=2 episodes of max_steps",
             ),
-            (["libero_object", "--image-size", "0"], "--image-size: expected an integer from 1 to 16384"),
-            (
-                ["libero_object", "--image-size", "16000"],
-                "16000: the images of --workers 2 episodes of --max",
-            ),
-            (["libero_object", "--max-steps", "0"], "--max-steps: expected an integer from 1 to 100000"),
-            (["libero_object", "--workers", "0"], "--workers: expected an integer from 1 to 1024"),
-            (["libero_object", "--seed", "-1"], "--seed: expected an integer from 0 to"),
-            (["libero_object", "--seed", str(2**64)], "--seed: expected an integer from 0 to"),
-            (["libero_object", "--output", "/dev/null"], "--output: expected a folder"),
-            (["libero_object", "--output", "/dev/null/x"], "--output: expected a folder"),
-            (["libero_object", "--report", "x.json"], "--report: it goes with --check"),
-            (["libero_object", "--check", "--report", "/dev/null/x.json"], "--report: expected a folder"),
-            (["libero_object", "--check", "--report", "."], "--report: expected a file"),
+            (["libero_object", "max_steps=0"], "max_steps: expected an integer of at least 1"),
+            (["libero_object", "num_workers=0"], "num_workers: expected an integer of at least 1"),
+            (["libero_object", "seed=-1"], "seed: expected an integer of at least 0"),
+            (["libero_object", f"seed={2**64}"], "seed: expected an integer of at most"),
+            (["libero_object", "output_dir=/dev/null"], "output_dir: expected a folder"),
+            (["libero_object", "output_dir=/dev/null/x"], "output_dir: expected a folder"),
+            (["libero_object", "report=x.json"], "report: it goes with check=true"),
+            (["libero_object", "check=true", "report=/dev/null/x.json"], "report: expected a folder"),
+            (["libero_object", "check=true", "report=."], "report: expected a file"),
             (
                 ["libero_goal"],
-                "--tasks: no scripted expert for libero_goal 0, 3; ask for the others: --tasks 1 2 4",
+                "task_ids: no scripted expert for libero_goal 0, 3; ask for the others: 'task_ids=[1,2,4",
             ),
         ],
     )
     def test_a_mistake_is_named(self, arguments, message, capsys) -> None:
-        assert cli.main(["demos", *arguments]) == 2
+        assert cli.main(["record", *arguments]) == 2
         assert message in capsys.readouterr().err
 
     def test_an_expert_that_fails_too_often_is_no_crash(
@@ -442,25 +442,21 @@ class TestCommandLine:
             "_attempt",
             lambda bundle, task, parts, settings, thread, *, attempt, **_: parts.fail(attempt),
         )
-        arguments = ["libero_object", "--tasks", "0", "--episodes", "1", "--max-steps", "1"]
-        assert cli.main(["demos", *arguments, "--output", str(tmp_path)]) == 2
+        arguments = ["libero_object", "task_ids=[0]", "episodes=1", "max_steps=1"]
+        assert cli.main(["record", *arguments, f"output_dir={tmp_path}"]) == 2
         assert "solved 0 of 3 attempts, each within max_steps=1" in capsys.readouterr().err
 
     def test_records_every_task_asked_for(self, tmp_path, attempts, capsys) -> None:
-        assert (
-            cli.main(
-                ["demos", "libero_object", "--tasks", "0", "1", "--episodes", "1", "--output", str(tmp_path)]
-            )
-            == 0
-        )
+        arguments = ["libero_object", "task_ids=[0,1]", "episodes=1", f"output_dir={tmp_path}"]
+        assert cli.main(["record", *arguments]) == 0
         assert len(find_files([tmp_path])) == 2
         assert "pick_up_the_cream_cheese" in capsys.readouterr().out
 
     @pytest.mark.libero
     def test_check_reports_rates_and_tasks_without_an_expert(self, tmp_path, capsys) -> None:
         report = tmp_path / "report.json"
-        arguments = ["libero_goal", "--tasks", "0", "--check", "--report", str(report)]
-        assert cli.main(["demos", *arguments]) == 0
+        arguments = ["libero_goal", "task_ids=[0]", "check=true", f"report={report}"]
+        assert cli.main(["record", *arguments]) == 0
         assert "no expert" in capsys.readouterr().out
         assert json.loads(report.read_text(encoding="utf-8")) == [
             {"suite": "libero_goal", "task_id": 0, "expert": False, **stamp()}

@@ -11,15 +11,17 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
+from ttrl_env.agents.commands.record import RecordConfig
 from ttrl_env.agents.config.bounds import check_fields
 from ttrl_env.agents.config.loading import load_config
 from ttrl_env.agents.config.schema import EvaluateConfig, PPOConfig, TrainConfig
 from ttrl_env.agents.config.schema_fields import type_of, unwrap, walk_fields
+from ttrl_env.agents.demo.config import DemoConfig
 from ttrl_env.agents.pretraining.config import PretrainConfig, load_pretrain_config
 from ttrl_env.agents.training.train import train
 from ttrl_env.errors import ConfigError
 
-SCHEMAS = (TrainConfig, EvaluateConfig, PretrainConfig)
+SCHEMAS = (TrainConfig, EvaluateConfig, PretrainConfig, RecordConfig, DemoConfig)
 
 
 def with_value(config, key: str, value):

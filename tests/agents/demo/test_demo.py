@@ -1,13 +1,15 @@
-"""``make demo`` on a stand-in for the simulator: what it leaves, going on, and what it refuses."""
+"""``ttrl demo`` on a stand-in for the simulator: what it leaves, going on, and what it refuses."""
 
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import imageio.v3 as imageio
 import pytest
 
 from tests.agents.reach import ReachEngine
+from ttrl_env.agents.cli import main
 from ttrl_env.agents.common.run_folder import list_checkpoints
 from ttrl_env.agents.demo import run as demo
 from ttrl_env.agents.training.metrics import EVALUATIONS_FILE, METRICS_FILE, read_records
@@ -22,8 +24,10 @@ def short(monkeypatch) -> None:
     monkeypatch.setattr(demo, "NUM_GROUPS", 2)
 
 
-def play(output, *arguments: str, engine=ReachEngine) -> int:
-    return demo.main(["--output", str(output), "--iterations=2", "--n-samples=2", *arguments], engine)
+def play(output, *settings: str, engine=ReachEngine) -> int:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(demo, "run_demo", partial(demo.run_demo, engine=engine))
+        return main(["demo", f"output_dir={output}", "iterations=2", "n_samples=2", *settings])
 
 
 def test_it_leaves_a_report_a_video_a_curve_and_a_run_to_go_on_from(tmp_path, capsys) -> None:
@@ -56,11 +60,11 @@ def test_an_interrupted_demo_goes_on(tmp_path, monkeypatch, capsys) -> None:
 
     monkeypatch.setattr(demo, "train", interrupted)
     assert play(tmp_path / "demo") == 130
-    assert "run it again" in capsys.readouterr().err
+    assert "Run it again to go on from" in capsys.readouterr().out
     record = (tmp_path / "demo/demo.json").read_text()
     metrics = read_records(tmp_path / "demo", METRICS_FILE)
     monkeypatch.setattr(demo, "train", whole)
-    assert play(tmp_path / "demo", "--seed=1") == 1
+    assert play(tmp_path / "demo", "seed=1") == 2
     assert "unfinished demo with other values of seed" in capsys.readouterr().err
     assert play(tmp_path / "demo") == 0
     assert (tmp_path / "demo/demo.json").read_text() == record
@@ -68,18 +72,18 @@ def test_an_interrupted_demo_goes_on(tmp_path, monkeypatch, capsys) -> None:
 
 
 def test_two_demos_do_not_share_a_folder(tmp_path, capsys) -> None:
-    with folder_lock(tmp_path / "demo", "--output", demo.LOCK):
-        assert play(tmp_path / "demo") == 1
-    assert "demo: --output: another process is writing to" in capsys.readouterr().err
+    with folder_lock(tmp_path / "demo", "output_dir", demo.LOCK):
+        assert play(tmp_path / "demo") == 2
+    assert "demo: output_dir: another process is writing to" in capsys.readouterr().err
 
 
 def test_a_damaged_record_and_a_file_in_the_folders_place_are_named(tmp_path, capsys) -> None:
     (tmp_path / "demo").mkdir()
     (tmp_path / "demo" / "demo.json").write_text("{")
-    assert play(tmp_path / "demo") == 1
+    assert play(tmp_path / "demo") == 2
     assert "demo.json cannot be read" in capsys.readouterr().err
-    assert play(tmp_path / "demo" / "demo.json") == 1
-    assert "--output: expected a folder, got the file" in capsys.readouterr().err
+    assert play(tmp_path / "demo" / "demo.json") == 2
+    assert "output_dir: expected a folder" in capsys.readouterr().err
 
 
 def test_replacing_a_finished_demo_follows_no_links(tmp_path, monkeypatch) -> None:
@@ -116,7 +120,7 @@ def test_the_filmed_state_is_the_first_that_was_failed_from(tmp_path) -> None:
 
 def test_the_folder_of_something_else_is_left_alone(tmp_path, capsys) -> None:
     (tmp_path / "thesis.tex").touch()
-    assert play(tmp_path) == 1
+    assert play(tmp_path) == 2
     assert "holds something else than a demo" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 

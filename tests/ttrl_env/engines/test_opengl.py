@@ -69,7 +69,7 @@ def test_missing_libraries_are_named_with_the_line_that_installs_them(engine: st
 
 
 def test_where_mujoco_cannot_be_imported_commands_that_need_it_end_with_the_advice(tmp_path: Path) -> None:
-    commands = [["demos", "libero_spatial"], ["doctor", "--world", "libero_spatial"], ["cache"]]
+    commands = [["record", "libero_spatial"], ["doctor", "world=[libero_spatial]"], ["cache"]]
     code = (
         "import ctypes.util, sys\n"
         "ctypes.util.find_library = lambda name: None\n"
