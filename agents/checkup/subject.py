@@ -62,7 +62,7 @@ def _random_observations(rows: int, size: int, seed: int) -> dict[str, NDArray]:
     coarse = np.random.default_rng(seed).integers(0, 256, (4, 4, 3), dtype=np.uint8)
     tile = np.ones((-(-size // 4), -(-size // 4), 1), dtype=np.uint8)
     image = np.kron(coarse, tile)[:size, :size]
-    images = np.broadcast_to(image, (rows, size, size, 3))
+    images = np.repeat(image[None], rows, axis=0)
     return {
         "agentview_image": images,
         "robot0_eye_in_hand_image": images,

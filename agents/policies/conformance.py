@@ -24,7 +24,7 @@ TRAINED = (*PLAYED, *UPDATED, "num_features", "cameras", "check_image_size", "sa
 
 
 def check_policy(policy: object, names: Sequence[str] = TRAINED) -> None:
-    """Raise unless ``policy`` has the members ``names`` of :class:`~.protocol.TokenPolicy`.
+    """Raise unless ``policy`` has ``names``, members of a ``TokenPolicy``.
 
     Raises:
         PolicyError: lists every one that is missing or takes other arguments, or names one of another type.

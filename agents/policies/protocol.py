@@ -135,7 +135,8 @@ class TokenPolicy(Protocol):
 
 def action_dim(policy: TokenPolicy) -> int:
     """Tokens of one action."""
-    return int(getattr(policy, "action_dim", ACTION_DIM))
+    dim: int = getattr(policy, "action_dim", ACTION_DIM)
+    return dim
 
 
 def tokens_per_chunk(policy: TokenPolicy) -> int:
