@@ -75,11 +75,13 @@ def collect_rollout(
 
     ::
 
-        envs = gym.make_vec("ttrl_env/LiberoSpatial-v0", num_envs=4, autoreset_mode="disabled", n_samples=4)
-        rollout = collect_rollout(envs, policy, seed=0)  # made anew with the same seed, it is the same
-        rollout.success, rollout.rewards  # one each row
-        rollout.tokens[rollout.trajectory == 2]  # the chunks that row 2 executed
-        PPOAgent(policy, PPOConfig()).update(rollout)
+        settings = {"n_samples": 4, "chunk_steps": policy.chunk_steps, "autoreset_mode": "disabled"}
+        envs = gym.make_vec("ttrl_env/LiberoSpatial-v0", num_envs=4, **settings)
+        agent = PPOAgent(policy, PPOConfig())
+        for iteration in range(10):
+            rollout = collect_rollout(envs, policy, seed=iteration)
+            print(rollout.success, rollout.rewards)  # one for each row
+            agent.update(rollout)
 
     Args:
         env: an environment whose autoreset mode is DISABLED.
