@@ -4,8 +4,8 @@ Rows of the same task share one compiled model; each has its own simulation stat
 execute whole chunks of actions without the GIL and render only the images that are returned.
 Resetting restores arrays: an initial state is settled and rendered once, however many rows start from it.
 
-Importing this module is light. What simulates (Numba, SciPy) is imported by the first reset, while threads
-are already uploading the task.
+Importing this module is light. The first reset imports the simulation code (Numba, SciPy), while threads
+already upload the task.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from ttrl_env.engines.native.replica import Replica, Snapshot
 
 REMEMBERED_STARTS = 64
-"""How many settled initial states are kept, images included: a fraction of a megabyte each."""
+"""Number of settled initial states kept in memory with their images: a fraction of a megabyte each."""
 
 
 class _Start(NamedTuple):
@@ -56,12 +56,12 @@ class NativeEngine:
     """Implements :class:`ttrl_env.engines.interface.SimulationEngine` with LIBERO's arithmetic and pixels.
 
     ``config.num_workers`` threads (``None``: one a core, at most one a row) share the rows. A task is
-    compiled through LIBERO the first time it is ever played on a machine (seconds) and opened from the
-    cache from then on.
+    compiled through LIBERO the first time it is played on a machine, which takes seconds. Afterwards it is
+    opened from the cache.
 
-    Usable only in the process that made it: threads and OpenGL contexts do not survive a fork. Threads
-    of that process take turns. A call that is interrupted leaves nothing running; the rows that it was
-    about must be reset.
+    Usable only in the process that made it: threads and OpenGL contexts do not survive a fork. Calls from
+    several threads of that process run one after the other. An interrupted call leaves no jobs running; its
+    rows must be reset.
     """
 
     def __init__(self, config: EngineConfig) -> None:
@@ -127,10 +127,10 @@ class NativeEngine:
     def close(self) -> None:
         """End the threads and free simulations and OpenGL contexts; safe to call twice, and in any thread.
 
-        A call of another thread that is under way raises :class:`EnvironmentClosedError`.
+        If another thread is in a call meanwhile, that call raises :class:`EnvironmentClosedError`.
         """
         if os.getpid() != self._pid:
-            return  # neither threads nor contexts are here, and whoever had the turn is not either
+            return  # a forked child has none of the threads and contexts, and nobody would release the lock
         self._when_dropped()
         with self._turn:
             self._rows.clear()
@@ -140,10 +140,10 @@ class NativeEngine:
 
     @contextlib.contextmanager
     def _taking_turns(self) -> Iterator[None]:
-        """Keep other threads' calls waiting; however the turn ends, no job of it goes on afterwards."""
+        """Make other threads' calls wait; all jobs have ended when the context is left, even by an error."""
         self._require_usable()
         with self._turn:
-            self._pool.drain(RuntimeError(_INTERRUPTED))  # of a turn whose own draining was interrupted
+            self._pool.drain(RuntimeError(_INTERRUPTED))  # of a call interrupted while it drained
             try:
                 yield
             except BaseException:
@@ -159,14 +159,14 @@ class NativeEngine:
         self._pool.require_open()
 
     def _open_tasks(self, task_ids: Sequence[int]) -> None:
-        """Open what rows are about to play and is not open yet."""
+        """Open those of the tasks that are not open yet."""
         new = self._tasks.give_homes(task_ids)
         reading = self._start([partial(self._tasks.read, task_id=task_id) for task_id in new], new)
         for task_id, bundle in zip(new, self._wait_for(reading), strict=True):
             self._tasks.add(task_id, bundle)
 
     def _close_idle_tasks(self) -> None:
-        """Let go of what no row plays any more, remembered starts included."""
+        """Close tasks that no row plays any more, and forget their settled initial states."""
         for task_id in self._tasks.close_idle({task_id for task_id, _ in self._rows.values()}):
             for key in [key for key in self._starts if key[0] == task_id]:
                 del self._starts[key]
@@ -190,7 +190,7 @@ class NativeEngine:
                 self.observations[name][row] = image
 
     def _settle(self, renderer: Renderer, row: int, task_id: int, init_state: NDArray[np.float64]) -> _Start:
-        """Settle an initial state with a row's simulation and render what is seen then."""
+        """Settle an initial state with a row's simulation and render its first images."""
         from ttrl_env.engines.native.settled import SETTLE_STEPS
 
         replica = self._replica(row, task_id)
@@ -208,7 +208,7 @@ class NativeEngine:
     def _advance(
         self, renderer: Renderer, row: int, actions: NDArray[np.float64]
     ) -> tuple[int, bool, str | None]:
-        """Execute a chunk on a row and publish what it then sees; a diverged one sees nothing new."""
+        """Execute a chunk on a row and update its observations, unless the simulation diverged."""
         replica = self._rows[row][1]
         renderer.keep_only(list(self._tasks.bundles.values()))
         executed, success, failure = replica.step(np.ascontiguousarray(actions))
@@ -220,7 +220,7 @@ class NativeEngine:
         return executed, success, failure
 
     def _replica(self, row: int, task_id: int) -> Replica:
-        """The row's simulation, made anew if it last played another task."""
+        """The row's simulation; a new one if the row last played another task."""
         from ttrl_env.engines.native.replica import Replica
 
         if row not in self._rows or self._rows[row][0] != task_id:
@@ -233,14 +233,14 @@ class NativeEngine:
         self.observations["robot0_gripper_qpos"][row] = replica.sample.gripper_qpos
 
     def _change(self, rows: Sequence[int], jobs: Sequence[Job], task_ids: Sequence[int]) -> list[Any]:
-        """Run jobs that change ``rows``, and remember these if they are not all done."""
+        """Run jobs that change ``rows``; if a job fails, the rows stay marked as halfway."""
         self._halfway.update(rows)
         answers = self._run(jobs, task_ids)
         self._halfway.difference_update(rows)
         return answers
 
     def _run(self, jobs: Sequence[Job], task_ids: Sequence[int]) -> list[Any]:
-        """Run jobs in the threads of the tasks they are about; the first error is raised."""
+        """Run each job in a thread of its task and wait for all; raises the first error."""
         return self._wait_for(self._start(jobs, task_ids))
 
     def _start(self, jobs: Sequence[Job], task_ids: Sequence[int]) -> list[Future]:
@@ -249,13 +249,13 @@ class NativeEngine:
     def _wait_for(self, futures: Sequence[Future]) -> list[Any]:
         try:
             return wait_for(futures)
-        except EnvironmentDiedError:  # a thread is lost, and with it the rows it held
+        except EnvironmentDiedError:  # a thread is lost, and its rows with it
             self.close()
             raise
 
 
 def _end_threads(pool: ThreadPool, pid: int) -> None:
-    """What is done for an engine that is closed, or that nobody holds any more."""
+    """End an engine's threads, on ``close()`` or garbage collection."""
     if os.getpid() == pid:
         pool.close()
 
@@ -266,10 +266,10 @@ _OPEN: weakref.WeakSet[NativeEngine] = weakref.WeakSet()
 
 
 def _close_at_exit() -> None:
-    """Free OpenGL contexts at exit, while EGL is still up.
+    """Register the freeing of OpenGL contexts at exit, while EGL is still up.
 
-    MuJoCo registers EGL's end when the first context is made. What is registered last runs first, so
-    this is registered anew at every reset.
+    MuJoCo registers EGL's shutdown when the first context is made. Exit functions run in reverse order, so
+    this one is registered again at every reset.
     """
     atexit.unregister(_close_all)
     atexit.register(_close_all)

@@ -1,4 +1,4 @@
-"""The tasks that a native engine has open: read and uploaded by its threads, let go when idle."""
+"""The tasks that a native engine has open: its threads read and upload them, and idle ones are closed."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ if TYPE_CHECKING:
     from ttrl_env.engines.native.settled import SettledStates
 
 IDLE_TASKS = 2
-"""How many tasks are kept open although no row plays them: a third of a gigabyte each, a second to open."""
+"""Number of tasks kept open although no row plays them: a third of a gigabyte each, a second to open."""
 
 
 class OpenTasks:
-    """What an engine's rows play, by task."""
+    """The tasks that an engine has open, by task id, and the threads that render each of them."""
 
     def __init__(self, config: EngineConfig, num_threads: int) -> None:
-        """Nothing is open yet."""
+        """Start without open tasks."""
         self.bundles: dict[int, TaskBundle] = {}
         self.settled: dict[int, SettledStates] = {}
         self.homes: dict[int, list[int]] = {}
-        """The indices of the threads that may be asked to render a task."""
+        """For each task, the indices of the threads that may render it."""
         self._config = config
         self._num_threads = num_threads
 
     def give_homes(self, task_ids: Collection[int]) -> list[int]:
-        """Give tasks that rows are about to play their threads; returns the tasks that are not open.
+        """Assign threads to the tasks that rows are about to play; returns the tasks that are not open.
 
-        Every thread that renders a task holds its meshes and textures, hundreds of megabytes. So many
-        tasks are spread over the threads, and only few tasks are rendered by several.
+        Every thread that renders a task holds its meshes and textures, hundreds of megabytes. So if there
+        are many tasks, each gets one thread; if there are few, each gets several.
         """
         new = [task_id for task_id in task_ids if task_id not in self.bundles]
         num_homes = -(-self._num_threads // max(len(task_ids), 1))
@@ -49,10 +49,11 @@ class OpenTasks:
         return new
 
     def read(self, renderer: Renderer, task_id: int) -> TaskBundle | None:
-        """A task's bundle if it has been compiled before, uploaded to be rendered by this thread.
+        """Read a task's bundle if there is one, and upload it to this thread's OpenGL context.
 
-        The thread makes its OpenGL context, which only it can do, while a helper reads. What simulates is
-        imported during the upload, which needs no GIL: beside the import, reading would wait for the GIL.
+        Only this thread can make its OpenGL context; a helper thread reads the files meanwhile. Next the
+        helper imports the simulation code, during the upload, which does not need the GIL. If reading and
+        importing overlapped, reading would wait for the GIL.
         """
         with ThreadPoolExecutor(1) as helper:
             task = tasks.get_task(self._config.suite, task_id)
@@ -69,9 +70,9 @@ class OpenTasks:
         return bundle
 
     def add(self, task_id: int, bundle: TaskBundle | None) -> None:
-        """Open a task that has been read, or compile it if it was not there to be read.
+        """Open a task with the bundle that :meth:`read` returned; compile the task first if that is ``None``.
 
-        Not in a worker thread: robosuite makes OpenGL contexts of its own where it compiles.
+        Not to be called in a worker thread: compiling makes robosuite's own OpenGL contexts.
         """
         from ttrl_env.engines.native.settled import load_settled
 
@@ -80,10 +81,10 @@ class OpenTasks:
         bundle = bundle or load_bundle(task, seed)
         states = tasks.init_states(suite, task_id)
         self.settled[task_id] = load_settled(bundle.place or bundle_folder(task, seed), bundle, states)
-        self.bundles[task_id] = bundle  # last: what is interrupted before is not open
+        self.bundles[task_id] = bundle  # last, so that an interrupted task is not open
 
     def close_idle(self, played: Collection[int]) -> list[int]:
-        """Let go of the tasks that no row plays any more, but for the few last opened; returns them."""
+        """Close tasks that no row plays any more, but keep the last opened few; returns the closed ones."""
         idle = [task_id for task_id in self.bundles if task_id not in played]
         closed = idle[: max(len(idle) - IDLE_TASKS, 0)]
         for task_id in closed:
@@ -91,14 +92,14 @@ class OpenTasks:
         return closed
 
     def close(self) -> None:
-        """Let go of all."""
+        """Close all tasks."""
         self.bundles.clear()
         self.settled.clear()
         self.homes.clear()
 
 
 def _import_simulation() -> None:
-    """Import Numba and what uses it. Searching what it makes for garbage would take a quarter of the time."""
+    """Import Numba and the modules that use it, a quarter faster because garbage collection is off."""
     collecting = gc.isenabled()
     gc.disable()
     try:

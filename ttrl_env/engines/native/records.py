@@ -1,8 +1,8 @@
-"""The records that simulation code passes around: named tuples of arrays, nothing else.
+"""Named tuples of arrays that the simulation's compiled functions take as arguments.
 
-Two kinds: what is the same for every replica of a task (:class:`TaskArrays`), and what each replica
-has of its own (:class:`Views` of its ``mjData``, :class:`Memory`, :class:`Sample`). The compiled
-functions of :mod:`ttrl_env.engines.native.control_step` take them; this module itself needs only NumPy.
+:class:`TaskArrays` is the same for every replica of a task. Each replica has its own :class:`Views` of its
+``mjData``, its own :class:`Memory` and its own :class:`Sample`. The functions are in
+:mod:`ttrl_env.engines.native.control_step`; this module itself needs only NumPy.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ttrl_env.engines.mujoco.records import ContactLayout
 
 
 class TaskArrays(NamedTuple):
-    """What the compiled control step reads of a task; the same for all its replicas."""
+    """Constants of a task for the compiled control step; the same for all its replicas."""
 
     arm: ArmConstants
     sample: SampleConstants
@@ -27,10 +27,10 @@ class TaskArrays(NamedTuple):
 
 
 class ArmConstants(NamedTuple):
-    """What the controller knows of the robot and never changes."""
+    """Constants of the robot and of its controller."""
 
     eef_site: np.int32
-    """Id of the site between the fingertips that is controlled."""
+    """Id of the controlled site, between the fingertips."""
     qpos: NDArray[np.int64]
     """``[7]`` addresses of the arm's joints in qpos."""
     dofs: NDArray[np.int64]
@@ -40,15 +40,15 @@ class ArmConstants(NamedTuple):
     torque_limits: NDArray[np.float64]
     """``[2, 7]`` lowest and highest motor torques, Nm."""
     inertia_index: NDArray[np.int64]
-    """``[7, 7]`` where each element of the arm's inertia matrix is in MuJoCo's sparse one; -1: zero."""
+    """``[7, 7]`` index of each element of the arm's inertia matrix in MuJoCo's sparse one; -1: zero."""
     initial_qpos: NDArray[np.float64]
-    """``[7]`` the posture that the null-space spring pulls to, rad."""
+    """``[7]`` posture towards which the null-space spring pulls, rad."""
     stiffness: NDArray[np.float64]
     """``[6]`` task-space stiffness."""
     damping: NDArray[np.float64]
     """``[6]`` task-space damping."""
     action_scale: NDArray[np.float64]
-    """``[6]`` metres and radians that a full action asks for."""
+    """``[6]`` displacement for an action of 1: metres and radians."""
     gripper_actuators: NDArray[np.int64]
     """``[2]`` ids of the fingers' actuators."""
     gripper_bias: NDArray[np.float64]
@@ -69,20 +69,20 @@ class SampleConstants(NamedTuple):
 
 
 class Goal(NamedTuple):
-    """A conjunction of ``n`` predicates; what a predicate does not use is :data:`NONE` or zero."""
+    """A conjunction of ``n`` predicates; fields that a predicate does not use are :data:`NONE` or zero."""
 
     kind: NDArray[np.int64]
     """``[n]`` one of the kinds above."""
     body: NDArray[np.int64]
-    """``[n]`` root body of the object that is to be somewhere."""
+    """``[n]`` root body of the object whose place is checked."""
     other: NDArray[np.int64]
-    """``[n]`` root body of the object it is to be on, or the site it is to be on or in."""
+    """``[n]`` root body of the object to be on, or the site to be on or in."""
     size: NDArray[np.float64]
     """``[n, 3]`` half sizes of that site, metres."""
     touching: NDArray[np.bool_]
-    """``[n]`` whether contact between the two is asked for as well."""
+    """``[n]`` whether contact between the two is required too."""
     geoms: NDArray[np.bool_]
-    """``[n, 2, ngeom]`` which geoms belong to the first and to the second of the two."""
+    """``[n, 2, ngeom]`` bool: the geoms of the first and of the second."""
     joints: NDArray[np.int64]
     """``[n, most]`` qpos addresses of the joints compared, padded with :data:`NONE`."""
     comparison: NDArray[np.int64]
@@ -92,7 +92,7 @@ class Goal(NamedTuple):
 
 
 class Burners(NamedTuple):
-    """Sites that show whether a stove is on."""
+    """Sites whose colour shows whether a stove is on."""
 
     sites: NDArray[np.int64]
     """``[n]`` site ids."""
@@ -104,7 +104,7 @@ class Burners(NamedTuple):
 
 
 class QuietPairs(NamedTuple):
-    """Pairs of bodies that cannot touch while slides are within bounds: see ``task/quiet_pairs.py``."""
+    """Pairs of bodies that cannot touch while slide joints are within bounds: see ``task/quiet_pairs.py``."""
 
     signatures: NDArray[np.int64]
     """``[n]`` the pairs as MuJoCo lists excluded ones: first body << 16 + second, ascending."""
@@ -117,7 +117,7 @@ class QuietPairs(NamedTuple):
 
 
 class TextureLayout(NamedTuple):
-    """Which part of a run of pixels each of a model's ``n`` textures is."""
+    """Sizes of a model's ``n`` textures and their places in one array of pixels."""
 
     width: NDArray[np.int64]
     """``[n]`` pixels"""
@@ -133,7 +133,7 @@ class Views(NamedTuple):
     model: int
     """Address of the ``mjModel``, shared by every replica of a task."""
     quiet_model: int
-    """Address of the same without the pairs of :class:`QuietPairs`."""
+    """Address of a copy of the model that excludes contacts between :class:`QuietPairs`."""
     data: int
     """Address of the replica's ``mjData``."""
     qpos: NDArray[np.float64]
@@ -154,37 +154,37 @@ class Views(NamedTuple):
     light_xpos: NDArray[np.float64]
     light_xdir: NDArray[np.float64]
     warnings: NDArray[np.int32]
-    """``[3]`` how often each of :data:`ttrl_env.engines.mujoco.versions.DIVERGENCE_WARNINGS` was raised."""
+    """``[3]`` counts of :data:`ttrl_env.engines.mujoco.versions.DIVERGENCE_WARNINGS`."""
 
 
 class Memory(NamedTuple):
-    """What a replica remembers besides its ``mjData``. Arrays, written in place."""
+    """State of a replica besides its ``mjData``. Arrays, written in place."""
 
     arm: ArmState
     burner_alpha: NDArray[np.float32]
-    """``[num_burners]`` opacity now; the sample's is that of the sampling."""
+    """``[num_burners]`` current opacity; :class:`Sample` has that of the sampling."""
     since_sample_s: NDArray[np.float64]
     """``[1]`` LIBERO's sampling clock."""
     sampled: NDArray[np.bool_]
-    """``[1]`` whether this sampling period has had its sample."""
+    """``[1]`` whether a sample has been taken in this sampling period."""
     executed: NDArray[np.int64]
-    """``[1]`` control steps of the current chunk that have begun."""
+    """``[1]`` number of control steps begun in the current chunk."""
     jacobians: NDArray[np.float64]
     """``[2, 3, nv]`` scratch space."""
 
 
 class ArmState(NamedTuple):
-    """What one replica's controller remembers. Arrays, written in place.
+    """State of one replica's controller. Arrays, written in place.
 
-    Jacobians and inertia are transposed (``[7, 6]``): robosuite's are stored by columns.
+    Jacobian and inertia are transposed, because robosuite's are stored by columns.
     """
 
     eef_pos: NDArray[np.float64]
-    """``[3]`` end-effector position when it was last measured, metres, world frame."""
+    """``[3]`` end-effector position at the last measurement, metres, world frame."""
     eef_mat: NDArray[np.float64]
-    """``[3, 3]`` its orientation."""
+    """``[3, 3]`` end-effector orientation."""
     eef_velocity: NDArray[np.float64]
-    """``[6]`` its linear and angular velocity."""
+    """``[6]`` linear and angular velocity of the end effector."""
     joint_pos: NDArray[np.float64]
     """``[7]`` rad."""
     joint_vel: NDArray[np.float64]
@@ -194,17 +194,17 @@ class ArmState(NamedTuple):
     inertia: NDArray[np.float64]
     """``[7, 7]`` transposed inertia matrix of the arm."""
     goal_pos: NDArray[np.float64]
-    """``[3]`` where the end effector is to go."""
+    """``[3]`` goal position of the end effector."""
     goal_mat: NDArray[np.float64]
-    """``[3, 3]`` how it is to be oriented; kept while actions ask for no rotation."""
+    """``[3, 3]`` goal orientation; unchanged while actions contain no rotation."""
     gripper: NDArray[np.float64]
     """``[2]`` the fingers' integrated command."""
     stale: NDArray[np.bool_]
-    """``[1]`` whether the measurements are to be taken anew; LIBERO starts an episode without."""
+    """``[1]`` whether the next substep must measure again; False when an episode starts, as in LIBERO."""
 
 
 class Sample(NamedTuple):
-    """What observations are made of, as of the last sampling. Arrays, written in place."""
+    """The data from which observations are made, as of the last sampling. Arrays, written in place."""
 
     eef_pos: NDArray[np.float64]
     eef_quat: NDArray[np.float64]

@@ -1,8 +1,8 @@
-"""Off-screen cameras: one OpenGL context a worker thread, shared by all replicas of all tasks.
+"""Off-screen rendering with one OpenGL context for each worker thread, shared by all replicas and tasks.
 
 An image is rendered from a :class:`~ttrl_env.engines.native.records.Sample`, the geometry of the moment at
 which LIBERO would have rendered it. So only the images that are returned are rendered. Scene options and
-buffers are robosuite's, and the pixels LIBERO's.
+buffers are those of robosuite, and the pixels equal LIBERO's.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from ttrl_env.engines.native.task.bundle import TaskBundle  # noqa: E402
 from ttrl_env.engines.native.task.textures import HIDDEN_GROUP  # noqa: E402
 
 _MAX_GEOMS = 1000
-"""Most geoms that a scene renders; robosuite's number."""
+"""Maximum number of geoms in a rendered scene, as in robosuite."""
 
 _VISUAL_GROUP = 1
-"""The group of robosuite's geoms that are to be seen."""
+"""The group of robosuite's visible geoms."""
 
 _TEXTURES_OF_EVERY_KIND = """
 <mujoco>
@@ -47,18 +47,18 @@ _TEXTURES_OF_EVERY_KIND = """
   </asset>
 </mujoco>
 """
-"""A model whose textures need every shader that Mesa makes mipmaps with."""
+"""A model whose textures make Mesa compile every shader that it uses for mipmaps."""
 
 
 class Renderer:
-    """Renders in one thread: its OpenGL context, and what it has uploaded of each task.
+    """Renders in one thread: its OpenGL context, and the meshes and textures uploaded to it.
 
-    Every method must be called by the same thread: OpenGL contexts belong to threads. Not the main
-    one, where other libraries expect their own context to stay current.
+    Every method must be called by the same thread, because OpenGL contexts belong to threads. It must not be
+    the main thread, where other libraries expect their own context to stay current.
     """
 
     def __init__(self, image_size: int) -> None:
-        """The context is made when the first image is rendered."""
+        """Set the image size; the context is made later, when the first image is rendered."""
         self._image_size = image_size
         self._gl: Any = None
         self._renderers: dict[TaskBundle, _TaskRenderer] = {}
@@ -69,21 +69,21 @@ class Renderer:
         self._renderers[bundle].render(sample, camera, out)
 
     def upload(self, bundle: TaskBundle) -> None:
-        """Bring a task's meshes and textures into this thread's context, unless they are there."""
+        """Upload a task's meshes and textures to this thread's context, unless they are there."""
         self.open()
         if bundle not in self._renderers:
             self._renderers[bundle] = _TaskRenderer(bundle, self._image_size)
 
     def open(self) -> None:
-        """Make the context, unless it is made."""
+        """Make the context, unless it exists."""
         if self._gl is None:
             self._gl = _gl_context(self._image_size)
             self._gl.make_current()
 
     def warm_up(self) -> None:
-        """Make the context and have OpenGL compile what makes mipmaps; nothing if the context is made.
+        """Make the context and have OpenGL compile its mipmap shaders; does nothing if the context exists.
 
-        A first upload on a CPU compiles for half of its time. So do this where a thread waits for files.
+        On a CPU, compiling takes half of the first upload's time. Call this while the thread waits for files.
         """
         if self._gl is None:
             self.open()
@@ -92,7 +92,7 @@ class Renderer:
             mujoco_c.functions().mjr_freeContext(_address(context))
 
     def keep_only(self, bundles: Collection[TaskBundle]) -> None:
-        """Free what was uploaded of other tasks: hundreds of megabytes each."""
+        """Free the meshes and textures of other tasks: hundreds of megabytes each."""
         for bundle in [bundle for bundle in self._renderers if bundle not in bundles]:
             self._renderers.pop(bundle).close()
 
@@ -109,7 +109,7 @@ class Renderer:
 class _TaskRenderer:
     """One task's meshes and textures in one OpenGL context, which must be current.
 
-    MuJoCo is called through ctypes: its bindings would keep the GIL for the second of uploading.
+    MuJoCo is called through ctypes: its bindings would hold the GIL during the upload, which takes a second.
     """
 
     def __init__(self, bundle: TaskBundle, image_size: int) -> None:
@@ -135,7 +135,7 @@ class _TaskRenderer:
         for name in RENDERED:
             getattr(data, name)[:] = getattr(sample, name)
         self._camera.fixedcamid = model.camera(camera).id
-        with self._bundle.rendering:  # a burner's colour is part of the model, and the model is shared
+        with self._bundle.rendering:  # the burners' colours are in the shared model
             model.site_rgba[self._bundle.arrays.burners.sites, 3] = sample.burner_alpha
             mj.mjv_updateScene(
                 model._address,
@@ -146,8 +146,8 @@ class _TaskRenderer:
                 int(mujoco.mjtCatBit.mjCAT_ALL),
                 _address(self._scene),
             )
-        # every task has buffers of its own in the same OpenGL context: bind them, or those of the task
-        # that was rendered last are rendered into
+        # each task has its own buffers in the shared OpenGL context; without this call MuJoCo would render
+        # into those of the task rendered last
         mj.mjr_setBuffer(int(mujoco.mjtFramebuffer.mjFB_OFFSCREEN), _address(self._context))
         mj.mjr_render(self._viewport, _address(self._scene), _address(self._context))
         if not (out.flags.c_contiguous and out.dtype == np.uint8):
@@ -160,7 +160,7 @@ class _TaskRenderer:
 
 
 def _uploaded(bundle: TaskBundle, image_size: int) -> ShallowCopy:
-    """What OpenGL is given of a task: its model with textures, and without meshes that no image shows."""
+    """The model to upload to OpenGL: with its textures, and without the meshes that no image shows."""
     model = bundle.model
     shown = (model.geom_type == mujoco.mjtGeom.mjGEOM_MESH) & (model.geom_group != HIDDEN_GROUP)
     num_faces = np.zeros_like(model.mesh_facenum)
@@ -168,7 +168,7 @@ def _uploaded(bundle: TaskBundle, image_size: int) -> ShallowCopy:
     num_faces[meshes] = model.mesh_facenum[meshes]
     with bundle.rendering:
         buffer = model.vis.global_
-        buffer.offwidth = buffer.offheight = image_size  # clearing a larger one costs time
+        buffer.offwidth = buffer.offheight = image_size  # clearing a larger buffer takes longer
         return ShallowCopy(model, bundle.model_layout, mesh_facenum=num_faces, **bundle.textures.fields())
 
 
@@ -189,7 +189,7 @@ _gl_process: int | None = None
 
 
 def _gl_context(size: int) -> Any:
-    """An off-screen context of the backend in force, also where MuJoCo was imported before it was chosen."""
+    """An off-screen context of the chosen backend, even if MuJoCo was imported before the choice."""
     global _gl_process
     if _gl_process not in (None, os.getpid()):
         raise ForkedProcessError(

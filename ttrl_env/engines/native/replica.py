@@ -1,4 +1,4 @@
-"""One simulation of a task: its own ``mjData`` over the task's shared model, and LIBERO's memory."""
+"""One simulation of a task: its own ``mjData``, the task's shared model, and the state that LIBERO keeps."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _STATE = mujoco.mjtState.mjSTATE_INTEGRATION
 
 
 class Snapshot(NamedTuple):
-    """Everything that a replica's future depends on, and its last observation."""
+    """A replica's complete state, and the sample behind its last observation."""
 
     integration_state: NDArray[np.float64]
-    """What MuJoCo integrates from: time, qpos, qvel, the solver's warm start and so on."""
+    """MuJoCo's integration state: time, qpos, qvel, the solver's warm start and so on."""
     xpos: NDArray[np.float64]
-    """``[nbody, 3]`` body positions, which lag the state by one substep."""
+    """``[nbody, 3]`` body positions, one substep older than the state."""
     xquat: NDArray[np.float64]
-    """``[nbody, 4]`` body orientations, which lag too."""
+    """``[nbody, 4]`` body orientations, one substep older than the state."""
     memory: tuple[NDArray, ...]
     sample: tuple[NDArray, ...]
 
@@ -42,10 +42,10 @@ class Replica:
     """
 
     def __init__(self, bundle: TaskBundle) -> None:
-        """Allocate the simulation; :meth:`reset` or :meth:`restore` makes it start somewhere."""
+        """Allocate the simulation; call :meth:`reset` or :meth:`restore` before the first step."""
         self.bundle = bundle
         self._data = mujoco.MjData(bundle.model)
-        self._quiet_model = bundle.quiet_model  # kept here: the views hold no more than its address
+        self._quiet_model = bundle.quiet_model  # keeps it alive: the views hold only its address
         self._views = _views(bundle.model, self._data, self._quiet_model)
         num_burners = len(bundle.burner_alpha)
         self._memory = Memory(
@@ -64,7 +64,7 @@ class Replica:
             burner_alpha=np.zeros(num_burners, dtype=np.float32),
             **rendered,
         )
-        """What the observation after the last reset or step is made of."""
+        """The data from which the observation after the last reset or step is made."""
 
     def reset(self, init_state: NDArray[np.float64], settle_steps: int) -> None:
         """Start an episode from ``init_state`` ``[1 + nq + nv]`` (time, qpos, qvel) and settle."""
@@ -92,7 +92,7 @@ class Replica:
         """Execute ``actions`` ``[n, 7]`` until success or divergence.
 
         Returns the number of steps executed, whether the goal holds, and why the simulation diverged
-        if it did; after divergence ``sample`` is not to be believed.
+        if it did; after divergence ``sample`` is meaningless.
         """
         try:
             status = self._run(actions)
@@ -102,7 +102,7 @@ class Replica:
         return int(self._memory.executed[0]), status == SUCCESS, failure
 
     def snapshot(self) -> Snapshot:
-        """A copy of the replica's present."""
+        """A copy of the replica's current state."""
         state = np.empty(mujoco.mj_stateSize(self.bundle.model, _STATE))
         mujoco.mj_getState(self.bundle.model, self._data, state, _STATE)
         return Snapshot(

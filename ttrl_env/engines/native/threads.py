@@ -1,4 +1,4 @@
-"""Worker threads that simulate and render, and survive what happens in them."""
+"""Worker threads that simulate and render; errors in their jobs are raised in the thread that waits."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from ttrl_env.engines.native.renderer import Renderer
 from ttrl_env.errors import EnvironmentClosedError, EnvironmentDiedError
 
 Job: TypeAlias = Callable[[Renderer], Any]
-"""What a thread is asked to do; it is called with the thread's renderer."""
+"""A function that a worker thread calls with its renderer."""
 
 STACK_BYTES = 16 << 20
-"""Of each thread, whatever the user's limit (``ulimit -s``): MuJoCo, Mesa and compilers recurse deeply."""
+"""Stack size of each thread, whatever ``ulimit -s`` says: MuJoCo, Mesa and compilers recurse deeply."""
 
 _CLOSED = "the engine is closed (a fatal error closes it too); make a new environment"
-"""What a call that comes too late is told, or that waits while another thread closes."""
+"""Error text for calls after closing, and for calls that wait while another thread closes the engine."""
 
 
 class ThreadPool:
@@ -35,8 +35,8 @@ class ThreadPool:
         self._busy: set[int] = set()
         self._changed = threading.Condition()
         self._closing = False
-        # Daemons, so that a forgotten environment does not keep the interpreter from exiting; they are
-        # ended in order at exit all the same.
+        # Daemons, so that an environment that was not closed does not keep the interpreter from exiting.
+        # They are still ended in order at exit.
         self._threads = [_WorkerThread(self, index, image_size) for index in range(num_threads)]
         before = threading.stack_size(STACK_BYTES)
         try:
@@ -46,11 +46,11 @@ class ThreadPool:
             threading.stack_size(before)
 
     def start(self, jobs: Sequence[Job], threads: Sequence[Collection[int]]) -> list[Future]:
-        """Have jobs run and return without waiting; :func:`wait_for` collects their results.
+        """Queue jobs and return without waiting; :func:`wait_for` collects their results.
 
         Args:
-            jobs: what to do.
-            threads: for each job, the indices of the threads that may do it.
+            jobs: the functions to call.
+            threads: for each job, the indices of the threads that may run it.
         """
         entries = [_Entry(job, allowed, Future()) for job, allowed in zip(jobs, threads, strict=True)]
         with self._changed:
@@ -65,16 +65,16 @@ class ThreadPool:
             raise EnvironmentClosedError(_CLOSED)
 
     def drain(self, error: BaseException) -> None:
-        """Answer the jobs that have not begun with ``error``, and wait for those that have."""
+        """Make the jobs that have not begun fail with ``error``, and wait for those that have."""
         self.fail(error)
         with self._changed:
             self._changed.wait_for(lambda: not self._busy)
 
     def close(self) -> None:
-        """End the threads once they are done with the jobs that they have begun; safe to call twice.
+        """End the threads after the jobs that they have begun; safe to call twice.
 
-        Called in a worker thread, where an environment that nobody holds any more may happen to be freed,
-        it does not wait for them: they might wait for that thread.
+        Garbage collection may free an environment in a worker thread. Called there, this does not wait for
+        the threads, because they might wait for that thread.
         """
         with self._changed:
             self._closing = True
@@ -88,7 +88,7 @@ class ThreadPool:
                 thread.join()
 
     def take(self, index: int) -> _Entry | None:
-        """The next job for a thread that is done with its last; ``None`` when there will be none any more."""
+        """Wait for the next job of an idle thread; ``None`` when the pool is closed."""
         with self._changed:
             self.leave(index)
             while True:
@@ -108,7 +108,7 @@ class ThreadPool:
             self._changed.notify_all()
 
     def fail(self, error: BaseException) -> None:
-        """Answer every job that no thread has taken yet with an error."""
+        """Make every job that has not begun fail with ``error``."""
         with self._changed:
             for entry in self._queued:
                 entry.future.set_exception(error)
@@ -138,7 +138,7 @@ class _WorkerThread(threading.Thread):
     def __init__(self, pool: ThreadPool, index: int, image_size: int) -> None:
         super().__init__(name=f"ttrl-env-{index}", daemon=True)
         self.stranded = False
-        """Whether MuJoCo gave up inside it; it then never runs anything again."""
+        """Whether MuJoCo has reported a fatal error in this thread, which then never runs a job again."""
         self._pool = pool
         self._index = index
         self._image_size = image_size
@@ -155,12 +155,12 @@ class _WorkerThread(threading.Thread):
             else:
                 self._future.set_result(result)
                 del result
-            del entry  # an idle thread holds on to nothing: errors hold on to the engine
+            del entry  # an idle thread must hold no references: errors refer to the engine
             self._future = Future()
         renderer.close()
 
     def strand(self, message: str) -> None:
-        """Tell everybody who waits that MuJoCo has given up here."""
+        """Make all waiting jobs fail because MuJoCo has reported a fatal error in this thread."""
         self.stranded = True
         error = EnvironmentDiedError(
             f"MuJoCo reported a fatal error, which would have ended the process: {message} "
@@ -174,12 +174,11 @@ class _WorkerThread(threading.Thread):
 def _strand_this_thread(message: str) -> NoReturn:
     """Report a fatal error of MuJoCo and stop this thread for good.
 
-    There is no way back out of MuJoCo: returning would let it continue in a state it has declared
-    impossible. So the thread sleeps from now on, with its simulation, and whoever waits for its job is
-    told.
+    If this handler returned, MuJoCo would continue in an invalid state. So the thread sleeps forever, and
+    its simulation is never freed. The thread that waits for its job gets an error.
     """
     worker = threading.current_thread()
-    if not isinstance(worker, _WorkerThread):  # nobody waits: end the process, as MuJoCo would
+    if not isinstance(worker, _WorkerThread):  # no job to fail: end the process, as MuJoCo would
         sys.stderr.write(f"MuJoCo: {message}\n")
         sys.stderr.flush()
         os._exit(1)

@@ -1,10 +1,10 @@
 """A task compiled once: everything a simulation of it needs, kept in a cache folder.
 
 Building a LIBERO environment takes seconds and over a gigabyte, because robosuite assembles the scene
-from XML and meshes. A :class:`TaskBundle` is what remains of it: MuJoCo's compiled model, with the
-fixtures where LIBERO's seeded reset puts them, and the numbers that robosuite's controller and
-LIBERO's goal are made of. Opening a bundle needs neither robosuite nor LIBERO's environments. How it is
-kept on disk is in :mod:`ttrl_env.engines.native.task.files`.
+from XML and meshes. A :class:`TaskBundle` holds the result: MuJoCo's compiled model, with the fixtures where
+LIBERO's seeded reset puts them, and the numbers of robosuite's controller and LIBERO's goal. Opening a
+bundle needs neither robosuite nor LIBERO's environments. :mod:`ttrl_env.engines.native.task.files` stores
+it on disk.
 """
 
 from __future__ import annotations
@@ -29,26 +29,26 @@ class TaskBundle:
     """One task, ready to be simulated."""
 
     mujoco_version: str
-    """The version that compiled it, and so which LIBERO it is (:mod:`ttrl_env.libero_version`). A file of
-    another one is not read, whatever folder it is in."""
+    """The MuJoCo version that compiled the bundle, which tells LIBERO's (:mod:`ttrl_env.libero_version`).
+    A bundle of another version is not read, whatever folder it is in."""
     model: mujoco.MjModel
-    """The scene, fixtures in place, its textures cut to a pixel. Shared by every replica."""
+    """The scene with its fixtures in place and each texture cut to one pixel. Shared by every replica."""
     model_layout: ModelLayout
     textures: Textures
-    """The textures, which :attr:`model` lacks: each renderer uploads them."""
+    """The full textures, which :attr:`model` lacks; each renderer uploads them."""
     arrays: TaskArrays
     arm_at_reset: ArmState
-    """The controller's memory as LIBERO's reset leaves it, measured before objects are placed."""
+    """The controller's state after LIBERO's reset, measured before objects are placed."""
     burner_alpha: NDArray[np.float32]
     """``[num_burners]`` opacity after a reset."""
     state_at_reset: NDArray[np.float64]
     """MuJoCo's integration state after a reset; an episode's initial state overwrites part of it."""
     place: Path | None = None
-    """The folder that it is kept in; ``None`` if it is in none."""
+    """The folder in which the bundle is stored; ``None`` if it is not stored."""
     rendering: threading.Lock = field(default_factory=threading.Lock)
-    """Held while a replica's burner is painted into the model; nothing else of the model changes."""
+    """Lock held while a replica's burner colours are written into the model; the rest never changes."""
 
     @functools.cached_property
     def quiet_model(self) -> QuietModel:
-        """The model without the pairs of bodies that cannot touch; see ``quiet_pairs.py``."""
+        """A copy of the model without the pairs of bodies that cannot touch; see ``quiet_pairs.py``."""
         return QuietModel(self.model, self.model_layout, self.arrays.quiet)

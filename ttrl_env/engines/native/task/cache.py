@@ -15,7 +15,7 @@ from ttrl_env.engines.native.task.locations import bundle_folder
 
 
 def load_bundle(task: tasks.Task, fixture_seed: int = 0, folder: Path | None = None) -> TaskBundle:
-    """A task's bundle from the cache, compiled first if the cache has none that can be trusted.
+    """A task's bundle from the cache; the task is compiled first if the cache has no intact bundle.
 
     Environments of one process that play the same task share its bundle.
 
@@ -39,7 +39,7 @@ def load_bundle(task: tasks.Task, fixture_seed: int = 0, folder: Path | None = N
 
 
 def find_bundle(task: tasks.Task, fixture_seed: int = 0, folder: Path | None = None) -> TaskBundle | None:
-    """A task's bundle if this process or the cache has one that can be trusted; see :func:`load_bundle`."""
+    """A task's bundle if this process or the cache has an intact one; see :func:`load_bundle`."""
     place = bundle_folder(task, fixture_seed, folder)
     with _OPENING[place]:
         return _find(place)

@@ -1,4 +1,4 @@
-"""Compiles a task: builds LIBERO's environment, resets it once and reads everything off it."""
+"""Compiles a task: builds LIBERO's environment, resets it once and extracts what a simulation needs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ttrl_env.errors import UnsupportedTaskError
 
 
 def compile_bundle(task: tasks.Task, fixture_seed: int) -> TaskBundle:
-    """Build a task through LIBERO and robosuite (seconds) and keep what its simulation needs."""
+    """Build a task through LIBERO and robosuite, which takes seconds, and extract its bundle."""
     config = EngineConfig(
         suite=task.suite, num_rows=1, image_size=64, settle_steps=0, fixture_seed=fixture_seed
     )
@@ -62,7 +62,7 @@ def bundle_of(env: Any) -> TaskBundle:
 
 
 def _check_supported(env: Any) -> None:
-    """Refuse what the native engine's arithmetic does not cover; no LIBERO task has any of it."""
+    """Raise if the environment has features that the native engine lacks; no LIBERO task has them."""
     controller, model = env.robots[0].controller, env.sim.model
     found = {
         "interpolation": controller.interpolator_pos or controller.interpolator_ori,
@@ -110,7 +110,7 @@ def _arm_constants(env: Any) -> ArmConstants:
 
 
 def _arm_at_reset(robot: Any) -> ArmState:
-    """robosuite measures the arm while it builds the controller, and uses that in the first substep."""
+    """The arm's state that robosuite measures when it builds the controller and uses in the first substep."""
     controller = robot.controller
     return ArmState(
         eef_pos=np.array(controller.ee_pos),
@@ -159,7 +159,7 @@ def _burners(env: Any) -> Burners:
 
 
 def _inertia_index(model: mujoco.MjModel, dofs: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Where MuJoCo's sparse inertia matrix (a triangle of it) keeps the arm's elements."""
+    """``[7, 7]`` indices of the arm's elements in MuJoCo's sparse inertia matrix, which stores a triangle."""
     index = np.empty((len(dofs), len(dofs)), dtype=np.int64)
     for i, j in np.ndindex(index.shape):
         row, column = max(dofs[i], dofs[j]), min(dofs[i], dofs[j])
@@ -175,11 +175,10 @@ def _integration_state(model: mujoco.MjModel, data: mujoco.MjData) -> NDArray[np
 
 
 def _lean_copy(model: mujoco.MjModel) -> mujoco.MjModel:
-    """A copy that outlives the environment, without work that changes neither state nor pixels.
+    """A copy of the model, without sensors and shadow map, which affect neither state nor pixels.
 
-    robosuite's force and torque sensors, which LIBERO never reads, need another pass over every body's
-    forces in each substep. A shadow map takes 64 MB in each thread that renders, though no light casts
-    shadows.
+    LIBERO never reads robosuite's force and torque sensors, which need another pass over every body's forces
+    in each substep. A shadow map takes 64 MB in each thread that renders, though no light casts shadows.
     """
     lean = copy.copy(model)
     lean.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_SENSOR)

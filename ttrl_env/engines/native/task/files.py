@@ -1,16 +1,18 @@
-"""How a bundle is kept on disk, so that a damaged one is never trusted.
+"""Reads and writes bundles on disk; a damaged bundle is detected and never used.
 
-Three files in a folder of its own: ``bundle.npz`` (arrays and names, behind a line with their SHA-256),
-the model in MuJoCo's binary form and the pixels of its textures, whose lengths and CRC-32 the first
-file knows. All are written beside and renamed into place, the archive last, so that processes compiling
-the same task at the same time cannot disturb each other. All are verified before anything is read from
-them; one that is truncated, altered, of another version or of another folder counts as missing.
+Each bundle has a folder with three files. ``bundle.npz`` holds arrays and names, after a line with their
+SHA-256. The others are the model in MuJoCo's binary form and the pixels of its textures; the archive holds
+their lengths and CRC-32.
 
-Model and textures are mapped where nobody can truncate them meanwhile, else copied; see
+Each file is written under a temporary name and then renamed, the archive last. So processes that compile the
+same task at the same time do not disturb each other. Every file is verified before use. A file that is
+truncated, altered, or of another version or folder counts as missing.
+
+Model and textures are memory-mapped if no process can truncate them meanwhile, else copied; see
 :mod:`ttrl_env.machine.leased_files`.
 
-A CRC rather than a cryptographic digest: a quarter of a gigabyte is read each time a task is opened,
-and the danger is a full disk or a killed copy, not somebody who can write to the user's cache.
+The large files have a CRC and not a cryptographic digest, because opening a task reads a quarter of a
+gigabyte. It protects against full disks and interrupted copies, not against attackers with write access.
 """
 
 from __future__ import annotations
@@ -49,7 +51,7 @@ from ttrl_env.engines.native.task.textures import StoredBytes, Textures
 from ttrl_env.machine.whole_files import replacing
 
 _WRITING = "writing-"
-"""How the names of files begin that are not whole yet."""
+"""Prefix of the names of files that are still being written."""
 
 _OWN_NAME = "archive"
 
@@ -58,7 +60,7 @@ _MODEL, _TEXTURES = "model.mjb", "textures.rgb"
 
 
 def read_bundle(place: Path) -> TaskBundle | None:
-    """The bundle in a folder, or ``None`` unless all files are there and whole."""
+    """The bundle in a folder, or ``None`` if a file is missing or damaged."""
     values = read_archive(place / ARCHIVE)
     if values is None or str(values.get("mujoco_version")) != mujoco.__version__:
         return None
@@ -81,7 +83,7 @@ def read_bundle(place: Path) -> TaskBundle | None:
 
 
 def write_bundle(place: Path, bundle: TaskBundle) -> None:
-    """Put a bundle into a folder, whole or not at all."""
+    """Write a bundle into a folder atomically."""
     place.mkdir(parents=True, exist_ok=True)
     remove_abandoned(place)
     large = {
@@ -99,7 +101,7 @@ def write_bundle(place: Path, bundle: TaskBundle) -> None:
     _pack(bundle.textures.layout, values, "texture_layout")
     for kind, content in large.items():
         values[kind] = np.array([len(content), zlib.crc32(content)], dtype=np.int64)
-    with contextlib.ExitStack() as files:  # what is entered first is left last: the archive
+    with contextlib.ExitStack() as files:  # contexts end in reverse order: the archive last
         files.enter_context(_replacing(place / ARCHIVE)).write(_packed(place / ARCHIVE, values))
         for kind, content in large.items():
             path = _stored(place, kind, *values[kind].tolist()).path
@@ -107,10 +109,9 @@ def write_bundle(place: Path, bundle: TaskBundle) -> None:
 
 
 def read_archive(path: Path) -> dict[str, NDArray] | None:
-    """The arrays that :func:`write_archive` put into a file, or ``None`` unless it is there and whole.
+    """The arrays that :func:`write_archive` wrote to a file, or ``None`` if it is missing or damaged.
 
-    A file that cannot be read counts as missing too: it is made again, and putting that in its place tells
-    what is wrong.
+    A file that cannot be read counts as missing too. The caller writes it anew, and that reports the error.
     """
     try:
         digest, _, packed = path.read_bytes().partition(b"\n")
@@ -124,18 +125,18 @@ def read_archive(path: Path) -> dict[str, NDArray] | None:
 
 
 def write_archive(path: Path, values: dict[str, NDArray]) -> None:
-    """Put arrays into a file, whole or not at all."""
+    """Write arrays to a file atomically."""
     with _replacing(path) as file:
         file.write(_packed(path, values))
 
 
 @contextlib.contextmanager
 def keeping(place: Path) -> Iterator[None]:
-    """What is written to the cache here may fail for want of space or permission: that is said, once."""
+    """Context for writing to the cache: an ``OSError``, such as a full disk, becomes a warning."""
     try:
         yield
     except OSError as error:
-        if NOWHERE not in place.parents:  # else it has been said
+        if NOWHERE not in place.parents:  # there a warning has been given already
             warn_once(
                 f"The cache {place.parent} cannot be written to ({error.strerror or error}); "
                 f"make room, or set TTRL_CACHE to a folder that you may write to"
@@ -143,7 +144,7 @@ def keeping(place: Path) -> Iterator[None]:
 
 
 def remove_abandoned(place: Path) -> None:
-    """Delete what processes that were killed while they wrote have left in a folder."""
+    """Delete the unfinished files in a folder whose writing processes were killed."""
     for path in place.glob(f"{_WRITING}*"):
         if path.is_dir():  # older versions wrote in folders
             shutil.rmtree(path)
@@ -156,31 +157,31 @@ def _is_abandoned(path: Path) -> bool:
     try:
         with path.open("rb+") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:  # locked, gone already, somebody else's, or on a file system without locks
+    except OSError:  # locked, deleted, another user's, or on a file system without locks
         return False
     return True
 
 
 @contextlib.contextmanager
 def _replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file that takes the place of ``path`` when the context ends well; locked while it is written."""
+    """A locked temporary file that replaces ``path`` when the context ends without an error."""
     scratch = path.with_name(f"{_WRITING}{os.getpid()}-{secrets.token_hex(4)}")
     with scratch.open("xb") as file, replacing(path, scratch, durable=False):
-        with contextlib.suppress(OSError):  # a file system without locks: what is abandoned stays
+        with contextlib.suppress(OSError):  # no locks on this file system: abandoned files stay
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield file
-        file.flush()  # tells of a full disk
+        file.flush()  # raises if the disk is full
 
 
 def _packed(path: Path, values: dict[str, NDArray]) -> bytes:
-    """The content of an archive at ``path``."""
+    """The bytes to write to ``path``: a line with the SHA-256, and the archive."""
     packed = io.BytesIO()
     np.savez(packed, **{_OWN_NAME: np.array(_own_name(path))}, **values)  # type: ignore[arg-type]
     return hashlib.sha256(packed.getvalue()).hexdigest().encode() + b"\n" + packed.getvalue()
 
 
 def _own_name(path: Path) -> str:
-    """What an archive calls itself: a copy of it elsewhere is no other task's, whatever folder it is in."""
+    """The name stored inside an archive. It tells that a file was copied from another task's folder."""
     return f"{path.parent.name}/{path.name}"
 
 
@@ -203,7 +204,7 @@ def _pack(record: Any, values: dict[str, NDArray], prefix: str) -> None:
 
 
 def _unpack(record: type, values: dict[str, NDArray], prefix: str) -> Any:
-    """The inverse of :func:`_pack`. Scalars come back as Python's."""
+    """The inverse of :func:`_pack`. Scalars are returned as Python numbers."""
     fields = {}
     for name in record._fields:  # type: ignore[attr-defined]
         key = f"{prefix}.{name}"

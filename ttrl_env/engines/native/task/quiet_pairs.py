@@ -1,12 +1,14 @@
-"""Pairs of bodies that cannot touch, found once so that no substep has to look.
+"""Pairs of bodies that cannot touch, found once so that substeps need not check them for contacts.
 
-A cabinet's drawers lie a millimetre apart inside it, so MuJoCo compares their boxes, a hundred times in
-every substep, and finds nothing: a twelfth of the time of a scene with a cabinet. A drawer only slides.
-Two boxes whose projections on some axis are apart at both ends of an interval of its slide are apart
-throughout, for what lies between two projections is linear in the slide. So as long as every drawer is
-within its interval (all of its range but the last millimetre before it is shut hard), these pairs can
-be left out without changing a bit, and otherwise they are not: :class:`QuietModel` is MuJoCo's model
-with the pairs excluded, and the control step chooses between the two before each substep.
+A cabinet's drawers lie a millimetre apart inside it, so MuJoCo compares their boxes a hundred times in every
+substep, without finding a contact. That takes a twelfth of the time of a scene with a cabinet.
+
+A drawer only slides. Suppose that the projections of two boxes on an axis are apart at both ends of an
+interval of the slide. They are then apart in the whole interval, because the gap is linear in the slide.
+
+So while every drawer is within its interval, these pairs can be left out without changing a bit. The interval
+is all of the drawer's range but the last millimetre before it is shut. :class:`QuietModel` is MuJoCo's model
+with the pairs excluded; before each substep the control step chooses between it and the full model.
 """
 
 from __future__ import annotations
@@ -23,14 +25,14 @@ from ttrl_env.engines.mujoco.records import ModelLayout
 from ttrl_env.engines.native.records import QuietPairs
 
 _GAP_M = 1e-5
-"""How far apart projections must be: a thousand million times what rounding makes of them."""
+"""Required gap between projections: a thousand million times their rounding errors."""
 
 
 class QuietModel(ShallowCopy):
-    """A model that shares everything with another but the list of pairs that do not collide."""
+    """A model that shares all data with another except the list of excluded pairs."""
 
     def __init__(self, model: mujoco.MjModel, layout: ModelLayout, pairs: QuietPairs) -> None:
-        """``model`` must stay alive, and its options as they are."""
+        """Copy ``model``, which must stay alive and keep its options."""
         excluded = np.sort(np.concatenate([model.exclude_signature, pairs.signatures]))
         super().__init__(model, layout, exclude_signature=excluded, nexclude=len(excluded))
 
@@ -41,9 +43,9 @@ class _Slider(NamedTuple):
     joint: int
     """Its only joint, or -1."""
     direction: NDArray[np.float64]
-    """``[3]`` how it moves with the joint, world frame; zero if it stands still."""
+    """``[3]`` direction of the slide, world frame; zero if the body stands still."""
     centres: NDArray[np.float64]
-    """``[num_boxes, 3]`` with every slide at zero."""
+    """``[num_boxes, 3]`` the boxes' centres with every slide at zero."""
     axes: NDArray[np.float64]
     """``[num_boxes, 3, 3]`` the boxes' axes, by rows."""
     sizes: NDArray[np.float64]
@@ -51,7 +53,7 @@ class _Slider(NamedTuple):
 
 
 def find_quiet_pairs(model: mujoco.MjModel) -> QuietPairs:
-    """The pairs of a model, and the interval of each slide within which they hold."""
+    """The pairs of a model that cannot touch, and the interval of each slide for which that holds."""
     sliders = _sliders(model)
     intervals: dict[int, tuple[float, float]] = {}
     quiet = []
@@ -80,7 +82,7 @@ def find_quiet_pairs(model: mujoco.MjModel) -> QuietPairs:
 
 
 def _sliders(model: mujoco.MjModel) -> dict[int, _Slider]:
-    """Every body whose colliding geoms are boxes and that has at most a slide between it and the world."""
+    """Every body whose colliding geoms are boxes and that is fixed to the world or moves by one slide."""
     data = mujoco.MjData(model)
     slides = model.jnt_type == mujoco.mjtJoint.mjJNT_SLIDE
     data.qpos[model.jnt_qposadr[slides]] = 0.0
@@ -117,7 +119,7 @@ def _joints_to_world(model: mujoco.MjModel, body: int) -> list[int]:
 def _interval(model: mujoco.MjModel, mover: _Slider, fixed: _Slider) -> tuple[float, float] | None:
     """The longest interval around the middle of a slide's range in which two bodies are apart.
 
-    ``None`` if they are not apart in the middle, or not where the slide is at rest, at zero.
+    ``None`` if they are not apart in the middle, or not at zero, the slide's rest position.
     """
     lowest, highest = model.jnt_range[mover.joint] + (-0.1, 0.1)
     middle = model.jnt_range[mover.joint].mean()
@@ -128,9 +130,9 @@ def _interval(model: mujoco.MjModel, mover: _Slider, fixed: _Slider) -> tuple[fl
 
 
 def _furthest(mover: _Slider, fixed: _Slider, start: float, end: float) -> float:
-    """How far from ``start`` towards ``end`` the slide can go with the bodies apart all the way."""
+    """The furthest position from ``start`` towards ``end`` up to which the bodies stay apart."""
     reached = 0.0
-    for bit in range(1, 13):  # bisection: fractions of the way, halved each time
+    for bit in range(1, 13):  # bisection
         step = reached + 0.5**bit
         if _apart(mover, fixed, [(start, 0.0), (start + step * (end - start), 0.0)]):
             reached = step
@@ -138,14 +140,14 @@ def _furthest(mover: _Slider, fixed: _Slider, start: float, end: float) -> float
 
 
 def _apart(one: _Slider, other: _Slider, slides: list[tuple[float, float]]) -> bool:
-    """Whether each two boxes have an axis on which they are apart, on the same side, at all ``slides``."""
+    """Whether each pair of boxes is apart on one axis, in the same order, at all ``slides``."""
     return all(
         _boxes_apart(one, i, other, j, slides) for i in range(len(one.sizes)) for j in range(len(other.sizes))
     )
 
 
 def _boxes_apart(one: _Slider, i: int, other: _Slider, j: int, slides: Any) -> bool:
-    """The separating axis theorem: faces of either box, and cross products of their edges."""
+    """Separating axis test of two boxes, over their face normals and the cross products of their edges."""
     crosses = np.cross(one.axes[i][:, None], other.axes[j][None]).reshape(-1, 3)
     lengths = np.linalg.norm(crosses, axis=1, keepdims=True)
     crosses = (crosses / np.maximum(lengths, 1e-6))[lengths[:, 0] > 1e-6]

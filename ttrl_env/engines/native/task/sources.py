@@ -1,8 +1,8 @@
-"""What tasks are compiled from: the files of LIBERO and robosuite, told apart by what they are.
+"""The files of LIBERO and robosuite from which tasks are compiled, and a fingerprint of them.
 
-A version does not tell them apart. LIBERO's configuration may name any folder of assets, and files may
-be edited where they are. Code and XML count by their content, meshes and textures (a gigabyte) by their
-size and time.
+A version number is not enough: LIBERO's configuration may name any folder of assets, and files may be edited
+in place. Code and XML are identified by their content. Meshes and textures, a gigabyte, are identified by
+size and modification time.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from ttrl_env import tasks
 from ttrl_env.errors import UnsupportedTaskError
 
 _READ = (".py", ".xml", ".json", ".yaml")
-"""Endings of files that count by their content."""
+"""Suffixes of files that are identified by their content."""
 
 
 def folders() -> dict[str, Path]:
-    """The folders that a compiled task is made of, by what is in them."""
+    """The folders with files that tasks are compiled from, keyed by ``assets`` or the package's name."""
     assets = Path(tasks._libero().get_libero_path("assets"))
     return {"assets": Path(os.path.realpath(assets)), **_packages()}
 
 
 def fingerprint() -> str:
-    """Changes with whatever of :func:`folders` changes, but not with where they are."""
+    """A digest of the files in :func:`folders`; it does not depend on the folders' paths."""
     return f"{_fingerprint(folders()['assets'])} {_fingerprint_of_packages()}"
 
 
 def check_read_from_here(files: Iterable[str]) -> None:
     """Raise :class:`UnsupportedTaskError` unless a task's ``files`` are in one of :func:`folders`.
 
-    LIBERO's modules remember where its assets were when they were imported.
+    They may be elsewhere if the configured assets folder changed after LIBERO was imported.
     """
     allowed = folders()
     for file in files:
@@ -50,7 +50,7 @@ def check_read_from_here(files: Iterable[str]) -> None:
 
 @functools.cache
 def _packages() -> dict[str, Path]:
-    """LIBERO's and robosuite's code; the latter has assets of its own."""
+    """The folders of LIBERO's and robosuite's code; robosuite's also contains assets."""
     found = {"libero": Path(str(tasks._libero().__file__)).parent / "envs"}
     robosuite = importlib.util.find_spec("robosuite")
     for place in (robosuite.submodule_search_locations or ()) if robosuite else ():
@@ -60,7 +60,7 @@ def _packages() -> dict[str, Path]:
 
 @functools.cache
 def _fingerprint_of_packages() -> str:
-    """Once a process: a process goes on with the code that it has imported."""
+    """Digest of the packages, computed once a process: code that is imported does not change afterwards."""
     return " ".join(_fingerprint(folder) for folder in _packages().values())
 
 
@@ -70,23 +70,23 @@ def _fingerprint(folder: Path) -> str:
 
 
 def _files(folder: str, prefix: int) -> Iterator[tuple[str, str]]:
-    """Each file below a folder, without the first ``prefix`` characters of its path, and what it is."""
+    """Each file below a folder: its path without the first ``prefix`` characters, and what identifies it."""
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name == "__pycache__":
                 continue
             if entry.is_dir():
                 yield from _files(entry.path, prefix)
-            elif entry.is_file():  # not a link to nowhere
+            elif entry.is_file():  # skips broken links
                 found = entry.stat()
                 if entry.name.endswith(_READ):
                     value = _content(entry.path, found.st_size, found.st_mtime_ns)
                 else:
-                    value = f"{found.st_size} {int(found.st_mtime)}"  # archives keep no fractions of a second
+                    value = f"{found.st_size} {int(found.st_mtime)}"  # archives store whole seconds
                 yield entry.path[prefix:], value
 
 
 @functools.cache
 def _content(path: str, size: int, mtime_ns: int) -> str:
-    """A file's digest; size and time make it one that has been read before."""
+    """A file's digest. Cached: a file of the same size and time is not read again."""
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()

@@ -1,7 +1,7 @@
-"""A task's textures, kept apart from its model: most bytes of it, and only OpenGL ever reads them.
+"""A task's textures, stored apart from its model: they are most of its bytes, and only OpenGL reads them.
 
-A model in a bundle has one pixel for each texture. The true ones are lent to MuJoCo at the one moment
-at which it reads them, when it uploads them, and are read from their file again for the next thread.
+A model in a bundle has one pixel for each texture. A thread that uploads the model uses a copy with the full
+textures. Afterwards they leave memory; the next thread reads them from their file again.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ HIDDEN_GROUP = 0
 
 
 class StoredBytes(NamedTuple):
-    """A file whose content is known by its length and its CRC-32."""
+    """A file, with the length and the CRC-32 that its content must have."""
 
     path: Path
     length: int
     checksum: int
 
     def read(self) -> NDArray[np.uint8] | None:
-        """The content, read-only, or ``None`` unless the file is there and whole.
+        """The content, read-only, or ``None`` if the file is missing or damaged.
 
-        Until it is freed, other processes wait before they change the file.
+        While the array exists, other processes that try to change the file have to wait.
         """
         try:
             content = read_file(self.path, self.length)
@@ -48,12 +48,12 @@ class StoredBytes(NamedTuple):
 
 
 class Textures:
-    """The pixels of a model's textures: in memory, or in a file and in memory while somebody needs them."""
+    """The pixels of a model's textures, in memory or in a file that is read when they are needed."""
 
     def __init__(
         self, *, layout: TextureLayout, pixels: NDArray[np.uint8], file: StoredBytes | None = None
     ) -> None:
-        """``pixels``: all of them, one after the other; ``file`` is what they were read from."""
+        """``pixels`` holds all textures in sequence; ``file`` is the file from which they were read."""
         self.layout = layout
         self._file = file
         self._pixels: NDArray[np.uint8] | None = pixels
@@ -62,7 +62,7 @@ class Textures:
 
     @property
     def pixels(self) -> NDArray[np.uint8]:
-        """All of them, one after the other; threads that have them at the same time share them."""
+        """The pixels of all textures in sequence; threads that use them at the same time share the array."""
         with self._reading:
             pixels = self._lent() if self._pixels is None else self._pixels
             if pixels is None:
@@ -71,7 +71,7 @@ class Textures:
             return pixels
 
     def fields(self) -> dict[str, Any]:
-        """What is to be replaced in a model to lend them (:mod:`ttrl_env.engines.mujoco.model_copies`)."""
+        """Fields that give a :class:`~ttrl_env.engines.mujoco.model_copies.ShallowCopy` the full textures."""
         pixels = self.pixels
         return {
             "tex_width": self.layout.width,
@@ -82,12 +82,12 @@ class Textures:
         }
 
     def let_go(self) -> None:
-        """Keep them in memory no longer if they can be read again."""
+        """Release the memory of the pixels, if they can be read from a file again."""
         if self._file is not None:
             self._pixels = None
 
     def _read_again(self) -> NDArray[np.uint8]:
-        assert self._file is not None  # else they are in memory
+        assert self._file is not None  # without a file they stay in memory
         pixels = self._file.read()
         if pixels is None:
             raise EnvironmentDiedError(
@@ -98,7 +98,7 @@ class Textures:
 
 
 def take_textures(model: mujoco.MjModel) -> Textures:
-    """The textures that images of a model can show; all others are cut to a single pixel."""
+    """A model's textures; those that no image can show are cut to a single pixel."""
     shown = _shown_textures(model)
     width = np.where(shown, model.tex_width, 1).astype(np.int64)
     height = np.where(shown, model.tex_height, 1).astype(np.int64)
@@ -111,7 +111,7 @@ def take_textures(model: mujoco.MjModel) -> Textures:
 
 
 def merge_equal_textures(model: mujoco.MjModel) -> None:
-    """Have materials with equal textures use the same one: two bowls bring 16 million pixels each."""
+    """Make materials with equal textures share one: each of two equal bowls has 16 million pixels."""
     first: dict[tuple, int] = {}
     description = versions.texture_description()
     for texture in range(model.ntex):
@@ -135,12 +135,12 @@ def without_textures(model: mujoco.MjModel, layout: ModelLayout) -> mujoco.MjMod
 
 
 def _aligned(length: int) -> int:
-    """The bytes that an array takes in a model: whole cache lines. Loading a model checks their sum."""
+    """Bytes that an array takes in a model: whole cache lines. Loading a model checks their sum."""
     return -(-length // 64) * 64
 
 
 def _shown_textures(model: mujoco.MjModel) -> NDArray[np.bool_]:
-    """``[ntex]`` which textures are the sky's or belong to a site or to a geom that is not hidden."""
+    """``[ntex]`` bool: textures of the sky, of sites and of geoms that are not hidden."""
     shown = model.tex_type == mujoco.mjtTexture.mjTEXTURE_SKYBOX
     materials = np.concatenate([model.geom_matid[model.geom_group != HIDDEN_GROUP], model.site_matid])
     used = model.mat_texid[np.unique(materials[materials >= 0])]
