@@ -28,7 +28,7 @@ from ttrl_env.agents.demo.report import describe_changes, make_table, summarise
 from ttrl_env.agents.evaluation.evaluate import Evaluation, evaluate
 from ttrl_env.agents.evaluation.videos import record_episodes, write_video
 from ttrl_env.agents.policies import TokenPolicy, load_policy
-from ttrl_env.agents.rollout.environments import share_engine
+from ttrl_env.agents.rollout.environments import make_evaluation_env, share_engine
 from ttrl_env.agents.training.metrics import METRICS_FILE, read_records
 from ttrl_env.agents.training.plots import plot_run
 from ttrl_env.agents.training.train import train
@@ -247,17 +247,13 @@ def _before(demo: _Demo, policy: TokenPolicy) -> dict[str, Any]:
 
 
 def _environment(demo: _Demo, policy: TokenPolicy) -> TTRLVectorEnv:
-    return TTRLVectorEnv(
+    return make_evaluation_env(
         SUITE,
         [TASK_ID] * NUM_GROUPS,
-        1,
-        test_time_rl=False,
-        max_steps=MAX_STEPS,
+        engine=demo.engine,
         image_size=demo.config.env.image_size,
         cameras=policy.cameras,
-        init_states="all",
-        autoreset_mode="disabled",
-        engine=demo.engine,
+        max_steps=MAX_STEPS,
     )
 
 

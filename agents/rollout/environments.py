@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast
 
 from gymnasium.vector import AutoresetMode
@@ -42,22 +43,51 @@ def make_train_env(
     )
 
 
+def make_evaluation_env(
+    suite: str,
+    task_ids: Sequence[int],
+    *,
+    engine: EngineChoice,
+    image_size: int,
+    cameras: Sequence[CameraName],
+    max_steps: int | None,
+    chunk_steps: int = 1,
+    num_workers: int | None = None,
+    fixture_seed: int = 0,
+) -> TTRLVectorEnv:
+    """An environment to evaluate in: each row is a group of its own, with binary rewards.
+
+    It opens simulations at the first reset, from any initial state.
+    """
+    return TTRLVectorEnv(
+        suite,
+        task_ids,
+        1,
+        test_time_rl=False,
+        max_steps=max_steps,
+        chunk_steps=chunk_steps,
+        image_size=image_size,
+        cameras=cameras,
+        init_states="all",
+        autoreset_mode=AutoresetMode.DISABLED,
+        engine=engine,
+        num_workers=num_workers,
+        fixture_seed=fixture_seed,
+    )
+
+
 def share_engine(env: TTRLVectorEnv, chunk_steps: int | None = None) -> TTRLVectorEnv:
-    """A view on the simulations of ``env`` in which every row is a group of its own, with binary rewards."""
+    """An environment to evaluate in, on the simulations of ``env``."""
 
     def engine(config: EngineConfig) -> SimulationEngine:
         return env.engine
 
-    return TTRLVectorEnv(
+    return make_evaluation_env(
         env.suite.name,
         env.task_ids.tolist(),
-        1,
-        test_time_rl=False,
-        max_steps=env.max_steps,
-        chunk_steps=env.chunk_steps if chunk_steps is None else chunk_steps,
+        engine=engine,
         image_size=env.engine.config.image_size,
         cameras=cast("tuple[CameraName, ...]", env.engine.config.cameras),
-        init_states="all",
-        autoreset_mode=AutoresetMode.DISABLED,
-        engine=engine,
+        max_steps=env.max_steps,
+        chunk_steps=env.chunk_steps if chunk_steps is None else chunk_steps,
     )

@@ -30,7 +30,7 @@ from ttrl_env.agents.policies import TokenPolicy, load_policy
 from ttrl_env.agents.policies.building import load_options
 from ttrl_env.agents.policies.finding import find_policy
 from ttrl_env.agents.policies.loading import read_cameras
-from ttrl_env.agents.rollout.environments import share_engine
+from ttrl_env.agents.rollout.environments import make_evaluation_env, share_engine
 from ttrl_env.engines.interface import CameraName
 from ttrl_env.engines.make_engine import EngineChoice
 from ttrl_env.errors import ConfigError
@@ -120,17 +120,13 @@ def _environment(
     config: EvaluateConfig, cameras: tuple[CameraName, ...], engine: EngineChoice | None
 ) -> TTRLVectorEnv:
     """Make the environment. It opens simulations at the first episode, so a finished report opens none."""
-    return TTRLVectorEnv(
+    return make_evaluation_env(
         config.env.suite,
         [config.env.task_ids[row % len(config.env.task_ids)] for row in range(config.num_envs)],
-        1,
-        test_time_rl=False,
-        max_steps=config.env.max_steps,
+        engine=engine or config.env.engine,
         image_size=config.env.image_size,
         cameras=cameras,
-        init_states="all",
-        autoreset_mode="disabled",
-        engine=engine or config.env.engine,
+        max_steps=config.env.max_steps,
         num_workers=config.env.num_workers,
         fixture_seed=config.env.fixture_seed,
     )

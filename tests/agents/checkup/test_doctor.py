@@ -23,7 +23,7 @@ from ttrl_env.agents.checkup import policy as policy_checkup
 from ttrl_env.agents.cli import main
 from ttrl_env.agents.commands import doctor
 from ttrl_env.agents.policies.openvla.decoding import Parallel
-from ttrl_env.published_scenes import Scene, published_scene
+from ttrl_env.published_scenes import SceneSummary, published_scene
 
 CHECKS = (
     "checkpoint",
@@ -249,7 +249,7 @@ def test_a_suite_of_another_world_fails_by_name_and_says_what_to_install(capsys,
         def close(self) -> None:
             self.closed = True
 
-    def see(engine: Engine, task_id: int) -> Scene:
+    def see(engine: Engine, task_id: int) -> SceneSummary:
         scene = published_scene(engine.suite, task_id)
         return replace(scene, pictures=scene.pictures - 36) if task_id in (3, 7) else scene
 
