@@ -11,6 +11,6 @@ from ttrl_env.machine.compiled import CompiledCode
 _CODE = CompiledCode("kernels", Path(__file__).parent, Path(__file__).parent.glob("*.py"))
 
 
-def njit(**options: Any) -> Callable[[Callable], Any]:
+def njit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
     """``numba.njit`` with the GIL released and machine code cached on disk."""
     return _CODE.njit(nogil=True, **options)

@@ -67,7 +67,7 @@ class DisabledAutoreset(VectorWrapper):
             flags[mask] = False
         return self._observe(observations, self._terminations | self._truncations), infos
 
-    def step(self, actions: Any) -> tuple[Any, NDArray, NDArray, NDArray, dict[str, Any]]:
+    def step(self, actions: Any) -> tuple[Any, NDArray[Any], NDArray[Any], NDArray[Any], dict[str, Any]]:
         """Step the rows that are not finished; actions of the others are ignored."""
         waiting = self._terminations | self._truncations
         if waiting.all():
@@ -99,7 +99,7 @@ class DisabledAutoreset(VectorWrapper):
         return observations
 
 
-def _keep_rows(space: spaces.Space, rows: NDArray[np.bool_], old: Any, new: Any) -> Any:
+def _keep_rows(space: spaces.Space[Any], rows: NDArray[np.bool_], old: Any, new: Any) -> Any:
     """``new`` with ``rows`` of ``old``; ``space`` is that of one row."""
     if isinstance(space, spaces.Dict):
         return {key: _keep_rows(part, rows, old[key], new[key]) for key, part in space.spaces.items()}

@@ -13,7 +13,7 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -158,6 +158,6 @@ def _repainted(seen: SceneSummary, published: SceneSummary) -> list[str]:
 
 
 @functools.cache
-def _read() -> dict[str, NDArray]:
+def _read() -> dict[str, NDArray[Any]]:
     with np.load(FILE, allow_pickle=False) as archive:
         return dict(archive)

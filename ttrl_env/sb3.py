@@ -67,7 +67,7 @@ class TTRLVecEnv(VecEnv):
         super().__init__(envs.num_envs, envs.single_observation_space, envs.single_action_space)
         self.metadata = envs.metadata  # from which SB3's video recorder takes the frames per second
 
-    def reset(self) -> dict[str, NDArray]:
+    def reset(self) -> dict[str, NDArray[Any]]:
         """First observations; the seed given to :meth:`seed` and the options of :meth:`set_options` apply."""
         observations, infos = self.envs.reset(seed=self._seeds[0], options=_one_for_all(self._options))
         self.reset_infos = _rows(infos)
@@ -75,11 +75,13 @@ class TTRLVecEnv(VecEnv):
         self._reset_options()
         return observations
 
-    def step_async(self, actions: NDArray) -> None:
+    def step_async(self, actions: NDArray[Any]) -> None:
         """Keep the actions for :meth:`step_wait`."""
         self._actions = actions
 
-    def step_wait(self) -> tuple[dict[str, NDArray], NDArray[np.float32], NDArray[np.bool_], list[dict]]:
+    def step_wait(
+        self,
+    ) -> tuple[dict[str, NDArray[Any]], NDArray[np.float32], NDArray[np.bool_], list[dict[str, Any]]]:
         """Observations, rewards, dones, and one info dictionary a row."""
         observations, rewards, terminations, truncations, infos = self.envs.step(self._actions)
         dones = terminations | truncations

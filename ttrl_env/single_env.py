@@ -71,7 +71,7 @@ class LiberoEnv(gym.Env):
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[dict[str, NDArray], dict[str, Any]]:
+    ) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Start an episode from the split's next initial state. A call that raises changes nothing.
 
         Args:
@@ -89,7 +89,7 @@ class LiberoEnv(gym.Env):
         super().reset(seed=seed)
         return _row(observations), _info(infos)
 
-    def step(self, action: ArrayLike) -> tuple[dict[str, NDArray], float, bool, bool, dict[str, Any]]:
+    def step(self, action: ArrayLike) -> tuple[dict[str, NDArray[Any]], float, bool, bool, dict[str, Any]]:
         """Execute one action ``[7]``, or one open-loop chunk ``[chunk_steps, 7]``.
 
         After the end of the episode further steps do nothing until ``reset``.
@@ -116,7 +116,7 @@ class LiberoEnv(gym.Env):
         self._rows.close()
 
 
-def _row(observations: dict[str, NDArray]) -> dict[str, NDArray]:
+def _row(observations: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     return {key: array[0] for key, array in observations.items()}
 
 

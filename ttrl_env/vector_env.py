@@ -192,7 +192,7 @@ class TTRLVectorEnv(VectorEnv):
 
     def reset(
         self, *, seed: int | Sequence[int] | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[dict[str, NDArray], dict[str, Any]]:
+    ) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Start new episodes. A call that raises for its arguments changes nothing.
 
         Args:
@@ -222,7 +222,9 @@ class TTRLVectorEnv(VectorEnv):
 
     def step(
         self, actions: ArrayLike
-    ) -> tuple[dict[str, NDArray], NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
+    ) -> tuple[
+        dict[str, NDArray[Any]], NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]
+    ]:
         """Execute one action, or one open-loop chunk of actions, in every row.
 
         Args:
@@ -266,7 +268,7 @@ class TTRLVectorEnv(VectorEnv):
             self.engine.close()
 
     def _set_spaces(self, config: EngineConfig) -> None:
-        single: dict[str, spaces.Space] = {}
+        single: dict[str, spaces.Space[Any]] = {}
         for key, shape, dtype in layout(config):
             if dtype is np.uint8:
                 single[key] = spaces.Box(0, 255, shape[1:], np.uint8)
@@ -322,7 +324,7 @@ class TTRLVectorEnv(VectorEnv):
                 result = self.engine.step(rows.tolist(), chunks[rows], remaining.tolist())
                 self._episodes.advance(rows, result, self.max_steps)
 
-    def _observations(self) -> dict[str, NDArray]:
+    def _observations(self) -> dict[str, NDArray[Any]]:
         """Copies of the engine's arrays, in the dtypes of the observation space."""
         return {
             key: array.astype(np.uint8 if array.dtype == np.uint8 else np.float32)

@@ -143,7 +143,7 @@ class TestTimeRL(VectorWrapper):
         self._num_resets += 1
         return observations, {**infos, **self._infos()}
 
-    def step(self, actions: Any) -> tuple[Any, NDArray, NDArray, NDArray, dict[str, Any]]:
+    def step(self, actions: Any) -> tuple[Any, NDArray[Any], NDArray[Any], NDArray[Any], dict[str, Any]]:
         """Step the wrapped environment, through a chunk if there are any; rewards are float64 ``[num_envs]``.
 
         Args:
@@ -167,7 +167,7 @@ class TestTimeRL(VectorWrapper):
                 break
         return observations, earned, terminations, truncations, infos
 
-    def _step(self, actions: Any) -> tuple[Any, NDArray, NDArray, NDArray, dict[str, Any]]:
+    def _step(self, actions: Any) -> tuple[Any, NDArray[Any], NDArray[Any], NDArray[Any], dict[str, Any]]:
         observations, terminations, truncations, infos = self._simulate(actions)
         running = ~(self._over | self._success)
         if self.autoreset_mode is AutoresetMode.NEXT_STEP:
@@ -194,7 +194,7 @@ class TestTimeRL(VectorWrapper):
         infos.update(self._infos())
         return observations, rewards, terminations, truncations, infos
 
-    def _simulate(self, actions: Any) -> tuple[Any, NDArray, NDArray, dict[str, Any]]:
+    def _simulate(self, actions: Any) -> tuple[Any, NDArray[Any], NDArray[Any], dict[str, Any]]:
         """What the wrapped environment returns, its rewards left out."""
         require_known(self._lost)
         try:

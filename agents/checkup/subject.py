@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -54,7 +55,7 @@ class Subject:
         return next(self.policy.parameters()).device
 
 
-def _random_observations(rows: int, size: int, seed: int) -> dict[str, NDArray]:
+def _random_observations(rows: int, size: int, seed: int) -> dict[str, NDArray[Any]]:
     """Observations with the same image in every row, and a resting arm.
 
     The image is random but blocky, because JPEG compression would remove pixel noise.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -102,7 +103,7 @@ def token_seeds(seed: int, start: EpisodeStart) -> np.random.Generator:
 
 def sample_chunks(
     lockstep: Lockstep,
-    observations: dict[str, NDArray],
+    observations: dict[str, NDArray[Any]],
     instructions: Sequence[str],
     passes: Sequence[Rows | None],
     temperatures: NDArray[np.float32],
@@ -158,7 +159,7 @@ class _Queue:
         self._instructions = list(env.instructions)
         self.rows: dict[int, _Running] = {}
 
-    def refill(self) -> dict[str, NDArray]:
+    def refill(self) -> dict[str, NDArray[Any]]:
         """Start waiting episodes in all idle rows. Returns the observations; empty if no episode started."""
         mask = np.zeros(self._env.num_envs, dtype=np.bool_)
         states = [0] * self._env.num_envs
@@ -175,7 +176,7 @@ class _Queue:
         self._instructions = list(self._env.instructions)
         return observations
 
-    def act(self, observations: dict[str, NDArray]) -> NDArray[np.float64] | None:
+    def act(self, observations: dict[str, NDArray[Any]]) -> NDArray[np.float64] | None:
         """Actions of all rows for ``env.step``, zero in idle rows; ``None`` once every process is done."""
         passes = self._lockstep.passes(sorted(self.rows), self._rows_at_once)
         if not passes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import imageio.v3 as imageio
 import imageio_ffmpeg
@@ -110,7 +111,9 @@ def _check_whole(file: Path, num_frames: int) -> None:
         )
 
 
-def _begin(env: TTRLVectorEnv, num_rows: int, init_state_id: int, task_id: int | None) -> dict[str, NDArray]:
+def _begin(
+    env: TTRLVectorEnv, num_rows: int, init_state_id: int, task_id: int | None
+) -> dict[str, NDArray[Any]]:
     """Reset only the first ``num_rows`` rows; the others stay unused."""
     options = {
         "init_state_ids": [init_state_id] * env.num_envs,

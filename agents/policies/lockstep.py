@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ T = TypeVar("T")
 Rows: TypeAlias = "list[int] | NDArray[np.int64]"
 """Numbers of an environment's rows."""
 
-Observations: TypeAlias = "dict[str, NDArray] | NDArray"
+Observations: TypeAlias = "dict[str, NDArray[Any]] | NDArray[Any]"
 """What an environment shows: arrays whose first axis is the row, by name, or a single one."""
 
 

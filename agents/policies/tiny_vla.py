@@ -98,7 +98,7 @@ class TinyVLA(PreTrainedModel):
             )
         self.post_init()
 
-    def prepare(self, observations: dict[str, NDArray], instructions: Sequence[str]) -> PolicyInputs:
+    def prepare(self, observations: dict[str, NDArray[Any]], instructions: Sequence[str]) -> PolicyInputs:
         """Inputs: ``pixels`` uint8 ``[rows, 3, S, S]`` and ``word_ids`` int64 ``[rows, max_words]``.
 
         If configured, also ``wrist_pixels``, like ``pixels``, and ``proprioception`` float32 ``[rows, 9]``.
@@ -114,7 +114,7 @@ class TinyVLA(PreTrainedModel):
             inputs["proprioception"] = _proprioception(observations)
         return inputs
 
-    def _pixels(self, observations: dict[str, NDArray], camera: str) -> Tensor:
+    def _pixels(self, observations: dict[str, NDArray[Any]], camera: str) -> Tensor:
         key = f"{camera}_image"
         if key not in observations:
             raise ValueError(f"observations: TinyVLA needs {key!r}, got {sorted(observations)}")
@@ -267,7 +267,7 @@ class _Attention(nn.Module):
         return tokens.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
 
 
-def _proprioception(observations: dict[str, NDArray]) -> Tensor:
+def _proprioception(observations: dict[str, NDArray[Any]]) -> Tensor:
     """``[rows, 9]`` float32: position and quaternion of the end effector, finger positions, all scaled."""
     keys = ("robot0_eef_pos", "robot0_eef_quat", "robot0_gripper_qpos")
     missing = [key for key in keys if key not in observations]

@@ -169,7 +169,7 @@ class _Recorder:
         self.simulation_seconds = 0.0
         self._policy_seconds = 0.0
 
-    def act(self, observations: Observations, rows: NDArray[np.int64]) -> NDArray | None:
+    def act(self, observations: Observations, rows: NDArray[np.int64]) -> NDArray[Any] | None:
         """Sample a chunk for ``rows``; returns actions of all rows, zero where finished.
 
         ``None`` once no process has any rows left.
@@ -191,7 +191,7 @@ class _Recorder:
         self._policy_seconds += time.perf_counter() - started
         return actions
 
-    def _decode(self, tokens: torch.Tensor, rows: NDArray[np.int64]) -> NDArray:
+    def _decode(self, tokens: torch.Tensor, rows: NDArray[np.int64]) -> NDArray[Any]:
         """Actions of all rows for ``env.step``, of ``tokens`` ``[rows, K]``; zero in the other rows."""
         decoded = self._policy.decode(tokens)
         expected = (len(rows), self._policy.chunk_steps)

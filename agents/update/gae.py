@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -74,7 +76,7 @@ def normalised(
     return (advantages - among.mean()) / (among.std() + 1e-8)
 
 
-def _check_one_length(arguments: str, *arrays: NDArray) -> None:
+def _check_one_length(arguments: str, *arrays: NDArray[Any]) -> None:
     shapes = [array.shape for array in arrays]
     if arrays[0].ndim != 1 or len(set(shapes)) > 1:
         raise ValueError(f"{arguments}: expected arrays of one dimension and length, got shapes {shapes}")

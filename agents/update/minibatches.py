@@ -10,12 +10,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ttrl_env.agents.config.choices import Reduction
 from ttrl_env.agents.config.schema import PPOConfig
 from ttrl_env.agents.distributed.processes import World
 from ttrl_env.agents.policies import PolicyInputs
 from ttrl_env.agents.policies.lockstep import Chunks, Lockstep
 from ttrl_env.agents.rollout.types import Rollout
-from ttrl_env.agents.update.reductions import Reduction, chunk_weights, token_weights
+from ttrl_env.agents.update.reductions import chunk_weights, token_weights
 from ttrl_env.agents.update.targets import Targets
 
 

@@ -32,7 +32,7 @@ class RecordedEpisode:
     """One episode of ``T`` steps, with the environment's observations."""
 
     instruction: str
-    observations: dict[str, NDArray]
+    observations: dict[str, NDArray[Any]]
     """As :class:`~ttrl_env.vector_env.TTRLVectorEnv` returns them, first axis ``T``: images uint8, bottom
     row first, and the ``robot0_*`` keys."""
     actions: NDArray[np.float32]
@@ -249,7 +249,7 @@ def _numbers(array: h5py.Dataset) -> NDArray[Any]:
     return numbers
 
 
-def _observations(arrays: dict[str, NDArray], cameras: Sequence[str]) -> dict[str, NDArray]:
+def _observations(arrays: dict[str, NDArray[Any]], cameras: Sequence[str]) -> dict[str, NDArray[Any]]:
     """An episode's observations under the environment's keys."""
     return {
         **{f"{camera}_image": arrays[IMAGE_KEYS[camera]] for camera in cameras},

@@ -141,7 +141,7 @@ def _record_missing(
     """Keep all workers busy with attempts until ``num_episodes`` of them have succeeded."""
     bundle = load_bundle(task)
     stream = InitStateStream(task.suite, task.task_id, "train", [settings.seed])
-    running: dict[Future, int] = {}
+    running: dict[Future[Any], int] = {}
     following, limit = 0, MAX_ATTEMPTS_PER_EPISODE * num_episodes
     while True:
         done = len(parts.successful())

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +28,7 @@ EngineName: TypeAlias = Literal["native", "upstream"]
 
 CameraName: TypeAlias = Literal["agentview", "robot0_eye_in_hand"]
 
-Observations: TypeAlias = dict[str, NDArray]
+Observations: TypeAlias = dict[str, NDArray[Any]]
 """Batched observation arrays, first axis the row; keys and meaning in :mod:`ttrl_env.vector_env`."""
 
 

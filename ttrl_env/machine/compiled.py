@@ -37,10 +37,10 @@ class CompiledCode:
         """Changes with the code that the functions are compiled from."""
         self._folder = _writable_folder(name, f"{name}-{self.digest[:16]}", package)
 
-    def njit(self, **options: Any) -> Callable[[Callable], Any]:
+    def njit(self, **options: Any) -> Callable[[Callable[..., Any]], Any]:
         """``numba.njit``, with its result kept for the next process if it can be kept."""
 
-        def compiled(function: Callable) -> Any:
+        def compiled(function: Callable[..., Any]) -> Any:
             dispatcher = numba.njit(**options)(function)
             if self._is_kept():
                 with self._kept_in_folder():
@@ -49,10 +49,10 @@ class CompiledCode:
 
         return compiled
 
-    def cfunc(self, signature: Any) -> Callable[[Callable], Any]:
+    def cfunc(self, signature: Any) -> Callable[[Callable[..., Any]], Any]:
         """``numba.cfunc``, with its result kept for the next process if it can be kept."""
 
-        def compiled(function: Callable) -> Any:
+        def compiled(function: Callable[..., Any]) -> Any:
             with self._kept_in_folder():
                 return numba.cfunc(signature, cache=self._is_kept())(function)
 

@@ -97,7 +97,9 @@ class _Stage:
             cast(nn.Module, self._policy).to(choose_device(self._loading.device))
         return self._policy
 
-    def record(self, subject: EvaluatedPolicy, temperature: float, episode: Episode, seed: int) -> NDArray:
+    def record(
+        self, subject: EvaluatedPolicy, temperature: float, episode: Episode, seed: int
+    ) -> NDArray[Any]:
         """Replay an episode and return its frames."""
         frames = record_episodes(
             self.env,

@@ -17,7 +17,7 @@ from ttrl_env.agents.evaluation.reports.summary import paired
 from ttrl_env.agents.evaluation.videos import write_video
 from ttrl_env.machine.whole_files import replacing
 
-Recorder = Callable[[EvaluatedPolicy, float, Episode], NDArray]
+Recorder = Callable[[EvaluatedPolicy, float, Episode], NDArray[Any]]
 """Replays a subject's episode at a temperature; returns its frames ``[T, H, W, 3]`` uint8."""
 
 _Shown = tuple[str, float, list[tuple[EvaluatedPolicy, Episode]]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -80,7 +80,7 @@ class OpenVLAPolicy(nn.Module):
                 f"look different to it, got {image_size}"
             )
 
-    def prepare(self, observations: dict[str, NDArray], instructions: Sequence[str]) -> PolicyInputs:
+    def prepare(self, observations: dict[str, NDArray[Any]], instructions: Sequence[str]) -> PolicyInputs:
         """See :meth:`ttrl_env.agents.policies.protocol.TokenPolicy.prepare`."""
         key = f"{self.cameras[0]}_image"
         if key not in observations:
@@ -131,7 +131,7 @@ class OpenVLAPolicy(nn.Module):
         shape = (len(tokens), self.chunk_steps, ACTION_DIM)
         return self.codec.decode(tokens.cpu().numpy().reshape(shape))
 
-    def encode(self, actions: NDArray) -> Tensor:
+    def encode(self, actions: NDArray[Any]) -> Tensor:
         """Tokens ``[rows, K]`` of environment actions ``[rows, chunk_steps, 7]``, for demonstrations."""
         return torch.from_numpy(self.codec.encode(actions)).flatten(1)
 

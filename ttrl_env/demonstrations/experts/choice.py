@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ from ttrl_env.tasks import Task
 class Expert(Protocol):
     """A scripted policy for one task."""
 
-    def act(self, observation: Mapping[str, NDArray], state: SimState) -> NDArray[np.float32]:
+    def act(self, observation: Mapping[str, NDArray[Any]], state: SimState) -> NDArray[np.float32]:
         """The action for the present observation and state.
 
         Args:

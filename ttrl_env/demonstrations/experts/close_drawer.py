@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,7 +49,7 @@ class CloseTopDrawer:
     """Factor on the distance to its line: it aims further than the line. The controller pulls like a spring,
     so its force fades close to the target, and pushing lifts the hand."""
 
-    def act(self, observation: Mapping[str, NDArray], state: SimState) -> NDArray[np.float32]:
+    def act(self, observation: Mapping[str, NDArray[Any]], state: SimState) -> NDArray[np.float32]:
         """See :meth:`ttrl_env.demonstrations.experts.Expert.act`."""
         drawer, cabinet, rotation = _drawer(state)
         lateral, inward, up = rotation.T @ (np.asarray(observation["robot0_eef_pos"], np.float64) - cabinet)
@@ -100,7 +101,7 @@ def _rotation_matrix(quat: NDArray[np.float64]) -> NDArray[np.float64]:
     )
 
 
-def _rotation_to_straight_down(eef_quat: NDArray) -> NDArray[np.float64]:
+def _rotation_to_straight_down(eef_quat: NDArray[Any]) -> NDArray[np.float64]:
     """Rotation vector (radians, world frame) from an orientation (xyzw) to the one pointing straight down.
 
     Straight down is a half turn about x, the quaternion (1, 0, 0, 0): LIBERO's robots start there.

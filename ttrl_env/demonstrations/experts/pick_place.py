@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,7 +53,7 @@ class PickPlace:
         self._inside = inside
         self._others = [obstacle for obstacle in scene.obstacles if obstacle != self._body]
 
-    def act(self, observation: Mapping[str, NDArray], state: SimState) -> NDArray[np.float32]:
+    def act(self, observation: Mapping[str, NDArray[Any]], state: SimState) -> NDArray[np.float32]:
         """See :meth:`ttrl_env.demonstrations.experts.Expert.act`."""
         self._scene.update(state)
         gripper = self._scene.gripper

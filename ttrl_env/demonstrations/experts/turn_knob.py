@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,7 +43,7 @@ class TurnKnobOn:
     tolerance: float = 0.012
     """Largest error in x or y at which the fingers go down; pushing allows twice as much in y."""
 
-    def act(self, observation: Mapping[str, NDArray], state: SimState) -> NDArray[np.float32]:
+    def act(self, observation: Mapping[str, NDArray[Any]], state: SimState) -> NDArray[np.float32]:
         """See :meth:`ttrl_env.demonstrations.experts.Expert.act`."""
         self.scene.update(state)
         gripper = self.scene.gripper

@@ -110,7 +110,9 @@ class LiberoEngine:
             self._turn.release()
         _OPEN.discard(self)
 
-    def _each_row(self, method: str, rows: Sequence[int], *arguments: Sequence[Any] | NDArray) -> list[Any]:
+    def _each_row(
+        self, method: str, rows: Sequence[int], *arguments: Sequence[Any] | NDArray[Any]
+    ) -> list[Any]:
         """Run a method of :class:`Rows` in all workers at once; one result a row, in ``rows``' order."""
         with self._turn:
             self._require_open()
@@ -127,7 +129,7 @@ class LiberoEngine:
                 self.close()
                 raise
 
-    def _ask(self, method: str, rows: Sequence[int], *arguments: Sequence[Any] | NDArray) -> list[Any]:
+    def _ask(self, method: str, rows: Sequence[int], *arguments: Sequence[Any] | NDArray[Any]) -> list[Any]:
         """Send the request to the workers of ``rows``, and collect their answers as they come."""
         places: dict[_WorkerProcess, list[int]] = {}
         for place, row in enumerate(rows):  # neighbouring rows go to different workers, to share the cores

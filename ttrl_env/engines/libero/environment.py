@@ -54,7 +54,7 @@ class LiberoSimulation:
         """Build the environment, which takes seconds and over a gigabyte."""
         self.task = task
         self.config = config
-        self.observation: dict[str, NDArray] = {}
+        self.observation: dict[str, NDArray[Any]] = {}
         opengl.load_triton_first()
         with opengl.explaining_failures(), _numpy_seeded(config.fixture_seed):
             self._env = _build(task, config)
@@ -154,7 +154,7 @@ class LiberoSimulation:
             )
         return state
 
-    def _select(self, observation: dict[str, Any]) -> dict[str, NDArray]:
+    def _select(self, observation: dict[str, Any]) -> dict[str, NDArray[Any]]:
         keys = (*(f"{camera}_image" for camera in self.config.cameras), *PROPRIOCEPTION)
         return {key: np.asarray(observation[key]) for key in keys}
 
@@ -181,13 +181,13 @@ class _CameraGate:
     def __init__(self, env: Any, cameras: tuple[str, ...]) -> None:
         self.open = True
         self._env = env
-        self._sensors: dict[str, Callable[[dict], NDArray]] = {}
-        self._at_sampling: dict[str, NDArray] = {}
+        self._sensors: dict[str, Callable[[dict[str, Any]], NDArray[Any]]] = {}
+        self._at_sampling: dict[str, NDArray[Any]] = {}
         self._site_rgba = env.sim.model._model.site_rgba.copy()
         for camera in cameras:
             self._gate(f"{camera}_image")
 
-    def render_skipped(self) -> dict[str, NDArray]:
+    def render_skipped(self) -> dict[str, NDArray[Any]]:
         """Render every camera from the kinematics stored at the last step with a closed gate."""
         model, data = self._env.sim.model._model, self._env.sim.data._data
         site_rgba, live = model.site_rgba.copy(), _rendered(data)
@@ -204,7 +204,7 @@ class _CameraGate:
         last = np.array(render({}))
 
         @sensor(modality="image")
-        def gated(observation_cache: dict) -> NDArray:
+        def gated(observation_cache: dict[str, Any]) -> NDArray[Any]:
             nonlocal last
             if self.open:
                 last = render(observation_cache)
@@ -217,12 +217,12 @@ class _CameraGate:
         env.modify_observable(observable_name=name, attribute="sensor", modifier=gated)
 
 
-def _rendered(data: mujoco.MjData) -> dict[str, NDArray]:
+def _rendered(data: mujoco.MjData) -> dict[str, NDArray[Any]]:
     """Copies of the arrays that an image is rendered from."""
     return {name: getattr(data, name).copy() for name in RENDERED}
 
 
-def _write(arrays: dict[str, NDArray], data: mujoco.MjData) -> None:
+def _write(arrays: dict[str, NDArray[Any]], data: mujoco.MjData) -> None:
     for name, array in arrays.items():
         getattr(data, name)[:] = array
 

@@ -243,10 +243,10 @@ class NativeEngine:
         """Run each job in a thread of its task and wait for all; raises the first error."""
         return self._wait_for(self._start(jobs, task_ids))
 
-    def _start(self, jobs: Sequence[Job], task_ids: Sequence[int]) -> list[Future]:
+    def _start(self, jobs: Sequence[Job], task_ids: Sequence[int]) -> list[Future[Any]]:
         return self._pool.start(jobs, [self._tasks.homes[task_id] for task_id in task_ids])
 
-    def _wait_for(self, futures: Sequence[Future]) -> list[Any]:
+    def _wait_for(self, futures: Sequence[Future[Any]]) -> list[Any]:
         try:
             return wait_for(futures)
         except EnvironmentDiedError:  # a thread is lost, and its rows with it

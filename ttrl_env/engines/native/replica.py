@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import mujoco  # type: ignore[import-untyped]
 import numpy as np
@@ -31,8 +31,8 @@ class Snapshot(NamedTuple):
     """``[nbody, 3]`` body positions, one substep older than the state."""
     xquat: NDArray[np.float64]
     """``[nbody, 4]`` body orientations, one substep older than the state."""
-    memory: tuple[NDArray, ...]
-    sample: tuple[NDArray, ...]
+    memory: tuple[NDArray[Any], ...]
+    sample: tuple[NDArray[Any], ...]
 
 
 class Replica:
@@ -169,10 +169,10 @@ def _views(model: mujoco.MjModel, data: mujoco.MjData, quiet: QuietModel | None 
     )
 
 
-def _arrays(memory: Memory) -> tuple[NDArray, ...]:
+def _arrays(memory: Memory) -> tuple[NDArray[Any], ...]:
     return (*memory.arm, *memory[1:])
 
 
-def _copy(source: tuple[NDArray, ...], target: tuple[NDArray, ...]) -> None:
+def _copy(source: tuple[NDArray[Any], ...], target: tuple[NDArray[Any], ...]) -> None:
     for value, array in zip(source, target, strict=True):
         array[...] = value

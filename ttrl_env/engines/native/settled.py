@@ -17,6 +17,7 @@ import importlib.metadata
 import os
 import platform
 from pathlib import Path
+from typing import Any
 
 import mujoco  # type: ignore[import-untyped]
 import numba
@@ -37,7 +38,7 @@ SETTLE_STEPS = 10
 class SettledStates:
     """Snapshots of a task's initial states after settling."""
 
-    def __init__(self, init_states: NDArray[np.float64], values: dict[str, NDArray]) -> None:
+    def __init__(self, init_states: NDArray[np.float64], values: dict[str, NDArray[Any]]) -> None:
         """Index the snapshots by initial state.
 
         Args:
@@ -69,7 +70,7 @@ def load_settled(place: Path, bundle: TaskBundle, init_states: NDArray[np.float6
     return SettledStates(init_states, values)
 
 
-def _settle(bundle: TaskBundle, init_states: NDArray[np.float64]) -> dict[str, NDArray]:
+def _settle(bundle: TaskBundle, init_states: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
     """Settle each initial state; returns the parts of the snapshots by name, stacked along axis 0."""
     replica, rows = Replica(bundle), []
     for state in init_states:
@@ -78,7 +79,7 @@ def _settle(bundle: TaskBundle, init_states: NDArray[np.float64]) -> dict[str, N
     return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 
 
-def _pack(snapshot: Snapshot) -> dict[str, NDArray]:
+def _pack(snapshot: Snapshot) -> dict[str, NDArray[Any]]:
     parts = {name: getattr(snapshot, name) for name in ("integration_state", "xpos", "xquat")}
     parts.update({f"memory.{index:02}": array for index, array in enumerate(snapshot.memory)})
     parts.update(
@@ -87,7 +88,7 @@ def _pack(snapshot: Snapshot) -> dict[str, NDArray]:
     return parts
 
 
-def _unpack(values: dict[str, NDArray], row: int) -> Snapshot:
+def _unpack(values: dict[str, NDArray[Any]], row: int) -> Snapshot:
     """The snapshot at ``row``; its arrays are views of the stored ones and must not be written to."""
     memory = sorted(name for name in values if name.startswith("memory."))
     return Snapshot(

@@ -45,7 +45,7 @@ class ThreadPool:
         finally:
             threading.stack_size(before)
 
-    def start(self, jobs: Sequence[Job], threads: Sequence[Collection[int]]) -> list[Future]:
+    def start(self, jobs: Sequence[Job], threads: Sequence[Collection[int]]) -> list[Future[Any]]:
         """Queue jobs and return without waiting; :func:`wait_for` collects their results.
 
         Args:
@@ -115,7 +115,7 @@ class ThreadPool:
             self._queued.clear()
 
 
-def wait_for(futures: Sequence[Future]) -> list[Any]:
+def wait_for(futures: Sequence[Future[Any]]) -> list[Any]:
     """The results of jobs; waits for all, then raises the first error."""
     for error in [future.exception() for future in futures]:
         if error is not None:
@@ -129,7 +129,7 @@ class _Entry:
 
     job: Job
     threads: Collection[int]
-    future: Future
+    future: Future[Any]
 
 
 class _WorkerThread(threading.Thread):
@@ -142,7 +142,7 @@ class _WorkerThread(threading.Thread):
         self._pool = pool
         self._index = index
         self._image_size = image_size
-        self._future: Future = Future()
+        self._future: Future[Any] = Future()
 
     def run(self) -> None:
         renderer = Renderer(self._image_size)

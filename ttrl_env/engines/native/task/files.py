@@ -90,7 +90,7 @@ def write_bundle(place: Path, bundle: TaskBundle) -> None:
         _MODEL: mujoco_c.save_model(bundle.model._address).data,
         _TEXTURES: bundle.textures.pixels.data,
     }
-    values: dict[str, NDArray] = {
+    values: dict[str, NDArray[Any]] = {
         "mujoco_version": np.array(bundle.mujoco_version),
         "burner_alpha": bundle.burner_alpha,
         "state_at_reset": bundle.state_at_reset,
@@ -108,7 +108,7 @@ def write_bundle(place: Path, bundle: TaskBundle) -> None:
             files.enter_context(_replacing(path)).write(content)
 
 
-def read_archive(path: Path) -> dict[str, NDArray] | None:
+def read_archive(path: Path) -> dict[str, NDArray[Any]] | None:
     """The arrays that :func:`write_archive` wrote to a file, or ``None`` if it is missing or damaged.
 
     A file that cannot be read counts as missing too. The caller writes it anew, and that reports the error.
@@ -124,7 +124,7 @@ def read_archive(path: Path) -> dict[str, NDArray] | None:
     return values if str(values.pop(_OWN_NAME, None)) == _own_name(path) else None
 
 
-def write_archive(path: Path, values: dict[str, NDArray]) -> None:
+def write_archive(path: Path, values: dict[str, NDArray[Any]]) -> None:
     """Write arrays to a file atomically."""
     with _replacing(path) as file:
         file.write(_packed(path, values))
@@ -173,7 +173,7 @@ def _replacing(path: Path) -> Iterator[BinaryIO]:
         file.flush()  # raises if the disk is full
 
 
-def _packed(path: Path, values: dict[str, NDArray]) -> bytes:
+def _packed(path: Path, values: dict[str, NDArray[Any]]) -> bytes:
     """The bytes to write to ``path``: a line with the SHA-256, and the archive."""
     packed = io.BytesIO()
     np.savez(packed, **{_OWN_NAME: np.array(_own_name(path))}, **values)  # type: ignore[arg-type]
@@ -194,7 +194,7 @@ def _checked_name(kind: str, length: int, checksum: int) -> str:
     return f"{stem}-{length}-{checksum:08x}.{suffix}"
 
 
-def _pack(record: Any, values: dict[str, NDArray], prefix: str) -> None:
+def _pack(record: Any, values: dict[str, NDArray[Any]], prefix: str) -> None:
     """Add a named tuple's fields, nested ones too, as ``prefix.field``."""
     for name, value in record._asdict().items():
         if hasattr(value, "_asdict"):
@@ -203,7 +203,7 @@ def _pack(record: Any, values: dict[str, NDArray], prefix: str) -> None:
             values[f"{prefix}.{name}"] = np.asarray(value)
 
 
-def _unpack(record: type, values: dict[str, NDArray], prefix: str) -> Any:
+def _unpack(record: type, values: dict[str, NDArray[Any]], prefix: str) -> Any:
     """The inverse of :func:`_pack`. Scalars are returned as Python numbers."""
     fields = {}
     for name in record._fields:  # type: ignore[attr-defined]

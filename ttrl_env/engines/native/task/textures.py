@@ -112,7 +112,7 @@ def take_textures(model: mujoco.MjModel) -> Textures:
 
 def merge_equal_textures(model: mujoco.MjModel) -> None:
     """Make materials with equal textures share one: each of two equal bowls has 16 million pixels."""
-    first: dict[tuple, int] = {}
+    first: dict[tuple[Any, ...], int] = {}
     description = versions.texture_description()
     for texture in range(model.ntex):
         shape = tuple(int(getattr(model, f"tex_{name}")[texture]) for name in description)
