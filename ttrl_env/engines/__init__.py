@@ -1,1 +1,1 @@
-"""What simulates LIBERO: one interface, and two engines behind it."""
+"""Simulation engines for LIBERO: one interface and two implementations."""

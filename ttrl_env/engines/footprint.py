@@ -1,4 +1,4 @@
-"""What an environment takes at least, so that one that cannot fit is refused before it is begun."""
+"""Low estimates of an environment's memory, to refuse one that cannot fit before it is built."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from ttrl_env.engines.observations import num_bytes
 from ttrl_env.machine.memory import require_memory
 
 LARGEST_IMAGE = 16384
-"""Pixels on a side: what OpenGL renders at most, but for some drivers."""
+"""Largest image size in pixels that most OpenGL drivers render."""
 
 _ROW_BYTES = {"native": 900_000, "upstream": 1_000_000_000}
-"""What simulating a row takes besides its observations, measured; the task itself comes on top."""
+"""Measured memory of a row's simulation in bytes, without its observations and without the shared task."""
 
 _OBSERVATION_COPIES = 4
-"""The engine's arrays, the two bounds of the observation space, and what ``reset`` and ``step`` return."""
+"""Copies: the engine's arrays, the observation space's two bounds, and the result of a reset or step."""
 
 _ACTION_BYTES = 16
-"""A number's two bounds in the action space, and itself in double precision."""
+"""Bytes for each number of an action: float64, and its two bounds in the action space as float32."""
 
 _PIXEL_BYTES = 40
-"""OpenGL's buffers: colour and depth, four samples each, and the image made of them."""
+"""Bytes for each pixel in OpenGL: colour and depth with four samples each, and the resolved image."""
 
 
 def require_room(config: EngineConfig, chunk_steps: int, engine: EngineChoice) -> None:
-    """Raise :class:`~ttrl_env.errors.ConfigError` with the figure unless an environment fits into memory."""
+    """Raise :class:`~ttrl_env.errors.ConfigError` with the estimate unless the environment fits in memory."""
     simulated = _ROW_BYTES.get(engine, 0) if isinstance(engine, str) else 0
     rendered = _PIXEL_BYTES * config.image_size**2 if simulated and config.cameras else 0
     rows = config.num_rows * (simulated + chunk_steps * ACTION_DIM * _ACTION_BYTES)

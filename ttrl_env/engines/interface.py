@@ -1,9 +1,9 @@
-"""What a simulation engine offers to the vector environment.
+"""The interface between the vector environment and a simulation engine.
 
 Two engines implement :class:`SimulationEngine`: ``upstream`` (unmodified LIBERO environments in
 worker processes, the reference) and ``native`` (replicas of one compiled task, the fast one).
-The vector environment above owns episodes, rewards, truncation and autoreset; an engine only
-resets rows, executes chunks of actions and says whether the task's goal was reached.
+The vector environment handles episodes, rewards, truncation and autoreset. An engine only
+resets rows, executes chunks of actions and reports whether the task's goal was reached.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ CONTROL_FREQ_HZ = 20
 """LIBERO's control frequency: one policy step is 50 ms, 25 MuJoCo substeps of 2 ms."""
 
 SETTLE_ACTION = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0)
-"""What the robot does while objects settle: hold the pose, open the gripper."""
+"""The action executed while objects settle: hold the pose, open the gripper."""
 
 EngineName: TypeAlias = Literal["native", "upstream"]
 
@@ -34,18 +34,18 @@ Observations: TypeAlias = dict[str, NDArray[Any]]
 
 @dataclass(frozen=True, kw_only=True)
 class EngineConfig:
-    """Everything that shapes a simulation, apart from which task each row plays."""
+    """All settings of an engine except the task that each row plays."""
 
     suite: str
     """LIBERO or LIBERO-PRO suite, e.g. ``"libero_spatial"``."""
     num_rows: int
-    """How many simulations there are."""
+    """Number of simulations."""
     cameras: tuple[str, ...] = ("agentview",)
     """Cameras rendered into ``<camera>_image`` observations."""
     image_size: int = 256
     """Height and width of every image in pixels."""
     settle_steps: int = 10
-    """Policy steps of :data:`SETTLE_ACTION` before the first observation; not counted anywhere."""
+    """Policy steps of :data:`SETTLE_ACTION` before the first observation; no step count includes them."""
     fixture_seed: int = 0
     """Seed of the reset that places the fixtures: 0 is the published protocol (``env.seed(0)``)."""
     num_workers: int | None = None
@@ -54,7 +54,7 @@ class EngineConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ChunkResult:
-    """What happened while each of ``n`` rows executed its chunk of actions."""
+    """The outcome of a chunk of actions in each of ``n`` rows."""
 
     executed_steps: NDArray[np.int64]
     """``[n]`` policy steps executed; fewer than the chunk when a row succeeded or failed in it."""
@@ -100,8 +100,8 @@ class SimulationEngine(Protocol):
     def reset(self, rows: Sequence[int], task_ids: Sequence[int], init_state_ids: Sequence[int]) -> None:
         """Put ``rows[k]`` at initial state ``init_state_ids[k]`` of task ``task_ids[k]``, settled.
 
-        Afterwards ``observations`` holds the first observation of these rows. A reset that raises an
-        ``Exception`` has left every row as it was, or what is asked of the rows next raises too.
+        Afterwards ``observations`` holds the first observation of these rows. If a reset raises an
+        ``Exception``, either every row is unchanged, or later calls on the affected rows raise too.
         """
 
     def step(
@@ -110,8 +110,8 @@ class SimulationEngine(Protocol):
         """Execute ``actions[k]`` (``[n, chunk_steps, 7]``) on ``rows[k]``, open loop.
 
         A row stops at success, when its simulation diverges, or after ``max_steps[k]`` policy
-        steps (at least 1). Other rows are not touched: no physics, no rendering.
-        ``observations`` then holds what LIBERO returns after each row's last executed step.
+        steps (at least 1). Other rows are neither simulated nor rendered.
+        ``observations`` then holds LIBERO's observation after each row's last executed step.
         """
 
     def state(self, row: int) -> SimState:

@@ -1,4 +1,4 @@
-"""Choosing a simulation engine by name, or taking one made by the caller."""
+"""Builds a simulation engine from its name or with the caller's own function."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from ttrl_env.engines.interface import EngineConfig, EngineName, SimulationEngin
 from ttrl_env.libero_version import warn_unless_published
 
 EngineChoice: TypeAlias = EngineName | Callable[[EngineConfig], SimulationEngine]
-"""An engine's name, or anything that makes an engine from a configuration."""
+"""An engine's name, or a function that makes an engine from a configuration."""
 
 
 def make_engine(engine: EngineChoice, config: EngineConfig) -> SimulationEngine:
-    """Build the chosen engine; simulators are imported here and nowhere before."""
+    """Build the chosen engine. Simulators are first imported here."""
     if callable(engine):
         return engine(config)
     check_choice("engine", engine, get_args(EngineName))

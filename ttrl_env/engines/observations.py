@@ -33,7 +33,7 @@ def allocate(config: EngineConfig) -> Observations:
 def create(config: EngineConfig) -> tuple[Observations, int]:
     """Observation arrays on an unnamed file, and its descriptor for the workers to inherit.
 
-    Unnamed, so that nothing is left behind however the processes end.
+    Without a name, the file disappears with the processes, however they end.
     """
     if hasattr(os, "memfd_create"):
         fd = os.memfd_create("ttrl_env")
@@ -56,10 +56,10 @@ def attach(config: EngineConfig, fd: int) -> Observations:
 
 
 def num_bytes(config: EngineConfig) -> int:
-    """What the observation arrays of an engine take."""
+    """Memory of an engine's observation arrays, bytes."""
     return sum(_padded(math.prod(shape) * np.dtype(dtype).itemsize) for _, shape, dtype in layout(config))
 
 
 def _padded(num_bytes: int) -> int:
-    """Rounded up to a cache line, so that every array starts aligned."""
+    """``num_bytes`` rounded up to whole cache lines, so that the next array starts aligned."""
     return -(-num_bytes // 64) * 64

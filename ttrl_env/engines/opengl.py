@@ -1,4 +1,4 @@
-"""Which OpenGL MuJoCo renders with, decided before MuJoCo is imported.
+"""Chooses MuJoCo's OpenGL backend, before MuJoCo is imported.
 
 MuJoCo and robosuite read ``MUJOCO_GL`` once, at import. Unless the user has set it, off-screen
 EGL is chosen: it runs on a GPU without a display and, through Mesa, on a CPU.
@@ -27,7 +27,7 @@ _LIBRARIES = {"egl": ("EGL", "GL"), "osmesa": ("OSMesa",)}
 def choose_backend() -> str:
     """Set ``MUJOCO_GL=egl`` on Linux unless it is set and not empty; return the backend in force.
 
-    MuJoCo takes any case and spaces around, everybody else the plain word.
+    MuJoCo accepts any case and surrounding spaces, but other libraries do not: the value is normalised.
     """
     if sys.platform.startswith("linux"):
         os.environ["MUJOCO_GL"] = os.environ.get("MUJOCO_GL", "").strip().lower() or "egl"
@@ -45,7 +45,7 @@ def missing_libraries() -> tuple[str, ...]:
 def require_gl() -> None:
     """Raise :class:`MissingDependencyError` with the exact install line unless rendering can work.
 
-    It comes before MuJoCo is imported, which ends in an ``AttributeError`` where a library is missing.
+    Call it before MuJoCo is imported, because that fails with an ``AttributeError`` if a library is missing.
     """
     backend = choose_backend()
     if sys.platform.startswith("linux"):
@@ -61,7 +61,7 @@ def require_gl() -> None:
 
 @contextlib.contextmanager
 def explaining_failures() -> Iterator[None]:
-    """Have what goes wrong while an OpenGL context is made say what to do: a driver may be missing."""
+    """Context that turns a failure to make an OpenGL context into an error with an install command."""
     try:
         yield
     except ImportError as error:  # as MuJoCo and robosuite report it
@@ -75,7 +75,7 @@ def _install_line() -> str:
 
 
 def _check_companions(backend: str) -> None:
-    """Raise :class:`ConfigError` for settings of PyOpenGL's and EGL's that do not go with the backend."""
+    """Raise :class:`ConfigError` if PyOpenGL's or EGL's environment variables contradict the backend."""
     platform = os.environ.get("PYOPENGL_PLATFORM", backend)
     if backend in _LIBRARIES and platform.lower() != backend:
         raise ConfigError(
@@ -91,11 +91,11 @@ def _check_companions(backend: str) -> None:
 
 @functools.cache
 def load_triton_first() -> None:
-    """Load Triton's library, if it is installed; to be called before the first OpenGL context is made.
+    """Load Triton's library, if it is installed. Call this before the first OpenGL context is made.
 
-    Both Triton and Mesa bring an LLVM, and some of LLVM's symbols are unique to a process, whoever comes
-    first. Mesa works with Triton's; Triton, which torch imports when it likes, crashes with Mesa's. Where
-    somebody else has already rendered through Mesa it is too late, and nothing is loaded.
+    Triton and Mesa each contain an LLVM, and a process uses some of LLVM's symbols from the one loaded first.
+    Mesa works with Triton's; Triton, which torch may import later, crashes with Mesa's. If Mesa's is loaded
+    already, this does nothing.
     """
     maps = Path("/proc/self/maps")
     if maps.exists() and any(name in maps.read_text() for name in ("libgallium", "libLLVM", "swrast_dri")):
@@ -106,7 +106,7 @@ def load_triton_first() -> None:
             ctypes.CDLL(str(library))
 
 
-if __name__ == "__main__":  # `make demo` and `make test` ask before they start
+if __name__ == "__main__":  # `make demo` and `make test` run this check first
     try:
         require_gl()
     except TTRLError as error:

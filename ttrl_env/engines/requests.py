@@ -1,4 +1,4 @@
-"""What an engine is asked for, checked before anything of it is done."""
+"""Checks of the arguments of an engine's methods, before any of the work is done."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ttrl_env.engines.interface import EngineConfig
 def check_reset(
     config: EngineConfig, rows: Sequence[int], task_ids: Sequence[int], init_state_ids: Sequence[int]
 ) -> None:
-    """Raise unless rows, tasks and initial states of a reset exist, one of each a row."""
+    """Raise unless a reset has one task and one initial state for each row, and all of them exist."""
     _check_lengths(rows, task_ids=task_ids, init_state_ids=init_state_ids)
     _check_distinct(rows)
     for row in rows:
@@ -23,7 +23,7 @@ def check_reset(
 
 
 def check_started(rows: Sequence[int], started: Collection[int]) -> None:
-    """Raise unless each of ``rows`` is one of those that a reset has started."""
+    """Raise unless every one of ``rows`` has been reset."""
     _check_distinct(rows)
     waiting = [row for row in rows if row not in started]
     if waiting:

@@ -1,1 +1,1 @@
-"""What every part asks of the machine: cores, memory, files written whole, compiled code that is kept."""
+"""Access to the machine for all packages: cores, memory, atomic file writes, cached machine code."""

@@ -1,8 +1,8 @@
-"""Numba's decorators, with machine code that is kept for the next process.
+"""Numba's decorators, with machine code that is cached on disk for the next process.
 
-Numba compares a function's own file only: code that it takes from another file would stay as it was. So the
-folder of the machine code is named after all sources it is compiled from. Where no folder can be written,
-every process compiles anew.
+Numba only checks whether a function's own file has changed. It would not notice changes in functions from
+other files. So the cache folder's name contains a digest of all source files. If no folder is writable, every
+process compiles anew.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ _CONFIG: Any = numba.config
 
 
 class CompiledCode:
-    """The compiled functions of one package and the folder that their machine code is kept in."""
+    """The compiled functions of one package and the cache folder of their machine code."""
 
     def __init__(self, name: str, package: Path, sources: Iterable[Path]) -> None:
         """Find a folder that can be written.
 
         Args:
-            name: begins the folder's name and the warning if there is none.
-            package: the package's folder; machine code is kept in its ``__pycache__`` if that can be written.
-            sources: every file that the functions take code or constants from.
+            name: the beginning of the folder's name, and of the warning if there is none.
+            package: the package's folder; machine code is cached in its ``__pycache__`` if that is writable.
+            sources: every file with code or constants that the functions use.
         """
         content = b"".join(source.read_bytes() for source in sorted(sources))
         self.digest = hashlib.sha256(content).hexdigest()
-        """Changes with the code that the functions are compiled from."""
+        """SHA-256 of the source files."""
         self._folder = _writable_folder(name, f"{name}-{self.digest[:16]}", package)
 
     def njit(self, **options: Any) -> Callable[[Callable[..., Any]], Any]:
-        """``numba.njit``, with its result kept for the next process if it can be kept."""
+        """``numba.njit``, cached for the next process if a folder is writable."""
 
         def compiled(function: Callable[..., Any]) -> Any:
             dispatcher = numba.njit(**options)(function)
@@ -50,7 +50,7 @@ class CompiledCode:
         return compiled
 
     def cfunc(self, signature: Any) -> Callable[[Callable[..., Any]], Any]:
-        """``numba.cfunc``, with its result kept for the next process if it can be kept."""
+        """``numba.cfunc``, cached for the next process if a folder is writable."""
 
         def compiled(function: Callable[..., Any]) -> Any:
             with self._kept_in_folder():
@@ -63,7 +63,7 @@ class CompiledCode:
 
     @contextlib.contextmanager
     def _kept_in_folder(self) -> Iterator[None]:
-        """Numba reads its setting when a function is told to keep its machine code."""
+        """Set Numba's cache folder; Numba reads the setting when a function enables its cache."""
         own, _CONFIG.CACHE_DIR = _CONFIG.CACHE_DIR, str(self._folder or "")
         try:
             yield
@@ -72,7 +72,7 @@ class CompiledCode:
 
 
 def _writable_folder(name: str, folder_name: str, package: Path) -> Path | None:
-    """The first place that can be written; with a warning none."""
+    """The first folder that can be written; warns and returns ``None`` if there is none."""
     for place in _places(package):
         folder = place / folder_name
         try:
@@ -97,5 +97,5 @@ def _places(package: Path) -> Iterator[Path]:
         yield Path(os.path.expanduser(os.environ["TTRL_CACHE"]), "compiled")
     yield package / "__pycache__"
     caches = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    if os.path.isabs(caches):  # not where there is no home
+    if os.path.isabs(caches):  # relative if there is no home directory
         yield Path(caches, "ttrl-env", "compiled")

@@ -10,11 +10,11 @@ _OWN = Path("/proc/self/cgroup")
 
 
 def control_groups(controller: str) -> Iterator[Path]:
-    """The folders of the groups that this process is in, its own first, up to the root.
+    """The folders of the groups that contain this process, from the innermost to the root.
 
     Args:
-        controller: what they limit, ``"cpu"`` or ``"memory"``. Version 1 of control groups has a tree for
-            each; version 2 has one tree for all, in which a group may be without files of the controller.
+        controller: the limited resource, ``"cpu"`` or ``"memory"``. Version 1 of control groups has a tree
+            for each; version 2 has one tree, in which a group may lack the controller's files.
     """
     if not _OWN.is_file():
         return

@@ -11,10 +11,10 @@ from ttrl_env.machine.control_groups import control_groups
 
 
 def usable_cores() -> int:
-    """The cores that affinity and control groups leave of the machine's, at least 1.
+    """Number of cores that affinity and control groups allow, at least 1.
 
-    A job of eight cores on a node of 128, as Slurm and containers make them, sees all 128 in
-    ``os.cpu_count()``.
+    ``os.cpu_count()`` ignores these limits: in a Slurm job or container with eight cores of a node's 128, it
+    returns 128.
     """
     on_linux = hasattr(os, "sched_getaffinity")
     allowed = len(os.sched_getaffinity(0)) if on_linux else os.cpu_count() or 1
@@ -22,13 +22,13 @@ def usable_cores() -> int:
 
 
 def _quotas() -> Iterator[float]:
-    """The cores that each control group above this process grants it, where there is a limit."""
+    """The limit in cores of each control group that contains this process and has a limit."""
     for group in control_groups("cpu"):
         yield from _limit(group)
 
 
 def _limit(group: Path) -> Iterator[float]:
-    """The limit of one control group, of either version, if it has one."""
+    """The limit in cores of one control group, of either version; yields nothing if it has none."""
     try:
         if (group / "cpu.max").is_file():
             quota, period = (group / "cpu.max").read_text().split()

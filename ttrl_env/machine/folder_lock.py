@@ -1,4 +1,4 @@
-"""One process at a time in a folder that a run writes to."""
+"""A lock that lets only one process at a time write to a folder."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ LOCK_FILE = ".lock"
 
 @contextmanager
 def folder_lock(folder: str | Path, argument: str, name: str = LOCK_FILE) -> Iterator[None]:
-    """Keep other processes that ask for it out of ``folder``, which is made if it does not exist.
+    """Lock ``folder`` while the context is open; the folder is made if it does not exist.
 
-    The lock ends with the process, whatever ends it; the file ``name`` stays.
+    The lock ends with the process, however that ends; the file ``name`` stays.
 
     Raises:
-        ConfigError: another process has it, or the folder cannot be written to; names ``argument``.
+        ConfigError: another process holds the lock, or the folder is not writable; names ``argument``.
     """
     folder = Path(folder)
     with _writing(argument):
         folder.mkdir(parents=True, exist_ok=True)
-        # neither through a link nor waiting for the other end of a pipe
+        # do not follow a link, and do not wait for the other end of a pipe
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
         file = os.fdopen(os.open(folder / name, flags, 0o666), "r+b", buffering=0)
     with file:
@@ -49,7 +49,7 @@ def require_writable(folder: Path, argument: str) -> None:
 
 @contextmanager
 def _writing(argument: str) -> Iterator[None]:
-    """Turn the errors of making a folder or a file in it into :class:`ConfigError`."""
+    """Turn an ``OSError`` from making a folder or a file in it into :class:`ConfigError`."""
     try:
         yield
     except OSError as error:
@@ -57,7 +57,7 @@ def _writing(argument: str) -> Iterator[None]:
 
 
 def lock_file(file: IO[bytes] | IO[str], folder: Path, argument: str) -> None:
-    """Lock an open file, until it is closed, in the name of the folder it is in."""
+    """Lock an open file until it is closed; error texts name ``folder``."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:

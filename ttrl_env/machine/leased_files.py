@@ -1,7 +1,8 @@
-"""Large files mapped without a copy, where no process can change them under the mapping.
+"""Memory-mapping of large files, protected against changes by other processes.
 
-A mapped file that somebody truncates ends the process that reads it. Linux grants leases on files: whoever
-would open a leased file for writing, or truncate it, waits until the lease is given up (45 seconds at most).
+If a mapped file is truncated, the process that reads it is killed. A lease on the file prevents that: Linux
+makes a process that opens a leased file for writing, or truncates it, wait until the lease ends. The wait is
+45 seconds at most.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 def read_file(path: Path, length: int) -> NDArray[np.uint8] | None:
     """A file's content, read-only, or ``None`` if it has another length.
 
-    It is mapped under a lease, which ends when the array is freed, or copied where there is no lease. Raises
+    The file is mapped under a lease, which ends when the array is freed. Without a lease it is copied. Raises
     ``OSError`` if it cannot be read.
     """
     with path.open("rb", buffering=0) as file:
@@ -31,15 +32,15 @@ def read_file(path: Path, length: int) -> NDArray[np.uint8] | None:
 
 
 def _lease(file: FileIO) -> bool:
-    """Have writers wait until a file's descriptors and mappings are gone; returns whether they do.
+    """Take a lease on a file, until its descriptors and mappings are closed; returns whether it is granted.
 
-    There is no lease outside Linux, on another user's file, on one that is open for writing, and on file
-    systems that do not know who writes.
+    Leases exist on Linux only. They are refused for another user's file, for a file that is open for writing,
+    and on some network file systems.
     """
     if not hasattr(fcntl, "F_SETLEASE"):
         return False
     try:
-        fcntl.fcntl(file, fcntl.F_SETSIG, signal.SIGURG)  # what tells of a waiting writer; ignored by default
+        fcntl.fcntl(file, fcntl.F_SETSIG, signal.SIGURG)  # sent if a writer waits; ignored by default
         fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_RDLCK)
     except OSError:
         return False
@@ -47,7 +48,7 @@ def _lease(file: FileIO) -> bool:
 
 
 def _map(file: FileIO, length: int) -> NDArray[np.uint8]:
-    """A file's own pages: fresh memory for a copy costs several times what reading it does."""
+    """Map a file; a copy would take several times as long, because its memory must be allocated."""
     flags = mmap.MAP_PRIVATE | getattr(mmap, "MAP_POPULATE", 0)
     pages = mmap.mmap(file.fileno(), length, flags=flags, prot=mmap.PROT_READ)
     return np.frombuffer(pages, dtype=np.uint8)

@@ -1,4 +1,4 @@
-"""Whether something fits into memory, asked before it is begun."""
+"""Checks that enough memory is free before work begins."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from ttrl_env.errors import ConfigError
 from ttrl_env.machine.control_groups import control_groups
 
 _LIMIT_FILES = ("memory.max", "memory.limit_in_bytes")
-"""A control group's limit, in versions 2 and 1."""
+"""Files with a control group's memory limit, in versions 2 and 1."""
 
 
 def require_memory(num_bytes: float, what: str, advice: str) -> None:
-    """Raise :class:`ConfigError` with the figure unless so much memory is free.
+    """Raise :class:`ConfigError` with the estimate unless ``num_bytes`` of memory are free.
 
     Args:
-        num_bytes: an estimate, bytes.
-        what: names the argument and what needs it, as the beginning of a sentence.
-        advice: what to do instead.
+        num_bytes: the estimated need.
+        what: the beginning of the error text, which names the argument and what needs the memory.
+        advice: the end of the error text, which says what to do instead.
     """
     free = free_memory()
     if num_bytes > free:
@@ -27,7 +27,7 @@ def require_memory(num_bytes: float, what: str, advice: str) -> None:
 
 
 def free_memory() -> int:
-    """Bytes that this process could still take: of the machine, and no more than its job is given."""
+    """Bytes of free memory on the machine, at most the limits of this process's control groups."""
     files = [group / name for group in control_groups("memory") for name in _LIMIT_FILES]
     limits = [file.read_text().strip() for file in files if file.is_file()]
     return min([psutil.virtual_memory().available, *(int(limit) for limit in limits if limit.isdigit())])

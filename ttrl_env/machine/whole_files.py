@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and errors that say which file it was."""
+"""Atomic file writes, and errors that name the file."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from ttrl_env.errors import CheckpointError
 
 
 def write_whole(file: Path, text: str) -> None:
-    """:func:`write_bytes_whole` of UTF-8 text."""
+    """Write text as UTF-8 with :func:`write_bytes_whole`."""
     write_bytes_whole(file, text.encode("utf-8"))
 
 
 def write_bytes_whole(file: Path, content: bytes | memoryview) -> None:
-    """Write a file, whole or not at all; see :func:`replacing`."""
+    """Write a file atomically; see :func:`replacing`."""
     with replacing(file) as draft:
         draft.write_bytes(content)
 
 
 @contextmanager
 def replacing(file: Path, draft: Path | None = None, *, durable: bool = True) -> Iterator[Path]:
-    """A path beside ``file`` to write to, renamed to ``file`` if the context ends well and else deleted.
+    """A temporary path to write to, renamed to ``file`` if the context ends without error, else deleted.
 
-    Interrupted, the old file is still there. After a power cut the name stands for the old file or the new
-    one, if the file is ``durable``.
+    After an interruption the old file is unchanged. After a power failure, if ``durable``, either the
+    complete old file or the complete new file exists.
 
     Args:
-        file: where the content is wanted.
-        draft: another path in the same folder, as where a library chooses the format by the suffix.
-        durable: wait until the disk has the content.
+        file: the file to replace.
+        draft: the temporary path, in the same folder; for libraries that choose the format by the suffix.
+        durable: wait until the content is on the disk.
 
     Raises:
-        OSError: it cannot be written, as where the disk is full; names ``file``.
+        OSError: the file cannot be written, for example because the disk is full; names ``file``.
     """
     draft = draft or file.with_name(f".{file.name}.draft")
     try:
@@ -50,7 +50,7 @@ def replacing(file: Path, draft: Path | None = None, *, durable: bool = True) ->
 
 
 def flush(path: Path) -> None:
-    """Make sure that a file or folder has reached the disk."""
+    """Wait until a file or folder is on the disk."""
     fd = os.open(path, os.O_RDONLY)
     try:
         os.fsync(fd)
@@ -60,7 +60,7 @@ def flush(path: Path) -> None:
 
 @contextmanager
 def naming(file: Path) -> Iterator[None]:
-    """Let an :class:`OSError` name ``file``: one of writing to an open file does not say which it is."""
+    """Add the name of ``file`` to an :class:`OSError`: errors of writing to an open file do not name it."""
     try:
         yield
     except OSError as error:
@@ -70,10 +70,10 @@ def naming(file: Path) -> Iterator[None]:
 
 
 def read_object(file: Path, remedy: str) -> dict[str, Any]:
-    """The JSON object in a file of ours.
+    """The JSON object in a file that this package wrote.
 
     Raises:
-        CheckpointError: it cannot be read or holds something else; says which file, and ``remedy``.
+        CheckpointError: the file cannot be read or is no JSON object; the text ends in ``remedy``.
     """
     try:
         content = json.loads(file.read_text(encoding="utf-8"))

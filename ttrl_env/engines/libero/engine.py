@@ -95,7 +95,7 @@ class LiberoEngine:
     def close(self) -> None:
         """End the worker processes; safe to call twice, and in any thread.
 
-        A call of another thread that is under way raises :class:`EnvironmentClosedError`.
+        If another thread is in a call meanwhile, that call raises :class:`EnvironmentClosedError`.
         """
         if os.getpid() != self._pid:
             return  # after a fork: the workers are the parent's
