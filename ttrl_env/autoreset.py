@@ -1,4 +1,4 @@
-"""Gymnasium's autoreset modes: by name, as an environment declares it, and finished rows that wait."""
+"""Gymnasium's autoreset modes: looking one up, and a wrapper that implements DISABLED."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ttrl_env.checks import check_choice, check_reset_mask
 
 
 def named_mode(mode: AutoresetMode | str) -> AutoresetMode:
-    """The mode that an argument ``autoreset_mode`` means: a member, its name or its value."""
+    """The mode for an argument ``autoreset_mode``, which is a member, its name or its value."""
     if isinstance(mode, AutoresetMode):
         return mode
     names = {str(member.value).lower(): member for member in AutoresetMode}
@@ -24,7 +24,7 @@ def named_mode(mode: AutoresetMode | str) -> AutoresetMode:
 
 
 def declared_mode(env: VectorEnv) -> AutoresetMode:
-    """The mode that an environment declares in its ``metadata``, else raise."""
+    """The mode that an environment declares in its ``metadata``; raises if there is none."""
     mode = env.metadata.get("autoreset_mode")
     if not isinstance(mode, AutoresetMode):
         raise ValueError(
@@ -35,10 +35,10 @@ def declared_mode(env: VectorEnv) -> AutoresetMode:
 
 
 class DisabledAutoreset(VectorWrapper):
-    """Finished rows wait until they are reset: their flags and observations stay, their rewards are 0.
+    """Makes finished rows wait until they are reset: their flags and observations stay, their rewards are 0.
 
-    Gymnasium steps all rows of a vector environment or none. A waiting row therefore goes on in the wrapped
-    environment, in episodes of which only ``infos`` tell; a step that finds every row waiting is not taken.
+    Gymnasium steps all rows of a vector environment or none. So a waiting row still runs in the wrapped
+    environment; those steps show in ``infos`` only. If all rows wait, ``step`` does nothing.
     """
 
     def __init__(self, env: VectorEnv) -> None:
@@ -53,14 +53,14 @@ class DisabledAutoreset(VectorWrapper):
         self.metadata = {**env.metadata, "autoreset_mode": AutoresetMode.DISABLED}
         self._terminations = np.zeros(env.num_envs, dtype=np.bool_)
         self._truncations = np.zeros(env.num_envs, dtype=np.bool_)
-        self._ended = np.zeros(env.num_envs, dtype=np.bool_)  # in the wrapped environment, seen or not
-        self._last: Any = None  # what the last call returned
+        self._ended = np.zeros(env.num_envs, dtype=np.bool_)  # in the wrapped environment
+        self._last: Any = None  # observations of the last call
 
     def reset(
         self, *, seed: Any = None, options: Mapping[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        """Start new episodes, in the rows of ``options["reset_mask"]`` if it is there."""
-        options = None if options is None else dict(options)  # Gymnasium's environments pop from it
+        """Start new episodes, in the rows of ``options["reset_mask"]`` if it is given, else in all."""
+        options = None if options is None else dict(options)  # Gymnasium's environments remove keys from it
         mask = check_reset_mask((options or {}).get("reset_mask"), self.num_envs)
         observations, infos = self.env.reset(seed=seed, options=options)
         for flags in (self._terminations, self._truncations, self._ended):
@@ -83,7 +83,7 @@ class DisabledAutoreset(VectorWrapper):
     def end(
         self, terminated: NDArray[np.bool_], truncated: NDArray[np.bool_]
     ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """End episodes that go on in the wrapped environment; returns the flags of all rows."""
+        """End episodes that still run in the wrapped environment; returns the flags of all rows."""
         self._terminations |= terminated
         self._truncations = (self._truncations | truncated) & ~terminated
         return self._flags()
@@ -92,7 +92,7 @@ class DisabledAutoreset(VectorWrapper):
         return self._terminations.copy(), self._truncations.copy()
 
     def _observe(self, observations: Any, waiting: NDArray[np.bool_]) -> Any:
-        """New observations, those of ``waiting`` rows as they were."""
+        """New observations, but those of ``waiting`` rows unchanged."""
         if waiting.any():
             observations = _keep_rows(self.single_observation_space, waiting, self._last, observations)
         self._last = observations
@@ -100,7 +100,7 @@ class DisabledAutoreset(VectorWrapper):
 
 
 def _keep_rows(space: spaces.Space[Any], rows: NDArray[np.bool_], old: Any, new: Any) -> Any:
-    """``new`` with ``rows`` of ``old``; ``space`` is that of one row."""
+    """A copy of ``new`` in which ``rows`` come from ``old``; ``space`` is that of one row."""
     if isinstance(space, spaces.Dict):
         return {key: _keep_rows(part, rows, old[key], new[key]) for key, part in space.spaces.items()}
     if isinstance(space, spaces.Tuple):

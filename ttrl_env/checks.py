@@ -14,7 +14,7 @@ from ttrl_env.errors import unknown_name
 
 
 def check_bool(argument: str, value: Any) -> bool:
-    """Return ``value`` as a ``bool`` if it is one: a string or a number is more likely a mistake."""
+    """Return ``value`` as a ``bool`` if it is one, else raise, also for numbers and strings."""
     if not isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{argument}: expected True or False, got {value!r}")
     return bool(value)
@@ -40,7 +40,7 @@ def check_finite(argument: str, value: Any) -> float:
 
 
 def _fits_float(value: Any) -> bool:
-    """Integers may be too large to convert; NumPy's numbers warn when they are compared with larger ones."""
+    """Whether ``value`` is finite as a float; False for an integer that is too large to convert."""
     try:
         return math.isfinite(float(value))
     except OverflowError:
@@ -48,26 +48,26 @@ def _fits_float(value: Any) -> bool:
 
 
 def check_choice(argument: str, value: Any, choices: Sequence[str]) -> str:
-    """Return ``value`` if it is one of ``choices``, else raise with the nearest."""
+    """Return ``value`` if it is one of ``choices``, else raise an error that names the nearest choice."""
     if not isinstance(value, str) or value not in choices:
         raise unknown_name(argument, value, choices)
     return str(value)
 
 
 def check_sequence(argument: str, value: Any, of: str, minimum: int = 1) -> list[Any]:
-    """Return the members of a sequence or one-dimensional array of at least ``minimum``, else raise."""
+    """Return a sequence or one-dimensional array as a list, else raise, also for fewer than ``minimum``."""
     if not _is_sequence(value) or len(value) < minimum:
         raise ValueError(f"{argument}: expected a non-empty sequence of {of}, got {value!r}")
     return list(value)
 
 
 def check_seed(argument: str, seed: Any) -> int:
-    """Return ``seed`` as an ``int`` of at least 0 and any size, else raise."""
+    """Return ``seed`` as an ``int`` if it is an integer of at least 0, of any size, else raise."""
     return check_positive_int(argument, seed, minimum=0, maximum=None)
 
 
 def check_seeds(argument: str, seed: Any, lengths: Collection[int] | None = None) -> list[int]:
-    """Return a seed, or a sequence of seeds of one of ``lengths``, as a list of integers, else raise."""
+    """Return one seed, or a sequence of seeds with one of ``lengths``, as a list of integers, else raise."""
     if not _is_sequence(seed):
         return [check_seed(argument, seed)]
     if lengths is not None and len(seed) not in lengths:
@@ -88,7 +88,7 @@ def check_real_array(argument: str, values: ArrayLike) -> NDArray[np.float64]:
 
 
 def check_reset_mask(mask: Any, num_envs: int) -> NDArray[np.bool_]:
-    """Return ``options["reset_mask"]`` (a copy; ``None``: all rows) if it says which rows, else raise."""
+    """Return a copy of ``options["reset_mask"]``, else raise; ``None`` means all rows."""
     if mask is None:
         return np.ones(num_envs, dtype=np.bool_)
     mask = np.array(mask)
@@ -101,7 +101,7 @@ def check_reset_mask(mask: Any, num_envs: int) -> NDArray[np.bool_]:
 
 
 def check_options(argument: str, options: Mapping[str, Any] | None, known: Sequence[str]) -> dict[str, Any]:
-    """Return a copy of ``options`` if it has only known keys, else raise with the nearest."""
+    """Return a copy of ``options`` if all keys are known, else raise an error that names the nearest key."""
     if options is None:
         return {}
     if not isinstance(options, Mapping):

@@ -1,4 +1,4 @@
-"""The running episode of every row: its steps, its end, and what ``infos`` say of it."""
+"""The running episode of every row: its steps, its end, and its entries in ``infos``."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Episodes:
     """Per-row episode records, each an array ``[num_envs]``."""
 
     def __init__(self, num_envs: int) -> None:
-        """All rows wait for their first reset."""
+        """Start without episodes: every row needs a reset."""
         self.index = np.full(num_envs, -1, dtype=np.int64)
-        """How many episodes the row began before this one; -1 before the first reset."""
+        """Number of the row's episode since its seeding, from 0; -1 before the first reset."""
         self.init_state_id = np.full(num_envs, -1, dtype=np.int64)
         self.finish_step = np.zeros(num_envs, dtype=np.int64)
         """Policy steps executed so far, settle steps excluded."""
@@ -30,11 +30,11 @@ class Episodes:
         """Why the row's simulation diverged, else ``None``."""
 
         self.lost = np.zeros(num_envs, dtype=np.bool_)
-        """Rows whose simulation and records no longer belong together, until they are reset."""
+        """Rows whose records may differ from their simulation after an error; they must be reset."""
 
     @property
     def finished(self) -> NDArray[np.bool_]:
-        """Rows without a running episode: over and not reset since, or never reset."""
+        """``[num_envs]`` rows without a running episode: it has ended, or they were never reset."""
         return self.terminated | self.truncated | (self.index < 0)
 
     def begin(self, rows: NDArray[np.int64], index: NDArray[np.int64], init_state_id: list[int]) -> None:
@@ -46,7 +46,7 @@ class Episodes:
         self.failure[rows] = None
 
     def advance(self, rows: NDArray[np.int64], result: ChunkResult, max_steps: int) -> None:
-        """Record what ``rows`` did; success terminates, the horizon or a divergence truncates."""
+        """Record a chunk of ``rows``: success terminates, the horizon or a divergence truncates."""
         self.finish_step[rows] += result.executed_steps
         self.failure[rows] = result.failure
         failed = np.array([reason is not None for reason in result.failure], dtype=np.bool_)
@@ -57,7 +57,7 @@ class Episodes:
     def lost_unless_done(
         self, rows: NDArray[np.int64], refused: type[Exception] | None = None
     ) -> Iterator[None]:
-        """Mark ``rows`` as lost if simulating them raises, by interrupts too, except ``refused``."""
+        """Context that marks ``rows`` as lost if it ends in an error or interrupt other than ``refused``."""
         try:
             yield
         except BaseException as error:
@@ -66,7 +66,7 @@ class Episodes:
             raise
 
     def infos(self) -> dict[str, NDArray[Any]]:
-        """Copies of what a user may want to know of every row."""
+        """The entries of ``infos``, as copies."""
         return {
             "success": self.success.copy(),
             "finish_step": self.finish_step.copy(),
@@ -77,7 +77,7 @@ class Episodes:
 
 
 def require_known(lost: NDArray[np.bool_]) -> None:
-    """Raise :class:`gymnasium.error.ResetNeeded` if rows are lost (``[num_envs]``): they cannot go on."""
+    """Raise :class:`gymnasium.error.ResetNeeded` if any row is ``lost`` (``[num_envs]`` bool)."""
     if lost.any():
         raise ResetNeeded(
             f"step: an earlier call was interrupted or failed, so the episodes of rows "

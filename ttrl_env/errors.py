@@ -1,4 +1,4 @@
-"""Errors of our own. Each is also the built-in error a caller would expect to catch."""
+"""The package's errors. Each is also a subclass of the built-in error that a caller would expect."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ class UnknownNameError(TTRLError, ValueError):
 
 
 class MissingDependencyError(TTRLError, ImportError):
-    """Something that is not installed: LIBERO, its assets, a GL library."""
+    """LIBERO, its assets, a GL library or another dependency is not installed."""
 
 
 class UnsupportedVersionError(TTRLError, ImportError):
-    """An installed package of a version that is not supported; the message names range and command."""
+    """An installed package has an unsupported version; the message has the supported range and a command."""
 
 
 class NoCacheError(TTRLError, RuntimeError):
-    """There is no folder in which compiled tasks could be kept; the message says how to name one."""
+    """There is no cache folder for compiled tasks; the message says how to set one."""
 
 
 class UnsupportedTaskError(TTRLError, NotImplementedError):
-    """A task that the native engine cannot play; the message says what it does not cover."""
+    """The native engine cannot simulate a task; the message says why."""
 
 
 class EnvironmentClosedError(TTRLError, RuntimeError):
-    """A call to an environment that is closed."""
+    """A method was called on a closed environment."""
 
 
 class ForkedProcessError(TTRLError, RuntimeError):
-    """A call in a forked process to what its parent made: threads and OpenGL contexts are not there."""
+    """A forked process used its parent's environment: threads and OpenGL contexts do not survive a fork."""
 
 
 class EnvironmentDiedError(TTRLError, RuntimeError):
@@ -43,11 +43,11 @@ class EnvironmentDiedError(TTRLError, RuntimeError):
 
 
 class TrainingDivergedError(TTRLError, FloatingPointError):
-    """A policy whose outputs are no longer numbers."""
+    """The policy's outputs, or its loss or gradients, are NaN or infinite."""
 
 
 class ExpertFailedError(TTRLError, RuntimeError):
-    """A scripted expert that solves its task too rarely to record what was asked for."""
+    """A scripted expert succeeds too rarely to record the requested demonstrations."""
 
 
 class ConfigError(TTRLError, ValueError):
@@ -59,11 +59,11 @@ class CheckpointError(TTRLError, ValueError):
 
 
 class PolicyError(TTRLError, TypeError):
-    """A policy that lacks what rollouts, updates or checkpoints call; the message names it."""
+    """A policy lacks a method that rollouts, updates or checkpoints call; the message names it."""
 
 
 def unknown_name(argument: str, got: object, known: Iterable[object], hint: str = "") -> UnknownNameError:
-    """An error that says which argument was wrong, what came, what exists and what is nearest."""
+    """An error that names the argument, the value, the nearest known name and all known names."""
     names = [str(name) for name in known]
     nearest = difflib.get_close_matches(str(got), names, n=1)
     suggestion = f" Did you mean {nearest[0]!r}?" if nearest else ""

@@ -1,4 +1,4 @@
-"""The groups of a vector environment: the task of each, and where its next episodes start."""
+"""The groups of a vector environment: the task of each, and the initial states of its episodes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ttrl_env.tasks import Split
 
 
 class Groups:
-    """Every group's task and its seeded sequence of initial states. Never changed once made."""
+    """Every group's task and its seeded sequence of initial states. Immutable."""
 
     def __init__(
         self,
@@ -37,14 +37,14 @@ class Groups:
         ]
 
     def seeded(self, entropy: Sequence[Any]) -> Groups:
-        """The same groups with their orders of initial states restarted."""
+        """A copy of these groups in which each starts a new, seeded order of initial states."""
         return Groups(self._suite, self.task_ids.tolist(), self._split, entropy)
 
     def assigned(self, task_ids: Sequence[int], whole: NDArray[np.bool_]) -> Groups:
-        """These groups with the tasks that they play from now on, one a group.
+        """A copy of these groups with new tasks, one for each group.
 
-        ``whole`` ``[num_groups]`` says which groups are reset with all their rows, as one that changes
-        its task must be.
+        ``whole`` ``[num_groups]`` says which groups are reset in all their rows. A group that changes its
+        task must be one of them.
         """
         chosen = [
             tasks.check_task_id(self._suite, task_id, "options['task_ids']")
@@ -63,9 +63,9 @@ class Groups:
     def init_states(
         self, groups: NDArray[np.int64], episodes: NDArray[np.int64], given: Sequence[int] | None = None
     ) -> list[int]:
-        """Where episodes ``episodes[k]`` of ``groups[k]`` start: the groups' next states, or those given.
+        """Initial states of the episodes ``episodes[k]`` of ``groups[k]``.
 
-        ``given`` has one initial state a group.
+        They follow the groups' orders, unless ``given`` has one initial state for each group.
         """
         if given is None:
             return [self._streams[group][k] for group, k in zip(groups, episodes, strict=True)]
@@ -85,7 +85,7 @@ class Groups:
 
 
 def group_tasks(suite: str, task_ids: Sequence[int], num_groups: int | None) -> tuple[list[int], int]:
-    """The tasks that groups take in turn, and how many groups there are (default: one a task)."""
+    """The tasks to assign to groups in turn, and the number of groups (default: one for each task)."""
     members = check_sequence("task_ids", task_ids, "task ids")
     ids = [tasks.check_task_id(suite, task_id, "task_ids") for task_id in members]
     num_groups = len(ids) if num_groups is None else check_positive_int("num_groups", num_groups)

@@ -1,4 +1,4 @@
-"""Which initial state a group's episodes start from."""
+"""The order of initial states from which a group's episodes start."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from ttrl_env.tasks import Split
 class InitStateStream:
     """An endless, seeded sequence of initial states for one group.
 
-    Row ``i``'s ``k``-th episode starts from the ``k``-th state, whichever row gets there first: the
-    ``k``-th episodes of a group's rows always start alike, even when autoreset lets the rows drift
-    apart in time. Every state of the split is visited once before any is visited again.
+    The ``k``-th episode of each row starts from the ``k``-th state. So the ``k``-th episodes of a group's
+    rows start alike, even if autoreset starts them at different times. Every state of the split is visited
+    once before any is visited again.
     """
 
     def __init__(self, suite: str, task_id: int, split: Split | Sequence[int], seed: Sequence[int]) -> None:

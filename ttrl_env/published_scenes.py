@@ -1,10 +1,10 @@
 """The initial scene of every task in published LIBERO, and the comparison of an engine's scenes with it.
 
 The file ``published_scenes.npz`` beside this module describes each of the 290 tasks after initial state 0 has
-settled. It contains the poses of all bodies except the robot's, and the first image of both cameras as the
-mean colours of 8 x 8 blocks. These are coarse enough to be the same with every OpenGL driver, and fine enough
-to show another texture or a bowl that has slipped. ``python -m benchmarks.worlds`` makes the file, with
-unmodified LIBERO on MuJoCo 3.3.2.
+settled. It contains the poses of all bodies except the robot's. It also contains the first image of both
+cameras as the mean colours of 8 x 8 blocks. These are coarse enough to be the same with every OpenGL driver,
+and fine enough to show another texture or a bowl that has slipped. ``python -m benchmarks.worlds`` makes the
+file, with unmodified LIBERO on MuJoCo 3.3.2.
 """
 
 from __future__ import annotations

@@ -34,18 +34,18 @@ def make_sb3_env(
     monitor_file: str | None = None,
     **kwargs: Any,
 ) -> VecMonitor:
-    """An environment that Stable-Baselines3's algorithms train on, episode statistics included.
+    """Make an environment for Stable-Baselines3's algorithms, with episode statistics.
 
-    Rows reset themselves as soon as they end (SB3's convention). Each step's info holds the values
-    named in :class:`~ttrl_env.vector_env.TTRLVectorEnv`; that of an episode's last step also has
-    ``terminal_observation``, ``TimeLimit.truncated``, ``is_success`` (from which SB3 logs
-    ``rollout/success_rate``) and ``episode`` (return, length in steps of the algorithm, time).
+    Rows reset themselves as soon as they end (SB3's convention). Each step's info holds the values named in
+    :class:`~ttrl_env.vector_env.TTRLVectorEnv`. An episode's last info also has ``terminal_observation``,
+    ``TimeLimit.truncated``, ``is_success`` and ``episode`` (return, length in steps of the algorithm, time).
+    SB3 logs ``rollout/success_rate`` from ``is_success``.
 
     Args:
         suite: as in ``TTRLVectorEnv``, like all arguments not named here.
         task_ids: see ``suite``.
         n_samples: see ``suite``.
-        monitor_file: where SB3 writes its ``monitor.csv``; default nowhere.
+        monitor_file: path of SB3's ``monitor.csv``; by default none is written.
         **kwargs: keywords of ``TTRLVectorEnv`` except ``autoreset_mode``.
     """
     if "autoreset_mode" in kwargs:
@@ -65,7 +65,7 @@ class TTRLVecEnv(VecEnv):
             )
         self.envs = envs
         super().__init__(envs.num_envs, envs.single_observation_space, envs.single_action_space)
-        self.metadata = envs.metadata  # from which SB3's video recorder takes the frames per second
+        self.metadata = envs.metadata  # SB3's video recorder reads the frames per second from it
 
     def reset(self) -> dict[str, NDArray[Any]]:
         """First observations; the seed given to :meth:`seed` and the options of :meth:`set_options` apply."""
@@ -76,7 +76,7 @@ class TTRLVecEnv(VecEnv):
         return observations
 
     def step_async(self, actions: NDArray[Any]) -> None:
-        """Keep the actions for :meth:`step_wait`."""
+        """Store the actions for :meth:`step_wait`."""
         self._actions = actions
 
     def step_wait(
@@ -109,7 +109,7 @@ class TTRLVecEnv(VecEnv):
         return [None] * self.num_envs if images is None else list(images)
 
     def get_attr(self, attr_name: str, indices: int | Iterable[int] | None = None) -> list[Any]:
-        """An attribute of the vector environment, once for each row asked for."""
+        """An attribute of the vector environment, repeated for each requested row."""
         value = getattr(self.envs, attr_name)
         return [value for _ in self._get_indices(indices)]
 
@@ -144,7 +144,7 @@ def _plain(value: Any) -> Any:
 
 
 def _one_for_all(options: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-    """SB3 keeps options a row; a vector environment takes one set."""
+    """The options for the vector environment, which takes one set; SB3 stores a set for each row."""
     if any(each != options[0] for each in options):
         raise ValueError("options: give one dictionary for all rows, e.g. {'init_state_ids': [0, 3]}")
     return options[0] or None

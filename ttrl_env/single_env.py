@@ -61,7 +61,7 @@ class LiberoEnv(gym.Env):
 
     @property
     def instruction(self) -> str:
-        """What the policy is told to do."""
+        """The task's natural-language instruction."""
         return self._rows.instructions[0]
 
     @property
@@ -76,8 +76,8 @@ class LiberoEnv(gym.Env):
 
         Args:
             seed: restarts the order of initial states.
-            options: ``"init_state_id"`` chooses the initial state of this episode, ``"task_id"`` the
-                task from now on.
+            options: ``"init_state_id"`` is the initial state of this episode, ``"task_id"`` the task of this
+                and later episodes.
         """
         chosen = check_options("options", options, ("task_id", "init_state_id"))
         for name, value in chosen.items():

@@ -36,14 +36,14 @@ TRAIN_FRACTION = 0.8
 
 @dataclass(frozen=True, kw_only=True)
 class Suite:
-    """A LIBERO suite: what is known of it without LIBERO installed."""
+    """A LIBERO suite: the facts that are known without LIBERO installed."""
 
     name: str
     """LIBERO's name, e.g. ``"libero_spatial"``."""
     gym_name: str
     """The name in environment ids, e.g. ``"LiberoSpatial"``."""
     num_tasks: int
-    """How many tasks it has; ids run from 0."""
+    """Number of tasks; ids start at 0."""
     horizon: int
     """Default ``max_steps`` in policy steps (20 Hz), settle steps excluded; OpenVLA's protocol."""
 
@@ -95,7 +95,7 @@ class Task:
 
 
 _COMMUNITYS_LIBERO_10 = "libero_long"
-"""The community's name of libero_10; it may stand wherever a suite's name is given."""
+"""The community's name of libero_10, accepted wherever a suite's name is expected."""
 
 
 def suite_names() -> tuple[str, ...]:
@@ -115,7 +115,7 @@ def get_suite(name: str) -> Suite:
 
 
 def liberos_name(suite: str) -> str:
-    """LIBERO's own name of a suite that may be called as papers and model cards call it."""
+    """LIBERO's name of a suite, also for the name that papers and model cards use."""
     if suite.startswith(_COMMUNITYS_LIBERO_10):
         return suite.replace(_COMMUNITYS_LIBERO_10, "libero_10", 1)
     return suite
@@ -194,9 +194,9 @@ def require_libero() -> None:
 
 
 def _check_folders(keys: Sequence[str]) -> None:
-    """Raise :class:`MissingDependencyError` unless LIBERO's folders of these names are there."""
+    """Raise :class:`MissingDependencyError` unless LIBERO's folders of these names exist."""
     libero = _libero()
-    import yaml  # type: ignore[import-untyped]  # which LIBERO reads its settings with
+    import yaml  # type: ignore[import-untyped]  # LIBERO reads its settings with it
 
     settings = Path(os.environ.get("LIBERO_CONFIG_PATH", libero.libero_config_path)) / "config.yaml"
     settings = Path(os.path.expanduser(settings))
@@ -218,10 +218,10 @@ def _check_folders(keys: Sequence[str]) -> None:
 
 
 def _instruction(suite: str, file_name_language: str, bddl_file: Path) -> str:
-    """What the policy is told.
+    """The natural-language instruction of a task.
 
     LIBERO's protocol takes the instruction from the file name. LIBERO-PRO keeps the original file
-    names where it changes the language or the goal, so there the BDDL file is what counts.
+    names where it changes the language or the goal; there the instruction is read from the BDDL file.
     """
     if not suite.endswith(("_lan", "_task")):
         return str(file_name_language)
@@ -237,11 +237,11 @@ def _libero() -> ModuleType:
     spec = importlib.util.find_spec("libero")
     if spec is None:
         raise MissingDependencyError(f"LIBERO is not installed. Install it with: {INSTALL_LIBERO}")
-    # upstream announces task orders on stdout, where its question would not be seen
+    # LIBERO prints task orders to stdout
     with contextlib.redirect_stdout(io.StringIO()), _declining_questions():
         try:
             import libero.libero.benchmark
-        except ModuleNotFoundError as error:  # another libero, or one without what it needs
+        except ModuleNotFoundError as error:  # another package named libero, or a missing dependency
             raise MissingDependencyError(
                 f"LIBERO cannot be imported ({error}) from {list(spec.submodule_search_locations or ())}. "
                 f"Install it with: {INSTALL_LIBERO}"
@@ -256,7 +256,7 @@ def _libero() -> ModuleType:
 
 @contextlib.contextmanager
 def _declining_questions() -> Iterator[None]:
-    """Answer no for the user where LIBERO asks at its first import whether data is to be kept elsewhere."""
+    """Answer no to LIBERO's question, at its first import, whether to use another data folder."""
     ask = builtins.input
     builtins.input = lambda prompt="": "n"
     try:

@@ -21,8 +21,7 @@ def temperature_ladder(
     """Temperatures of the rows of a group, ``[n_samples]`` float32.
 
     ``T_i = base_temperature + temperature_range * i / (n_samples - 1)``; a single row samples at
-    ``base_temperature``. Every rung must be positive: greedy decoding is asked for as such, not
-    by a temperature of zero.
+    ``base_temperature``. Every temperature must be positive: greedy decoding has an option of its own.
     """
     check_positive_int("n_samples", n_samples)
     base = check_finite("base_temperature", base_temperature)
@@ -42,5 +41,5 @@ def temperature_ladder(
 def group_temperatures(
     n_samples: int, base_temperature: float, temperature_range: float, *, test_time_rl: bool
 ) -> NDArray[np.float32]:
-    """What the rows of a group sample at: the ladder, or ``base_temperature`` without test-time RL."""
+    """Temperatures of a group's rows: the ladder, or ``base_temperature`` for all without test-time RL."""
     return temperature_ladder(n_samples, base_temperature, temperature_range if test_time_rl else 0.0)

@@ -18,11 +18,10 @@ def make_vec(
     n_samples: int | None = None,
     **kwargs: Any,
 ) -> TTRLVectorEnv:
-    """``num_envs`` rows in groups of ``n_samples``.
+    """Make an environment with ``num_envs`` rows in groups of ``n_samples``.
 
-    Without ``n_samples`` each task is one group. ``task_id`` stands for a single task; it is what
-    the ids of single tasks (``ttrl_env/LiberoSpatial-3-v0``) set. Other keywords as in
-    :class:`TTRLVectorEnv`.
+    Without ``n_samples`` each task is one group. ``task_id`` selects a single task; the ids of single tasks
+    (``ttrl_env/LiberoSpatial-3-v0``) set it. Other keywords are those of :class:`TTRLVectorEnv`.
     """
     if task_ids is not None and task_id is not None:
         raise ValueError(

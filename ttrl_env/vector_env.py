@@ -8,9 +8,9 @@ The observation of every row, in full::
     robot0_eef_quat             float32 [num_envs, 4]  end effector, xyzw
     robot0_gripper_qpos         float32 [num_envs, 2]  finger joints, metres
 
-Names and image orientation are LIBERO's: the first image row is the bottom of the scene, as OpenGL
-has it. ``render()`` returns upright images. A policy trained on LIBERO data expects its own
-pre-processing of these raw arrays (OpenVLA: rotate by 180 degrees).
+Names and image orientation are LIBERO's: the first image row is the bottom of the scene, as in OpenGL.
+``render()`` returns upright images. A policy trained on LIBERO data pre-processes these raw arrays itself
+(OpenVLA rotates them by 180 degrees).
 """
 
 from __future__ import annotations
@@ -54,19 +54,20 @@ class TTRLVectorEnv(VectorEnv):
 
     A *group* is one task and one initial state. Its ``n_samples`` rows are consecutive, start from a
     bitwise identical simulation state and carry the temperatures of
-    :func:`ttrl_env.temperatures.temperature_ladder`. A group's successive episodes walk through the
-    initial states of the split in an order of the group's own, which the seed decides.
+    :func:`ttrl_env.temperatures.temperature_ladder`. A group's successive episodes go through the initial
+    states of the split, in an order that depends on the seed and the group.
 
     Rewards (``test_time_rl=True``): ``1 / (1 + finish_step / max_steps)`` on the step that terminates
-    by success, otherwise 0; with ``test_time_rl=False`` or ``test_time_rl_reward="env_sparse"``
-    LIBERO's own 1 and 0. ``terminations`` means success, ``truncations`` the horizon (or a diverged
-    simulation, then ``infos["failure"]`` says why); success is reported on its own in
-    ``infos["success"]``, never through the reward.
+    by success, otherwise 0. With ``test_time_rl=False`` or ``test_time_rl_reward="env_sparse"`` they are
+    LIBERO's own 1 and 0. ``terminations`` means success. ``truncations`` means the horizon or a diverged
+    simulation; then ``infos["failure"]`` says why. Read success from ``infos["success"]``, not from the
+    reward.
 
-    ``infos`` holds arrays ``[num_envs]``, valid in every row at every step: ``success``,
-    ``finish_step`` (policy steps executed, settling excluded, exact within a chunk), ``temperature``,
-    ``group``, ``task_id``, ``init_state_id``, ``episode_index`` (how many episodes the row began before
-    this one since it was seeded) and ``failure`` (why a simulation diverged, else ``None``).
+    ``infos`` holds arrays ``[num_envs]``, valid in every row at every step: ``success``, ``finish_step``,
+    ``temperature``, ``group``, ``task_id``, ``init_state_id``, ``episode_index`` and ``failure``.
+    ``finish_step`` counts executed policy steps, without settling, exactly even within a chunk.
+    ``episode_index`` counts a row's episodes since seeding, from 0. ``failure`` says why a simulation
+    diverged, else it is ``None``.
 
     Every autoreset mode of Gymnasium works. With ``DISABLED`` a finished row costs nothing: further
     actions for it are ignored, its flags stay set and its reward is 0 until it is reset.
@@ -115,9 +116,9 @@ class TTRLVectorEnv(VectorEnv):
             suite: a LIBERO or LIBERO-PRO suite, e.g. ``"libero_spatial"``.
             task_ids: tasks within the suite; groups take them in turn.
             n_samples: replicas of each group (``N``), 4 to 8 in test-time RL.
-            num_groups: how many groups, a multiple of ``len(task_ids)``; default one a task.
+            num_groups: number of groups, a multiple of ``len(task_ids)``; default one for each task.
             base_temperature: temperature of a group's first row.
-            temperature_range: how much hotter its last row is.
+            temperature_range: temperature difference between a group's last row and its first.
             test_time_rl: ``False`` gives ordinary RL: binary rewards, one temperature.
             test_time_rl_reward: ``"efficiency"`` or ``"env_sparse"`` (the ladder with binary rewards).
             max_steps: horizon in policy steps (20 Hz); default the suite's.
@@ -131,7 +132,7 @@ class TTRLVectorEnv(VectorEnv):
                 ``"upstream"`` (unmodified LIBERO environments in processes, the reference), or a
                 callable that makes a :class:`~ttrl_env.engines.interface.SimulationEngine`.
             num_workers: threads (native) or worker processes (upstream); default one a core.
-            settle_steps: steps of no motion before the first observation, counted nowhere.
+            settle_steps: steps without motion before the first observation; no step count includes them.
             fixture_seed: seed that places the fixtures; 0 is the published protocol.
             seed: seed of the order of initial states, as in ``reset(seed=...)``.
             render_mode: ``"rgb_array"`` or ``None``.
@@ -151,7 +152,7 @@ class TTRLVectorEnv(VectorEnv):
         self.metadata = {
             **self.metadata,
             "autoreset_mode": self.autoreset_mode,
-            "render_fps": CONTROL_FREQ_HZ / self.chunk_steps,  # a frame a step; not always a whole number
+            "render_fps": CONTROL_FREQ_HZ / self.chunk_steps,  # one frame a step; may be fractional
         }
         self.render_mode = (
             None if render_mode is None else check_choice("render_mode", render_mode, ("rgb_array",))
@@ -198,9 +199,9 @@ class TTRLVectorEnv(VectorEnv):
         Args:
             seed: restarts the groups' orders of initial states: an integer, or one for each group or
                 each row, which together seed all orders.
-            options: any of ``"task_ids"`` and ``"init_state_ids"`` (one a group: what it plays from
-                now on, and where the episodes begun here start) and ``"reset_mask"`` (bool
-                ``[num_envs]``: reset these rows only).
+            options: any of ``"task_ids"`` (one a group, for this and later episodes), ``"init_state_ids"``
+                (one a group, for this episode) and ``"reset_mask"`` (bool ``[num_envs]``: reset only these
+                rows).
         """
         chosen = check_options("options", options, ("task_ids", "init_state_ids", "reset_mask"))
         mask = check_reset_mask(chosen.get("reset_mask"), self.num_envs)
@@ -292,9 +293,9 @@ class TTRLVectorEnv(VectorEnv):
         episode: NDArray[np.int64],
         init_state_ids: Sequence[int] | None = None,
     ) -> None:
-        """Reset ``rows`` to the next initial states of ``groups``, or to one given for each, and keep these.
+        """Start episodes in ``rows``, at the next initial states of ``groups`` or at ``init_state_ids``.
 
-        An engine that refuses has changed nothing, so nothing is changed here either.
+        ``groups`` are stored once the engine's reset has succeeded. If it raises, nothing changes.
         """
         group_of_row = self.groups[rows]
         states = groups.init_states(group_of_row, episode, init_state_ids)
@@ -304,7 +305,7 @@ class TTRLVectorEnv(VectorEnv):
         self._episodes.begin(rows, episode, states)
 
     def _chunks(self, actions: ArrayLike, active: NDArray[np.bool_]) -> NDArray[np.float64]:
-        """``actions`` checked, as float64 ``[num_envs, chunk_steps, 7]``."""
+        """Check ``actions`` and return them as float64 ``[num_envs, chunk_steps, 7]``."""
         chunks = check_real_array("actions", actions)
         if chunks.shape != self.action_space.shape:
             layout_ = "[num_envs, 7]" if self.chunk_steps == 1 else "[num_envs, chunk_steps, 7]"

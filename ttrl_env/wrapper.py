@@ -21,7 +21,7 @@ from ttrl_env.temperatures import BASE_TEMPERATURE, TEMPERATURE_RANGE, group_tem
 
 
 class TestTimeRL(VectorWrapper):
-    """Groups, temperatures and efficiency rewards, as :class:`ttrl_env.vector_env.TTRLVectorEnv` has them.
+    """Adds the groups, temperatures and efficiency rewards of :class:`ttrl_env.vector_env.TTRLVectorEnv`.
 
     Consecutive rows form groups of ``n_samples``; row ``i`` of a group carries temperature ``T_i`` of
     the ladder. A reset seeds all rows of a group alike, so that they start alike: ``reset(seed=s)`` seeds
@@ -29,14 +29,15 @@ class TestTimeRL(VectorWrapper):
     environment's rewards are replaced: the step at which an episode first reports success earns
     ``1 / (1 + finish_step / max_steps)`` (or 1, see ``test_time_rl``), all others 0.
 
-    ``infos`` gain ``success`` (latched until the episode ends), ``finish_step`` (steps so far, frozen
-    at success), ``temperature``, ``group``, ``task_id`` and ``init_state_id`` (the seed that the episode
-    started from; -1: autoreset began it, or the seed is none that int64 holds). With SAME_STEP autoreset the
-    finished episode's values are in ``infos["final_info"]``.
+    ``infos`` gain ``success`` (True from the first success to the episode's end), ``finish_step`` (steps so
+    far, frozen at success), ``temperature``, ``group``, ``task_id`` and ``init_state_id``. The last is the
+    episode's seed, or -1 if autoreset began the episode or the seed exceeds int64. With SAME_STEP autoreset
+    the finished episode's values are in ``infos["final_info"]``.
 
-    With ``autoreset_mode="disabled"`` success ends an episode, as ``max_steps`` does, finished rows wait for
-    the others, and a step may execute a chunk of actions: what :func:`ttrl_env.agents.collect_rollout` plays.
-    Otherwise terminations, truncations, observations and the autoreset mode are the wrapped environment's.
+    With ``autoreset_mode="disabled"``, success or ``max_steps`` ends an episode, finished rows wait for the
+    others, and a step may execute a chunk of actions. :func:`ttrl_env.agents.collect_rollout` needs this
+    mode. Otherwise terminations, truncations, observations and the autoreset mode are those of the wrapped
+    environment.
 
     Example:
         >>> import gymnasium as gym  # doctest: +SKIP
@@ -44,7 +45,7 @@ class TestTimeRL(VectorWrapper):
         >>> envs = TestTimeRL(envs, n_samples=4, max_steps=50, success_key="is_success")
     """
 
-    __test__ = False  # the name begins as pytest's test classes do
+    __test__ = False  # keeps pytest from collecting it: the name begins with Test
 
     def __init__(
         self,
@@ -68,17 +69,17 @@ class TestTimeRL(VectorWrapper):
             env: a vector environment that declares its autoreset mode in ``metadata``.
             n_samples: rows of each group.
             base_temperature: temperature of a group's first row.
-            temperature_range: how much hotter its last row is.
+            temperature_range: temperature difference between a group's last row and its first.
             test_time_rl: ``False`` gives ordinary RL: binary rewards, one temperature.
             test_time_rl_reward: ``"efficiency"`` or ``"env_sparse"`` (the ladder with binary rewards).
-            max_steps: the horizon that ``finish_step`` is measured against; default the
+            max_steps: the horizon by which the reward divides ``finish_step``; default the
                 ``max_episode_steps`` of the environment's spec.
-            success_key: the boolean entry of ``infos`` that says an episode has reached its goal. ``None``:
-                an episode that terminates has.
+            success_key: the boolean entry of ``infos`` that reports success. ``None``: termination means
+                success.
             autoreset_mode: ``"disabled"`` makes finished rows of an environment of mode NEXT_STEP wait; the
                 only other choice is the environment's own mode, the default.
             chunk_steps: actions executed open loop by each ``step``; above 1 only with DISABLED.
-            instructions: what a policy is told, one text for all groups or one a group.
+            instructions: the policy's instructions, one text for all groups or one for each.
             task_ids: a number for the task of each group, reported in ``infos``; default 0.
         """
         super().__init__(_with_mode(env, autoreset_mode))
@@ -109,25 +110,25 @@ class TestTimeRL(VectorWrapper):
         self._success_key = success_key
         self._success = np.zeros(env.num_envs, dtype=np.bool_)
         self._finish_step = np.zeros(env.num_envs, dtype=np.int64)
-        self._over = np.zeros(env.num_envs, dtype=np.bool_)  # ended at an earlier step and not begun since
-        self._lost = np.zeros(env.num_envs, dtype=np.bool_)  # perhaps simulated further than the records say
+        self._over = np.zeros(env.num_envs, dtype=np.bool_)  # ended at an earlier step, not yet reset
+        self._lost = np.zeros(env.num_envs, dtype=np.bool_)  # simulation may be ahead of the records
 
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
         """Start new episodes.
 
-        A call that the wrapped environment refuses leaves the records of running episodes as they are; one
-        that is interrupted leaves its rows to be reset again.
+        If the wrapped environment raises, the records of running episodes stay unchanged. If the call is
+        interrupted, its rows must be reset again.
 
         Args:
-            seed: an integer becomes one seed a group, and decides those of later resets without a seed; a
-                list has one seed a row.
-            options: passed on, except for ``"init_state_ids"``: one seed a group, instead of ``seed``.
+            seed: an integer gives each group a seed, and decides the seeds of later resets without one; a
+                list has one seed for each row.
+            options: passed on, except for ``"init_state_ids"``: one seed for each group, instead of ``seed``.
         """
         if not isinstance(options, Mapping | None):
             raise TypeError(f"options: expected a dictionary, got {options!r}")
-        options = None if options is None else dict(options)  # Gymnasium's environments pop from it
+        options = None if options is None else dict(options)  # Gymnasium's environments remove keys from it
         mask = check_reset_mask((options or {}).get("reset_mask"), self.num_envs)
         seeds = self._seeds(seed, None if options is None else options.pop("init_state_ids", None))
         try:
@@ -144,13 +145,13 @@ class TestTimeRL(VectorWrapper):
         return observations, {**infos, **self._infos()}
 
     def step(self, actions: Any) -> tuple[Any, NDArray[Any], NDArray[Any], NDArray[Any], dict[str, Any]]:
-        """Step the wrapped environment, through a chunk if there are any; rewards are float64 ``[num_envs]``.
+        """Step the wrapped environment, once or through a chunk; rewards are float64 ``[num_envs]``.
 
         Args:
             actions: the wrapped environment's, or ``[num_envs, chunk_steps, ...]`` if ``chunk_steps > 1``.
 
         Raises:
-            ResetNeeded: an earlier call raised, and nobody knows how far its rows have come.
+            ResetNeeded: an earlier call raised, so the state of its rows is unknown.
         """
         if self.chunk_steps == 1:
             return self._step(actions)
@@ -195,7 +196,7 @@ class TestTimeRL(VectorWrapper):
         return observations, rewards, terminations, truncations, infos
 
     def _simulate(self, actions: Any) -> tuple[Any, NDArray[Any], NDArray[Any], dict[str, Any]]:
-        """What the wrapped environment returns, its rewards left out."""
+        """Step the wrapped environment; returns its results without the rewards."""
         require_known(self._lost)
         try:
             observations, _, terminations, truncations, infos = self.env.step(actions)
@@ -205,7 +206,7 @@ class TestTimeRL(VectorWrapper):
         return observations, terminations, truncations, infos
 
     def _set_chunks(self, chunk_steps: int) -> None:
-        """Take actions of the wrapped environment, or chunks of them."""
+        """Set the action spaces: the wrapped environment's, or chunks of its actions."""
         self.chunk_steps = check_positive_int("chunk_steps", chunk_steps)
         if chunk_steps == 1:
             return
@@ -221,7 +222,7 @@ class TestTimeRL(VectorWrapper):
         self.action_space = batch_space(self.single_action_space, self.num_envs)
 
     def _one_a_row(self, argument: str, values: Sequence[Any], of: str) -> list[Any]:
-        """What each row has of ``values``, one a group."""
+        """Repeat ``values``, one for each group, for the group's rows."""
         members = check_sequence(argument, values, f"{of}, one a group")
         if len(members) != self.num_groups:
             raise ValueError(
@@ -230,7 +231,7 @@ class TestTimeRL(VectorWrapper):
         return [members[group] for group in self.groups.tolist()]
 
     def _seeds(self, seed: Any, init_state_ids: Any) -> list[int | None]:
-        """What the rows of the wrapped environment are seeded with; a list's length is for it to judge."""
+        """Seeds for the rows of the wrapped environment, which checks a list's length itself."""
         if init_state_ids is not None:
             if seed is not None:
                 raise ValueError("seed: expected none beside options['init_state_ids'], which are seeds")
@@ -253,7 +254,7 @@ class TestTimeRL(VectorWrapper):
     def _reported_success(
         self, infos: dict[str, Any], terminations: NDArray[np.bool_], ended: NDArray[np.bool_]
     ) -> NDArray[np.bool_]:
-        """What the wrapped environment says of this step, the last one of the rows that have ``ended``."""
+        """``[num_envs]`` success reported for this step, which is the last of rows that have ``ended``."""
         if self._success_key is None:
             return terminations
         success = _reported(infos, self._success_key, self.num_envs)
@@ -266,7 +267,7 @@ class TestTimeRL(VectorWrapper):
         return success
 
     def _require_key(self, infos: dict[str, Any]) -> None:
-        """An episode that ends without a word on success would silently count as a failure."""
+        """Raise if ``infos`` lack the success key: the episode would silently count as a failure."""
         if self._success_key not in infos:
             reported = [key for key in infos if not key.startswith("_")]
             raise unknown_name(
@@ -302,7 +303,7 @@ def _horizon(env: VectorEnv) -> int:
 
 
 def _with_mode(env: VectorEnv, wanted: AutoresetMode | str | None) -> VectorEnv:
-    """``env``, or one whose finished rows wait if that is wanted or if its autoreset mode is DISABLED."""
+    """``env``, wrapped in :class:`DisabledAutoreset` if the wanted mode, or else its own, is DISABLED."""
     mode = declared_mode(env)
     target = mode if wanted is None else named_mode(wanted)
     if target is AutoresetMode.DISABLED:
@@ -316,5 +317,5 @@ def _with_mode(env: VectorEnv, wanted: AutoresetMode | str | None) -> VectorEnv:
 
 
 def _as_int64(seed: int | None) -> int:
-    """A seed as an initial state's number; -1 for none, and for one that int64 does not hold."""
+    """A seed as the id of an initial state; -1 for ``None`` and for seeds beyond int64."""
     return -1 if seed is None or seed >= 2**63 else seed

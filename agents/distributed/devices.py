@@ -1,4 +1,4 @@
-"""The device that a configuration names, and how many threads compute on a CPU."""
+"""The configured device, and PyTorch's number of CPU threads."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from ttrl_env.machine.cores import usable_cores
 
 
 def choose_device(name: str, argument: str = "policy.device") -> torch.device:
-    """``"auto"`` is a GPU if there is one; an unusable name raises :class:`ConfigError`.
+    """The device of that name; ``"auto"`` is a GPU if there is one, else the CPU.
 
-    ``argument`` is the key that ``name`` was given by, for the error.
+    Raises :class:`ConfigError`, which names the key ``argument``, if the device cannot be used.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -26,9 +26,10 @@ def choose_device(name: str, argument: str = "policy.device") -> torch.device:
 
 
 def use_usable_cores() -> None:
-    """Have PyTorch compute with no more threads than this process may use cores.
+    """Limit PyTorch's threads to the number of cores that this process may use.
 
-    PyTorch knows of affinity, but not of the limits of containers. ``OMP_NUM_THREADS`` is the user's word.
+    PyTorch considers affinity, but not the limits of containers. A number that the user sets in
+    ``OMP_NUM_THREADS`` takes precedence.
     """
     if "OMP_NUM_THREADS" not in os.environ and torch.get_num_threads() > usable_cores():
         torch.set_num_threads(usable_cores())

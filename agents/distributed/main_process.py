@@ -1,4 +1,4 @@
-"""Which of a run's processes talks to the user; it needs no PyTorch."""
+"""Tells the main process of a run, which talks to the user, without importing PyTorch."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ import os
 
 
 def is_main_process() -> bool:
-    """Whether this is the process that talks to the user, known before any world is joined."""
+    """Whether this process talks to the user; callable before :func:`join_world`."""
     return os.environ.get("RANK", "0") == "0"

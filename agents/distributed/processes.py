@@ -1,8 +1,7 @@
-"""Several processes training one policy, as ``torchrun`` starts them, and what they tell each other.
+"""Several processes, started by ``torchrun``, that train one policy, and the messages between them.
 
-Small things (counts, lists, diagnostics) travel as Python objects between the processes' CPUs, through
-:meth:`World.gather` alone. Weights and gradients are the business of
-:mod:`ttrl_env.agents.policies.sharding`.
+Counts, lists and diagnostics are exchanged as Python objects between CPUs, by :meth:`World.gather` alone.
+:mod:`ttrl_env.agents.policies.sharding` exchanges weights and gradients.
 """
 
 from __future__ import annotations
@@ -25,29 +24,29 @@ T = TypeVar("T")
 
 
 class ProcessEndedError(TTRLError):
-    """Another process of the run has ended, so that this one cannot go on."""
+    """Another process of the run has ended, so this one cannot continue."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class World:
-    """The processes of a run, seen from one of them.
+    """The processes of a run, from the view of one of them.
 
-    Alone, every method returns at once what it is given. Otherwise all processes must call the same
-    methods in the same order.
+    In a run of one process every method returns its argument at once. Otherwise all processes must call the
+    same methods in the same order.
     """
 
     rank: int = 0
-    """Which process this is."""
+    """Number of this process, from 0."""
     size: int = 1
-    """How many there are."""
+    """Number of processes in the run."""
     device: torch.device = torch.device("cpu")  # noqa: RUF009 - immutable
-    """Where this process computes, if it is not alone."""
+    """Device of this process; unused in a run of one process."""
     processes_here: int = 1
-    """How many of them share this machine."""
+    """Number of the run's processes on this machine."""
 
     @property
     def alone(self) -> bool:
-        """Whether there is no other process."""
+        """Whether this is the run's only process."""
         return self.size == 1
 
     @property
@@ -61,7 +60,7 @@ class World:
         return None if self.processes_here == 1 else max(1, usable_cores() // self.processes_here)
 
     def gather(self, value: T) -> list[T]:
-        """Every process's ``value``, by rank. It is pickled: keep it small.
+        """Every process's ``value``, in the order of ranks. Values are pickled and should be small.
 
         Raises:
             ProcessEndedError: another process has ended.
@@ -86,21 +85,21 @@ class World:
         return any(self.gather(condition))
 
     def in_step(self, items: Sequence[T]) -> list[T | None]:
-        """``items``, then ``None`` until every process has had as many.
+        """``items``, padded with ``None`` to the largest number that any process has.
 
-        The weights of a sharded policy are put together by all processes at once, so they all have to
-        call it equally often, needed or not.
+        All processes together gather the weights of a sharded policy. So each must call the policy equally
+        often, even with nothing to compute.
         """
         idle = max(self.gather(len(items))) - len(items)
         return [*items, *[None] * idle]
 
     def part(self, count: int) -> slice:
-        """Which of ``count`` things, a multiple of :attr:`size`, are this process's."""
+        """This process's slice of ``count`` items; ``count`` is a multiple of :attr:`size`."""
         each = count // self.size
         return slice(self.rank * each, (self.rank + 1) * each)
 
     def on_main(self, work: Callable[[], T]) -> T:
-        """What ``work`` returns in the main process, the only one that does it; its errors are everyone's."""
+        """Call ``work`` in the main process only; all processes return its result or raise its error."""
         if self.alone:
             return work()
         outcome: tuple[Any, TTRLError | None] = (None, None)
@@ -121,16 +120,16 @@ ALONE = World()
 
 @contextmanager
 def join_world(device: str) -> Iterator[World]:
-    """The processes that ``torchrun`` started, or :data:`ALONE` where it did not, or started one.
+    """Context with the processes that ``torchrun`` started, or :data:`ALONE` if there is only this one.
 
-    They talk through PyTorch's default process group, which is made here and taken down at the end
-    unless there is one already.
+    They communicate through PyTorch's default process group. It is created here and destroyed at the end,
+    unless it exists already.
 
     Args:
         device: ``policy.device``; with several processes each takes the GPU of its local rank.
 
     Raises:
-        ConfigError: the device cannot be had by every process.
+        ConfigError: there is no such device for every process.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1 or "RANK" not in os.environ:
@@ -150,7 +149,7 @@ def join_world(device: str) -> Iterator[World]:
         device=own,
         processes_here=int(os.environ.get("LOCAL_WORLD_SIZE", size)),
     )
-    if made_here:  # and not after an error: it would wait for processes that are not coming
+    if made_here:  # not after an error: it would wait for processes that have ended
         dist.destroy_process_group()
 
 
@@ -171,10 +170,10 @@ def _own_device(name: str, local_rank: int) -> torch.device:
 
 
 def _render_on(local_rank: int) -> None:
-    """Let MuJoCo render on the GPU that this process computes on, unless the user has chosen one.
+    """Make MuJoCo render on the GPU on which this process computes, unless the user has chosen one.
 
-    EGL numbers a machine's GPUs whatever ``CUDA_VISIBLE_DEVICES`` says; where it sees fewer of them
-    than that number, as with Mesa alone, the choice is left to MuJoCo.
+    EGL's numbers of GPUs ignore ``CUDA_VISIBLE_DEVICES``. If EGL has no device of the GPU's number, as with
+    Mesa alone, MuJoCo chooses.
     """
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
     number = visible[local_rank] if local_rank < len(visible) and visible[local_rank] else str(local_rank)
