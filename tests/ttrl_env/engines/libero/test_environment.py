@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from tests.ttrl_env.stove import SUCCESS_STEPS, SUITE, TASK_ID
 from ttrl_env import tasks
 from ttrl_env.engines.interface import SETTLE_ACTION, EngineConfig
+from ttrl_env.errors import ConfigError
 
 pytestmark = pytest.mark.libero
 
@@ -152,13 +153,14 @@ def test_success_inside_a_chunk_is_seen_and_drawn_as_libero_does() -> None:
             assert_same_observation(simulation, reference.observations[7])
 
 
-def test_world_details() -> None:
+def test_details_of_a_simulation() -> None:
     with simulation_of("libero_object", 0, cameras=("agentview",)) as simulation:
         check_the_callers_random_numbers_are_left_alone(simulation)
         check_max_steps_cuts_a_chunk(simulation)
         check_divergence_ends_the_chunk_with_the_last_sound_observation(simulation)
         check_an_initial_state_of_the_wrong_length_is_refused(simulation)
         check_a_failing_reset_raises(simulation)
+        check_a_seed_without_places_for_the_objects_is_refused(simulation)
 
 
 def check_the_callers_random_numbers_are_left_alone(simulation: Any) -> None:
@@ -207,4 +209,16 @@ def check_a_failing_reset_raises(simulation: Any) -> None:
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(simulation.domain, "reset", fail)
         with pytest.raises(OSError, match="no such luck"):
+            simulation.reset(0)
+
+
+def check_a_seed_without_places_for_the_objects_is_refused(simulation: Any) -> None:
+    from robosuite.utils.errors import RandomizationError
+
+    def fail() -> None:
+        raise RandomizationError("no place is left")
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(simulation.domain, "reset", fail)
+        with pytest.raises(ConfigError, match="fixture_seed: with 0, .* overlap in all of 100"):
             simulation.reset(0)
