@@ -220,5 +220,5 @@ def check_a_seed_without_places_for_the_objects_is_refused(simulation: Any) -> N
 
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(simulation.domain, "reset", fail)
-        with pytest.raises(ConfigError, match="fixture_seed: with 0, .* overlap in all of 100"):
+        with pytest.raises(ConfigError, match=r"fixture_seed: with 0, .* overlap in all of 100"):
             simulation.reset(0)
