@@ -1,4 +1,4 @@
-"""SimpleVLA-RL's keys, one by one, and our own of earlier releases. ``docs/migration.md`` holds the same.
+"""Table of SimpleVLA-RL's configuration keys and of our former ones; ``docs/migration.md`` shows it.
 
 Keys that are the same in both (``test_time_rl``, ``base_temperature``, ``temperature_range``,
 ``test_time_rl_reward``) need no entry.
@@ -15,7 +15,7 @@ def _whole_suite(suite: str) -> dict[str, str]:
 
 
 def _refill(filtered: str) -> dict[str, str]:
-    """Their filter draws until the batch is full, and its bounds are 0 and 1 if they are not given."""
+    """Keys that SimpleVLA-RL's filter implies: it draws until the batch is full, with bounds 0 and 1."""
     return {
         "rollout.redraw": filtered,
         "rollout.accuracy_lower_bound": "0.0",
@@ -180,7 +180,7 @@ ALIASES: dict[str, Treatment] = {
     "trainer.wandb_mode": Refused("set the environment variable WANDB_MODE"),
     "trainer.experiment_name": Refused("a run is named by its folder, output_dir"),
 }
-"""What each key becomes."""
+"""The treatment of each key."""
 
 REFUSED_PREFIXES: dict[str, str] = {
     "actor_rollout_ref.actor.fsdp_config.": "several processes shard what they train, always; no offloading",
@@ -196,7 +196,7 @@ REFUSED_PREFIXES: dict[str, str] = {
     "data.": "it configures how their data sets of prompts are read",
     "trainer.": "it configures their Ray trainer",
 }
-"""All other keys of these groups, and why they have no counterpart; the first prefix that fits counts."""
+"""Reasons why the other keys with these prefixes have no counterpart; the first matching prefix applies."""
 
 FORMER_KEYS: dict[str, str] = {
     "ppo.gamma": "ppo.gae.gamma",
@@ -216,4 +216,4 @@ FORMER_KEYS: dict[str, str] = {
     "policy.gradient_checkpointing": "policy.openvla.gradient_checkpointing",
     "policy.autocast": "policy.openvla.autocast",
 }
-"""Our keys of release 0.1 that have another name now, and that name; checkpoints hold them too."""
+"""Our renamed keys of release 0.1, which old checkpoints contain, and their current names."""

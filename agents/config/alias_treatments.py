@@ -1,4 +1,4 @@
-"""What can be done with a configuration key of another system."""
+"""The three treatments of another system's configuration key: renamed, stated or refused."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from ttrl_env.errors import ConfigError
 
 @dataclass(frozen=True)
 class Renamed:
-    """A key that means what one of ours does."""
+    """A key with the same meaning as one of ours."""
 
     ours: str
     """Our key."""
     convert: Callable[[str], str] | None = None
-    """Their value in our units; raises ``ValueError`` with the reason where there is none."""
+    """Converts the value to our units; raises ``ValueError`` with the reason if that is impossible."""
     note: str = ""
-    """What the documentation adds."""
+    """Note for the documentation."""
     implies: Callable[[str], dict[str, str]] | None = None
-    """What our keys must be for the same meaning, unless the command sets them itself."""
+    """Other keys of ours, and the values that the same meaning requires unless the command sets them."""
 
     def converted(self, key: str, value: str) -> str:
-        """Their value in ours."""
+        """The value in our units."""
         if self.convert is None:
             return value
         try:
@@ -34,12 +34,12 @@ class Renamed:
 
 @dataclass(frozen=True)
 class Stated:
-    """A key whose value says what is always so here."""
+    """A key for behaviour that is fixed here; other values are errors."""
 
     values: tuple[Any, ...]
-    """Values that agree with what is done here."""
+    """Values that agree with the behaviour here."""
     because: str
-    """What is done here, or which key of ours changes it."""
+    """The behaviour here, or the key of ours that changes it."""
 
     def holds(self, value: Any) -> bool:
         """Whether ``value`` agrees."""
@@ -50,18 +50,18 @@ class Stated:
 
 @dataclass(frozen=True)
 class Refused:
-    """A key that asks for something that does not exist here."""
+    """A key for a feature that does not exist here."""
 
     because: str
-    """Why, and what to do instead."""
+    """The reason, and what to do instead."""
 
 
 Treatment = Renamed | Stated | Refused
-"""One of the three."""
+"""Any of the three treatments."""
 
 
 def one_of(names: dict[str, str], otherwise: str) -> Callable[[str], str]:
-    """A conversion by name; other names raise ``ValueError(otherwise)``."""
+    """A conversion that looks a value up in ``names``; others raise ``ValueError(otherwise)``."""
 
     def convert(value: str) -> str:
         name = value.strip("'\"").lower()
@@ -73,7 +73,7 @@ def one_of(names: dict[str, str], otherwise: str) -> Callable[[str], str]:
 
 
 def at_least_one(otherwise: str) -> Callable[[str], str]:
-    """A count that is taken as it stands if it is 1 or more, else ``ValueError(otherwise)``."""
+    """A conversion that returns a count of 1 or more unchanged; others raise ``ValueError(otherwise)``."""
 
     def convert(value: str) -> str:
         try:

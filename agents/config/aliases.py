@@ -1,12 +1,12 @@
-"""Other names of configuration keys in ours: SimpleVLA-RL's, exactly or not at all, and our former ones.
+"""Translates SimpleVLA-RL's configuration keys, and our former ones, to our keys.
 
-A command line of SimpleVLA-RL works here key by key. A key is *renamed* where ours means the same, its
-value converted where the units differ; *stated* where its value says what is always so here (any
-other value is an error); or *refused*, with the reason, where nothing here does what it asks for.
-None is accepted without effect. ``docs/migration.md`` shows the table.
+Each key of a SimpleVLA-RL command line has one of three treatments. A *renamed* key has the same meaning as
+one of ours; its value is converted if the units differ. A *stated* key is for behaviour that is fixed here;
+any other value is an error. A *refused* key is for something that does not exist here; the error gives the
+reason. Every accepted key has its effect. ``docs/migration.md`` shows the table.
 
-Keys and their meaning: SimpleVLA-RL's ``ppo_trainer.yaml``, its LIBERO script, and the test-time-RL
-patch of the same code base.
+The keys and their meaning are from SimpleVLA-RL's ``ppo_trainer.yaml``, its LIBERO script, and the
+test-time-RL patch of the same code base.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from ttrl_env.agents.config.alias_treatments import Refused, Renamed, Stated
 from ttrl_env.errors import ConfigError
 
 _TYPING_ERROR = 0.95
-"""Keys of one of their groups that are this close to one of the table are taken for a slip."""
+"""Similarity from which an unknown key of SimpleVLA-RL's groups counts as a misspelt one of the table."""
 
 
 def is_alias(key: str) -> bool:
-    """Whether ``key`` is a former one of ours, or one of SimpleVLA-RL's that is not ours as it stands."""
+    """Whether ``key`` is a former one of ours, or one of SimpleVLA-RL's that differs from ours."""
     if key in ALIASES or key in FORMER_KEYS:
         return True
     mistyped = difflib.get_close_matches(key, ALIASES, n=1, cutoff=_TYPING_ERROR)
@@ -38,7 +38,7 @@ def is_alias(key: str) -> bool:
 
 @dataclass(frozen=True)
 class _Setting:
-    """A value for one of our keys, and whose name it was given by."""
+    """A value for one of our keys, and the key that the user wrote."""
 
     ours: str
     value: str
@@ -46,11 +46,11 @@ class _Setting:
 
 
 def translate(settings: Sequence[tuple[str, str]], known: Callable[[str], bool]) -> list[tuple[str, str]]:
-    """``(key, value)`` pairs with SimpleVLA-RL's keys and our former ones replaced; ours pass through.
+    """Replace SimpleVLA-RL's keys and our former ones in ``(key, value)`` pairs; our keys stay unchanged.
 
     Args:
         settings: keys and values as given, in Hydra's grammar, without ``+``.
-        known: whether the command at hand has one of our keys.
+        known: tells whether the current command has one of our keys.
 
     Raises:
         ConfigError: keys without a counterpart (all of them are listed), values that cannot be
@@ -77,7 +77,7 @@ def translate(settings: Sequence[tuple[str, str]], known: Callable[[str], bool])
 
 
 def in_todays_groups(saved: Mapping[str, Any]) -> dict[str, Any]:
-    """The nested values that a checkpoint was saved with, former keys under the name they have now."""
+    """A checkpoint's nested configuration, with former keys under their current names."""
     values = copy.deepcopy(dict(saved))
     for former, current in FORMER_KEYS.items():
         group, name = former.split(".")
@@ -93,7 +93,7 @@ def in_todays_groups(saved: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _counterparts(key: str, value: str) -> list[tuple[str, str]]:
-    """What an alias sets here."""
+    """The keys of ours that an alias sets, with their values."""
     if key in FORMER_KEYS:
         return [(FORMER_KEYS[key], value)]
     treatment = ALIASES.get(key) or Refused(
@@ -111,7 +111,7 @@ def _counterparts(key: str, value: str) -> list[tuple[str, str]]:
 
 
 def _conflicts(settings: Sequence[_Setting]) -> list[str]:
-    """Two names of one key must agree: SimpleVLA-RL repeats the suite and the checkpoint, for example."""
+    """Error texts for names of one key with different values; SimpleVLA-RL repeats the suite, for example."""
     problems = []
     first: dict[str, _Setting] = {}
     for each in settings:
@@ -126,7 +126,7 @@ def _conflicts(settings: Sequence[_Setting]) -> list[str]:
 
 
 def _implied(settings: Sequence[_Setting]) -> dict[str, str]:
-    """What SimpleVLA-RL's keys mean beside what they name, where the command says nothing else."""
+    """Further keys of ours that SimpleVLA-RL's keys imply, unless the command sets them."""
     implied: dict[str, str] = {}
     for each in settings:
         treatment = ALIASES.get(each.given_as)
@@ -136,8 +136,8 @@ def _implied(settings: Sequence[_Setting]) -> dict[str, str]:
 
 
 def _parsed(value: str) -> Any:
-    """A value of Hydra's grammar."""
+    """A value parsed with Hydra's grammar; the text itself if that fails."""
     try:
         return OverridesParser.create().parse_override(f"key={value}").value()
     except HydraException:
-        return value  # composing the configuration says what is wrong with it
+        return value  # composing the configuration reports the error

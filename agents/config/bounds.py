@@ -1,7 +1,7 @@
-"""What a field of a configuration may hold: its type and, beside the type, its bounds.
+"""Types and bounds of configuration fields, and the check of values against them.
 
-A field says both in its annotation, ``Annotated[float, above(0)]`` or ``Literal["token", "chunk"]``;
-:func:`check_fields` holds every value to them. Nothing is imported that waits for PyTorch.
+A field declares both in its annotation, such as ``Annotated[float, above(0)]`` or
+``Literal["token", "chunk"]``. :func:`check_fields` checks every value. This module does not import PyTorch.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from ttrl_env.checks import check_choice
 from ttrl_env.errors import ConfigError
 
 LARGEST_INT = 2**31 - 1
-"""Counts and sizes are 32-bit integers in the libraries below."""
+"""Largest count or size: libraries store them as 32-bit integers."""
 
 LARGEST_SEED = 2**63 - 1
-"""Seeds are signed 64-bit integers in PyTorch's tensors."""
+"""Largest seed: PyTorch stores them as signed 64-bit integers."""
 
 LARGEST_FLOAT = 1e30
-"""Numbers are float32 in the libraries below, whose largest is 3.4e38."""
+"""Largest number: libraries compute in float32, whose maximum is 3.4e38."""
 
 
 def check_fields(config: Any, prefix: str = "") -> None:
-    """Raise for the first field of a configuration, or of one inside it, that is out of its bounds.
+    """Raise for the first field of a configuration, or of a nested one, that is out of its bounds.
 
     Raises:
         ConfigError: names the key, what was expected and what came.
@@ -41,7 +41,7 @@ def check_fields(config: Any, prefix: str = "") -> None:
 
 
 class Bound(Protocol):
-    """What is expected of a value beside its type."""
+    """A condition on a value besides its type."""
 
     def check(self, key: str, value: Any) -> None:
         """Raise :class:`ConfigError`, or a ``ValueError``, which names ``key``, if ``value`` is outside."""
@@ -54,9 +54,9 @@ class Between:
     low: float
     high: float
     excluded: bool = False
-    """Whether ``low`` itself is out."""
+    """Whether ``low`` itself is excluded."""
     zero: str | None = None
-    """What 0 means, which is allowed beside the range."""
+    """Meaning of 0, if it is allowed in addition to the range."""
 
     def check(self, key: str, value: float) -> None:
         """See :class:`Bound`."""
@@ -66,7 +66,7 @@ class Between:
             raise ConfigError(f"{key}: expected {self._expected(value)}, got {value}")
 
     def _expected(self, value: float) -> str:
-        """The side of the range that ``value`` misses."""
+        """Text for the bound that ``value`` violates."""
         number = "an integer" if isinstance(self.high, int) else "a number"
         if self.high == 1 and not self.excluded:
             return f"{number} from {self.low:g} to {self.high:g}"
@@ -81,7 +81,7 @@ class Between:
 
 @dataclass(frozen=True)
 class MultipleOf:
-    """Integers that a number divides, from that number to ``high``."""
+    """Multiples of ``step``, from ``step`` to ``high``."""
 
     step: int
     high: int
@@ -98,7 +98,7 @@ class MultipleOf:
 
 @dataclass(frozen=True)
 class Text:
-    """Text that can name something: not empty, on one line."""
+    """Text that is not empty and has no control characters."""
 
     def check(self, key: str, value: str) -> None:
         """See :class:`Bound`."""
@@ -120,7 +120,7 @@ class DeviceName:
 
 @dataclass(frozen=True)
 class Temperatures:
-    """One or more sampling temperatures, each given once."""
+    """One or more sampling temperatures, all different."""
 
     def check(self, key: str, value: tuple[float, ...]) -> None:
         """See :class:`Bound`."""
@@ -133,7 +133,7 @@ class Temperatures:
 
 @dataclass(frozen=True)
 class Distinct:
-    """Elements of a list that are given once each."""
+    """A list whose elements are all different."""
 
     element: str
 
@@ -163,7 +163,7 @@ Share = Annotated[float, Between(0.0, 1.0)]
 """A number from 0 to 1."""
 
 SMALLEST_TEMPERATURE, LARGEST_TEMPERATURE = 1e-6, 1e6
-"""Logits divided by a temperature stay finite and apart in float32."""
+"""Temperatures from this to the largest keep scaled logits finite and distinct in float32."""
 
 Temperature = Annotated[float, Between(SMALLEST_TEMPERATURE, LARGEST_TEMPERATURE, zero="greedy")]
 """A sampling temperature; 0 is greedy."""
@@ -188,7 +188,7 @@ def _check(key: str, value: Any, hint: Any) -> None:
 
 
 def _is_a(value: Any, wanted: type[Any]) -> bool:
-    """Whether a value is of a type; an integer is a number, a truth value is none."""
+    """Whether a value is of a type; an integer counts as a float, a bool does not count as a number."""
     if isinstance(value, bool):
         return wanted is bool
     return isinstance(value, (int, float) if wanted is float else wanted)

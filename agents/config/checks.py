@@ -1,7 +1,7 @@
-"""What a configuration must satisfy, checked before anything is built or loaded.
+"""Checks of a configuration before anything is built or loaded.
 
-Every error names the key, what was expected and what came. Bounds of one field stand beside the field
-(:mod:`ttrl_env.agents.config.bounds`); here is what fields must satisfy together.
+Every error names the key, what was expected and what came. :mod:`ttrl_env.agents.config.bounds` checks single
+fields; this module checks conditions between fields.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def check_config(config: TrainConfig | EvaluateConfig) -> None:
 
 
 def options_of_openvla(options: OpenVLATrainConfig) -> dict[str, Any]:
-    """What is asked for that only an OpenVLA has; float32 weights are a TinyVLA's too."""
+    """Options that differ from their defaults and are for an OpenVLA only; float32 suits a TinyVLA too."""
     usual = OpenVLATrainConfig()
     asked = {field.name: getattr(options, field.name) for field in fields(usual)}
     return {
@@ -64,7 +64,7 @@ def _check_train(config: TrainConfig) -> None:
 
 
 def _check_policy(policy: PolicyConfig, env_image_size: int) -> None:
-    """A new TinyVLA in full; what is loaded is checked by its loader."""
+    """Check the options of a new TinyVLA; a policy's loader checks those of one that is loaded."""
     if policy.path is not None:
         return
     if policy.kind not in ("auto", "tiny_vla"):
@@ -109,7 +109,7 @@ def _check_filter(rollout: RolloutConfig) -> None:
 
 
 def _check_groups(config: TrainConfig) -> None:
-    """Whether groups, advantage, filter and minibatches go together."""
+    """Raise unless groups, advantage, filter and minibatches are compatible."""
     n_samples, num_groups = config.env.n_samples, config.env.num_groups
     if n_samples == 1 and config.ppo.advantage in get_args(GroupEstimator):
         raise ConfigError(

@@ -1,6 +1,6 @@
-"""Values of a schema from presets and overrides, by Hydra, and from files, which are data.
+"""Makes configurations from presets and overrides, with Hydra, and from saved values.
 
-What stands in a file of others is taken as it is: no interpolation, no grammar.
+Values from files are data: neither interpolation nor Hydra's grammar applies to them.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ from ttrl_env.errors import ConfigError
 Schema = TypeVar("Schema")
 
 PRESETS = "ttrl_env.agents.config.presets"
-"""The package of Hydra's files."""
+"""The package with the preset files for Hydra."""
 
 _PARTS_OF_JOBS = [
     f"~hydra/{part}"
     for part in ("env", "help", "hydra_help", "hydra_logging", "job_logging", "launcher", "output", "sweeper")
 ]
-"""What Hydra configures for jobs that it runs itself: none of it is used, and it takes half of the time."""
+"""Hydra's settings for its own jobs. They are left out: unused here, they take half of the time."""
 
 
 def compose_config(
     schema: type[Schema], settings: Sequence[tuple[str, str]], values: Mapping[str, Any] | None = None
 ) -> Schema:
-    """The defaults of a schema, changed by a preset, by ``values``, and by ``settings``, which win.
+    """Compose a schema's defaults, a preset, ``values`` and ``settings``; later ones take precedence.
 
     Args:
         schema: a dataclass; presets are for those that have the key ``preset``.
@@ -76,7 +76,7 @@ def compose_config(
 
 
 def to_config(schema: type[Schema], values: Any) -> Schema:
-    """The typed configuration of a plain dictionary, such as one saved with a checkpoint.
+    """Make a typed configuration from a plain dictionary, such as one saved with a checkpoint.
 
     Raises:
         ConfigError: a key that the schema does not have, or a value of another type.
@@ -91,9 +91,9 @@ def to_config(schema: type[Schema], values: Any) -> Schema:
 
 @contextmanager
 def _hydra() -> Iterator[None]:
-    """Hydra on our presets, whatever it is doing for the caller, who may be inside ``@hydra.main``.
+    """Context in which Hydra uses our presets, even inside the caller's ``@hydra.main``.
 
-    It keeps one application in global variables; the caller's is put back.
+    Hydra stores one application in global variables; the caller's is restored at the end.
     """
     application, base = GlobalHydra.instance().hydra, VersionBase.instance().version_base
     job = JobRuntime.instance().get("name")
@@ -107,7 +107,7 @@ def _hydra() -> Iterator[None]:
 
 
 def _escaped(value: Any) -> Any:
-    """A value that OmegaConf takes for what it is: ``${`` begins an interpolation unless it is escaped."""
+    """A value with every ``${`` escaped, so that OmegaConf does not read it as an interpolation."""
     if isinstance(value, str):
         return re.sub(r"(\\*)\$\{", r"\1\1\\${", value)
     if isinstance(value, Mapping):
@@ -118,7 +118,7 @@ def _escaped(value: Any) -> Any:
 
 
 def _explained(error: Exception) -> str:
-    """Hydra's and OmegaConf's message on one line, with its cause and key where it does not name them."""
+    """Hydra's or OmegaConf's message on one line, with the cause and the key added."""
     text = " ".join(str(error).split())
     cause = error.__cause__ or error
     reason = str(cause).splitlines()[0]
@@ -128,14 +128,14 @@ def _explained(error: Exception) -> str:
 
 
 def _structured(schema: type[Any]) -> DictConfig:
-    """The node of a schema, with its defaults; OmegaConf holds values to their types."""
+    """OmegaConf's node for a schema, with the defaults; it checks the types of values."""
     node = OmegaConf.structured(_plain(schema))
     assert isinstance(node, DictConfig)
     return node
 
 
 def _plain(schema: type[Any]) -> type[Any]:
-    """A schema in the types that OmegaConf knows: ``Literal`` as text, groups not frozen."""
+    """A copy of a schema with types that OmegaConf supports: ``Literal`` as text, groups not frozen."""
     fields: list[tuple[str, Any, Any]] = []
     for field in dataclasses.fields(schema):
         type_ = unwrap(field_types(schema)[field.name])
@@ -152,7 +152,7 @@ def _plain(schema: type[Any]) -> type[Any]:
 
 
 def _typed(schema: type[Schema], values: Any) -> Schema:
-    """The instance of a schema that a dictionary of its keys describes."""
+    """Make an instance of a schema from a dictionary of its keys."""
     given: dict[str, Any] = {}
     for name, hint in field_types(schema).items():
         value, type_ = values[name], unwrap(hint)

@@ -1,6 +1,6 @@
-"""What a configuration would take, estimated before anything is begun: memory, and years.
+"""Estimates of a configuration's memory and time, checked before any work begins.
 
-The estimates are low: what they refuse cannot work on this machine, or not within a year on a fast one.
+The estimates are low. A refused configuration cannot fit on this machine, or takes over a year on a fast one.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from ttrl_env.errors import ConfigError
 from ttrl_env.machine.memory import require_memory
 
 BYTES_PER_ROW = {"native": 4e6, "upstream": 5e8}
-"""Memory of one more simulation, at least (docs/engine.md)."""
+"""Least memory of an additional simulation (docs/engine.md)."""
 
 STEPS_PER_SECOND = 10_000
-"""Policy steps of all simulations, rendered and answered by a policy: more than 100 cores make."""
+"""Rate of policy steps, with rendering and a policy: more than 100 cores achieve."""
 
 PAIRS_PER_SECOND = 1_000_000
-"""Pairs of an image and a chunk that behaviour cloning learns from: more than a GPU makes."""
+"""Rate of behaviour cloning, in pairs of an image and a chunk: more than a GPU achieves."""
 
 HELD_OUT_STATES, YEAR = 10, 365 * 24 * 3600.0
 
 
 def check_training(config: TrainConfig) -> None:
-    """Raise :class:`ConfigError` with the figure if a training run cannot fit, or would take years."""
+    """Raise :class:`ConfigError` with the estimate if a training run cannot fit or takes over a year."""
     rows = config.env.num_groups * config.env.n_samples
     horizon = _horizon(config.env)
     require_memory(
@@ -48,7 +48,7 @@ def check_training(config: TrainConfig) -> None:
 
 
 def check_evaluation(config: EvaluateConfig) -> None:
-    """Raise :class:`ConfigError` with the figure if an evaluation cannot fit, or would take years."""
+    """Raise :class:`ConfigError` with the estimate if an evaluation cannot fit in memory."""
     require_memory(
         _simulations(config.env, config.num_envs),
         f"num_envs: playing {config.num_envs:,} simulations at once",
@@ -57,27 +57,27 @@ def check_evaluation(config: EvaluateConfig) -> None:
 
 
 def bytes_per_step(policy: PolicyConfig) -> int:
-    """What a rollout keeps of a policy step, at least: a share of the image that a chunk began with."""
+    """Least memory of a policy step in a rollout: its share of the image at the chunk's beginning."""
     return 3 * policy.image_size**2 // (policy.chunk_steps or CHUNK_STEPS)
 
 
 def parameters(hidden_size: int, num_layers: int = 2) -> int:
-    """Weights of a TinyVLA, about: its decoder's layers, its encoder and its words."""
+    """Approximate number of a TinyVLA's weights: decoder layers, encoder and word embeddings."""
     return hidden_size * (hidden_size * (16 * num_layers + 21) + 1024)
 
 
 def training_bytes(hidden_size: int, num_layers: int = 2) -> int:
-    """Weights, gradients and both of AdamW's moments of a TinyVLA in float32."""
+    """Memory of a TinyVLA's weights, gradients and both of AdamW's moments in float32, bytes."""
     return 16 * parameters(hidden_size, num_layers)
 
 
 def pair_bytes(image_size: int, hidden_size: int, chunk_steps: int) -> int:
-    """What a pass over one pair keeps: its image, the first convolution's output, logits; float32."""
+    """Memory of a pass over one pair, bytes: image, first convolution's output and logits in float32."""
     return 4 * (image_size**2 * (3 + hidden_size // 16) + chunk_steps * 7 * 256)
 
 
 def require_time(seconds: float, what: str, advice: str) -> None:
-    """Raise :class:`ConfigError` if that is more than a year."""
+    """Raise :class:`ConfigError` if ``seconds`` are more than a year."""
     if seconds > YEAR:
         raise ConfigError(
             f"{what} would take at least {seconds / YEAR:,.1f} years on a fast machine; {advice}"
@@ -96,7 +96,7 @@ def _check_evaluations(env: EnvConfig, evaluation: EvalConfig, count: int) -> No
 
 
 def _simulations(env: EnvConfig, rows: int) -> int:
-    """Memory of so many simulations and the images they render, on this machine."""
+    """Memory of ``rows`` simulations and their images, as far as they run on this machine, bytes."""
     processes, here = (int(os.environ.get(name, "1")) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
     return int(rows * (BYTES_PER_ROW[env.engine] + 3 * env.image_size**2) * here / processes)
 

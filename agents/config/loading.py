@@ -1,7 +1,7 @@
 """Composing a configuration from presets and the command line, with Hydra.
 
-Keys known from SimpleVLA-RL are taken verbatim, with or without Hydra's ``+``, as far as there is a
-true counterpart: see :mod:`ttrl_env.agents.config.aliases`.
+SimpleVLA-RL's keys are accepted, with or without Hydra's ``+``, if they have an exact counterpart: see
+:mod:`ttrl_env.agents.config.aliases`.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ Schema = TypeVar("Schema")
 def load_config(
     schema: type[Config], overrides: Sequence[str] = (), values: Mapping[str, Any] | None = None
 ) -> Config:
-    """Compose a configuration of ``key=value`` overrides (Hydra's grammar) and check its values.
+    """Compose a configuration from ``key=value`` overrides (Hydra's grammar) and check its values.
 
-    With ``resume`` the values are those of the run that goes on, except where ``overrides`` says otherwise.
+    With ``resume`` the values are those of the resumed run, except for keys in ``overrides``.
 
     Args:
         schema: :class:`TrainConfig` or :class:`EvaluateConfig`.
@@ -75,11 +75,11 @@ def load_settings(schema: type[Schema], overrides: Sequence[str]) -> Schema:
 
 
 def read_settings(schema: type[Any], overrides: Sequence[str]) -> list[tuple[str, str]]:
-    """Keys of a schema and their values as text, of ``key=value`` overrides, SimpleVLA-RL's keys translated.
+    """Split ``key=value`` overrides into keys and values as text, and translate SimpleVLA-RL's keys.
 
     Raises:
         UnknownNameError: a key that does not exist, with the nearest one.
-        ConfigError: something that is not ``key=value``, or a key of SimpleVLA-RL's without counterpart.
+        ConfigError: an override is not ``key=value``, or a key of SimpleVLA-RL's has no counterpart.
     """
     known = dict(walk_fields(schema))
     return translate([_split(override, known) for override in overrides], known.__contains__)
@@ -127,7 +127,7 @@ def _unknown_key(override: str, key: str, names: Sequence[str]) -> UnknownNameEr
 
 
 def _expanded(config: Config) -> Config:
-    """``~`` of the folders that are written to as the home it means."""
+    """The configuration with ``~`` expanded in the folders that are written to."""
     if isinstance(config, TrainConfig):
         return replace(config, output_dir=os.path.expanduser(config.output_dir))
     return replace(config, output=config.output and os.path.expanduser(config.output))

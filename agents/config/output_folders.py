@@ -1,4 +1,4 @@
-"""Whether a run's results can be written where the configuration says, known before any work is done."""
+"""Checks before any work begins that results can be written to the configured folders."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ttrl_env.errors import ConfigError
 
 @dataclass(frozen=True)
 class Folder:
-    """The bound of a key that names a folder: one that exists or, by its path, could be made."""
+    """The bound of a key that names a folder, which must exist or be possible to make."""
 
     def check(self, key: str, value: str) -> None:
         """See :class:`ttrl_env.agents.config.bounds.Bound`."""
@@ -25,7 +25,7 @@ class Folder:
 
 
 def _nearest_existing(key: str, folder: str) -> Path:
-    """The folder, or the nearest one above it that exists."""
+    """The folder, or its nearest parent that exists."""
     path = Path(os.path.expanduser(folder)).absolute()
     try:
         return next(each for each in (path, *path.parents) if each.exists())

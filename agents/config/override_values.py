@@ -1,7 +1,7 @@
-"""Values of the command line: Hydra's grammar, except for text that the grammar has no words for.
+"""Values of the command line: in Hydra's grammar, or plain text that the grammar cannot parse.
 
-A folder is given as it is called, ``output_dir=~/é, 2=b``, without further quotes than the shell's.
-Text that the grammar reads as text keeps the grammar's meaning: quotes around it, ``null``, ``${...}``.
+A folder such as ``output_dir=~/é, 2=b`` needs no quotes besides the shell's. Text that the grammar parses
+keeps the grammar's meaning of quotes, ``null`` and ``${...}``.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from ttrl_env.errors import ConfigError
 
 
 def literal_value(key: str, text: str, hint: Any) -> Any:
-    """The value of ``key=text`` where it is not in Hydra's grammar; ``None`` where Hydra is to read it.
+    """The value of ``key=text`` if Hydra's grammar cannot parse it, or ``None`` to leave it to Hydra.
 
     Args:
         key: a key of ours.
-        text: what stands behind the first ``=``.
+        text: the text after the first ``=``.
         hint: the key's type.
 
     Raises:
-        ConfigError: neither Hydra nor the type can make sense of it.
+        ConfigError: neither Hydra's grammar nor the type allows the text.
     """
     wanted = unwrap(hint).plain
     read = _read(text)
@@ -44,7 +44,7 @@ def literal_value(key: str, text: str, hint: Any) -> Any:
 
 
 def _read(text: str) -> Override | None:
-    """What Hydra reads; ``None`` if its grammar does not have it."""
+    """The text parsed by Hydra; ``None`` if it is not in Hydra's grammar."""
     try:
         return OverridesParser.create().parse_override(f"key={text}")
     except HydraException:
@@ -74,7 +74,7 @@ def _literally(key: str, text: str) -> str:
 
 
 def _elements(key: str, text: str) -> list[str]:
-    """The elements of a list of names that are not in the grammar."""
+    """The elements of a list of texts that Hydra's grammar cannot parse."""
     if not (text.startswith("[") and text.endswith("]")):
         raise ConfigError(f"{key}={text}: expected a list, e.g. '{key}=[{text}]' (quoted for the shell)")
     elements = (each.strip() for each in text[1:-1].split(","))

@@ -1,4 +1,4 @@
-"""Going on with a run: from which checkpoint, with which configuration, and what of it may be another."""
+"""Resuming a run: the checkpoint, the configuration, and the keys that may change."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ _FIXED = {
     "policy.openvla.lora_alpha": _SHAPE,
     "ppo.gae.value_hidden_size": "the value head of the checkpoint is made with it",
 }
-"""Keys that a run cannot change, and why."""
+"""Keys that a resumed run cannot change, and the reasons."""
 
 _UNCOMPARED = ("resume", "output_dir")
-"""Keys that say which run it is."""
+"""Keys that name the run or the checkpoint; they may differ."""
 
 
 def values_to_resume(config: TrainConfig) -> dict[str, Any]:
-    """The values, by key, of the run that ``config.resume`` names; none if the run is to begin.
+    """The values, by key, of the run that ``config.resume`` names; empty if there is no run yet.
 
-    ``output_dir`` is where the checkpoint is now, wherever the run was when it was saved.
+    ``output_dir`` is the checkpoint's current place, even if the run was moved after it was saved.
     """
     assert config.resume is not None
     if config.resume != "auto":
@@ -60,10 +60,10 @@ def values_to_resume(config: TrainConfig) -> dict[str, Any]:
 
 
 def changes_on_resuming(checkpoint: Path, config: TrainConfig) -> list[str]:
-    """What goes on with another value than the run of ``checkpoint`` had, a line a key.
+    """A line for each key whose value differs from that of the run of ``checkpoint``.
 
     Raises:
-        CheckpointError: a key that a run cannot change.
+        CheckpointError: a key differs that a resumed run cannot change.
     """
     with offering_the_one_before(checkpoint):
         saved = dict(walk_values(saved_config(checkpoint)))
@@ -92,7 +92,7 @@ def changes_on_resuming(checkpoint: Path, config: TrainConfig) -> list[str]:
 
 @contextmanager
 def offering_the_one_before(checkpoint: Path | None) -> Iterator[None]:
-    """Let an error about a checkpoint say which one came before it, as its files may be damaged."""
+    """Add to an error about a checkpoint the command that resumes from the previous one."""
     try:
         yield
     except CheckpointError as error:
@@ -107,14 +107,14 @@ def offering_the_one_before(checkpoint: Path | None) -> Iterator[None]:
 
 
 def resume_argument(checkpoint: Path) -> str:
-    """The argument that goes on from a checkpoint, quoted for the shell."""
+    """The command-line argument that resumes from a checkpoint, quoted for the shell."""
     return shlex.quote(f"resume={checkpoint}")
 
 
 def _why_fixed(key: str, old: Any, new: Any, config: TrainConfig) -> str | None:
-    """Why a key cannot change; ``None``: it can."""
+    """The reason why a key cannot change; ``None`` if it can."""
     if key == "policy.path" and config.ppo.kl_coef > 0:
-        return None  # where the reference is now; its fingerprint is compared
+        return None  # the reference may have moved; its fingerprint is compared
     if key == "ppo.gae.value_hidden_size" and config.ppo.advantage != "gae":
         return None
     if key == "ppo.advantage" and "gae" in (old, new):

@@ -1,4 +1,4 @@
-"""The configuration that a training checkpoint was saved with: data, whoever wrote it."""
+"""Reads the configuration saved in a training checkpoint, which is treated as untrusted data."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from ttrl_env.errors import CheckpointError, ConfigError
 
 
 def saved_config(checkpoint: Path) -> TrainConfig:
-    """The configuration in a checkpoint's ``state.json``; keys it does not have are at their defaults.
+    """The configuration in a checkpoint's ``state.json``; missing keys have their defaults.
 
     Raises:
-        CheckpointError: the file cannot be read, or holds another configuration than a training run's.
+        CheckpointError: the file cannot be read, or its configuration is not that of a training run.
     """
     try:
         return to_config(TrainConfig, in_todays_groups(read_state(checkpoint).config))

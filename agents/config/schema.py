@@ -59,7 +59,7 @@ class EnvConfig:
     task_ids: tuple[int, ...] = (0,)
     """Tasks of the suite; the groups of successive rollouts take them in turn."""
     max_steps: Annotated[int | None, at_least(1, 100_000)] = None
-    """Horizon in policy steps (SimpleVLA-RL: actor_rollout_ref.model.max_steps); null: the suite's. Need
+    """Horizon in policy steps (SimpleVLA-RL: actor_rollout_ref.model.max_steps); null: the suite's. It need
     not be a multiple of the policy's chunk: the last chunk is then executed, and learnt from, in part."""
     image_size: Annotated[int, at_least(1, 4096)] = 128
     """Height and width of the rendered images, pixels; enough for TinyVLA. Published checkpoints need 256,
@@ -72,7 +72,7 @@ class EnvConfig:
     """Seed of the fixtures' poses; 0 is the published protocol."""
 
     def __post_init__(self) -> None:
-        """Have the suite under LIBERO's own name: checkpoints, reports and statistics are compared by it."""
+        """Replace the suite's name by LIBERO's own, which checkpoints, reports and statistics use."""
         if isinstance(self.suite, str):
             object.__setattr__(self, "suite", liberos_name(self.suite))
 
@@ -91,7 +91,7 @@ class TrainEnvConfig(EnvConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class OpenVLALoadConfig:
-    """How an OpenVLA is loaded: what its checkpoint may not say."""
+    """How an OpenVLA is loaded: settings that its checkpoint may not record."""
 
     decoding: Decoding | None = None
     """"parallel" (OpenVLA-OFT) or "autoregressive" (the original); null: as recorded."""
@@ -117,11 +117,10 @@ class OpenVLATrainConfig(OpenVLALoadConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class LoadConfig:
-    """How a policy is loaded: what its own files may not say."""
+    """How a policy is loaded: settings that its files may not record."""
 
     kind: Annotated[str, Text()] = "auto"
-    """Which policy it must be: "tiny_vla", "openvla" or a registered kind; "auto": what its config.json
-    says."""
+    """Kind of policy: "tiny_vla", "openvla" or a registered one; "auto": the kind in its config.json."""
     chunk_steps: Annotated[int | None, at_least(1, 1000)] = None
     """Actions a chunk; null: as recorded with the policy, else 8 (1 with autoregressive decoding)."""
     device: Annotated[str, DeviceName()] = "auto"
@@ -149,13 +148,13 @@ class GAEConfig:
     """Generalised advantage estimation and its value head: ppo.advantage=gae."""
 
     gamma: Share = 1.0
-    """Discount a chunk."""
+    """Discount factor for each chunk."""
     lam: Share = 0.95
-    """0 trusts the value head, 1 the rewards."""
+    """GAE's lambda: at 0 advantages rely on the value head, at 1 on the rewards."""
     normalise_advantages: bool = True
     """Shift and scale a rollout's advantages to mean 0 and standard deviation 1."""
     bootstrap_truncated: bool = False
-    """Value what follows the horizon. false: success after it earns nothing, so it is worth 0."""
+    """true: the value head estimates the return after the horizon. false: it is 0, as is a late reward."""
     value_hidden_size: Annotated[int, at_least(1, 65536)] = 256
     """Width of the value head."""
     value_learning_rate: Annotated[float, above(0, 1)] = 1e-3
@@ -163,9 +162,9 @@ class GAEConfig:
     value_coef: Weight = 0.5
     """Weight of the value loss."""
     value_clip: Annotated[float | None, above(0)] = None
-    """How far a value may move in an update before its loss stops falling, reward units; null: off."""
+    """Largest change of a value in an update, in reward units; beyond it the loss is clipped. null: off."""
     value_backpropagates: bool = False
-    """Let the value loss train the policy's own layers too."""
+    """true: the value loss also trains the policy's own layers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,7 +182,7 @@ class PPOConfig:
     minibatch_trajectories: Annotated[int, at_least(0)] = 0
     """Trajectories per optimiser step, a divisor of env.num_groups * env.n_samples; 0: all in one."""
     micro_batch_chunks: Annotated[int, at_least(1)] = 128
-    """Chunks per forward and backward pass of a process, at most; bounds memory, not the result."""
+    """Most chunks per forward and backward pass of a process; affects memory, not the result."""
     memory_gigabytes: Annotated[float | None, above(0, 1e6)] = None
     """Memory for a forward and backward pass; micro-batches are measured to fit in it. null: no limit."""
     loss_reduction: Reduction = "trajectory-mean"
@@ -199,10 +198,10 @@ class PPOConfig:
     entropy_coef: Weight = 0.0
     """Weight of the entropy bonus."""
     kl_coef: Weight = 0.0
-    """Weight of the KL divergence from the policy the run started from, which is kept beside the one in
-    training unless that trains adapters; 0: off."""
+    """Weight of the KL divergence from the policy the run started from; 0: off. Unless only adapters are
+    trained, a second copy of the policy stays in memory."""
     max_grad_norm: Annotated[float, above(0)] = 1.0
-    """Gradients are scaled down to this norm, the policy's and the value head's apart."""
+    """Gradients are scaled down to this norm, separately for policy and value head."""
     max_skipped_steps: Annotated[int, at_least(1)] = 3
     """A run stops after this many steps in a row whose loss or gradient is NaN or infinite."""
     advantage: AdvantageName = "grpo"
@@ -210,7 +209,7 @@ class PPOConfig:
     gae: GAEConfig = field(default_factory=GAEConfig)
 
     def __post_init__(self) -> None:
-        """Refuse what the command line refuses: a misspelt choice would train something else."""
+        """Check the fields as the command line does: a misspelt choice would train something else."""
         check_fields(self, "ppo.")
 
 
@@ -228,9 +227,9 @@ class RolloutConfig:
     redraw: bool = False
     """Play further groups until env.num_groups of them pass the filter and have reward spread."""
     max_draws: Annotated[int, at_least(1, 1000)] = 4
-    """Rollouts an iteration may take with redraw; then it learns from the groups it has, and says so."""
+    """Most rollouts of an iteration with redraw. After them it warns and learns from the groups it has."""
     rows_at_once: Annotated[int, at_least(0)] = 0
-    """Rows in one forward pass of the policy while playing; bounds its memory. 0: all."""
+    """Rows in one forward pass of the policy during rollouts; limits memory. 0: all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -240,7 +239,7 @@ class EpisodesConfig:
     init_states: Split = "held_out"
     """"held_out" (the last 10 of 50), "train" or "all" (the published 50-state protocol)."""
     episodes_per_task: Annotated[int, at_least(0)] = 0
-    """Initial states evaluated per task; 0: every one of the split."""
+    """Initial states evaluated per task; 0: all of the split."""
     repeats: Annotated[int, at_least(1, 10_000)] = 1
     """Episodes from each initial state when sampling; more than one narrows the interval."""
 
@@ -265,7 +264,7 @@ class ReportConfig(EpisodesConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """Everything a training run is made of; saved with each checkpoint."""
+    """All settings of a training run; saved with each checkpoint."""
 
     preset: Annotated[str, Text()] = "tiny-cpu"
     """Named set of values to start from."""
@@ -276,9 +275,9 @@ class TrainConfig:
     base_temperature: Annotated[float, Between(-LARGEST_TEMPERATURE, LARGEST_TEMPERATURE)] = 0.6
     """Sampling temperature of a group's first replica; without test_time_rl, of all."""
     temperature_range: Annotated[float, Between(-LARGEST_TEMPERATURE, LARGEST_TEMPERATURE)] = 0.3
-    """How much hotter a group's last replica samples under test_time_rl."""
+    """Temperature difference between a group's last replica and its first under test_time_rl."""
     iterations: Annotated[int, at_least(1)] = 100
-    """Rollout and update, this many times."""
+    """Number of iterations, each a rollout and an update."""
     seed: Seed = 0
     """Seed of initial states, token sampling, minibatches and a new policy's weights."""
     output_dir: Annotated[str, Folder()] = "runs/ttrl"
@@ -289,7 +288,7 @@ class TrainConfig:
     checkpoint_every: Annotated[int, at_least(1)] = 10
     """Iterations between checkpoints; the last iteration always writes one."""
     keep_checkpoints: Annotated[int, at_least(1)] = 2
-    """Older checkpoints than this many are deleted."""
+    """Number of checkpoints to keep; older ones are deleted."""
     wandb_project: Annotated[str | None, Text()] = None
     """Also log to this Weights & Biases project (pip install 'ttrl-env[wandb]')."""
     env: TrainEnvConfig = field(default_factory=TrainEnvConfig)
@@ -304,16 +303,16 @@ class EvaluateConfig:
     """Evaluation of one checkpoint, or of two (`ttrl eval`)."""
 
     checkpoint: str | None = None
-    """Run, training checkpoint, policy folder, shipped policy's name or hub repository; a run's env.* and
-    policy.* are repeated."""
+    """Run, training checkpoint, policy folder, shipped policy's name or hub repository. A run's env.* and
+    policy.* apply to its evaluation."""
     baseline: Annotated[str | None, Text()] = None
-    """Another one, evaluated on the same episodes: the report says how much better the checkpoint is."""
+    """A second checkpoint, evaluated on the same episodes; the report compares the two."""
     output: Annotated[str | None, Folder()] = None
-    """Folder of the report, in which an interrupted evaluation goes on; null: only printed."""
+    """Folder of the report, from which an interrupted evaluation continues; null: only printed."""
     videos: Annotated[int, at_least(0)] = 1
     """Successes and failures filmed for the report, of each temperature; 0: none."""
     num_envs: Annotated[int, at_least(1)] = 4
-    """Simulations at once; changes the time taken, not the result."""
+    """Number of simulations at once; affects time, not results."""
     seed: Seed = 0
     """Seed of the token sampling (unused when greedy)."""
     env: EnvConfig = field(default_factory=EnvConfig)

@@ -44,25 +44,25 @@ def type_of(schema: type[Any], key: str) -> Any:
 
 @dataclass(frozen=True)
 class FieldType:
-    """What an annotation says of a field."""
+    """A field's annotation, taken apart."""
 
     plain: Any
     """The type: ``str`` for names of a ``Literal``."""
     optional: bool
     """Whether it may be ``None``."""
     choices: tuple[str, ...]
-    """The names of a ``Literal``; none: any value."""
+    """The names of a ``Literal``; empty for other types."""
     bounds: tuple[Any, ...]
-    """The annotations beside the type."""
+    """The metadata of ``Annotated``, such as bounds."""
 
     @property
     def is_group(self) -> bool:
-        """Whether the field holds keys of its own."""
+        """Whether the field is a group of keys."""
         return dataclasses.is_dataclass(self.plain)
 
 
 def unwrap(hint: Any) -> FieldType:
-    """The type of a field, taken apart."""
+    """Take a field's annotation apart."""
     bounds: tuple[Any, ...] = ()
     optional = False
     while True:

@@ -1,10 +1,10 @@
-"""Training checkpoints: written whole or not at all, and enough to continue exactly.
+"""Training checkpoints, written atomically, from which a run continues exactly.
 
-A checkpoint is a folder ``checkpoints/iteration_000010`` of the run's folder with ``policy/``
-(config and safetensors weights or adapter, loadable on its own), ``agent.pt`` (optimiser, step-size
-schedule, value head) and ``state.json`` (:class:`TrainingState`). Random numbers need no state: those of an
-iteration are seeded by the run's seed and the iteration's number. Which task and initial state a group plays
-follows from how many groups were dealt before it.
+A checkpoint is a folder ``checkpoints/iteration_000010`` in the run's folder. It holds ``policy/`` (config
+and safetensors weights or adapter, loadable on its own), ``agent.pt`` (optimiser, step-size schedule, value
+head) and ``state.json`` (:class:`TrainingState`). No random state is stored: the run's seed and the
+iteration's number seed its random numbers. A group's task and initial state follow from the number of groups
+dealt before.
 """
 
 from __future__ import annotations
@@ -41,19 +41,20 @@ _DRAFT = ".draft_"
 def save_checkpoint(
     output_dir: str | Path, policy: TokenPolicy, agent: PPOAgent, state: TrainingState, *, keep: int
 ) -> Path:
-    """Write the checkpoint of ``state.iteration`` and keep the last ``keep`` up to it.
+    """Write the checkpoint of ``state.iteration`` and delete all but the last ``keep`` up to it.
 
-    Of several processes the first writes, whole tensors, and the others wait for it; any number of
-    processes can go on from there.
+    With several processes the first writes whole tensors, and the others wait. Any number of processes can
+    resume from the checkpoint.
 
-    Everything is written to a hidden folder that is renamed at the end, so that a killed process or a
-    full disk leaves the earlier checkpoints as they were; what is left of an attempt is removed.
-    Checkpoints of this iteration and later ones are of a course that was left by resuming from an
-    earlier one: the new one replaces them.
+    Everything is written to a hidden folder that is renamed at the end. So after a killed process or on a
+    full disk the earlier checkpoints are unchanged. The next call removes an unfinished folder.
+
+    The run may have resumed from an earlier checkpoint. Then the new checkpoint replaces those of this
+    iteration and of later ones, which are of the abandoned course.
 
     Raises:
         TrainingDivergedError: a weight is NaN or infinite; nothing is written.
-        CheckpointError: it cannot be written. The earlier checkpoints are untouched.
+        CheckpointError: the checkpoint cannot be written. The earlier ones are unchanged.
     """
     check_policy(policy, ("save_pretrained",))
     world = agent.lockstep.world
@@ -69,12 +70,12 @@ def save_checkpoint(
 
 
 def drop_later(output_dir: str | Path, iteration: int) -> None:
-    """Remove a run's checkpoints after ``iteration``, which it goes on from: a course that is left.
+    """Remove the checkpoints after ``iteration``, from which a run resumes: their course is abandoned.
 
-    The last one goes first, so that those that a killed process leaves are of one course.
+    The last one is removed first. So if the process is killed, the remaining ones are still of one course.
 
     Raises:
-        CheckpointError: one cannot be removed.
+        CheckpointError: a checkpoint cannot be removed.
     """
     for path in reversed(list_checkpoints(output_dir)):
         if iteration_of(path) <= iteration:
@@ -93,11 +94,11 @@ def restore_agent(checkpoint: Path, agent: PPOAgent) -> None:
     """Load optimiser, schedule and value head from a checkpoint.
 
     Raises:
-        CheckpointError: they are damaged or do not fit the policy or the configuration, or the reference
-            policy is not the one that the run started from.
+        CheckpointError: the file is damaged or does not fit the policy or configuration, or the run
+            started from another reference policy.
     """
     file = own_file(checkpoint, AGENT_FILE, "checkpoint")
-    # several processes map the file instead of reading it, as each takes but its slices
+    # several processes map the file instead of reading it, because each needs only its slices
     saved = load_saved(file, "go on from another checkpoint", mapped=not agent.lockstep.world.alone)
     try:
         agent.load_state_dict(saved)
@@ -113,17 +114,17 @@ def restore_agent(checkpoint: Path, agent: PPOAgent) -> None:
 
 @dataclass(frozen=True)
 class _Content:
-    """What a checkpoint is made of."""
+    """The content of a checkpoint."""
 
     policy: TokenPolicy
     weights: dict[str, Tensor] | None
-    """The policy's, if it holds only slices of them itself."""
+    """The policy's whole weights, if it is sharded; else ``None``."""
     agent: dict[str, Any]
     state: TrainingState
 
 
 def _replace(target: Path, content: _Content, keep: int) -> None:
-    """Write a checkpoint into a draft that becomes ``target``, then delete old ones and later ones."""
+    """Write a checkpoint to a draft folder, rename it to ``target``, then delete old ones and later ones."""
     folder = target.parent
     for leftover in folder.glob(f"{_DRAFT}*"):
         _try_to_remove(leftover)
@@ -145,16 +146,16 @@ def _replace(target: Path, content: _Content, keep: int) -> None:
 
 
 def _set_aside(path: Path) -> Path:
-    """Move a checkpoint, or a link to one, at once to where none is looked for; returns the new place."""
+    """Move a checkpoint, or a link to one, atomically into a hidden folder; returns that folder."""
     place = Path(tempfile.mkdtemp(prefix=_DRAFT, dir=path.parent))
     path.rename(place / path.name)
     return place
 
 
 def _try_to_remove(path: Path) -> None:
-    """Remove an old checkpoint or draft, or say that it cannot be: the new one is written already.
+    """Remove an old checkpoint or draft; warn if that fails, because the new one is already written.
 
-    What a link leads to is left alone.
+    The target of a link is not removed.
     """
     try:
         shutil.rmtree(_set_aside(path))
@@ -163,7 +164,7 @@ def _try_to_remove(path: Path) -> None:
 
 
 def _write(draft: Path, content: _Content) -> None:
-    """Write every file of a checkpoint and wait until the disk has them."""
+    """Write every file of a checkpoint and wait until they are on the disk."""
     draft.mkdir(parents=True)
     content.policy.save_pretrained(draft / "policy", state_dict=content.weights)
     torch.save(content.agent, draft / AGENT_FILE)
@@ -173,7 +174,7 @@ def _write(draft: Path, content: _Content) -> None:
 
 
 def _not_written(target: Path, error: Exception) -> str:
-    """What went wrong and what is left."""
+    """Error text with the cause and the last intact checkpoint."""
     earlier = list_checkpoints(target.parent.parent)
     kept = (
         f"{earlier[-1]} is whole: continue with resume={earlier[-1]}"

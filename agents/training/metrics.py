@@ -1,4 +1,4 @@
-"""What is measured at every iteration, and where it is written: JSON lines, TensorBoard, W&B."""
+"""Computes each iteration's metrics and writes them as JSON lines and to TensorBoard and W&B."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from ttrl_env.errors import CheckpointError, MissingDependencyError
 from ttrl_env.machine.whole_files import naming, write_whole
 
 METRICS_FILE = "metrics.jsonl"
-"""One record an iteration."""
+"""File with one record for each iteration."""
 
 EVALUATIONS_FILE = "evaluations.jsonl"
-"""One record an evaluation, with the number of iterations before it."""
+"""File with one record for each evaluation, with the number of iterations before it."""
 
 _KEYS = ("iteration",)
 
 
 def rollout_metrics(rollout: Rollout) -> dict[str, Any]:
-    """Success apart from reward, the reward spread of each group, temperatures and times."""
+    """Metrics of a rollout: success, rewards and their spread in each group, temperatures and times."""
     groups = np.unique(rollout.groups)
     spread = [float(rollout.rewards[rollout.groups == group].std()) for group in groups]
     solved = rollout.finish_steps[rollout.success]
@@ -57,7 +57,7 @@ def rollout_metrics(rollout: Rollout) -> dict[str, Any]:
 
 
 def selection_metrics(groups: GroupSelection) -> dict[str, Any]:
-    """How many groups were played and how many of them the update learns from."""
+    """The number of groups played, and of those from which the update learns."""
     return {
         "rollout/draws": groups.draws,
         "rollout/groups_played": groups.num_played,
@@ -108,18 +108,18 @@ def memory_gigabytes() -> float:
 
 
 class MetricsWriter:
-    """Writes one record an iteration to ``metrics.jsonl``, TensorBoard and, if asked for, W&B.
+    """Writes one record for each iteration to ``metrics.jsonl``, TensorBoard and, if configured, W&B.
 
-    Entered, it drops from the files what a resumed run plays again.
+    Entering the context removes the records of iterations that a resumed run plays again.
     """
 
     def __init__(
         self, output_dir: str | Path, *, completed: int, wandb_project: str | None, config: Any
     ) -> None:
-        """Continue the files of a run of which ``completed`` iterations stand.
+        """Read the files of a run that resumes after ``completed`` iterations.
 
         Raises:
-            CheckpointError: a file of records has a line that is none; nothing is changed.
+            CheckpointError: a line of a file is not a valid record; nothing is changed.
         """
         self._folder = Path(output_dir)
         self._file = self._folder / METRICS_FILE
@@ -127,13 +127,13 @@ class MetricsWriter:
         self._completed = completed
         self._kept = {
             self._file: _records_until(self._file, completed),
-            # a run without a whole iteration starts with its first evaluation again
+            # a run without a completed iteration repeats its first evaluation
             self._evaluations: _records_until(self._evaluations, completed or -1),
         }
         self._wandb = _start_wandb(wandb_project, config) if wandb_project else None
 
     def __enter__(self) -> MetricsWriter:
-        """Cut the files of an earlier run, and open TensorBoard's."""
+        """Remove the records after ``completed`` iterations, and open TensorBoard's file."""
         self._folder.mkdir(parents=True, exist_ok=True)
         for file, records in self._kept.items():
             if file.is_file():
@@ -184,7 +184,7 @@ class MetricsWriter:
 
 
 class NoMetrics(MetricsWriter):
-    """Writes nothing: for the processes of a run beside the first."""
+    """Writes nothing; for all processes of a run except the first."""
 
     def __init__(self) -> None:
         """Read no files."""
@@ -202,7 +202,7 @@ class NoMetrics(MetricsWriter):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """There is nothing to close."""
+        """Do nothing."""
 
 
 def read_records(output_dir: str | Path, name: str) -> list[dict[str, Any]]:
@@ -211,7 +211,7 @@ def read_records(output_dir: str | Path, name: str) -> list[dict[str, Any]]:
 
 
 def _numbers(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """Metrics with ``None`` for NaN and infinities, which JSON does not have."""
+    """Metrics with ``None`` for NaN and infinities, which JSON cannot represent."""
     return {
         key: None if isinstance(value, float) and not math.isfinite(value) else value
         for key, value in metrics.items()

@@ -1,4 +1,4 @@
-"""The curve of a training run as a picture."""
+"""Plots a training run's curves."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def plot_run(
 
     Args:
         output_dir: the run's folder.
-        picture: the file to write.
-        title: what the run was.
+        picture: path of the PNG.
+        title: title of the figure.
         episodes: frames ``[T, H, W, 3]`` of episodes by name, shown as film strips above the curves.
     """
     records = read_records(output_dir, METRICS_FILE)
@@ -56,7 +56,7 @@ def plot_run(
 
 
 def _film_strip(strip: SubFigure, name: str, frames: NDArray[np.uint8], length: int) -> None:
-    """Frames at the same times for every episode; one that has ended stays on its last."""
+    """Show frames at the same times for every episode; after its end, an episode's last frame."""
     axes = strip.subplots(1, FRAMES_PER_STRIP)
     for place, step in zip(
         axes, np.linspace(0, length - 1, FRAMES_PER_STRIP).round().astype(int), strict=True
@@ -98,7 +98,7 @@ def _steps(axes: Axes, records: Sequence[dict[str, Any]], evaluations: Sequence[
 
 
 def _known(points: Sequence[tuple[int, float | None]]) -> tuple[list[int], list[float]]:
-    """The points that have a value: nothing succeeded where there is none."""
+    """The points that have a value; a point without successes has ``None``."""
     known = [(iteration, steps) for iteration, steps in points if steps is not None]
     return [iteration for iteration, _ in known], [steps for _, steps in known]
 

@@ -17,8 +17,8 @@ One iteration, and what passes from part to part::
         v
     evaluate, save_checkpoint              every so often
 
-Several processes do this in step. Each plays its part of the groups, and a ``Lockstep`` makes their
-passes of the policy equally many.
+Several processes do this in step. Each plays its part of the groups, and a ``Lockstep`` makes each of them
+call the policy equally often.
 """
 
 from __future__ import annotations
@@ -63,18 +63,18 @@ from ttrl_env.machine.folder_lock import folder_lock
 def train(config: TrainConfig, display: Display | None = None, engine: EngineChoice | None = None) -> Path:
     """Train a policy as configured; returns the last checkpoint.
 
-    In processes that ``torchrun`` has started they train one policy together (docs/scaling.md).
+    Processes that ``torchrun`` has started train one policy together (docs/scaling.md).
 
-    ``engine`` is a simulation engine of the caller's own, instead of the one ``config.env`` names.
+    ``engine`` is the caller's own simulation engine, in place of the one that ``config.env`` names.
 
-    The first Ctrl-C (or SIGTERM, SIGHUP) ends the run after the iteration under way, with a checkpoint; so
-    does a simulation that dies, whose error is raised again after the checkpoint of the last whole
-    iteration (with several processes there is no such checkpoint: the last one written is what is left).
+    The first Ctrl-C (or SIGTERM, SIGHUP) ends the run after the current iteration, with a checkpoint. If a
+    simulation dies, a run of one process writes a checkpoint of the last completed iteration and raises the
+    error again. With several processes the last checkpoint is the one written before.
 
     Raises:
         ConfigError: the configuration cannot work (checked before anything is built or loaded), or another
             process is writing to ``config.output_dir``.
-        CheckpointError: a policy or checkpoint cannot be read, or a checkpoint not be written.
+        CheckpointError: a policy or checkpoint cannot be read, or a checkpoint cannot be written.
         EnvironmentDiedError: a simulation process died.
         TrainingDivergedError: the policy's outputs, loss or gradients are no longer numbers. Earlier
             checkpoints stay as they are, and the message names the last one.
@@ -92,7 +92,7 @@ def train(config: TrainConfig, display: Display | None = None, engine: EngineCho
 
 
 class _Run:
-    """One training run: policy, agent, environment, and how far it has come."""
+    """One training run: policy, agent, environment, and the number of completed iterations."""
 
     def __init__(
         self, config: TrainConfig, display: Display, engine: EngineChoice | None, world: World = ALONE
@@ -106,7 +106,7 @@ class _Run:
             state = read_state(checkpoint) if checkpoint else None
             self.saved = checkpoint  # the last one written, or started from
             self.completed = self.saved_at = state.iteration if state else 0
-            # records beside a checkpoint of another run are of a course that left none
+            # if the checkpoint is of another run, all records in output_dir are of an abandoned course
             self.recorded = self.completed if checkpoint and in_run(checkpoint, config.output_dir) else 0
             self.groups_dealt = state.groups_dealt if state else 0
             self.policy, reference = make_policies(config, checkpoint, world)
@@ -126,9 +126,9 @@ class _Run:
         """Iterate to the end or until asked to stop; returns the last checkpoint."""
         config = self.config
         writer, bars = self._make_writer(), self.display.training(config.iterations, self.completed)
-        # before the writer cuts the metrics: killed in between, a run goes on with the course they tell of
+        # before the writer removes records: if killed in between, the run can resume the recorded course
         self.world.on_main(lambda: checkpoints.drop_later(config.output_dir, self.completed))
-        # a signal sent twice must not cut off the last checkpoint either
+        # a second signal must not interrupt the last checkpoint
         with StopRequest() as stop, writer, bars:
             try:
                 due = self._evaluation_is_due()
@@ -137,7 +137,7 @@ class _Run:
                 while self.completed < config.iterations and not self.world.any(stop.requested):
                     self._iterate(writer)
             except EnvironmentDiedError:
-                if self.world.alone:  # else the others are still playing, and a checkpoint is everyone's
+                if self.world.alone:  # else the others still play, and all must save together
                     self.save()
                 raise
             except TrainingDivergedError as error:
@@ -150,7 +150,7 @@ class _Run:
         return checkpoint
 
     def save(self) -> Path:
-        """Write a checkpoint of the iterations completed, unless that was done; returns its folder."""
+        """Write a checkpoint of the completed iterations, unless it exists; returns its folder."""
         if self.saved is not None and self.saved_at == self.completed:
             return self.saved
         state = TrainingState(
@@ -171,7 +171,7 @@ class _Run:
         self.env.close()
 
     def _iterate(self, writer: MetricsWriter) -> None:
-        """Roll out, update and record; evaluate and save when it is time."""
+        """Roll out, update and record; evaluate and save if due."""
         config, seed = self.config, [self.config.seed, self.completed]
         groups = self._draw_groups(seed)
         report = self.agent.update(groups.kept, seed=seed)
@@ -194,7 +194,7 @@ class _Run:
             self.save()
 
     def _evaluation_is_due(self) -> bool:
-        """Before and after training, and every so often; an interrupted one is made up for on resuming."""
+        """Whether to evaluate now: before and after training, and every ``eval.every`` iterations."""
         every, last = self.config.eval.every, self.completed == self.config.iterations
         return self.completed == 0 or last or (every > 0 and self.completed % every == 0)
 
@@ -219,7 +219,7 @@ class _Run:
         )
 
     def _deal(self, first: int) -> Assignment:
-        """What this process's groups of a rollout play, ``first`` groups having been dealt before."""
+        """Tasks and initial states for this process's groups; ``first`` groups were dealt before."""
         return self.dealer.deal(first).part(self.world.part(self.config.env.num_groups))
 
     def _make_writer(self) -> MetricsWriter:
@@ -250,7 +250,7 @@ class _Run:
         writer.write_evaluation(self.completed, result.report())
 
     def _last_good(self, reason: str) -> str:
-        """``reason`` and where to go on from."""
+        """``reason``, and the command that resumes from the last checkpoint."""
         where = (
             f"The last good checkpoint is {self.saved}: continue with {resume_argument(self.saved)}"
             if self.saved is not None
