@@ -29,7 +29,7 @@ def declared_mode(env: VectorEnv) -> AutoresetMode:
     if not isinstance(mode, AutoresetMode):
         raise ValueError(
             f"env: its metadata['autoreset_mode'] must be a gymnasium.vector.AutoresetMode, got {mode!r}; "
-            f"without it the start of an episode cannot be told"
+            f"without it nothing tells when an episode starts"
         )
     return mode
 
@@ -47,8 +47,8 @@ class DisabledAutoreset(VectorWrapper):
         self._mode = declared_mode(env)
         if self._mode is AutoresetMode.SAME_STEP:
             raise ValueError(
-                "autoreset_mode: expected an environment of mode NEXT_STEP or DISABLED to make one of "
-                "DISABLED of, got SAME_STEP, whose observations at the end of an episode are of the next one"
+                "autoreset_mode: expected an environment of mode NEXT_STEP or DISABLED, got SAME_STEP, "
+                "which returns the next episode's first observation in place of an episode's last one"
             )
         self.metadata = {**env.metadata, "autoreset_mode": AutoresetMode.DISABLED}
         self._terminations = np.zeros(env.num_envs, dtype=np.bool_)

@@ -56,7 +56,7 @@ class Groups:
                 f"options['task_ids']: group {partly[0]} changes its task, so reset all its rows"
             )
         assigned = Groups(self._suite, chosen, self._split, self._entropy)
-        for group in np.flatnonzero(self.task_ids == chosen):  # a stream goes on where it is
+        for group in np.flatnonzero(self.task_ids == chosen):  # an unchanged group continues its stream
             assigned._streams[group] = self._streams[group]
         return assigned
 

@@ -217,7 +217,7 @@ class TestTimeRL(VectorWrapper):
             )
         single = self.env.single_action_space
         if not isinstance(single, (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)):
-            raise ValueError(f"chunk_steps: expected 1 for actions that are no arrays ({single})")
+            raise ValueError(f"chunk_steps: expected 1, because actions are not arrays ({single})")
         self.single_action_space = batch_space(single, chunk_steps)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
 

@@ -72,7 +72,7 @@ def translate(settings: Sequence[tuple[str, str]], known: Callable[[str], bool])
             problems.append(str(error))
     problems += _conflicts(translated)
     if problems:
-        raise ConfigError("\n  ".join(["keys that cannot be taken over:", *problems]))
+        raise ConfigError("\n  ".join(["keys that cannot be translated:", *problems]))
     return [*_implied(translated).items(), *((each.ours, each.value) for each in translated)]
 
 

@@ -67,7 +67,7 @@ def _is_texts(read: Override | None) -> bool:
 def _literally(key: str, text: str) -> str:
     if "${" in text:
         raise ConfigError(
-            f"{key}={text}: ${{...}} stands beside characters that Hydra's grammar has no words for; put "
+            f"{key}={text}: Hydra's grammar cannot parse some of the characters beside ${{...}}; put "
             f"the value in quotes, '{key}=\"...\"'"
         )
     return text

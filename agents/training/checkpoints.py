@@ -84,7 +84,7 @@ def drop_later(output_dir: str | Path, iteration: int) -> None:
             left = _set_aside(path)
         except OSError as error:
             raise CheckpointError(
-                f"{path} is of the course that resuming from iteration {iteration} leaves, and cannot be "
+                f"{path} is later than iteration {iteration}, from which the run resumes, and cannot be "
                 f"removed ({error}). Remove it, or choose another output_dir"
             ) from error
         _try_to_remove(left)
@@ -108,7 +108,7 @@ def restore_agent(checkpoint: Path, agent: PPOAgent) -> None:
     if started_from is not None and agent.reference_fingerprint not in (None, started_from):
         raise CheckpointError(
             f"policy.path: not the policy that the run of {checkpoint} started from, which ppo.kl_coef "
-            f"measures the distance to. Put that one back, or start a new run"
+            f"needs as its reference. Put that one back, or start a new run"
         )
 
 

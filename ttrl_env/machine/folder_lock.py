@@ -66,7 +66,7 @@ def lock_file(file: IO[bytes] | IO[str], folder: Path, argument: str) -> None:
         ) from error
     except OSError as error:  # some network file systems have no locks
         warnings.warn(
-            f"{folder} cannot be locked ({error.strerror}): see to it that no other run writes there",
+            f"{folder} cannot be locked ({error.strerror}): make sure that no other run writes there",
             RuntimeWarning,
             stacklevel=2,
         )

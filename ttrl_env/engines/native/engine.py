@@ -153,7 +153,7 @@ class NativeEngine:
     def _require_usable(self) -> None:
         if os.getpid() != self._pid:
             raise ForkedProcessError(
-                "the environment was made before this process was forked, and its threads are not here; "
+                "the environment was made before this process was forked, and its threads do not exist here; "
                 "make it in the process that uses it"
             )
         self._pool.require_open()
