@@ -91,6 +91,15 @@ def test_rows_of_a_group_see_the_same_first_observation() -> None:
     assert (first[0] != first[3]).any()
 
 
+def test_logits_of_another_number_of_tokens_are_named() -> None:
+    policy = CarPolicy()
+    policy.action_dim = 7
+    with pytest.raises(
+        ValueError, match=r"seeds: .* shape \[6, 5, 256\], got \[6, 35\]; .*action_dim tokens"
+    ):
+        collect_rollout(_cars(), policy, seed=0)
+
+
 def test_actions_of_another_shape_than_the_chunks_are_named() -> None:
     policy = CarPolicy()
     policy.decode = lambda tokens: decode_tokens(tokens.numpy())[:, :3, None]
