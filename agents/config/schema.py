@@ -52,7 +52,7 @@ ChunkSteps = Annotated[int, at_least(1, 1000)]
 
 @dataclass(frozen=True, kw_only=True)
 class EnvConfig:
-    """Which tasks are played and how."""
+    """The tasks to play, and the simulation."""
 
     suite: Annotated[str, Text()] = "libero_spatial"
     """LIBERO or LIBERO-PRO suite; `ttrl tasks` lists them. "libero_long" is taken as libero_10."""
@@ -130,7 +130,7 @@ class LoadConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class PolicyConfig(LoadConfig):
-    """Which policy is trained."""
+    """The policy to train."""
 
     path: Annotated[str | None, Text()] = None
     """The policy to start from: a folder, run or training checkpoint, the name of a shipped policy
@@ -215,7 +215,7 @@ class PPOConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class RolloutConfig:
-    """Which groups an update learns from, and how they are played."""
+    """The groups that an update learns from, and their rollouts."""
 
     filter_accuracy: bool = False
     """Leave out groups whose success rate is outside the bounds. Off by default: under test-time RL a
@@ -234,7 +234,7 @@ class RolloutConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class EpisodesConfig:
-    """Which episodes an evaluation plays."""
+    """The episodes of an evaluation."""
 
     init_states: Split = "held_out"
     """"held_out" (the last 10 of 50), "train" or "all" (the published 50-state protocol)."""

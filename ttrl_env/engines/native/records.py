@@ -56,11 +56,11 @@ class ArmConstants(NamedTuple):
     gripper_weight: NDArray[np.float64]
     """``[2]`` half width of the fingers' control range."""
     gripper_speed: float
-    """How far the gripper command moves each substep; its range is -1 to 1."""
+    """Change of the gripper command in each substep; its range is -1 to 1."""
 
 
 class SampleConstants(NamedTuple):
-    """Where the proprioceptive observations are read."""
+    """Ids and addresses of the proprioceptive observations."""
 
     eef_site: int
     eef_body: int

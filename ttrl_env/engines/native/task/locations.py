@@ -69,7 +69,7 @@ def cache_folder() -> Path:
 
 
 def bundle_folder(task: tasks.Task, fixture_seed: int = 0, folder: Path | None = None) -> Path:
-    """Where a task's bundle is kept, or :data:`NOWHERE` if there is no cache."""
+    """The folder of a task's bundle; it is inside :data:`NOWHERE` if there is no cache."""
     try:
         bundles = (folder or cache_folder()) / "bundles"
     except NoCacheError as error:
