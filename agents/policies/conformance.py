@@ -24,13 +24,15 @@ TRAINED = (*PLAYED, *UPDATED, "num_features", "cameras", "check_image_size", "sa
 
 
 def check_policy(policy: object, names: Sequence[str] = TRAINED) -> None:
-    """Raise unless ``policy`` has ``names``, members of a ``TokenPolicy``.
+    """Raise unless ``policy`` has ``names``, members of a ``TokenPolicy``, and is a module where it must be.
+
+    Rollouts and updates of one process call nothing of ``torch.nn.Module`` but what ``names`` has.
 
     Raises:
         PolicyError: lists every one that is missing or takes other arguments, or names one of another type.
     """
     faults = _faults(policy, type(policy), names)
-    if not isinstance(policy, nn.Module):
+    if not (isinstance(policy, nn.Module) or set(names) <= {*PLAYED, *UPDATED, "num_features"}):
         faults.append("no torch.nn.Module as its base class")
     if faults:
         raise _error(type(policy), faults)

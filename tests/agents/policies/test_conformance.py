@@ -76,7 +76,7 @@ def test_an_attribute_that_cannot_work_is_named(name: str, value: object, messag
 
 def test_a_policy_that_is_no_module_is_refused() -> None:
     with pytest.raises(PolicyError, match=r"no torch\.nn\.Module as its base class"):
-        check_policy(object(), ())
+        check_policy(object())
 
 
 def test_what_uses_a_policy_checks_it_before_any_work(tmp_path) -> None:
