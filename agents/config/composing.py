@@ -128,10 +128,17 @@ def _explained(error: Exception) -> str:
 
 
 def _structured(schema: type[Any]) -> DictConfig:
-    """OmegaConf's node for a schema, with the defaults; it checks the types of values."""
-    node = OmegaConf.structured(_plain(schema))
-    assert isinstance(node, DictConfig)
-    return node
+    """OmegaConf's node for a schema, with the defaults; it checks the types of values.
+
+    It is made once and must not be changed: Hydra and ``OmegaConf.merge`` work on copies.
+    """
+    if schema not in _NODES:
+        _NODES[schema] = OmegaConf.structured(_plain(schema))
+    return _NODES[schema]
+
+
+_NODES: dict[type[Any], DictConfig] = {}
+"""The nodes of the schemas seen so far."""
 
 
 def _plain(schema: type[Any]) -> type[Any]:

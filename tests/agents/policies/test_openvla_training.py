@@ -12,6 +12,8 @@ from ttrl_env.agents.policies.reference import AdapterlessReference, frozen_refe
 from ttrl_env.agents.rollout.collect import collect_rollout
 from ttrl_env.agents.update.ppo import PPOAgent
 
+pytestmark = pytest.mark.slow  # trains a model of every weight type
+
 CASES = [("parallel", 0), ("parallel", 4), ("autoregressive", 0), ("autoregressive", 4)]
 
 

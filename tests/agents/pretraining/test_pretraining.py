@@ -22,6 +22,8 @@ from ttrl_env.errors import CheckpointError, ConfigError, TrainingDivergedError,
 from ttrl_env.libero_version import PUBLISHED_MUJOCO, LiberoVersionWarning, installed_mujoco
 from ttrl_env.machine.folder_lock import folder_lock
 
+pytestmark = pytest.mark.slow  # whole runs
+
 TINY = [
     "policy.image_size=16",
     "policy.hidden_size=16",

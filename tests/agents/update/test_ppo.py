@@ -248,6 +248,7 @@ def test_a_step_size_that_is_lowered_on_resuming_is_the_one_taken(tiny_policy, r
     assert lowered.optimizer.optimizer.param_groups[0]["weight_decay"] == 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [
