@@ -26,7 +26,7 @@ help:
 	@echo "make test-generic  tests of what depends on the processor, as if it were another one"
 	@echo "make equivalence   39 tasks over full episodes against LIBERO, an hour; five on the newest MuJoCo"
 	@echo "make lint    ruff: style, imports, docstrings; and the format"
-	@echo "make types   mypy over the whole package"
+	@echo "make types   mypy over the whole package and the benchmarks"
 	@echo "make docs    the documentation as a site in build/site; a warning is an error"
 	@echo "make bench   the benchmarks that need no GPU"
 	@echo "make clean   remove the virtual environment and build products (runs/ stays)"
@@ -68,7 +68,7 @@ lint: setup
 	$(BIN)/ruff format --check $(SOURCES)
 
 types: setup layout
-	MYPYPATH=build/typing $(BIN)/mypy
+	MYPYPATH=build/typing:. $(BIN)/mypy
 
 docs: setup layout
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.report import save
+from ttrl_env.published_scenes import CAMERAS
 from ttrl_env.vector_env import TTRLVectorEnv
 
 PICTURE = Path(__file__).parents[1] / "docs" / "images" / "engine-growth.png"
@@ -138,7 +139,7 @@ def _make(suite: str, task_id: int, setting: dict[str, Any]) -> TTRLVectorEnv:
         n_samples=setting["rows"],
         chunk_steps=setting["chunk_steps"],
         image_size=setting["image_size"],
-        cameras=("agentview", "robot0_eye_in_hand")[: setting["cameras"]],
+        cameras=CAMERAS[: setting["cameras"]],
         max_steps=10_000,
         autoreset_mode="disabled",
     )

@@ -33,13 +33,15 @@ class UnmodifiedLiberoEnv(gym.Env):
         self.observation_space = gym.spaces.Dict({f"{camera}_image": image for camera in cameras})
         self.action_space = gym.spaces.Box(-1.0, 1.0, (7,), np.float32)
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
         """Call LIBERO's reset."""
         super().reset(seed=seed)
         self._env.seed(seed or 0)
         return self._select(self._env.reset()), {}
 
-    def step(self, action: np.ndarray) -> tuple[Any, float, bool, bool, dict]:
+    def step(self, action: np.ndarray) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Call LIBERO's step."""
         observation, reward, done, info = self._env.step(action)
         return self._select(observation), float(reward), bool(done), False, info
@@ -49,6 +51,7 @@ class UnmodifiedLiberoEnv(gym.Env):
         self._env.close()
 
     def _select(self, observation: dict[str, Any]) -> dict[str, Any]:
+        assert isinstance(self.observation_space, gym.spaces.Dict)
         return {key: observation[key] for key in self.observation_space.spaces}
 
 

@@ -156,12 +156,13 @@ class GpuClock:
 
     def count_launches(self, function: Callable[[], Any]) -> int | None:
         """Number of kernels, copies and fills in one call, from the profiler."""
+        from torch._C._autograd import DeviceType
         from torch.profiler import ProfilerActivity, profile
 
         with profile(activities=[ProfilerActivity.CUDA]) as profiler:
             function()
             torch.cuda.synchronize()
-        on_gpu = [event for event in profiler.events() if event.device_type == torch.autograd.DeviceType.CUDA]
+        on_gpu = [event for event in profiler.events() if event.device_type == DeviceType.CUDA]
         return len(on_gpu) or None  # no events: the profiler lacks permission
 
     def captured(self, function: Callable[[], Any]) -> Callable[[], Any]:

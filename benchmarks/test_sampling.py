@@ -6,8 +6,12 @@ is timed.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
+from pytest_benchmark.fixture import BenchmarkFixture
 
 from benchmarks import sampling_baselines
 from ttrl_env.kernels import SampledTokens, sample_from_hidden, sample_tokens, token_logprobs
@@ -22,20 +26,20 @@ BASELINES = {
 }
 
 
-def make_inputs(rows, vocab):
+def make_inputs(rows: int, vocab: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(rows, vocab, generator=generator) * 2.0
     return logits, 0.5 + torch.rand(rows, generator=generator), torch.arange(rows)
 
 
-def run(benchmark, group, function, rows, vocab):
+def run(benchmark: BenchmarkFixture, group: str, function: Callable[[], Any], rows: int, vocab: int) -> None:
     benchmark.group = group
     rounds = 30 if rows * vocab < 2**20 else 5
     benchmark.pedantic(function, rounds=rounds, iterations=1, warmup_rounds=2)
 
 
 @pytest.mark.parametrize(("rows", "vocab"), SHAPES)
-def test_sample_tokens(benchmark, rows, vocab):
+def test_sample_tokens(benchmark: BenchmarkFixture, rows: int, vocab: int) -> None:
     logits, temperatures, seeds = make_inputs(rows, vocab)
     got = sample_tokens(logits, temperatures, seeds)
     assert torch.equal(got.tokens, sample_tokens_reference(logits, temperatures, seeds, 0, None)[0])
@@ -46,13 +50,13 @@ def test_sample_tokens(benchmark, rows, vocab):
 
 @pytest.mark.parametrize(("rows", "vocab"), SHAPES)
 @pytest.mark.parametrize("name", BASELINES)
-def test_baseline(benchmark, name, rows, vocab):
+def test_baseline(benchmark: BenchmarkFixture, name: str, rows: int, vocab: int) -> None:
     logits, temperatures, _ = make_inputs(rows, vocab)
     group = f"sample {rows}x{vocab}"
     run(benchmark, group, lambda: BASELINES[name](logits, temperatures, (0, vocab)), rows, vocab)
 
 
-def test_sample_tokens_in_a_window(benchmark):
+def test_sample_tokens_in_a_window(benchmark: BenchmarkFixture) -> None:
     logits, temperatures, seeds = make_inputs(448, 32064)
     out = SampledTokens.empty(448)
     group = "sample 448x256 of 32064"
@@ -62,7 +66,7 @@ def test_sample_tokens_in_a_window(benchmark):
 
 
 @pytest.mark.parametrize("name", ["simplevla_rl", "rlinf"])
-def test_baseline_in_a_window(benchmark, name):
+def test_baseline_in_a_window(benchmark: BenchmarkFixture, name: str) -> None:
     logits, temperatures, _ = make_inputs(448, 32064)
     baseline = getattr(sampling_baselines, name)
     group = "sample 448x256 of 32064"
@@ -71,7 +75,7 @@ def test_baseline_in_a_window(benchmark, name):
 
 @pytest.mark.parametrize("dim", [256, 4096])
 @pytest.mark.parametrize("name", ["sample_from_hidden", "matmul_then_multinomial", "matmul_alone"])
-def test_sampling_from_hidden_states(benchmark, name, dim):
+def test_sampling_from_hidden_states(benchmark: BenchmarkFixture, name: str, dim: int) -> None:
     generator = torch.Generator().manual_seed(0)
     hidden = torch.randn(448, dim, generator=generator)
     weight = torch.randn(256, dim, generator=generator) * (2 / dim**0.5)
@@ -92,22 +96,22 @@ def test_sampling_from_hidden_states(benchmark, name, dim):
 
 @pytest.mark.parametrize(("rows", "vocab"), SHAPES)
 @pytest.mark.parametrize("name", ["ours", "torch_logprobs"])
-def test_logprobs_and_their_gradient(benchmark, name, rows, vocab):
+def test_logprobs_and_their_gradient(benchmark: BenchmarkFixture, name: str, rows: int, vocab: int) -> None:
     logits, temperatures, seeds = make_inputs(rows, vocab)
     tokens = sample_tokens(logits, temperatures, seeds).tokens
     logits.requires_grad_()
 
-    def ours():
+    def ours() -> tuple[torch.Tensor, torch.Tensor]:
         return token_logprobs(logits, tokens, temperatures)
 
-    def theirs():
+    def theirs() -> tuple[torch.Tensor, torch.Tensor]:
         return sampling_baselines.torch_logprobs(logits, tokens, temperatures, (0, vocab))
 
     for mine, other in zip(ours(), theirs(), strict=True):
         torch.testing.assert_close(mine, other, atol=1e-5, rtol=1e-5)
     forward = {"ours": ours, "torch_logprobs": theirs}[name]
 
-    def forward_and_backward():
+    def forward_and_backward() -> None:
         logprobs, entropies = forward()
         torch.autograd.grad(logprobs.sum() + entropies.sum(), logits)
 
