@@ -138,7 +138,8 @@ class TestTimeRL(VectorWrapper):
                 self._lost |= mask
             raise
         self._begin(mask)
-        self._init_state_ids[mask] = np.array([_as_int64(each) for each in seeds])[mask]
+        if len(seeds) == self.num_envs:  # else what the wrapped environment takes as seeds is no row's
+            self._init_state_ids[mask] = np.array([_as_int64(each) for each in seeds])[mask]
         if isinstance(seed, (int, np.integer)):
             self._entropy, self._num_resets = int(seed), 0
         self._num_resets += 1

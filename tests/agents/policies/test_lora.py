@@ -145,7 +145,8 @@ def test_peft_itself_reads_a_saved_adapter(checkpoint, trained, tmp_path) -> Non
 
 def test_adapters_that_do_not_fit_are_refused(trained, tmp_path) -> None:
     trained.save_pretrained(tmp_path)
-    with pytest.raises(CheckpointError, match=r"policy\.lora_rank: the adapter .* has rank 4, got 8"):
+    expected = r"policy\.openvla\.lora_rank: the adapter .* has rank 4, got 8"
+    with pytest.raises(CheckpointError, match=expected):
         load(tmp_path, decoding=None, lora_rank=8)
     tensors = load_file(tmp_path / "adapter_model.safetensors")
     removed = sorted(tensors)[0]

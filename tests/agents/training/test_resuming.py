@@ -379,8 +379,8 @@ def test_a_process_killed_while_saving_leaves_the_last_good_checkpoint(tmp_path)
         f"""
         import os, signal, sys, torch
         from rich.console import Console
-        from tests.agents import test_resuming as here
-        from ttrl_env.agents import checkpoints
+        from tests.agents.training import test_resuming as here
+        from ttrl_env.agents.training import checkpoints
 
         torch.set_num_threads(1)
         original = torch.save
