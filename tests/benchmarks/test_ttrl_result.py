@@ -18,6 +18,8 @@ from ttrl_env.agents.config.loading import load_config
 from ttrl_env.agents.config.schema import TrainConfig
 from ttrl_env.libero_version import installed_mujoco
 
+pytestmark = pytest.mark.slow
+
 PROJECT = Path(__file__).parents[2]
 RESULTS = PROJECT / "benchmarks" / "results" / "ttrl_result"
 

@@ -15,6 +15,8 @@ from ttrl_env.agents.cli import main
 from ttrl_env.agents.common.run_folder import list_checkpoints
 from ttrl_env.agents.policies import load_policy, registry
 
+pytestmark = pytest.mark.slow
+
 DOCS = Path(__file__).parents[2] / "docs"
 
 

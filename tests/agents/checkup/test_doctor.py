@@ -25,6 +25,8 @@ from ttrl_env.agents.commands import doctor
 from ttrl_env.agents.policies.openvla.decoding import Parallel
 from ttrl_env.published_scenes import SceneSummary, published_scene
 
+pytestmark = pytest.mark.slow
+
 CHECKS = (
     "checkpoint",
     "image size",

@@ -23,6 +23,8 @@ from ttrl_env.libero_version import installed_mujoco, stamp
 from ttrl_env.machine import memory, whole_files
 from ttrl_env.machine.folder_lock import folder_lock
 
+pytestmark = pytest.mark.slow
+
 CAMERAS = ("agentview", "robot0_eye_in_hand")
 SETTINGS = RecordingSettings(image_size=8)
 

@@ -15,6 +15,8 @@ from ttrl_env.agents.config.resuming import changes_on_resuming
 from ttrl_env.agents.config.schema import EvaluateConfig, TrainConfig
 from ttrl_env.errors import CheckpointError, ConfigError
 
+pytestmark = pytest.mark.slow
+
 RUN = (
     "test_time_rl=true",
     "base_temperature=1.6",

@@ -34,6 +34,8 @@ from ttrl_env.errors import ConfigError
 from ttrl_env.libero_version import installed_mujoco, is_published
 from ttrl_env.tasks import get_task
 
+pytestmark = pytest.mark.slow
+
 QUIET = Display(Console(quiet=True))
 
 TRAINED = Provenance(suite="libero_spatial", task_ids=(0,), iteration=3, started_from=None)

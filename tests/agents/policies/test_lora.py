@@ -11,6 +11,8 @@ from tests.agents.policies.conftest import load, observations
 from tests.agents.policies.tiny_openvla import read_tensors
 from ttrl_env.errors import CheckpointError
 
+pytestmark = pytest.mark.slow
+
 TEMPERATURES = torch.tensor([1.6, 0.3])
 
 
