@@ -19,7 +19,7 @@ Config = TypeVar("Config")
 def read_arguments(
     arguments: Sequence[str],
     schema: type[Config],
-    load: Callable[[Sequence[str]], Config],
+    load: Callable[[Sequence[str]], Config] | None = None,
     *,
     usage: str,
     subject: str | None = None,
@@ -29,18 +29,26 @@ def read_arguments(
     Args:
         arguments: what stands behind the command.
         schema: the keys of the command, for its help.
-        load: makes the configuration of ``key=value`` arguments. It imports Hydra, which help does without.
+        load: makes the configuration of ``key=value`` arguments, by default with ``load_settings``. It
+            imports Hydra, which help does without.
         usage: the first line of the help.
         subject: the key that the first argument sets if it stands alone.
     """
     if {"-h", "--help"} & set(arguments):
         print_keys(usage, schema)
         return None
-    config = load(key_values(arguments, schema, subject))
+    overrides = key_values(arguments, schema, subject)
+    config = _load_settings(schema, overrides) if load is None else load(overrides)
     if "--cfg" in arguments:
         print_config(config)
         return None
     return config
+
+
+def _load_settings(schema: type[Config], overrides: Sequence[str]) -> Config:
+    from ttrl_env.agents.config.loading import load_settings
+
+    return load_settings(schema, overrides)
 
 
 def key_values(arguments: Sequence[str], schema: type[Any], subject: str | None) -> list[str]:

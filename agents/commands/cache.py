@@ -21,7 +21,7 @@ class CacheConfig:
 
 def run(arguments: Sequence[str]) -> int:
     """Say where compiled tasks are kept and how much they take, or delete them."""
-    config = read_arguments(arguments, CacheConfig, _load, usage="ttrl cache [clear=true]")
+    config = read_arguments(arguments, CacheConfig, usage="ttrl cache [clear=true]")
     if config is None:
         return 0
     from ttrl_env.engines.native.task.locations import cache_folder, cached_bundles, clear_cache, is_whole
@@ -36,12 +36,6 @@ def run(arguments: Sequence[str]) -> int:
     print(f"{whole} compiled tasks, {size / 1e9:.1f} GB, in {cache_folder()} (TTRL_CACHE)")
     print(f"World: {describe(installed_mujoco())}; tasks compiled by other versions are compiled again")
     return 0
-
-
-def _load(overrides: Sequence[str]) -> CacheConfig:
-    from ttrl_env.agents.config.loading import load_settings
-
-    return load_settings(CacheConfig, overrides)
 
 
 def _size(bundle: Path) -> int:

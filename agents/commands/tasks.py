@@ -24,17 +24,11 @@ class TasksConfig:
 
 def run(arguments: Sequence[str]) -> int:
     """Print the suites, or one suite's tasks."""
-    config = read_arguments(arguments, TasksConfig, _load, usage="ttrl tasks [SUITE]", subject="suite")
+    config = read_arguments(arguments, TasksConfig, usage="ttrl tasks [SUITE]", subject="suite")
     if config is not None:
         table = _suites() if config.suite is None else _tasks(config.suite)
         Console(highlight=False).print(table, markup=False)
     return 0
-
-
-def _load(overrides: Sequence[str]) -> TasksConfig:
-    from ttrl_env.agents.config.loading import load_settings
-
-    return load_settings(TasksConfig, overrides)
 
 
 def _suites() -> Table:
