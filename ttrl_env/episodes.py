@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -66,14 +66,33 @@ class Episodes:
             raise
 
     def infos(self) -> dict[str, NDArray[Any]]:
-        """The entries of ``infos``, as copies."""
+        """The entries of ``infos`` that every row has, as copies."""
         return {
-            "success": self.success.copy(),
+            **success_infos(self.success),
             "finish_step": self.finish_step.copy(),
             "init_state_id": self.init_state_id.copy(),
             "episode_index": self.index.copy(),
-            "failure": self.failure.copy(),
         }
+
+    def failure_infos(self, rows: NDArray[np.bool_]) -> dict[str, NDArray[Any]]:
+        """``failure`` and the mask of the rows that have one, among ``rows``; empty if none has.
+
+        Left out, as libraries such as TorchRL cannot make a tensor of an array of ``None``.
+        """
+        failed = rows & np.array([reason is not None for reason in self.failure], dtype=np.bool_)
+        if not failed.any():
+            return {}
+        return {"failure": self.failure.copy(), "_failure": failed}
+
+
+def success_infos(success: NDArray[np.bool_]) -> dict[str, NDArray[np.bool_]]:
+    """Success under Gymnasium's usual name, and under the one that Stable-Baselines3 and LeRobot read."""
+    return {"success": success.copy(), "is_success": success.copy()}
+
+
+def failures(infos: Mapping[str, Any], num_envs: int) -> NDArray[Any]:
+    """Why each row's simulation diverged by a vector environment's infos: ``[num_envs]``, text or ``None``."""
+    return np.asarray(infos.get("failure", np.full(num_envs, None)), dtype=object)
 
 
 def require_known(lost: NDArray[np.bool_]) -> None:

@@ -38,8 +38,8 @@ def make_sb3_env(
 
     Rows reset themselves as soon as they end (SB3's convention). Each step's info holds the values named in
     :class:`~ttrl_env.vector_env.TTRLVectorEnv`. An episode's last info also has ``terminal_observation``,
-    ``TimeLimit.truncated``, ``is_success`` and ``episode`` (return, length in steps of the algorithm, time).
-    SB3 logs ``rollout/success_rate`` from ``is_success``.
+    ``TimeLimit.truncated`` and ``episode`` (return, length in steps of the algorithm, time). SB3 logs
+    ``rollout/success_rate`` from ``is_success``.
 
     Args:
         suite: as in ``TTRLVectorEnv``, like all arguments not named here.
@@ -93,7 +93,6 @@ class TTRLVecEnv(VecEnv):
                 self.reset_infos[row] = info
                 rows[row] = {
                     **final_infos[row],
-                    "is_success": final_infos[row]["success"],
                     "terminal_observation": infos["final_obs"][row],
                 }
             rows[row]["TimeLimit.truncated"] = bool(truncations[row] and not terminations[row])
@@ -133,10 +132,13 @@ class TTRLVecEnv(VecEnv):
 
 
 def _rows(infos: dict[str, Any]) -> list[dict[str, Any]]:
-    """Arrays of infos as one dictionary of plain values a row."""
-    arrays = {key: values for key, values in infos.items() if not key.startswith("_")}
-    num_envs = len(next(iter(arrays.values())))
-    return [{key: _plain(values[row]) for key, values in arrays.items()} for row in range(num_envs)]
+    """Arrays of infos as one dictionary of plain values a row, those that Gymnasium's masks say it has."""
+    arrays = {key: (values, infos[f"_{key}"]) for key, values in infos.items() if not key.startswith("_")}
+    num_envs = len(infos["success"])
+    return [
+        {key: _plain(values[row]) for key, (values, rows) in arrays.items() if rows[row]}
+        for row in range(num_envs)
+    ]
 
 
 def _plain(value: Any) -> Any:

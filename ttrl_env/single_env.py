@@ -18,8 +18,9 @@ class LiberoEnv(gym.Env):
     """A LIBERO task with the observations, rewards and infos of :class:`ttrl_env.vector_env.TTRLVectorEnv`.
 
     The observation dictionary is shown in :mod:`ttrl_env.vector_env`; arrays have no row axis here,
-    and infos are plain values: ``success``, ``finish_step``, ``temperature``, ``group``, ``task_id``,
-    ``init_state_id``, ``episode_index`` and ``failure``.
+    and infos are NumPy values without axes, of the same dtypes: ``success``, ``is_success`` (the same),
+    ``finish_step``, ``temperature``, ``group``, ``task_id``, ``init_state_id`` and ``episode_index``.
+    A diverged episode adds ``failure``, a text.
 
     With ``engine="native"`` the simulation runs in one thread of this process, whatever ``num_workers`` is.
     With ``engine="upstream"`` it runs in a worker process of its own. Neither its OpenGL context nor its use
@@ -121,6 +122,10 @@ def _row(observations: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
 
 
 def _info(infos: dict[str, Any]) -> dict[str, Any]:
-    """Row 0's infos as plain Python values, without Gymnasium's ``_key`` masks."""
+    """Row 0's infos as NumPy scalars, without Gymnasium's ``_key`` masks; booleans as arrays without axes.
+
+    TorchRL reads each value's ``dtype``. Gymnasium's vector environments keep the dtype of numbers and
+    arrays, but make an array of objects from ``numpy.bool_``.
+    """
     row = {key: values[0] for key, values in infos.items() if not key.startswith("_")}
-    return {key: value.item() if isinstance(value, np.generic) else value for key, value in row.items()}
+    return {key: np.asarray(value) if isinstance(value, np.bool_) else value for key, value in row.items()}

@@ -63,11 +63,12 @@ class TTRLVectorEnv(VectorEnv):
     simulation; then ``infos["failure"]`` says why. Read success from ``infos["success"]``, not from the
     reward.
 
-    ``infos`` holds arrays ``[num_envs]``, valid in every row at every step: ``success``, ``finish_step``,
-    ``temperature``, ``group``, ``task_id``, ``init_state_id``, ``episode_index`` and ``failure``.
+    ``infos`` holds arrays ``[num_envs]``, valid in every row at every step: ``success`` and ``is_success``
+    (the same, by the name that Stable-Baselines3 and LeRobot read; bool), ``finish_step``, ``group``,
+    ``task_id``, ``init_state_id``, ``episode_index`` (int64) and ``temperature`` (float32).
     ``finish_step`` counts executed policy steps, without settling, exactly even within a chunk.
-    ``episode_index`` counts a row's episodes since seeding, from 0. ``failure`` says why a simulation
-    diverged, else it is ``None``.
+    ``episode_index`` counts a row's episodes since seeding, from 0. ``failure`` is there if a row's
+    simulation has diverged: it says why in the rows of the mask ``_failure``, and is ``None`` elsewhere.
 
     Every autoreset mode of Gymnasium works. With ``DISABLED`` a finished row costs nothing: further
     actions for it are ignored, its flags stay set and its reward is 0 until it is reset.
@@ -341,7 +342,8 @@ class TTRLVectorEnv(VectorEnv):
             "task_id": self.task_ids,
         }
         mask = np.ones(self.num_envs, dtype=np.bool_) if rows is None else rows
-        return {**values, **{f"_{key}": mask.copy() for key in values}}
+        masks = {f"_{key}": mask.copy() for key in values}
+        return {**values, **masks, **self._episodes.failure_infos(mask)}
 
     def _final(self, rows: NDArray[np.bool_]) -> dict[str, Any]:
         """``final_obs`` and ``final_info`` of rows about to be reset, in Gymnasium's form."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ttrl_env.autoreset import DisabledAutoreset, declared_mode, named_mode
 from ttrl_env.checks import check_bool, check_positive_int, check_reset_mask, check_seed, check_sequence
-from ttrl_env.episodes import require_known
+from ttrl_env.episodes import require_known, success_infos
 from ttrl_env.errors import unknown_name
 from ttrl_env.rewards import RewardName, check_reward, episode_reward
 from ttrl_env.temperatures import BASE_TEMPERATURE, TEMPERATURE_RANGE, group_temperatures
@@ -29,8 +29,9 @@ class TestTimeRL(VectorWrapper):
     environment's rewards are replaced: the step at which an episode first reports success earns
     ``1 / (1 + finish_step / max_steps)`` (or 1, see ``test_time_rl``), all others 0.
 
-    ``infos`` gain ``success`` (True from the first success to the episode's end), ``finish_step`` (steps so
-    far, frozen at success), ``temperature``, ``group``, ``task_id`` and ``init_state_id``. The last is the
+    ``infos`` gain ``success`` and ``is_success`` (True from the first success to the episode's end),
+    ``finish_step`` (steps so far, frozen at success), ``temperature``, ``group``, ``task_id`` and
+    ``init_state_id``. The last is the
     episode's seed, or -1 if autoreset began the episode or the seed exceeds int64. With SAME_STEP autoreset
     the finished episode's values are in ``infos["final_info"]``.
 
@@ -277,7 +278,7 @@ class TestTimeRL(VectorWrapper):
 
     def _infos(self, rows: NDArray[np.bool_] | None = None) -> dict[str, Any]:
         values = {
-            "success": self._success.copy(),
+            **success_infos(self._success),
             "finish_step": self._finish_step.copy(),
             "temperature": self.temperatures.copy(),
             "group": self.groups.copy(),

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ttrl_env.agents.policies.lockstep import Lockstep, Rows
 from ttrl_env.checks import check_positive_int
 from ttrl_env.engines.interface import ACTION_DIM
+from ttrl_env.episodes import failures
 from ttrl_env.errors import TrainingDivergedError
 from ttrl_env.vector_env import TTRLVectorEnv
 
@@ -89,7 +90,7 @@ def play_episodes(
                     repeat=start.repeat,
                     success=bool(infos["success"][row]),
                     finish_step=int(infos["finish_step"][row]),
-                    failure=infos["failure"][row],
+                    failure=failures(infos, env.num_envs)[row],
                 )
             )
         if ended:

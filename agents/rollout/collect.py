@@ -25,6 +25,7 @@ from ttrl_env.agents.rollout.playable import (
 )
 from ttrl_env.agents.rollout.types import Rollout
 from ttrl_env.checks import check_positive_int, check_reset_mask, check_seeds
+from ttrl_env.episodes import failures
 from ttrl_env.errors import TrainingDivergedError
 from ttrl_env.kernels import SampledTokens
 
@@ -236,7 +237,7 @@ class _Recorder:
         self, observations: Observations, rows: NDArray[np.int64], infos: dict[str, Any]
     ) -> None:
         """Keep what the policy would see next in those of ``rows`` that the horizon has cut off."""
-        failure = infos.get("failure", np.full(self._env.num_envs, None))
+        failure = failures(infos, self._env.num_envs)
         cut_off = rows[self._truncations[rows] & np.array([failure[row] is None for row in rows], dtype=bool)]
         if cut_off.size:
             seen = self._lockstep.prepare(observations, self._env.instructions, cut_off)

@@ -92,6 +92,7 @@ class _Player:
             if ended:
                 outcome = infos["final_info"]
                 assert outcome["_success"][row]
+                assert outcome["_is_success"][row]
                 assert outcome["_finish_step"][row]
                 final_obs = infos["final_obs"][row]
                 assert self.envs.single_observation_space.contains(final_obs)
@@ -105,6 +106,7 @@ class _Player:
             assert executed == self.chunk_steps
         assert terminations[row] == success
         assert truncations[row] == (not success and (finish_step == self.max_steps or failure is not None))
+        assert outcome["is_success"][row] == success
         assert rewards[row] == (efficiency_reward(True, finish_step, self.max_steps) if success else 0.0)
         self.seen["success"] += bool(success)
         self.seen["horizon"] += bool(truncations[row] and failure is None)
@@ -144,7 +146,7 @@ class _Player:
     def check_returned(self, observations: Any, infos: dict[str, Any]) -> None:
         n = self.envs.num_envs
         assert self.envs.observation_space.contains(observations)
-        for key in ("success", "finish_step", "temperature", "group"):
+        for key in ("success", "is_success", "finish_step", "temperature", "group"):
             assert infos[key].shape == (n,)
             assert infos[f"_{key}"].all()
         np.testing.assert_array_equal(infos["temperature"], self.envs.temperatures)

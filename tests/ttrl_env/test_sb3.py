@@ -48,6 +48,7 @@ def test_episode_ends_follow_sb3s_conventions() -> None:
     assert rewards.dtype == np.float32
     assert success["TimeLimit.truncated"] is False
     assert success["is_success"] is True
+    assert infos[1]["is_success"] is False
     assert success["finish_step"] == 3
     assert success["terminal_observation"]["robot0_eef_pos"][2] == 3
     assert observations["robot0_eef_pos"][0, 2] == 0
@@ -169,6 +170,7 @@ def test_sb3s_own_make_vec_env_works() -> None:
     )
     statistics = train(env, n_steps=9, batch_size=9)
     assert set(statistics.lengths) == {3}
+    assert statistics.successes == [True] * 6
     np.testing.assert_allclose(statistics.returns, 1 / (1 + 3 / 5), rtol=1e-5)
 
 

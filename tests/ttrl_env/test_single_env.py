@@ -63,25 +63,43 @@ def test_runs_within_this_process_and_ends_silently_without_close() -> None:
     assert "Exception" not in ran.stderr
 
 
-def test_infos_are_plain_values() -> None:
+def test_infos_are_numpy_values() -> None:
     env = make(task_id=4, engine=counting(success_at={0: 2}))
     _, info = env.reset(seed=0, options={"init_state_id": 17})
     assert info == {
         "success": False,
+        "is_success": False,
         "finish_step": 0,
         "init_state_id": 17,
         "episode_index": 0,
-        "failure": None,
         "temperature": pytest.approx(0.6),
         "group": 0,
         "task_id": 4,
+    }
+    assert {key: value.dtype.name for key, value in info.items()} == {
+        "success": "bool",
+        "is_success": "bool",
+        "finish_step": "int64",
+        "init_state_id": "int64",
+        "episode_index": "int64",
+        "temperature": "float32",
+        "group": "int64",
+        "task_id": "int64",
     }
     env.step(env.action_space.sample())
     _, reward, terminated, truncated, info = env.step(env.action_space.sample())
     assert (type(reward), type(terminated), type(truncated)) == (float, bool, bool)
     assert (reward, terminated, truncated) == (1 / (1 + 2 / 10), True, False)
-    assert info["success"] is True
+    assert info["success"]
+    assert info["is_success"]
     assert info["finish_step"] == 2
+
+
+def test_only_a_diverged_episode_reports_a_failure() -> None:
+    env = make(engine=counting(failure_at={0: 2}))
+    infos = [env.reset(seed=0)[1], *(env.step(env.action_space.sample())[4] for _ in range(2))]
+    assert [info.get("failure") for info in infos] == [None, None, "diverged"]
+    assert "failure" not in env.reset()[1]
 
 
 def test_truncates_itself_at_the_horizon() -> None:

@@ -125,9 +125,11 @@ def test_a_diverged_row_is_a_truncated_failure_and_leaves_its_siblings_alone() -
     assert not terminations.any()
     assert not rewards.any()
     assert infos["failure"].tolist() == ["diverged", None]
+    assert infos["_failure"].tolist() == [True, False]
     assert not infos["success"].any()
     assert steps[-1][2].tolist() == [False, True]
-    assert envs.reset()[1]["failure"].tolist() == [None, None]
+    assert all("failure" not in each[4] for each in steps[:2])
+    assert "failure" not in envs.reset()[1]
 
 
 def test_finished_rows_cost_nothing_without_autoreset() -> None:
@@ -534,20 +536,21 @@ def test_close_frees_the_engine_once() -> None:
 @pytest.mark.parametrize("mode", list(AutoresetMode)[:2], ids=lambda mode: mode.name)
 def test_vector_env_equals_gymnasiums_vectorised_single_envs(mode: AutoresetMode) -> None:
     """Observations, rewards, flags and infos, ``final_obs`` and ``final_info`` included."""
-    ours = make(counting(success_at={0: 3, 1: 5}), n_samples=2, temperature_range=0.0, autoreset_mode=mode)
+    success_at, failure_at = {0: 3, 1: 5}, {2: 4}
+    ours = make(counting(success_at, failure_at), n_samples=3, temperature_range=0.0, autoreset_mode=mode)
     singles = SyncVectorEnv(
         [
-            lambda at=at: LiberoEnv(
-                "libero_spatial", 0, max_steps=10, image_size=8, engine=counting(success_at={0: at})
+            lambda ends=ends: LiberoEnv(
+                "libero_spatial", 0, max_steps=10, image_size=8, engine=counting(*ends)
             )
-            for at in (3, 5)
+            for ends in (({0: 3}, None), ({0: 5}, None), (None, {0: 4}))
         ],
         autoreset_mode=mode,
     )
-    ours_reset, theirs_reset = ours.reset(seed=4), singles.reset(seed=[4, 4])
+    ours_reset, theirs_reset = ours.reset(seed=4), singles.reset(seed=[4, 4, 4])
     assert_same_returns(ours_reset, theirs_reset)
     for step in range(25):
-        actions = np.full((2, 7), step / 25, dtype=np.float32)
+        actions = np.full((3, 7), step / 25, dtype=np.float32)
         assert_same_returns(ours.step(actions), singles.step(actions))
 
 
@@ -569,7 +572,7 @@ def assert_same_returns(ours: Any, theirs: Any) -> None:
         for one, other in zip(ours, theirs, strict=True):
             assert_same_returns(one, other) if isinstance(one, dict) else np.testing.assert_equal(one, other)
     else:
-        np.testing.assert_array_equal(ours, theirs)
+        np.testing.assert_array_equal(ours, theirs, strict=True)  # shapes and dtypes too
 
 
 @pytest.mark.parametrize("mode", list(AutoresetMode)[:2], ids=lambda mode: mode.name)
