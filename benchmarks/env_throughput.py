@@ -28,7 +28,7 @@ from ttrl_env.engines import opengl
 
 opengl.choose_backend()
 
-import mujoco  # type: ignore[import-untyped]  # noqa: E402
+import mujoco  # noqa: E402
 
 from benchmarks import env_growth  # noqa: E402
 from benchmarks.libero_env import UnmodifiedLiberoEnv, settled_control_env  # noqa: E402

@@ -196,7 +196,7 @@ def require_libero() -> None:
 def _check_folders(keys: Sequence[str]) -> None:
     """Raise :class:`MissingDependencyError` unless LIBERO's folders of these names exist."""
     libero = _libero()
-    import yaml  # type: ignore[import-untyped]  # LIBERO reads its settings with it
+    import yaml  # LIBERO reads its settings with it
 
     settings = Path(os.environ.get("LIBERO_CONFIG_PATH", libero.libero_config_path)) / "config.yaml"
     settings = Path(os.path.expanduser(settings))

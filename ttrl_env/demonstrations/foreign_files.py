@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import h5py  # type: ignore[import-untyped]
+import h5py
 from numpy.typing import NDArray
 
 from ttrl_env.errors import ConfigError

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import h5py  # type: ignore[import-untyped]
+import h5py
 
 from ttrl_env import tasks
 from ttrl_env.demonstrations import foreign_files

@@ -36,7 +36,7 @@ from ttrl_env.errors import ConfigError
 
 import_robosuite()  # must come before MuJoCo and LIBERO's environments are imported
 
-import mujoco  # type: ignore[import-untyped]  # noqa: E402
+import mujoco  # noqa: E402
 from libero.libero.envs import OffScreenRenderEnv  # noqa: E402
 from robosuite.utils.errors import RandomizationError  # noqa: E402
 from robosuite.utils.observables import sensor  # noqa: E402

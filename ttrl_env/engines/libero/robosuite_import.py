@@ -54,7 +54,7 @@ def _log_into_no_file() -> None:
 
 def _render_where_mujoco_renders() -> None:
     """Make robosuite use MuJoCo's EGL device: ``MUJOCO_EGL_DEVICE_ID``, or else the first that works."""
-    from mujoco import egl  # type: ignore[import-untyped]
+    from mujoco import egl
     from robosuite.renderers.context import egl_context
 
     egl_context.create_initialized_egl_device_display = lambda device_id=0: (

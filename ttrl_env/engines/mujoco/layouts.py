@@ -5,9 +5,9 @@ from __future__ import annotations
 import ctypes
 from typing import Any
 
-import mujoco  # type: ignore[import-untyped]
+import mujoco
 import numpy as np
-from mujoco.introspect import ast_nodes, structs  # type: ignore[import-untyped]
+from mujoco.introspect import ast_nodes, structs
 
 from ttrl_env.engines.mujoco.records import ContactLayout, ModelLayout
 from ttrl_env.errors import UnsupportedVersionError

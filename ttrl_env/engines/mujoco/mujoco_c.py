@@ -12,7 +12,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-import mujoco  # type: ignore[import-untyped]
+import mujoco
 import numpy as np
 from numpy.typing import NDArray
 

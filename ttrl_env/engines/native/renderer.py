@@ -21,7 +21,7 @@ from ttrl_env.errors import ForkedProcessError
 
 opengl.require_gl()  # must come before MuJoCo is imported
 
-import mujoco  # type: ignore[import-untyped]  # noqa: E402
+import mujoco  # noqa: E402
 
 from ttrl_env.engines.mujoco import mujoco_c  # noqa: E402
 from ttrl_env.engines.mujoco.model_copies import ShallowCopy  # noqa: E402

@@ -19,10 +19,10 @@ import platform
 from pathlib import Path
 from typing import Any
 
-import mujoco  # type: ignore[import-untyped]
+import mujoco
 import numba
 import numpy as np
-from llvmlite import binding  # type: ignore[import-untyped]
+from llvmlite import binding
 from numpy.typing import NDArray
 
 from ttrl_env.engines.compiled import SOURCES_DIGEST

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-import mujoco  # type: ignore[import-untyped]
+import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
