@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Real
 from typing import Any
 
@@ -56,7 +56,7 @@ def check_choice(argument: str, value: Any, choices: Sequence[str]) -> str:
 
 def check_sequence(argument: str, value: Any, of: str, minimum: int = 1) -> list[Any]:
     """Return a sequence or one-dimensional array as a list, else raise, also for fewer than ``minimum``."""
-    if not _is_sequence(value) or len(value) < minimum:
+    if not is_sequence(value) or len(value) < minimum:
         raise ValueError(f"{argument}: expected a non-empty sequence of {of}, got {value!r}")
     return list(value)
 
@@ -66,13 +66,10 @@ def check_seed(argument: str, seed: Any) -> int:
     return check_positive_int(argument, seed, minimum=0, maximum=None)
 
 
-def check_seeds(argument: str, seed: Any, lengths: Collection[int] | None = None) -> list[int]:
-    """Return one seed, or a sequence of seeds with one of ``lengths``, as a list of integers, else raise."""
-    if not _is_sequence(seed):
+def check_seeds(argument: str, seed: Any) -> list[int]:
+    """Return one seed, or a sequence of seeds, as a list of integers, else raise."""
+    if not is_sequence(seed):
         return [check_seed(argument, seed)]
-    if lengths is not None and len(seed) not in lengths:
-        wanted = " or ".join(map(str, sorted(set(lengths))))
-        raise ValueError(f"{argument}: expected an integer, or {wanted} of them, got {len(seed)}: {seed!r}")
     return [check_seed(f"{argument}[{k}]", each) for k, each in enumerate(seed)]
 
 
@@ -111,7 +108,8 @@ def check_options(argument: str, options: Mapping[str, Any] | None, known: Seque
     return dict(options)
 
 
-def _is_sequence(value: Any) -> bool:
+def is_sequence(value: Any) -> bool:
+    """Whether ``value`` is a sequence other than text, or a one-dimensional array."""
     if isinstance(value, np.ndarray):
         return value.ndim == 1
     return isinstance(value, Sequence) and not isinstance(value, (str, bytes))

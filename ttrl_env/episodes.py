@@ -91,7 +91,7 @@ def success_infos(success: NDArray[np.bool_]) -> dict[str, NDArray[np.bool_]]:
 
 
 def failures(infos: Mapping[str, Any], num_envs: int) -> NDArray[Any]:
-    """Why each row's simulation diverged by a vector environment's infos: ``[num_envs]``, text or ``None``."""
+    """Why each row's simulation diverged by a vector environment's infos: ``[num_envs]`` text or ``None``."""
     return np.asarray(infos.get("failure", np.full(num_envs, None)), dtype=object)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,23 +21,33 @@ class Groups:
         suite: str,
         task_ids: Sequence[int],
         init_states: Split | Sequence[int],
-        entropy: Sequence[Any],
+        entropy: Sequence[Sequence[int]],
     ) -> None:
         """``task_ids``: one a group; ``init_states``: which of a task's states episodes start from;
-        ``entropy`` seeds every group's order of them."""
+        ``entropy``: one a group, what seeds its order of them."""
         self.task_ids: NDArray[np.int64] = np.array(task_ids, dtype=np.int64)
         """``[num_groups]``"""
         self._suite = suite
         self._split = init_states
-        self._entropy = [int(value) for value in entropy]
+        self._entropy = list(entropy)
         self._streams = [
-            InitStateStream(suite, task_id, init_states, [*self._entropy, group])
-            for group, task_id in enumerate(self.task_ids.tolist())
+            InitStateStream(suite, task_id, init_states, seed)
+            for task_id, seed in zip(self.task_ids.tolist(), self._entropy, strict=True)
         ]
 
-    def seeded(self, entropy: Sequence[Any]) -> Groups:
-        """A copy of these groups in which each starts a new, seeded order of initial states."""
-        return Groups(self._suite, self.task_ids.tolist(), self._split, entropy)
+    def seeded(self, seed: int | Sequence[int | None]) -> Groups:
+        """A copy of these groups in which each starts a new order of initial states.
+
+        One integer seeds all, each differently. Of a list, one a group, each seed gives the order that it
+        gives a single environment; groups of ``None`` go on with theirs.
+        """
+        if isinstance(seed, int):
+            return Groups(self._suite, self.task_ids.tolist(), self._split, entropy(seed, len(self.task_ids)))
+        seeds = [old if new is None else [new, 0] for old, new in zip(self._entropy, seed, strict=True)]
+        seeded = Groups(self._suite, self.task_ids.tolist(), self._split, seeds)
+        for group in [group for group, new in enumerate(seed) if new is None]:
+            seeded._streams[group] = self._streams[group]
+        return seeded
 
     def assigned(self, task_ids: Sequence[int], whole: NDArray[np.bool_]) -> Groups:
         """A copy of these groups with new tasks, one for each group.
@@ -82,6 +91,11 @@ class Groups:
                 f"{name}: expected one for each of {len(self.task_ids)} groups, got {len(values)}"
             )
         return [check_positive_int(name, value, minimum=0) for value in values]
+
+
+def entropy(seed: int, num_groups: int) -> list[list[int]]:
+    """What seeds each group's order of initial states where all groups have one ``seed``."""
+    return [[seed, group] for group in range(num_groups)]
 
 
 def group_tasks(suite: str, task_ids: Sequence[int], num_groups: int | None) -> tuple[list[int], int]:

@@ -15,6 +15,7 @@ Names and image orientation are LIBERO's: the first image row is the bottom of t
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 from typing import Any, get_args
 
@@ -35,7 +36,6 @@ from ttrl_env.checks import (
     check_real_array,
     check_reset_mask,
     check_seed,
-    check_seeds,
     check_sequence,
 )
 from ttrl_env.engines.footprint import require_room
@@ -43,8 +43,9 @@ from ttrl_env.engines.interface import ACTION_DIM, CONTROL_FREQ_HZ, CameraName, 
 from ttrl_env.engines.make_engine import EngineChoice, make_engine
 from ttrl_env.engines.observations import layout
 from ttrl_env.episodes import Episodes, require_known
-from ttrl_env.groups import Groups, group_tasks
+from ttrl_env.groups import Groups, entropy, group_tasks
 from ttrl_env.rewards import RewardName, check_reward, episode_reward
+from ttrl_env.seeds import check_given_seeds, seeds_of_groups
 from ttrl_env.tasks import Split
 from ttrl_env.temperatures import BASE_TEMPERATURE, TEMPERATURE_RANGE, group_temperatures
 
@@ -177,8 +178,8 @@ class TTRLVectorEnv(VectorEnv):
         self.groups: NDArray[np.int64] = np.repeat(np.arange(self.num_groups), self.n_samples)
         self._set_spaces(config)
         groups = tasks_in_turn * (self.num_groups // len(tasks_in_turn))
-        entropy = [np.random.SeedSequence().entropy] if seed is None else [check_seed("seed", seed)]
-        self._groups = Groups(suite, groups, init_states, entropy)
+        seed = secrets.randbits(128) if seed is None else check_seed("seed", seed)
+        self._groups = Groups(suite, groups, init_states, entropy(seed, self.num_groups))
         self._episodes = Episodes(self.num_envs)
         self.engine: SimulationEngine = make_engine(engine, config)
 
@@ -193,13 +194,15 @@ class TTRLVectorEnv(VectorEnv):
         return self._groups.task_ids[self.groups]
 
     def reset(
-        self, *, seed: int | Sequence[int] | None = None, options: dict[str, Any] | None = None
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Start new episodes. A call that raises for its arguments changes nothing.
 
         Args:
-            seed: restarts the groups' orders of initial states: an integer, or one for each group or
-                each row, which together seed all orders.
+            seed: restarts the groups' orders of initial states. An integer seeds each group differently.
+                A list has one seed for each row, as in Gymnasium, or one for each group: that row or group
+                then starts as a single environment reset with this seed. Rows of one group need the same
+                seed. ``None`` in it leaves the group's order as it is.
             options: any of ``"task_ids"`` (one a group, for this and later episodes), ``"init_state_ids"``
                 (one a group, for this episode) and ``"reset_mask"`` (bool ``[num_envs]``: reset only these
                 rows).
@@ -211,15 +214,16 @@ class TTRLVectorEnv(VectorEnv):
             whole = np.logical_and.reduceat(mask, range(0, self.num_envs, self.n_samples))
             groups = groups.assigned(chosen["task_ids"], whole)
         previous = self._episodes.index.copy()
+        if mask.all():  # rows of a group that autoreset has set apart meet again
+            previous = previous.reshape(self.num_groups, self.n_samples).max(axis=1)[self.groups]
         if seed is not None:
-            seeds = check_seeds("seed", seed, (1, self.num_groups, self.num_envs))
-            groups = groups.seeded(seeds)
-            previous[mask] = -1
-        if mask.all():  # rows that autoreset has set apart meet again
-            previous[:] = previous.max()
+            seed = self._seeds(seed, mask)
+            groups = groups.seeded(seed)
+            seeded = np.array([isinstance(seed, int) or seed[group] is not None for group in self.groups])
+            previous[mask & seeded] = -1
         rows = np.flatnonzero(mask)
         self._begin_episodes(rows, groups, previous[rows] + 1, chosen.get("init_state_ids"))
-        super().reset(seed=seeds[0] if seed is not None and len(seeds) == 1 else None)
+        super().reset(seed=seed if isinstance(seed, int) else None)
         return self._observations(), self._infos()
 
     def step(
@@ -281,6 +285,20 @@ class TTRLVectorEnv(VectorEnv):
         self.single_action_space = spaces.Box(-1.0, 1.0, shape, np.float32)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
+
+    def _seeds(self, seed: Any, reset: NDArray[np.bool_]) -> int | list[int | None]:
+        """Check a reset's seed and return it as one for all groups, or as a list of one for each."""
+        seeds = check_given_seeds("seed", seed)
+        if len(seeds) == 1 and seeds[0] is not None:
+            return seeds[0]
+        if len(seeds) == self.num_envs:
+            return seeds_of_groups(seeds, self.groups, reset)
+        if len(seeds) != self.num_groups:
+            raise ValueError(
+                f"seed: expected an integer, or one for each of {self.num_envs} rows or {self.num_groups} "
+                f"groups, got {len(seeds)}: {seed!r}"
+            )
+        return seeds
 
     def _begin_next_episodes(self, rows: NDArray[np.int64]) -> None:
         """Reset rows that are over, as autoreset does."""

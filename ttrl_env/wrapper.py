@@ -13,10 +13,18 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from ttrl_env.autoreset import DisabledAutoreset, declared_mode, named_mode
-from ttrl_env.checks import check_bool, check_positive_int, check_reset_mask, check_seed, check_sequence
+from ttrl_env.checks import (
+    check_bool,
+    check_positive_int,
+    check_reset_mask,
+    check_seed,
+    check_sequence,
+    is_sequence,
+)
 from ttrl_env.episodes import require_known, success_infos
 from ttrl_env.errors import unknown_name
 from ttrl_env.rewards import RewardName, check_reward, episode_reward
+from ttrl_env.seeds import check_given_seeds, seeds_of_groups
 from ttrl_env.temperatures import BASE_TEMPERATURE, TEMPERATURE_RANGE, group_temperatures
 
 
@@ -105,7 +113,7 @@ class TestTimeRL(VectorWrapper):
         self.instructions: list[str] = self._one_a_row("instructions", texts, "texts")
         tasks = [0] * self.num_groups if task_ids is None else task_ids
         self._task_ids = np.array(self._one_a_row("task_ids", tasks, "integers"), dtype=np.int64)
-        self._entropy = secrets.randbits(64)
+        self._entropy = [secrets.randbits(64)]
         self._num_resets = 0
         self._init_state_ids = np.full(env.num_envs, -1)
         self._success_key = success_key
@@ -115,7 +123,7 @@ class TestTimeRL(VectorWrapper):
         self._lost = np.zeros(env.num_envs, dtype=np.bool_)  # simulation may be ahead of the records
 
     def reset(
-        self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
         """Start new episodes.
 
@@ -123,15 +131,16 @@ class TestTimeRL(VectorWrapper):
         interrupted, its rows must be reset again.
 
         Args:
-            seed: an integer gives each group a seed, and decides the seeds of later resets without one; a
-                list has one seed for each row.
+            seed: an integer ``s`` seeds group ``g`` with ``s + g``. A list has one seed for each row, the
+                same in all rows of a group; groups of ``None`` take their next seed. Both decide the seeds
+                of later resets without one, a list only if it has no ``None``.
             options: passed on, except for ``"init_state_ids"``: one seed for each group, instead of ``seed``.
         """
         if not isinstance(options, Mapping | None):
             raise TypeError(f"options: expected a dictionary, got {options!r}")
         options = None if options is None else dict(options)  # Gymnasium's environments remove keys from it
         mask = check_reset_mask((options or {}).get("reset_mask"), self.num_envs)
-        seeds = self._seeds(seed, None if options is None else options.pop("init_state_ids", None))
+        seeds = self._seeds(seed, None if options is None else options.pop("init_state_ids", None), mask)
         try:
             observations, infos = self.env.reset(seed=seeds, options=options)  # type: ignore[arg-type]
         except BaseException as error:
@@ -141,8 +150,9 @@ class TestTimeRL(VectorWrapper):
         self._begin(mask)
         if len(seeds) == self.num_envs:  # else what the wrapped environment takes as seeds is no row's
             self._init_state_ids[mask] = np.array([_as_int64(each) for each in seeds])[mask]
-        if isinstance(seed, (int, np.integer)):
-            self._entropy, self._num_resets = int(seed), 0
+        given = [each for each in check_given_seeds("seed", seed) if each is not None]
+        if len(given) == (len(seeds) if is_sequence(seed) else 1):
+            self._entropy, self._num_resets = given, 0
         self._num_resets += 1
         return observations, {**infos, **self._infos()}
 
@@ -232,20 +242,23 @@ class TestTimeRL(VectorWrapper):
             )
         return [members[group] for group in self.groups.tolist()]
 
-    def _seeds(self, seed: Any, init_state_ids: Any) -> list[int | None]:
+    def _seeds(self, seed: Any, init_state_ids: Any, reset: NDArray[np.bool_]) -> list[int | None]:
         """Seeds for the rows of the wrapped environment, which checks a list's length itself."""
         if init_state_ids is not None:
             if seed is not None:
                 raise ValueError("seed: expected none beside options['init_state_ids'], which are seeds")
             given = self._one_a_row("options['init_state_ids']", init_state_ids, "integers")
             return [check_seed("options['init_state_ids']", each) for each in given]
-        if isinstance(seed, (list, tuple, np.ndarray)):
-            return [None if each is None else check_seed("seed", each) for each in seed]
-        if seed is not None:
-            first = check_seed("seed", seed)
-            return [first + int(group) for group in self.groups]
-        rng = np.random.default_rng([self._entropy, self._num_resets])
-        return rng.integers(2**31, size=self.num_groups)[self.groups].tolist()
+        given = check_given_seeds("seed", seed)
+        if not is_sequence(seed):
+            first = given[0]
+            given = [None if first is None else first + group for group in self.groups.tolist()]
+        if len(given) != self.num_envs:
+            return given
+        seeds_of_groups(given, self.groups, reset)  # raises where rows of a group would start apart
+        rng = np.random.default_rng([*self._entropy, self._num_resets])
+        following = rng.integers(2**31, size=self.num_groups)[self.groups].tolist()
+        return [following[row] if each is None else each for row, each in enumerate(given)]
 
     def _begin(self, rows: NDArray[np.bool_]) -> None:
         self._success[rows] = False

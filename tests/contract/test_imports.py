@@ -26,6 +26,7 @@ ENVIRONMENT_LAYERS = (
         "ttrl_env.libero_version",
         "ttrl_env.temperatures",
         "ttrl_env.rewards",
+        "ttrl_env.seeds",
     ),
     ("ttrl_env.tasks", "ttrl_env.init_states", "ttrl_env.registration", "ttrl_env"),
     ("ttrl_env.engines",),

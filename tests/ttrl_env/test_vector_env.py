@@ -170,12 +170,13 @@ def test_the_kth_episodes_of_a_group_start_alike_even_when_rows_drift_apart() ->
 
 
 def test_a_full_reset_brings_drifted_rows_together_again() -> None:
-    envs = make(counting(success_at={0: 2}), autoreset_mode="same_step")
+    envs = make(counting(success_at={0: 2, 3: 4}), num_groups=2, autoreset_mode="same_step")
     envs.reset(seed=0)
     run(envs, 9)
     _, infos = envs.reset()
-    assert len(set(infos["init_state_id"])) == 1
-    assert len(set(infos["episode_index"])) == 1
+    assert infos["init_state_id"][0] == infos["init_state_id"][1]
+    assert infos["init_state_id"][2] == infos["init_state_id"][3]
+    assert infos["episode_index"].tolist() == [5, 5, 3, 3]  # no group skips states that another has played
 
 
 def test_seed_fixes_the_order_of_initial_states() -> None:
@@ -187,9 +188,36 @@ def test_seed_fixes_the_order_of_initial_states() -> None:
     assert starts(5) == starts(5)
     assert starts(5) != starts(6)
     assert starts([5, 1]) != starts([5, 2])
+    assert starts([5, 5, 1, 1]) == starts([5, 1])
     envs = make(task_ids=(0, 1))
     again = [envs.reset(seed=5)[1]["init_state_id"].tolist() for _ in range(2)]
     assert again[0] == again[1]
+
+
+def orders(envs: Any, seed: Any) -> list[list[int]]:
+    """Initial states of every row over five resets, the first with ``seed``."""
+    return [envs.reset(seed=each)[1]["init_state_id"].tolist() for each in (seed, None, None, None, None)]
+
+
+def test_a_list_of_seeds_means_what_it_means_for_gymnasiums_vectorised_single_envs() -> None:
+    singles = SyncVectorEnv([lambda: LiberoEnv("libero_spatial", image_size=8, engine=counting())] * 4)
+    for n_samples, seeds in ((1, [5, 2, 5, 9]), (2, [5, 5, 9, 9]), (4, [3, 3, 3, 3])):
+        envs = make(n_samples=n_samples, num_groups=4 // n_samples)
+        assert orders(envs, seeds) == orders(singles, seeds)
+        for each in (envs, singles):
+            each.reset()
+        if n_samples == 2:
+            seeds = [None, None, 1, 1]
+            assert orders(envs, seeds) == orders(singles, seeds)
+
+
+def test_seeds_of_rows_that_are_not_reset_are_ignored() -> None:
+    envs, twin = (make(num_groups=2, autoreset_mode="disabled") for _ in range(2))
+    for each in (envs, twin):
+        each.reset(seed=0)
+    mask = np.array([True, True, False, False])
+    envs.reset(seed=[7, 7, 8, 9], options={"reset_mask": mask})
+    assert envs.reset()[1]["init_state_id"].tolist()[2:] == twin.reset()[1]["init_state_id"].tolist()[2:]
 
 
 def test_the_constructor_seed_counts_until_reset_is_given_one() -> None:
@@ -285,7 +313,9 @@ def told(envs: TTRLVectorEnv) -> list[Any]:
         (1.9, {"task_ids": [5, 1]}),
         (True, {"task_ids": [5, 1]}),
         ([1.9, 2], {"task_ids": [5, 1]}),
-        ([1, None], {"task_ids": [5, 1]}),
+        ([1, None, 2, 2], {"task_ids": [5, 1]}),
+        ([1, 2, 3, 3], {"task_ids": [5, 1]}),
+        ([], {"task_ids": [5, 1]}),
         ([1, 2, 3], {"task_ids": [5, 1]}),
     ],
 )

@@ -126,9 +126,40 @@ def test_numpys_integers_are_seeds_as_pythons_are(seed: np.integer) -> None:
 
 
 def test_a_list_of_seeds_goes_to_the_rows_as_it_is() -> None:
-    seeds = [np.int64(1), None, 2, 1]
-    observations, _ = wrap().reset(seed=seeds)
-    assert observations[0] == observations[3] != observations[2]
+    observations, infos = wrap().reset(seed=[np.int64(1), 1, 7, 7])
+    singles = SyncVectorEnv([Toy] * 4)
+    np.testing.assert_array_equal(observations, singles.reset(seed=[1, 1, 7, 7])[0])
+    assert infos["init_state_id"].tolist() == [1, 1, 7, 7]
+
+
+def test_a_group_of_none_in_a_list_takes_its_next_seed() -> None:
+    envs, twin = wrap(), wrap()
+    for each in (envs, twin):
+        each.reset(seed=5)
+    observations, infos = envs.reset(seed=[None, None, 7, 7])
+    expected, _ = twin.reset()
+    assert observations[0] == observations[1] == expected[0]
+    assert infos["init_state_id"].tolist()[2:] == [7, 7]
+
+
+def test_a_list_of_seeds_decides_the_resets_that_follow_it() -> None:
+    first, second, third = wrap(), wrap(), wrap()
+    for envs, seed in ((first, 1), (second, 1), (third, 2)):
+        envs.reset(seed=[seed, seed, 7, 7])
+    again = [envs.reset()[1]["init_state_id"].tolist() for envs in (first, second, third)]
+    assert again[0] == again[1] != again[2]
+
+
+def test_seeds_of_rows_that_are_not_reset_are_ignored() -> None:
+    envs = wrap(mode=AutoresetMode.DISABLED)
+    envs.reset(seed=0)
+    mask = np.array([False, False, True, True])
+    assert envs.reset(seed=[3, 4, 5, 5], options={"reset_mask": mask})[1]["init_state_id"].tolist() == [
+        0,
+        0,
+        5,
+        5,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -137,7 +168,9 @@ def test_a_list_of_seeds_goes_to_the_rows_as_it_is() -> None:
         ("7", None, "seed: expected an integer of at least 0, got '7'"),
         (1.9, None, r"seed: expected an integer of at least 0, got 1\.9"),
         (-1, None, "seed: expected an integer of at least 0, got -1"),
-        ([0, 0, 1, 1.5], None, r"seed: expected an integer of at least 0, got 1\.5"),
+        ([0, 0, 1, 1.5], None, r"seed\[3\]: expected an integer of at least 0, got 1\.5"),
+        ([0, 0, 1, 2], None, r"seed: rows \[2, 3\] are one group and start alike.*got \[1, 2\]"),
+        ([0, None, 1, 1], None, r"seed: rows \[0, 1\] are one group and start alike.*got \[0, None\]"),
         ([0, 1], None, "must match num_envs=4 but got length=2"),
         (None, [1], r"options: expected a dictionary, got \[1\]"),
         (None, {"reset_mask": [0.5] * 4}, r"options\['reset_mask'\]: expected a bool array.*float64"),
