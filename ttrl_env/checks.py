@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from numbers import Real
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ttrl_env.errors import unknown_name
+
+Seed: TypeAlias = int | np.integer[Any]
+"""An integer of at least 0, Python's or NumPy's."""
 
 
 def check_bool(argument: str, value: Any) -> bool:

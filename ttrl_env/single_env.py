@@ -9,7 +9,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from numpy.typing import ArrayLike, NDArray
 
-from ttrl_env.checks import check_options, check_positive_int, check_real_array, check_seed
+from ttrl_env.checks import Seed, check_options, check_positive_int, check_real_array, check_seed
 from ttrl_env.engines.interface import CONTROL_FREQ_HZ
 from ttrl_env.vector_env import TTRLVectorEnv
 
@@ -71,7 +71,7 @@ class LiberoEnv(gym.Env):
         return self._rows.max_steps
 
     def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+        self, *, seed: Seed | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Start an episode from the split's next initial state. A call that raises changes nothing.
 

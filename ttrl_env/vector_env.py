@@ -29,6 +29,7 @@ from numpy.typing import ArrayLike, NDArray
 from ttrl_env import tasks
 from ttrl_env.autoreset import named_mode
 from ttrl_env.checks import (
+    Seed,
     check_bool,
     check_choice,
     check_options,
@@ -109,7 +110,7 @@ class TTRLVectorEnv(VectorEnv):
         num_workers: int | None = None,
         settle_steps: int = 10,
         fixture_seed: int = 0,
-        seed: int | None = None,
+        seed: Seed | None = None,
         render_mode: str | None = "rgb_array",
     ) -> None:
         """Build the environment; simulations are built by the first ``reset``.
@@ -194,7 +195,7 @@ class TTRLVectorEnv(VectorEnv):
         return self._groups.task_ids[self.groups]
 
     def reset(
-        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+        self, *, seed: Seed | Sequence[Seed | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Start new episodes. A call that raises for its arguments changes nothing.
 

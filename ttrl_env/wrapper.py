@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ttrl_env.autoreset import DisabledAutoreset, declared_mode, named_mode
 from ttrl_env.checks import (
+    Seed,
     check_bool,
     check_positive_int,
     check_reset_mask,
@@ -123,7 +124,7 @@ class TestTimeRL(VectorWrapper):
         self._lost = np.zeros(env.num_envs, dtype=np.bool_)  # simulation may be ahead of the records
 
     def reset(
-        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+        self, *, seed: Seed | Sequence[Seed | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
         """Start new episodes.
 

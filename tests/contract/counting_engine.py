@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ttrl_env.engines.interface import ChunkResult, EngineConfig, SimState
 from ttrl_env.engines.observations import allocate
+from ttrl_env.vector_env import TTRLVectorEnv
 
 
 @dataclass
@@ -74,6 +75,12 @@ class CountingEngine:
             self.observations[f"{camera}_image"][row] = self.count[row]
         self.observations["robot0_eef_pos"][row] = (*self.start[row], self.count[row])
         self.observations["robot0_eef_quat"][row] = action[:4]
+
+
+def counting_engine(envs: TTRLVectorEnv) -> CountingEngine:
+    """The engine of an environment that was made with :func:`counting`."""
+    assert isinstance(envs.engine, CountingEngine)
+    return envs.engine
 
 
 def counting(

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from functools import partial
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -56,7 +58,7 @@ class CountingEnv(gym.Env):
 
 @pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name)
 def test_wrapper_keeps_the_contract(mode: AutoresetMode) -> None:
-    envs = SyncVectorEnv([lambda at=at: CountingEnv(at) for at in (2, 5, None, 8)], autoreset_mode=mode)
+    envs = SyncVectorEnv([partial(CountingEnv, at) for at in (2, 5, None, 8)], autoreset_mode=mode)
     wrapped = TestTimeRL(envs, 2, max_steps=8)
     seen = play(wrapped, 40, max_steps=8, steps_finished_rows=False)
     assert min(seen["success"], seen["horizon"], seen["reset"]) >= 3

@@ -11,14 +11,16 @@ from collections import Counter
 from typing import Any
 
 import numpy as np
-from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
 from ttrl_env.rewards import efficiency_reward
+from ttrl_env.vector_env import TTRLVectorEnv
+from ttrl_env.wrapper import TestTimeRL
 
 
 def play(
-    envs: VectorEnv,
+    envs: TTRLVectorEnv | TestTimeRL,
     num_steps: int,
     *,
     max_steps: int,
@@ -36,7 +38,9 @@ def play(
 
 
 class _Player:
-    def __init__(self, envs: VectorEnv, max_steps: int, chunk_steps: int, reset_every: int) -> None:
+    def __init__(
+        self, envs: TTRLVectorEnv | TestTimeRL, max_steps: int, chunk_steps: int, reset_every: int
+    ) -> None:
         self.reset_every = reset_every
         self.envs = envs
         self.mode = envs.metadata["autoreset_mode"]

@@ -129,7 +129,8 @@ def measure(compiled, elements, threads):
 
 def parse(listing):
     """The instructions, and the spans of them that a backward branch repeats."""
-    instructions, labels = [], {}
+    instructions: list[str] = []
+    labels: dict[str, int] = {}
     for line in listing.splitlines():
         if label := re.match(r"\s*(\.L_x_\d+):", line):
             labels[label[1]] = len(instructions)

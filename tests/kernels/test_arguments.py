@@ -121,6 +121,8 @@ def test_no_rows_are_no_work_and_no_error():
     hidden = torch.zeros(0, 8, requires_grad=True)
     logprobs, entropies = token_logprobs_from_hidden(hidden, head.requires_grad_(), no_seeds, none)
     (logprobs.sum() + entropies.sum()).backward()
+    assert hidden.grad is not None
+    assert head.grad is not None
     assert (hidden.grad.shape, float(head.grad.abs().sum())) == ((0, 8), 0.0)
 
 

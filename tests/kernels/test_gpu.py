@@ -27,14 +27,15 @@ def count_launches(function):
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profiler:
         function()
         torch.cuda.synchronize()
-    return sum(event.device_type == torch.autograd.DeviceType.CUDA for event in profiler.events())
+    return sum(event.device_type.name == "CUDA" for event in profiler.events())
 
 
 @pytest.mark.parametrize("vocab", [256, 32064])
 def test_many_samples_equal_the_cpu_path(sampling_inputs, vocab):
-    inputs = sampling_inputs(4096 if vocab == 256 else 1024, vocab, torch.bfloat16)
-    want = sample_tokens(*inputs, 3)
-    got = sample_tokens(*on_gpu(*inputs), 3)
+    logits, temperatures, seeds = sampling_inputs(4096 if vocab == 256 else 1024, vocab, torch.bfloat16)
+    want = sample_tokens(logits, temperatures, seeds, 3)
+    logits, temperatures, seeds = on_gpu(logits, temperatures, seeds)
+    got = sample_tokens(logits, temperatures, seeds, 3)
     assert torch.equal(got.tokens.cpu(), want.tokens)
     torch.testing.assert_close(got.logprobs.cpu(), want.logprobs, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(got.entropies.cpu(), want.entropies, atol=1e-5, rtol=1e-5)

@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks import sampling, sampling_baselines, sampling_cases
 from tests.kernels.conftest import HAS_GPU
+from ttrl_env.kernels import sample_tokens
 
 pytestmark = pytest.mark.slow  # Triton's interpreter
 
@@ -63,10 +64,8 @@ def test_a_failing_baseline_is_reported_and_the_others_are_timed(tmp_path, monke
 
 @pytest.mark.usefixtures("few_cases")
 def test_wrong_tokens_are_not_timed_and_fail_the_run(tmp_path, monkeypatch):
-    right = sampling_cases.sample_tokens
-
     def wrong(*arguments, **keywords):
-        sampled = right(*arguments, **keywords)
+        sampled = sample_tokens(*arguments, **keywords)
         return dataclasses.replace(sampled, tokens=sampled.tokens + 1)
 
     monkeypatch.setattr(sampling_cases, "sample_tokens", wrong)

@@ -26,7 +26,10 @@ STEPS = [0, 7, -1, 2**32, 0x05A308D3243F6A88]
 
 @pytest.mark.parametrize(("counter", "key", "output"), KNOWN_ANSWERS)
 def test_reference_gives_the_published_answers(counter, key, output):
-    words = philox_4x32(*([torch.tensor([word]) for word in words] for words in (counter, key)))
+    def tensors(words):
+        return tuple(torch.tensor([word]) for word in words)
+
+    words = philox_4x32(tensors(counter), tensors(key))
     assert tuple(int(word) for word in words) == output
 
 

@@ -7,9 +7,12 @@ import torch
 
 from ttrl_env.kernels.philox import row_uniforms
 
-triton = pytest.importorskip("triton")
-tl = pytest.importorskip("triton.language")
-uniforms_of_row = pytest.importorskip("ttrl_env.kernels.sampling_parts_triton").row_uniforms
+pytest.importorskip("triton")
+
+import triton
+import triton.language as tl
+
+from ttrl_env.kernels.sampling_parts_triton import row_uniforms as uniforms_of_row
 
 # Seeds and steps that reach every word of key and counter, sign bits included.
 SEEDS = [0, 1, -1, 2**32, -(2**63), 2**63 - 1, 0x299F31D0A4093822, 123456789012345]

@@ -22,13 +22,13 @@ class TritonLogprobs(torch.autograd.Function):
 
         device = "cuda" if HAS_GPU else "cpu"
         lo, hi = window
-        inputs = [x.to(device) for x in (logits.detach(), tokens, temperatures)]
+        logits, tokens, temperatures = (x.to(device) for x in (logits.detach(), tokens, temperatures))
         logprobs, entropies = torch.full((2, len(tokens)), float("nan"), device=device)
         kept = torch.full((3, len(tokens)), float("nan"), device=device)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)
-            launch_forward(inputs[0][:, lo:hi], *inputs[1:], lo, logprobs, entropies, kept)
-        ctx.inputs, ctx.kept, ctx.window = inputs, kept, window
+            launch_forward(logits[:, lo:hi], tokens, temperatures, lo, logprobs, entropies, kept)
+        ctx.inputs, ctx.kept, ctx.window = (logits, tokens, temperatures), kept, window
         ctx.set_materialize_grads(False)
         return logprobs.cpu(), entropies.cpu()
 
@@ -38,13 +38,20 @@ class TritonLogprobs(torch.autograd.Function):
 
         logits, tokens, temperatures = ctx.inputs
         lo, hi = ctx.window
-        grads = [None if grad is None else grad.to(logits.device) for grad in grads]
+        grad_logprobs, grad_entropies = (None if grad is None else grad.to(logits.device) for grad in grads)
         grad_logits = torch.zeros(logits.shape, dtype=logits.dtype, device=logits.device)
         grad_logits[:, lo:hi] = float("nan")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)
             launch_backward(
-                logits[:, lo:hi], tokens, temperatures, lo, ctx.kept, *grads, grad_logits[:, lo:hi]
+                logits[:, lo:hi],
+                tokens,
+                temperatures,
+                lo,
+                ctx.kept,
+                grad_logprobs,
+                grad_entropies,
+                grad_logits[:, lo:hi],
             )
         return grad_logits.cpu(), None, None, None
 
@@ -70,7 +77,8 @@ def logprobs_of(request):
 
 
 def make_tokens(rows, window, seed=0):
-    return torch.randint(*window, (rows,), generator=torch.Generator().manual_seed(seed))
+    lo, hi = window
+    return torch.randint(lo, hi, (rows,), generator=torch.Generator().manual_seed(seed))
 
 
 def gradient(function, logits, tokens, temperatures, window, grads):
@@ -174,7 +182,12 @@ def test_three_numbers_a_row_are_kept_for_the_backward_pass(sampling_inputs):
     logits, temperatures, _ = sampling_inputs(6, 4000)
     tokens = make_tokens(6, (0, 4000))
     saved = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t.shape) or t, lambda t: t):
+
+    def note(tensor):
+        saved.append(tensor.shape)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         token_logprobs(logits.requires_grad_(), tokens, temperatures)
     assert sorted(map(tuple, saved)) == [
         (3, 6),
@@ -188,6 +201,7 @@ def test_zero_rows():
     logits = torch.zeros(0, 256, requires_grad=True)
     logprobs, entropies = token_logprobs(logits, torch.zeros(0, dtype=torch.int64), torch.zeros(0))
     (logprobs.sum() + entropies.sum()).backward()
+    assert logits.grad is not None
     assert logits.grad.shape == (0, 256)
 
 

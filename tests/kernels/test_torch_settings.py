@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
 
 import pytest
 import torch
@@ -48,7 +51,7 @@ def deterministic_algorithms():
         torch.use_deterministic_algorithms(False)
 
 
-SETTINGS = {
+SETTINGS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     "default dtype bfloat16": lambda: default_dtype(torch.bfloat16),
     "default dtype float64": lambda: default_dtype(torch.float64),
     "default device": lambda: torch.device("meta"),
@@ -59,7 +62,10 @@ SETTINGS = {
     "detect anomaly": lambda: torch.autograd.detect_anomaly(check_nan=False),
 }
 
-WITHOUT_GRADIENT = {"no_grad": torch.no_grad, "inference mode": torch.inference_mode}
+WITHOUT_GRADIENT: dict[str, Callable[[], AbstractContextManager[Any]]] = {
+    "no_grad": torch.no_grad,
+    "inference mode": torch.inference_mode,
+}
 
 
 def make_arguments(dtype):
@@ -84,11 +90,13 @@ def sample(hidden, weight, temperatures, seeds):
 def weigh(hidden, weight, temperatures, seeds):
     """Every number that log-probs and their gradients give."""
     hidden, weight = hidden.clone().requires_grad_(), weight.clone().requires_grad_()
-    found = token_logprobs_from_hidden(hidden, weight, seeds + 5, temperatures, window=WINDOW)
     logits = hidden.detach()[:, :16].clone().requires_grad_()
-    found += token_logprobs(logits, seeds, temperatures)
     exact = logits.detach().double().requires_grad_()
-    found += token_logprobs(exact, seeds, temperatures)
+    found = [
+        *token_logprobs_from_hidden(hidden, weight, seeds + 5, temperatures, window=WINDOW),
+        *token_logprobs(logits, seeds, temperatures),
+        *token_logprobs(exact, seeds, temperatures),
+    ]
     tensors = (hidden, weight, logits, exact)
     ones = [torch.full_like(each, 0.5) for each in found]
     regular = [torch.where(each.isfinite(), each, 0.0) for each in found]

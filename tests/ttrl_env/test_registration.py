@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import gymnasium as gym
 import pytest
 from gymnasium.vector import AutoresetMode
@@ -10,7 +12,13 @@ from ttrl_env.single_env import LiberoEnv
 from ttrl_env.tasks import SUITES
 from ttrl_env.vector_env import TTRLVectorEnv
 
-FAST = {"image_size": 8, "engine": counting()}
+FAST: dict[str, Any] = {"image_size": 8, "engine": counting()}
+
+
+def make_vec(env_id: str, **keywords: Any) -> TTRLVectorEnv:
+    envs = gym.make_vec(env_id, **keywords, **FAST)
+    assert isinstance(envs, TTRLVectorEnv)
+    return envs
 
 
 def test_every_suite_and_every_task_has_an_id() -> None:
@@ -43,35 +51,37 @@ def test_make_gives_a_single_env_of_the_chosen_task() -> None:
 
 def test_spec_makes_the_same_env_again() -> None:
     env = gym.make("ttrl_env/LiberoSpatial-3-v0", max_steps=9, **FAST)
+    assert env.spec is not None
     again = gym.make(env.spec)
+    assert isinstance(again.unwrapped, LiberoEnv)
     assert again.unwrapped.max_steps == 9
     assert again.reset(seed=0)[1]["task_id"] == 3
-    envs = gym.make_vec("ttrl_env/LiberoSpatial-v0", num_envs=4, n_samples=2, task_ids=(4,), **FAST)
-    assert gym.make_vec(envs.spec).task_ids.tolist() == [4, 4, 4, 4]
+    envs = make_vec("ttrl_env/LiberoSpatial-v0", num_envs=4, n_samples=2, task_ids=(4,))
+    assert envs.spec is not None
+    same = gym.make_vec(envs.spec)
+    assert isinstance(same, TTRLVectorEnv)
+    assert same.task_ids.tolist() == [4, 4, 4, 4]
 
 
 def test_make_vec_gives_groups_of_n_samples() -> None:
-    envs = gym.make_vec("ttrl_env/LiberoSpatial-v0", num_envs=8, task_ids=(0, 1), n_samples=4, **FAST)
-    assert isinstance(envs, TTRLVectorEnv)
+    envs = make_vec("ttrl_env/LiberoSpatial-v0", num_envs=8, task_ids=(0, 1), n_samples=4)
     assert envs.num_envs == 8
     assert envs.groups.tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
     assert envs.task_ids.tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
 
 
 def test_make_vec_takes_tasks_in_turn_when_groups_outnumber_them() -> None:
-    envs = gym.make_vec("ttrl_env/LiberoSpatial-v0", num_envs=8, task_ids=(5, 6), n_samples=2, **FAST)
+    envs = make_vec("ttrl_env/LiberoSpatial-v0", num_envs=8, task_ids=(5, 6), n_samples=2)
     assert envs.task_ids.tolist() == [5, 5, 6, 6, 5, 5, 6, 6]
 
 
 def test_make_vec_without_n_samples_makes_one_group_a_task() -> None:
-    assert gym.make_vec("ttrl_env/LiberoSpatial-v0", num_envs=6, **FAST).n_samples == 6
-    assert gym.make_vec("ttrl_env/LiberoSpatial-3-v0", num_envs=2, **FAST).task_ids.tolist() == [3, 3]
+    assert make_vec("ttrl_env/LiberoSpatial-v0", num_envs=6).n_samples == 6
+    assert make_vec("ttrl_env/LiberoSpatial-3-v0", num_envs=2).task_ids.tolist() == [3, 3]
 
 
 def test_make_vec_passes_plain_keywords() -> None:
-    envs = gym.make_vec(
-        "ttrl_env/LiberoSpatial-v0", num_envs=2, autoreset_mode="disabled", chunk_steps=8, **FAST
-    )
+    envs = make_vec("ttrl_env/LiberoSpatial-v0", num_envs=2, autoreset_mode="disabled", chunk_steps=8)
     assert envs.metadata["autoreset_mode"] is AutoresetMode.DISABLED
     assert envs.action_space.shape == (2, 8, 7)
 
@@ -99,7 +109,7 @@ def test_make_vec_also_vectorises_single_envs() -> None:
 )
 def test_make_vec_refuses_rows_that_do_not_form_groups(keywords: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        gym.make_vec("ttrl_env/LiberoSpatial-v0", **keywords, **FAST)
+        make_vec("ttrl_env/LiberoSpatial-v0", **keywords)
 
 
 def test_a_mistyped_id_suggests_the_right_one() -> None:

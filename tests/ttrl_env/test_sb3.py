@@ -6,6 +6,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 from stable_baselines3 import PPO
@@ -43,6 +44,7 @@ def test_episode_ends_follow_sb3s_conventions() -> None:
     ]
 
     observations, rewards, _, infos = steps[2]
+    assert isinstance(observations, dict)
     success = infos[0]
     assert rewards.tolist() == [pytest.approx(1 / (1 + 3 / 5)), 0.0]
     assert rewards.dtype == np.float32
@@ -89,7 +91,7 @@ def test_attributes_are_those_of_the_shared_environment() -> None:
         env.set_attr("max_steps", 7, indices=0)
     with pytest.raises(NotImplementedError, match=r"call it on \.envs"):
         env.env_method("reset")
-    assert env.env_is_wrapped(object) == [False, False]
+    assert env.env_is_wrapped(gym.Wrapper) == [False, False]
 
 
 @pytest.mark.parametrize(("chunk_steps", "frames_per_second"), [(1, 20), (8, 2.5)])
@@ -105,8 +107,11 @@ def test_images_are_upright() -> None:
     env = make()
     env.reset()
     observations, *_ = env.step(np.zeros((2, 7)))
+    assert isinstance(observations, dict)
     np.testing.assert_array_equal(env.get_images()[1], observations["agentview_image"][1][::-1])
-    assert env.render().ndim == 3
+    image = env.render()
+    assert image is not None
+    assert image.ndim == 3
 
 
 def test_only_same_step_autoreset_fits() -> None:
@@ -134,6 +139,8 @@ class Statistics(BaseCallback):
         return True
 
     def _on_rollout_end(self) -> None:
+        assert self.model.ep_info_buffer is not None
+        assert self.model.ep_success_buffer is not None
         self.returns = [episode["r"] for episode in self.model.ep_info_buffer]
         self.lengths = [episode["l"] for episode in self.model.ep_info_buffer]
         self.successes = list(self.model.ep_success_buffer)

@@ -110,7 +110,7 @@ def test_unknown_names_are_refused_with_what_exists() -> None:
     with pytest.raises(ValueError, match=r"initial states 0 to 49, got \[50\]"):
         tasks.init_state_ids("libero_spatial", 0, [3, 50])
     with pytest.raises(UnknownNameError, match=r"'held-out'.*Did you mean 'held_out'"):
-        tasks.init_state_ids("libero_spatial", 0, "held-out")
+        tasks.init_state_ids("libero_spatial", 0, "held-out")  # type: ignore[arg-type]
 
 
 def test_missing_assets_are_reported_with_the_settings_that_name_them(tmp_path, monkeypatch) -> None:

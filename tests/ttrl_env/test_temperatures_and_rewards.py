@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ def test_every_temperature_must_be_positive(base: float, range_: float) -> None:
 
 
 @pytest.mark.parametrize("wrong", [math.nan, math.inf, "hot", None])
-def test_temperatures_must_be_finite_numbers(wrong: object) -> None:
+def test_temperatures_must_be_finite_numbers(wrong: Any) -> None:
     with pytest.raises(ValueError, match="base_temperature: expected a finite number"):
         temperature_ladder(4, wrong, 0.3)
     with pytest.raises(ValueError, match="temperature_range: expected a finite number"):
@@ -38,7 +39,7 @@ def test_temperatures_must_be_finite_numbers(wrong: object) -> None:
 @pytest.mark.parametrize(
     ("wrong", "error"), [(0, ValueError), (-1, ValueError), (2.0, TypeError), (True, TypeError)]
 )
-def test_n_samples_must_be_a_positive_integer(wrong: object, error: type[Exception]) -> None:
+def test_n_samples_must_be_a_positive_integer(wrong: Any, error: type[Exception]) -> None:
     with pytest.raises(error, match="n_samples: expected an integer of at least 1"):
         temperature_ladder(wrong)
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import gymnasium
 import numpy as np
 import pytest
 from gymnasium.error import ResetNeeded
-from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 from gymnasium.wrappers.vector import RecordEpisodeStatistics
 from packaging.version import Version
 
-from tests.contract.counting_engine import CountingEngine, counting
+from tests.contract.counting_engine import CountingEngine, counting, counting_engine
 from ttrl_env import tasks
 from ttrl_env.engines.interface import EngineConfig
 from ttrl_env.engines.requests import check_reset, check_started
@@ -27,8 +28,10 @@ def make(engine: Callable | None = None, **kwargs: Any) -> TTRLVectorEnv:
     return TTRLVectorEnv(**{**defaults, **kwargs}, engine=engine or counting())
 
 
-def actions_for(envs: TTRLVectorEnv, value: float = 0.5) -> np.ndarray:
-    return np.full(envs.action_space.shape, value, dtype=np.float32)
+def actions_for(envs: VectorEnv, value: float = 0.5) -> np.ndarray:
+    shape = envs.action_space.shape
+    assert shape is not None
+    return np.full(shape, value, dtype=np.float32)
 
 
 def run(envs: TTRLVectorEnv, num_steps: int) -> list[tuple]:
@@ -135,9 +138,9 @@ def test_a_diverged_row_is_a_truncated_failure_and_leaves_its_siblings_alone() -
 def test_finished_rows_cost_nothing_without_autoreset() -> None:
     envs = make(counting(success_at={0: 2, 1: 4}), autoreset_mode="disabled")
     envs.reset(seed=0)
-    envs.engine.calls.clear()
+    counting_engine(envs).calls.clear()
     run(envs, 6)
-    assert envs.engine.calls == [("step", [0, 1])] * 2 + [("step", [1])] * 2
+    assert counting_engine(envs).calls == [("step", [0, 1])] * 2 + [("step", [1])] * 2
 
 
 def test_actions_of_finished_rows_are_ignored_even_if_not_finite() -> None:
@@ -207,8 +210,8 @@ def test_a_list_of_seeds_means_what_it_means_for_gymnasiums_vectorised_single_en
         for each in (envs, singles):
             each.reset()
         if n_samples == 2:
-            seeds = [None, None, 1, 1]
-            assert orders(envs, seeds) == orders(singles, seeds)
+            some = [None, None, 1, 1]
+            assert orders(envs, some) == orders(singles, some)
 
 
 def test_seeds_of_rows_that_are_not_reset_are_ignored() -> None:
@@ -252,9 +255,9 @@ def test_reset_options_choose_states_tasks_and_rows() -> None:
 def test_rows_never_reset_take_no_part() -> None:
     envs = make(autoreset_mode="disabled")
     envs.reset(seed=0, options={"reset_mask": np.array([True, False])})
-    envs.engine.calls.clear()
+    counting_engine(envs).calls.clear()
     *_, infos = envs.step(actions_for(envs))
-    assert envs.engine.calls == [("step", [0])]
+    assert counting_engine(envs).calls == [("step", [0])]
     assert infos["finish_step"].tolist() == [1, 0]
 
 
@@ -278,10 +281,10 @@ def test_rows_never_reset_take_no_part() -> None:
 def test_wrong_reset_options_are_refused(options: dict[str, Any], message: str) -> None:
     envs = make(task_ids=(0, 1))
     envs.reset(seed=0)
-    envs.engine.calls.clear()
+    counting_engine(envs).calls.clear()
     with pytest.raises(ValueError, match=message):
         envs.reset(options=options)
-    assert not envs.engine.calls
+    assert not counting_engine(envs).calls
 
 
 def told(envs: TTRLVectorEnv) -> list[Any]:
@@ -292,8 +295,8 @@ def told(envs: TTRLVectorEnv) -> list[Any]:
         envs.instructions,
         envs.task_ids.tolist(),
         envs.np_random_seed,
-        envs.engine.start,
-        envs.engine.count,
+        counting_engine(envs).start,
+        counting_engine(envs).count,
     ]
 
 
@@ -353,10 +356,15 @@ class Failing(CountingEngine):
             raise error
 
 
+def fail_next(envs: TTRLVectorEnv, error: BaseException) -> None:
+    assert isinstance(envs.engine, Failing)
+    envs.engine.error = error
+
+
 def test_a_reset_that_the_engine_refuses_changes_nothing() -> None:
     envs = make(Failing, task_ids=(0, 1))
     _, infos = envs.reset(seed=0)
-    envs.engine.error = OSError("no such mesh")
+    fail_next(envs, OSError("no such mesh"))
     with pytest.raises(OSError, match="no such mesh"):
         envs.reset(seed=1, options={"task_ids": [5, 6]})
     assert envs.task_ids.tolist() == [0, 0, 1, 1]
@@ -368,7 +376,7 @@ def test_a_reset_that_the_engine_refuses_changes_nothing() -> None:
 def test_episodes_interrupted_while_they_simulate_wait_for_a_reset(call: str, mode: AutoresetMode) -> None:
     envs = make(Failing, task_ids=(0, 1), autoreset_mode=mode)
     envs.reset(seed=0)
-    envs.engine.error = KeyboardInterrupt()
+    fail_next(envs, KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
         envs.reset() if call == "reset" else envs.step(actions_for(envs))
     with pytest.raises(ResetNeeded, match=r"rows \[0, 1, 2, 3\] cannot go on; call reset"):
@@ -381,14 +389,16 @@ def test_episodes_interrupted_while_they_simulate_wait_for_a_reset(call: str, mo
 
 
 @pytest.mark.parametrize("mode", list(AutoresetMode)[:2], ids=lambda mode: mode.name)
-def test_an_autoreset_that_fails_leaves_no_row_that_would_never_begin_again(mode: AutoresetMode) -> None:
+def test_an_autoreset_that_fails_leaves_no_row_that_would_never_begin_again(
+    mode: AutoresetMode, monkeypatch: pytest.MonkeyPatch
+) -> None:
     envs = make(Failing, max_steps=1, autoreset_mode=mode)
     envs.reset(seed=0)
     if mode is AutoresetMode.NEXT_STEP:
         envs.step(actions_for(envs))
-        envs.engine.error = OSError("gone")
+        fail_next(envs, OSError("gone"))
     else:
-        envs.engine.reset = lambda *_: (_ for _ in ()).throw(OSError("gone"))
+        monkeypatch.setattr(envs.engine, "reset", lambda *_: (_ for _ in ()).throw(OSError("gone")))
     with pytest.raises(OSError, match="gone"):
         envs.step(actions_for(envs))
     with pytest.raises(ResetNeeded, match=r"rows \[0, 1\] cannot go on"):
@@ -460,7 +470,7 @@ def test_an_autoreset_that_fails_leaves_no_row_that_would_never_begin_again(mode
 def test_wrong_arguments_are_refused_before_any_engine_is_built(
     keywords: dict[str, Any], error: type[Exception], message: str
 ) -> None:
-    built = []
+    built: list[EngineConfig] = []
     with pytest.raises(error, match=message):
         make(built.append, **keywords)
     assert not built
@@ -468,7 +478,7 @@ def test_wrong_arguments_are_refused_before_any_engine_is_built(
 
 def test_unknown_engine_is_refused() -> None:
     with pytest.raises(UnknownNameError, match=r"no such name 'upstraem'.*Did you mean 'upstream'"):
-        TTRLVectorEnv("libero_spatial", engine="upstraem")
+        TTRLVectorEnv("libero_spatial", engine="upstraem")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("shape", [(7,), (2, 6), (3, 7), (2, 1, 7)])
@@ -492,12 +502,12 @@ def test_chunks_of_the_wrong_shape_are_refused(shape: tuple[int, ...]) -> None:
 def test_actions_with_nan_are_refused_and_nothing_moves() -> None:
     envs = make()
     envs.reset(seed=0)
-    envs.engine.calls.clear()
+    counting_engine(envs).calls.clear()
     actions = actions_for(envs)
     actions[1, 2] = np.nan
     with pytest.raises(ValueError, match=r"got NaN or infinity in rows \[1\]"):
         envs.step(actions)
-    assert not envs.engine.calls
+    assert not counting_engine(envs).calls
 
 
 @pytest.mark.parametrize(
@@ -513,10 +523,10 @@ def test_actions_with_nan_are_refused_and_nothing_moves() -> None:
 def test_actions_that_are_no_real_numbers_are_refused_and_nothing_moves(wrong: Any, got: str) -> None:
     envs = make()
     envs.reset(seed=0)
-    envs.engine.calls.clear()
+    counting_engine(envs).calls.clear()
     with pytest.raises((TypeError, ValueError), match=f"actions: expected .*numbers.*{got}"):
         envs.step(wrong)
-    assert not envs.engine.calls
+    assert not counting_engine(envs).calls
 
 
 @pytest.mark.parametrize("chunk_steps", [1, 8])
@@ -552,7 +562,9 @@ def test_render_gives_upright_images_of_the_first_camera() -> None:
     envs.reset(seed=0)
     image = envs.engine.observations["robot0_eye_in_hand_image"]
     image[:] = np.arange(image[0].size).reshape(image[0].shape)
-    np.testing.assert_array_equal(envs.render()[1], image[1][::-1])
+    rendered = envs.render()
+    assert rendered is not None
+    np.testing.assert_array_equal(rendered[1], image[1][::-1])
     assert make(render_mode=None).render() is None
 
 
@@ -560,7 +572,7 @@ def test_close_frees_the_engine_once() -> None:
     envs = make()
     envs.close()
     envs.close()
-    assert envs.engine.closed == 1
+    assert counting_engine(envs).closed == 1
 
 
 @pytest.mark.parametrize("mode", list(AutoresetMode)[:2], ids=lambda mode: mode.name)
@@ -570,9 +582,7 @@ def test_vector_env_equals_gymnasiums_vectorised_single_envs(mode: AutoresetMode
     ours = make(counting(success_at, failure_at), n_samples=3, temperature_range=0.0, autoreset_mode=mode)
     singles = SyncVectorEnv(
         [
-            lambda ends=ends: LiberoEnv(
-                "libero_spatial", 0, max_steps=10, image_size=8, engine=counting(*ends)
-            )
+            partial(LiberoEnv, "libero_spatial", 0, max_steps=10, image_size=8, engine=counting(*ends))
             for ends in (({0: 3}, None), ({0: 5}, None), (None, {0: 4}))
         ],
         autoreset_mode=mode,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
-from ttrl_env.demonstrations.playing import play
+from ttrl_env.demonstrations.playing import Trajectory, play
 from ttrl_env.engines.interface import SimState
 
 SPEED = 0.1
@@ -55,11 +56,16 @@ class PointExpert:
         return np.array([*motion, 0.0, 0.0, 0.0, -0.25], dtype=np.float32)
 
 
+def play_point(max_steps: int = 200, failure: str | None = None, **settings: Any) -> Trajectory:
+    point: Any = PointReplica(failure)  # in the place of a replica
+    return play(point, PointExpert(), max_steps=max_steps, **settings)
+
+
 def test_labels_are_clean_though_execution_is_noisy() -> None:
     differences = []
     for seed in range(40):
         rng = np.random.default_rng(seed)
-        played = play(PointReplica(), PointExpert(), max_steps=200, noise=0.2, rng=rng)
+        played = play_point(noise=0.2, rng=rng)
         labels, executed = np.array(played.actions), np.array(played.executed_actions)
         position = np.array(played.eef_pos)
         assert np.allclose(labels[:, :3], np.clip(-position / SPEED, -0.5, 0.5), atol=1e-6)
@@ -72,14 +78,14 @@ def test_labels_are_clean_though_execution_is_noisy() -> None:
 
 
 def test_without_noise_the_labels_are_what_was_executed() -> None:
-    played = play(PointReplica(), PointExpert(), max_steps=200)
+    played = play_point()
     assert played.success
     assert np.array_equal(np.array(played.actions, dtype=np.float64), played.executed_actions)
 
 
 def test_everything_kept_is_from_before_the_step() -> None:
     seen = lambda replica: {"c": replica.position}  # noqa: E731
-    played = play(PointReplica(), PointExpert(), max_steps=200, render=seen)
+    played = play_point(render=seen)
     assert np.array_equal(played.eef_pos[0], [0.3, -0.2, 0.1])
     assert np.abs(played.eef_pos[-1]).max() > 0.02  # the last step is the one that succeeds
     assert np.array_equal(played.images["c"], played.eef_pos)
@@ -87,7 +93,7 @@ def test_everything_kept_is_from_before_the_step() -> None:
 
 
 def test_an_episode_ends_at_its_horizon_or_when_the_simulation_diverges() -> None:
-    short = play(PointReplica(), PointExpert(), max_steps=2)
+    short = play_point(max_steps=2)
     assert (len(short), short.success) == (2, False)
-    broken = play(PointReplica(failure="NaN in qpos"), PointExpert(), max_steps=200)
+    broken = play_point(failure="NaN in qpos")
     assert (len(broken), broken.success) == (1, False)

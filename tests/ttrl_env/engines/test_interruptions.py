@@ -50,7 +50,8 @@ def step(engine: NativeEngine) -> None:
 
 def meanwhile(monkeypatch: pytest.MonkeyPatch, event: Callable[[], None]) -> None:
     """Have ``event`` happen while the first job of the next step is under way."""
-    steps, happened = Replica.step, []
+    steps = Replica.step
+    happened: list[bool] = []
 
     def interrupted(replica: Replica, actions: np.ndarray) -> tuple[int, bool, str | None]:
         if not happened:
@@ -135,7 +136,12 @@ def test_a_call_under_way_is_told_when_another_thread_closes(
             meanwhile(monkeypatch, close_and_see)
         else:
             opening = engine._open_tasks
-            monkeypatch.setattr(engine, "_open_tasks", lambda task_ids: (close_and_see(), opening(task_ids)))
+
+            def interrupted(task_ids: list[int]) -> None:
+                close_and_see()
+                opening(task_ids)
+
+            monkeypatch.setattr(engine, "_open_tasks", interrupted)
         with pytest.raises(EnvironmentClosedError, match="the engine is closed"):
             call(engine)
         closing.join()

@@ -12,6 +12,7 @@ import gymnasium as gym
 import pytest
 
 from ttrl_env.engines import opengl
+from ttrl_env.engines.interface import EngineName
 from ttrl_env.errors import ConfigError, MissingDependencyError, UnknownNameError
 from ttrl_env.vector_env import TTRLVectorEnv
 
@@ -58,7 +59,7 @@ def without_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("without_libraries")
 @pytest.mark.parametrize("engine", ["native", "upstream"])
-def test_missing_libraries_are_named_with_the_line_that_installs_them(engine: str) -> None:
+def test_missing_libraries_are_named_with_the_line_that_installs_them(engine: EngineName) -> None:
     for make in (
         lambda: gym.make("ttrl_env/LiberoSpatial-v0", engine=engine),
         lambda: gym.make_vec("ttrl_env/LiberoSpatial-v0", num_envs=2, engine=engine),

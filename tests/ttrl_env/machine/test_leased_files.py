@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -10,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ttrl_env.machine import leased_files
 from ttrl_env.machine.leased_files import read_file
 
 LENGTH = 1 << 16
@@ -56,7 +56,7 @@ def test_several_readers_map_the_same_file(path: Path) -> None:
 def test_a_file_that_may_change_is_copied(path: Path, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = path.read_bytes()
     if why == "no leases":
-        monkeypatch.delattr(leased_files.fcntl, "F_SETLEASE")
+        monkeypatch.delattr(fcntl, "F_SETLEASE")
     with path.open("rb+") if why == "open for writing" else path.open("rb"):
         content = read_file(path, LENGTH)
     assert content is not None

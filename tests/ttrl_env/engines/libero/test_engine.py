@@ -224,10 +224,12 @@ def parent() -> Iterator[subprocess.Popen]:
     yield process
     process.kill()
     process.wait()
+    assert process.stdout is not None
     process.stdout.close()
 
 
 def test_no_process_outlives_a_killed_parent(parent: subprocess.Popen) -> None:
+    assert parent.stdout is not None
     forked, *processes = (int(pid) for pid in parent.stdout.readline().split())
     assert len(processes) == 2
     time.sleep(0.5)

@@ -6,6 +6,7 @@ import dataclasses
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from tests.ttrl_env.engines.reference import (
 )
 from tests.ttrl_env.stove import STOVE, SUCCESS_STEPS, SUITE, TASK_ID
 from ttrl_env import tasks
+from ttrl_env.engines.native.engine import NativeEngine
 from ttrl_env.engines.native.task.cache import load_bundle
 from ttrl_env.vector_env import TTRLVectorEnv
 
@@ -102,7 +104,7 @@ def test_a_burning_stove_and_success_inside_a_chunk_equal_libero() -> None:
         check_threads_do_not_matter(engine)
 
 
-def check_rows_are_independent(simulation: object, engine: object) -> None:
+def check_rows_are_independent(simulation: Any, engine: NativeEngine) -> None:
     """One row's burner is on, the other's is off; only the rows asked for move."""
     engine.reset([0, 1], [TASK_ID] * 2, [0, 2])
     engine.step([0], np.zeros((1, 8, 7)), [8])
@@ -119,7 +121,7 @@ def check_rows_are_independent(simulation: object, engine: object) -> None:
         np.testing.assert_array_equal(untouched[key], value, err_msg=key)
 
 
-def check_max_steps_cuts_a_chunk(engine: object) -> None:
+def check_max_steps_cuts_a_chunk(engine: NativeEngine) -> None:
     engine.reset([0, 1], [TASK_ID] * 2, [2, 2])
     before = engine.state(0).time
     result = engine.step([0, 1], np.zeros((2, 8, 7)), [3, 8])
@@ -127,7 +129,7 @@ def check_max_steps_cuts_a_chunk(engine: object) -> None:
     assert engine.state(0).time - before == pytest.approx(3 / 20)
 
 
-def check_divergence_ends_a_row_alone(engine: object) -> None:
+def check_divergence_ends_a_row_alone(engine: NativeEngine) -> None:
     engine.reset([0, 1], [TASK_ID] * 2, [2, 2])
     sound = engine.state(1)
     seen = engine.observations["agentview_image"][0].copy()
@@ -135,25 +137,25 @@ def check_divergence_ends_a_row_alone(engine: object) -> None:
     result = engine.step([0, 1], np.zeros((2, 8, 7)), [8, 8])
     assert result.executed_steps.tolist() == [1, 8]
     assert not result.success.any()
-    assert "diverged" in result.failure[0]
+    assert "diverged" in str(result.failure[0])
     assert result.failure[1] is None
     np.testing.assert_array_equal(engine.observations["agentview_image"][0], seen)
     engine._rows[1][1]._data.qpos[:] = np.nan
-    assert "diverged" in engine.step([1], np.zeros((1, 8, 7)), [8]).failure[0]
+    assert "diverged" in str(engine.step([1], np.zeros((1, 8, 7)), [8]).failure[0])
     engine.reset([0, 1], [TASK_ID] * 2, [2, 2])
     for row in (0, 1):
         assert_same_state(engine.state(row), sound, "a reset after divergence")
     assert engine.step([0, 1], np.zeros((2, 2, 7)), [8, 8]).failure == [None, None]
 
 
-def check_a_wrong_initial_state_is_refused(engine: object) -> None:
+def check_a_wrong_initial_state_is_refused(engine: NativeEngine) -> None:
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(tasks, "init_states", lambda suite, task_id: np.zeros((50, 500)))
         with pytest.raises(ValueError, match=r"init_state: expected 1 \+ 41 \+ 37 numbers .* got 500"):
             engine.reset([0], [TASK_ID], [0])
 
 
-def check_threads_do_not_matter(engine: object) -> None:
+def check_threads_do_not_matter(engine: NativeEngine) -> None:
     """Eight rows on one thread and on three do what two rows on two do."""
     actions = mixed_actions(16, seed=9)
     engine.reset([0, 1], [TASK_ID] * 2, [2, 2])
@@ -170,7 +172,7 @@ def check_threads_do_not_matter(engine: object) -> None:
 def test_vector_env_gives_the_same_episodes_on_both_engines(stove_engine: Callable) -> None:
     settings = {**STOVE, "max_steps": 8, "chunk_steps": 2, "seed": 4, "autoreset_mode": "next_step"}
     both = [TTRLVectorEnv(**settings, engine=engine) for engine in ("native", stove_engine)]
-    outputs = [envs.reset() for envs in both]
+    outputs: list[tuple[Any, ...]] = [envs.reset() for envs in both]
     actions = 0.3 * mixed_actions(60, seed=5).reshape(10, 3, 2, 7).clip(-1, 1)
     ended = 0
     for step in range(11):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gc
+import importlib
 
 import pytest
 
@@ -12,7 +13,7 @@ def test_the_import_of_what_simulates_leaves_the_garbage_collector_as_it_was(
     collecting: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     during: list[bool] = []
-    monkeypatch.setattr(open_tasks.importlib, "import_module", lambda name: during.append(gc.isenabled()))
+    monkeypatch.setattr(importlib, "import_module", lambda name: during.append(gc.isenabled()))
     before = gc.isenabled()
     try:
         (gc.enable if collecting else gc.disable)()

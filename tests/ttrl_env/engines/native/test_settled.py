@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +50,9 @@ def test_a_stored_state_goes_on_as_a_state_settled_now(
     actions = np.random.default_rng(0).uniform(-1, 1, (3, 7))
     for state in states:
         restored, now = Replica(bundle), Replica(bundle)
-        restored.restore(stored.find(state))
+        snapshot = stored.find(state)
+        assert snapshot is not None
+        restored.restore(snapshot)
         now.reset(state, SETTLE_STEPS)
         for replica in (restored, now):
             replica.step(actions)
@@ -78,7 +80,7 @@ def test_what_changes_the_last_bits_is_settled_anew(
 
 @pytest.mark.parametrize("damage", [lambda data: data[:-100], lambda data: b"foreign", lambda data: b""])
 def test_a_damaged_file_is_settled_again(
-    bundle: TaskBundle, settlings: list[int], tmp_path: Path, damage: object
+    bundle: TaskBundle, settlings: list[int], tmp_path: Path, damage: Callable[[bytes], bytes]
 ) -> None:
     states = tasks.init_states(*TASK)[:1]
     load_settled(tmp_path, bundle, states)

@@ -133,6 +133,7 @@ def test_a_bundle_of_another_version_is_compiled_again(compilations: list, compi
     load()
     assert len(compilations) == 2
     values = read_archive(place / "bundle.npz")
+    assert values is not None
     del values["mujoco_version"]
     write_archive(place / "bundle.npz", values)
     load()
@@ -156,7 +157,8 @@ def open_files(folder: Path) -> tuple[int, int]:
     """How many files of a folder this process has mapped, and how many it has open."""
     maps = {line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines()}
     descriptors = [os.path.realpath(link) for link in Path("/proc/self/fd").iterdir()]
-    return tuple(sum(str(folder) in name for name in names) for names in (maps, descriptors))
+    mapped, opened = (sum(str(folder) in name for name in names) for names in (maps, descriptors))
+    return mapped, opened
 
 
 def test_textures_changed_while_their_task_is_open_are_an_error(compilations: list) -> None:
@@ -166,6 +168,7 @@ def test_textures_changed_while_their_task_is_open_are_an_error(compilations: li
     opened.textures.let_go()
     np.testing.assert_array_equal(opened.textures.pixels, expected)
     assert opened.textures._lent() is None  # nobody has them now
+    assert opened.place is not None
     (file,) = opened.place.glob("*.rgb")
     os.truncate(file, 100)
     with pytest.raises(EnvironmentDiedError, match=r"\.rgb: changed or deleted while its task was open"):

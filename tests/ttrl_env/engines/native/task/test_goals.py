@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.ttrl_env.engines.reference import libero_simulation
 from ttrl_env.engines.mujoco.layouts import contact_layout
-from ttrl_env.engines.native.task import goals
+from ttrl_env.engines.native.records import Goal
 from ttrl_env.engines.native.task.goals import (
     ABOVE,
     BELOW,
@@ -179,7 +179,7 @@ def test_goals_are_conjunctions_and_unknown_predicates_are_refused(kitchen: Any)
             compile_goal(kitchen)
 
 
-def compiled(env: Any) -> list[tuple[list[str], goals.Goal]]:
+def compiled(env: Any) -> list[tuple[list[str], Goal]]:
     """Every predicate and its compiled form; compiled once a scene."""
     if not hasattr(env, "_compiled_predicates"):
         problem, rows = env.parsed_problem, []
@@ -191,7 +191,7 @@ def compiled(env: Any) -> list[tuple[list[str], goals.Goal]]:
     return env._compiled_predicates
 
 
-def holds(env: Any, goal: goals.Goal) -> bool:
+def holds(env: Any, goal: Goal) -> bool:
     from ttrl_env.engines.native.replica import _views
 
     views = _views(env.sim.model._model, env.sim.data._data)

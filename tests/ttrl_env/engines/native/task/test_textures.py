@@ -110,4 +110,6 @@ def test_lent_textures_are_in_the_copy_and_not_in_the_model(model: mujoco.MjMode
 
 def pointed_at(address: int, length: int) -> bytes:
     """What the pointer at an address points at."""
-    return ctypes.string_at(ctypes.c_void_p.from_address(address).value, length)
+    pointer = ctypes.c_void_p.from_address(address).value
+    assert pointer is not None
+    return ctypes.string_at(pointer, length)
