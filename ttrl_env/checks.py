@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ttrl_env.errors import unknown_name
+from ttrl_env.errors import EnvironmentClosedError, unknown_name
 
 Seed: TypeAlias = int | np.integer[Any]
 """An integer of at least 0, Python's or NumPy's."""
@@ -85,6 +85,12 @@ def check_real_array(argument: str, values: ArrayLike) -> NDArray[np.float64]:
     if array.dtype.kind not in "fiu":
         raise TypeError(f"{argument}: expected real numbers, got an array of dtype {array.dtype}")
     return array.astype(np.float64)
+
+
+def check_open(call: str, closed: bool) -> None:
+    """Raise :class:`gymnasium.error.ClosedEnvironmentError` if the environment of a ``call`` is closed."""
+    if closed:
+        raise EnvironmentClosedError(f"{call}: the environment is closed; make a new one")
 
 
 def check_reset_mask(mask: Any, num_envs: int) -> NDArray[np.bool_]:

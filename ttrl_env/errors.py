@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from gymnasium.error import ClosedEnvironmentError
+
 
 class TTRLError(Exception):
     """Base of every error raised on purpose by ttrl-env."""
@@ -30,8 +32,8 @@ class UnsupportedTaskError(TTRLError, NotImplementedError):
     """The native engine cannot simulate a task; the message says why."""
 
 
-class EnvironmentClosedError(TTRLError, RuntimeError):
-    """A method was called on a closed environment."""
+class EnvironmentClosedError(TTRLError, ClosedEnvironmentError, RuntimeError):
+    """A method was called on a closed environment; it is Gymnasium's own error too."""
 
 
 class ForkedProcessError(TTRLError, RuntimeError):

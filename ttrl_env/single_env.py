@@ -22,6 +22,11 @@ class LiberoEnv(gym.Env):
     ``finish_step``, ``temperature``, ``group``, ``task_id``, ``init_state_id`` and ``episode_index``.
     A diverged episode adds ``failure``, a text.
 
+    The horizon is ``max_steps``. ``gym.make(..., max_episode_steps=n)`` adds Gymnasium's own time limit
+    around the environment, which is not told: episodes end after ``n`` calls of ``step``, or at
+    ``max_steps`` if that comes first. To lengthen episodes, or to measure efficiency by another horizon, set
+    ``max_steps``.
+
     With ``engine="native"`` the simulation runs in one thread of this process, whatever ``num_workers`` is.
     With ``engine="upstream"`` it runs in a worker process of its own. Neither its OpenGL context nor its use
     of NumPy's global random generator then touches the caller's; ``num_workers=0`` keeps it in this process.

@@ -16,13 +16,17 @@ def make_vec(
     task_ids: Sequence[int] | None = None,
     task_id: int | None = None,
     n_samples: int | None = None,
+    max_episode_steps: int | None = None,
     **kwargs: Any,
 ) -> TTRLVectorEnv:
     """Make an environment with ``num_envs`` rows in groups of ``n_samples``.
 
     Without ``n_samples`` each task is one group. ``task_id`` selects a single task; the ids of single tasks
-    (``ttrl_env/LiberoSpatial-3-v0``) set it. Other keywords are those of :class:`TTRLVectorEnv`.
+    (``ttrl_env/LiberoSpatial-3-v0``) set it. ``max_episode_steps``, Gymnasium's horizon in calls of ``step``
+    (-1: none but the suite's), sets ``max_steps``. Other keywords are those of :class:`TTRLVectorEnv`.
     """
+    if max_episode_steps not in (None, -1):
+        kwargs["max_steps"] = _max_steps(max_episode_steps, **kwargs)
     if task_ids is not None and task_id is not None:
         raise ValueError(
             f"task_ids, task_id: give one of them, got task_ids={task_ids!r} and task_id={task_id!r} "
@@ -39,3 +43,17 @@ def make_vec(
             f"num_envs: expected a multiple of n_samples={n_samples} (groups are whole), got {num_envs}"
         )
     return TTRLVectorEnv(suite, task_ids, n_samples, num_groups=num_envs // n_samples, **kwargs)
+
+
+def _max_steps(
+    max_episode_steps: int, *, max_steps: int | None = None, chunk_steps: int = 1, **_: Any
+) -> int:
+    """The horizon in policy steps after which an episode has taken ``max_episode_steps`` chunks."""
+    if max_steps is not None:
+        raise ValueError(
+            f"max_episode_steps, max_steps: give one of them, got {max_episode_steps} and {max_steps} "
+            f"(max_episode_steps counts calls of step, max_steps the policy steps in them)"
+        )
+    return check_positive_int("max_episode_steps", max_episode_steps) * check_positive_int(
+        "chunk_steps", chunk_steps
+    )

@@ -32,6 +32,7 @@ from ttrl_env.checks import (
     Seed,
     check_bool,
     check_choice,
+    check_open,
     check_options,
     check_positive_int,
     check_real_array,
@@ -208,6 +209,7 @@ class TTRLVectorEnv(VectorEnv):
                 (one a group, for this episode) and ``"reset_mask"`` (bool ``[num_envs]``: reset only these
                 rows).
         """
+        check_open("reset", self.closed)
         chosen = check_options("options", options, ("task_ids", "init_state_ids", "reset_mask"))
         mask = check_reset_mask(chosen.get("reset_mask"), self.num_envs)
         groups = self._groups
@@ -242,6 +244,7 @@ class TTRLVectorEnv(VectorEnv):
         Returns:
             observations, rewards ``[num_envs]`` float64, terminations, truncations, infos.
         """
+        check_open("step", self.closed)
         episodes = self._episodes
         if (episodes.index < 0).all():
             raise ResetNeeded("step: call reset() before the first step")
@@ -264,6 +267,7 @@ class TTRLVectorEnv(VectorEnv):
 
     def render(self) -> tuple[NDArray[np.uint8], ...] | None:
         """Upright images of the first camera, one a row, as of the last observation."""
+        check_open("render", self.closed)
         if self.render_mode is None:
             return None
         images = self.engine.observations[f"{self.engine.config.cameras[0]}_image"]

@@ -16,6 +16,7 @@ from ttrl_env.autoreset import DisabledAutoreset, declared_mode, named_mode
 from ttrl_env.checks import (
     Seed,
     check_bool,
+    check_open,
     check_positive_int,
     check_reset_mask,
     check_seed,
@@ -137,6 +138,7 @@ class TestTimeRL(VectorWrapper):
                 of later resets without one, a list only if it has no ``None``.
             options: passed on, except for ``"init_state_ids"``: one seed for each group, instead of ``seed``.
         """
+        check_open("reset", self.closed)
         if not isinstance(options, Mapping | None):
             raise TypeError(f"options: expected a dictionary, got {options!r}")
         options = None if options is None else dict(options)  # Gymnasium's environments remove keys from it
@@ -166,6 +168,7 @@ class TestTimeRL(VectorWrapper):
         Raises:
             ResetNeeded: an earlier call raised, so the state of its rows is unknown.
         """
+        check_open("step", self.closed)
         if self.chunk_steps == 1:
             return self._step(actions)
         chunks = np.asarray(actions)
@@ -180,6 +183,11 @@ class TestTimeRL(VectorWrapper):
             if (terminations | truncations).all():
                 break
         return observations, earned, terminations, truncations, infos
+
+    def render(self) -> tuple[Any, ...] | None:
+        """Frames of the wrapped environment."""
+        check_open("render", self.closed)
+        return self.env.render()
 
     def _step(self, actions: Any) -> tuple[Any, NDArray[Any], NDArray[Any], NDArray[Any], dict[str, Any]]:
         observations, terminations, truncations, infos = self._simulate(actions)
@@ -312,7 +320,9 @@ def _reported(infos: dict[str, Any], key: str, num_envs: int) -> NDArray[np.bool
 
 
 def _horizon(env: VectorEnv) -> int:
-    horizon = env.spec.max_episode_steps if env.spec is not None else None
+    horizon = None
+    if env.spec is not None:  # make_vec leaves the limit that its caller gave in kwargs, beside the id's own
+        horizon = env.spec.kwargs.get("max_episode_steps", env.spec.max_episode_steps)
     if horizon is None:
         raise ValueError("max_steps: the environment's spec names no max_episode_steps, so give max_steps")
     return horizon

@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode
 
@@ -84,6 +85,34 @@ def test_make_vec_passes_plain_keywords() -> None:
     envs = make_vec("ttrl_env/LiberoSpatial-v0", num_envs=2, autoreset_mode="disabled", chunk_steps=8)
     assert envs.metadata["autoreset_mode"] is AutoresetMode.DISABLED
     assert envs.action_space.shape == (2, 8, 7)
+
+
+def episode_lengths(envs: gym.vector.VectorEnv) -> list[int]:
+    """Calls of step until row 0 is truncated, in the first two episodes."""
+    envs.reset(seed=0)
+    actions = np.zeros(envs.action_space.shape, dtype=np.float32)
+    ends = [step for step in range(40) if envs.step(actions)[3][0]]
+    return [ends[0] + 1, ends[1] - ends[0]]
+
+
+@pytest.mark.parametrize("chunk_steps", [1, 4])
+def test_gymnasiums_horizon_counts_calls_of_step_however_it_is_vectorised(chunk_steps: int) -> None:
+    keywords = {"num_envs": 2, "max_episode_steps": 6, "chunk_steps": chunk_steps, **FAST}
+    envs = gym.make_vec("ttrl_env/LiberoSpatial-v0", **keywords)
+    singles = gym.make_vec("ttrl_env/LiberoSpatial-v0", vectorization_mode="sync", **keywords)
+    assert envs.max_steps == 6 * chunk_steps
+    assert episode_lengths(envs) == episode_lengths(singles) == [6, 7]  # the step that resets is one
+    assert episode_lengths(gym.make_vec(envs.spec)) == [6, 7]
+
+
+def test_the_horizon_of_a_vector_env_is_given_once() -> None:
+    with pytest.raises(ValueError, match="max_episode_steps, max_steps: give one of them, got 6 and 9"):
+        gym.make_vec("ttrl_env/LiberoSpatial-v0", 2, max_episode_steps=6, max_steps=9, **FAST)
+    with pytest.raises(ValueError, match="max_episode_steps: expected an integer of at least 1, got 0"):
+        gym.make_vec("ttrl_env/LiberoSpatial-v0", 2, max_episode_steps=0, **FAST)
+    for none in (None, -1):  # Gymnasium's words for no time limit of its own
+        envs = gym.make_vec("ttrl_env/LiberoSpatial-v0", 2, max_episode_steps=none, **FAST)
+        assert envs.max_steps == SUITES["libero_spatial"].horizon
 
 
 def test_make_vec_also_vectorises_single_envs() -> None:

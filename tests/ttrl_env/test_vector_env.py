@@ -9,7 +9,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
-from gymnasium.error import ResetNeeded
+from gymnasium.error import ClosedEnvironmentError, ResetNeeded
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 from gymnasium.wrappers.vector import RecordEpisodeStatistics
 from packaging.version import Version
@@ -21,6 +21,7 @@ from ttrl_env.engines.requests import check_reset, check_started
 from ttrl_env.errors import UnknownNameError
 from ttrl_env.single_env import LiberoEnv
 from ttrl_env.vector_env import TTRLVectorEnv
+from ttrl_env.wrapper import TestTimeRL
 
 
 def make(engine: Callable | None = None, **kwargs: Any) -> TTRLVectorEnv:
@@ -566,6 +567,21 @@ def test_render_gives_upright_images_of_the_first_camera() -> None:
     assert rendered is not None
     np.testing.assert_array_equal(rendered[1], image[1][::-1])
     assert make(render_mode=None).render() is None
+
+
+@pytest.mark.parametrize("call", ["reset", "step", "render"])
+def test_a_closed_environment_says_so(call: str) -> None:
+    def single() -> LiberoEnv:
+        return LiberoEnv("libero_spatial", image_size=8, engine=counting())
+
+    for env in (make(), single(), TestTimeRL(SyncVectorEnv([single]), 1, max_steps=9)):
+        env.reset(seed=0)
+        env.close()
+        arguments = (np.zeros(env.action_space.shape),) if call == "step" else ()
+        with pytest.raises(
+            ClosedEnvironmentError, match=f"{call}: the environment is closed; make a new one"
+        ):
+            getattr(env, call)(*arguments)
 
 
 def test_close_frees_the_engine_once() -> None:

@@ -106,6 +106,8 @@ def test_works_over_process_per_environment() -> None:
 def test_horizon_defaults_to_that_of_the_spec() -> None:
     envs = gym.make_vec("CartPole-v1", num_envs=2, vectorization_mode="sync")
     assert TestTimeRL(envs, 2).max_steps == 500
+    envs = gym.make_vec("CartPole-v1", num_envs=2, vectorization_mode="sync", max_episode_steps=30)
+    assert TestTimeRL(envs, 2).max_steps == 30
     with pytest.raises(ValueError, match="names no max_episode_steps, so give max_steps"):
         wrap(max_steps=None)
 
