@@ -6,7 +6,7 @@ import contextlib
 import ctypes
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # helpers are imported as te
 from ttrl_env import tasks
 from ttrl_env.engines import opengl
 from ttrl_env.engines.interface import EngineConfig, SimulationEngine
+from ttrl_env.engines.make_engine import EngineChoice
 
 
 def _has_gpu() -> bool:
@@ -57,7 +58,9 @@ def turning_stove(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[N
 
 
 @pytest.fixture(scope="session")
-def stove_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable]:
+def stove_engine(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[EngineChoice]:
     """The ``engine`` argument of environments that share one real simulation of the turning stove.
 
     Three rows in two worker processes, built once. An environment that uses it needs the fixture

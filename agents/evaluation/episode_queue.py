@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from ttrl_env.agents.policies.lockstep import Lockstep, Rows
+from ttrl_env.agents.policies.protocol import PlayedPolicy
 from ttrl_env.checks import check_positive_int
 from ttrl_env.engines.interface import ACTION_DIM
 from ttrl_env.episodes import failures
@@ -51,7 +52,7 @@ class Episode:
 @torch.no_grad()
 def play_episodes(
     env: TTRLVectorEnv,
-    lockstep: Lockstep,
+    lockstep: Lockstep[PlayedPolicy],
     starts: Iterable[EpisodeStart],
     *,
     temperature: float,
@@ -103,7 +104,7 @@ def token_seeds(seed: int, start: EpisodeStart) -> np.random.Generator:
 
 
 def sample_chunks(
-    lockstep: Lockstep,
+    lockstep: Lockstep[PlayedPolicy],
     observations: dict[str, NDArray[Any]],
     instructions: Sequence[str],
     passes: Sequence[Rows | None],
@@ -146,7 +147,7 @@ class _Queue:
     def __init__(
         self,
         env: TTRLVectorEnv,
-        lockstep: Lockstep,
+        lockstep: Lockstep[PlayedPolicy],
         starts: Iterable[EpisodeStart],
         temperature: float,
         seed: int,

@@ -11,9 +11,9 @@ import numpy as np
 from ttrl_env import tasks
 from ttrl_env.agents.evaluation.episode_queue import Episode, EpisodeStart, play_episodes
 from ttrl_env.agents.evaluation.intervals import wilson_interval
-from ttrl_env.agents.policies import TokenPolicy
 from ttrl_env.agents.policies.conformance import PLAYED, check_policy
 from ttrl_env.agents.policies.lockstep import Lockstep
+from ttrl_env.agents.policies.protocol import PlayedPolicy
 from ttrl_env.agents.rollout.playable import check_one_row_an_episode, check_sampling_temperatures
 from ttrl_env.checks import check_choice, check_positive_int, check_seed
 from ttrl_env.tasks import Split
@@ -86,7 +86,7 @@ class Evaluation:
 
 def evaluate(
     env: TTRLVectorEnv,
-    policy: TokenPolicy | Lockstep,
+    policy: PlayedPolicy | Lockstep[PlayedPolicy],
     task_ids: Sequence[int],
     *,
     init_states: Split = "held_out",

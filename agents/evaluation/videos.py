@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 
 from ttrl_env.agents.evaluation.episode_queue import EpisodeStart, sample_chunks, token_seeds
-from ttrl_env.agents.policies import TokenPolicy
 from ttrl_env.agents.policies.lockstep import Lockstep
+from ttrl_env.agents.policies.protocol import PlayedPolicy
 from ttrl_env.agents.rollout.playable import check_one_row_an_episode
 from ttrl_env.engines.interface import ACTION_DIM, CONTROL_FREQ_HZ
 from ttrl_env.machine.whole_files import naming
@@ -25,7 +25,7 @@ from ttrl_env.vector_env import TTRLVectorEnv
 @torch.no_grad()
 def record_episodes(
     env: TTRLVectorEnv,
-    policies: Sequence[TokenPolicy],
+    policies: Sequence[PlayedPolicy],
     init_state_id: int,
     *,
     task_id: int | None = None,

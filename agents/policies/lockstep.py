@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -17,11 +17,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ttrl_env.agents.distributed.processes import ALONE, World
-from ttrl_env.agents.policies.protocol import PolicyInputs, TokenEvaluation, TokenPolicy
+from ttrl_env.agents.policies.protocol import PlayedPolicy, PolicyInputs, TokenEvaluation, UpdatedPolicy
 from ttrl_env.agents.policies.sharding import clip_gradients
 from ttrl_env.kernels import SampledTokens
 
 T = TypeVar("T")
+
+PolicyT = TypeVar("PolicyT", bound=PlayedPolicy, covariant=True)
 
 Rows: TypeAlias = "list[int] | NDArray[np.int64]"
 """Numbers of an environment's rows."""
@@ -32,7 +34,7 @@ Observations: TypeAlias = "dict[str, NDArray[Any]] | NDArray[Any]"
 
 @dataclass(frozen=True, kw_only=True)
 class Chunks:
-    """``m`` chunks as a policy evaluates them: the arguments of ``TokenPolicy.evaluate``."""
+    """``m`` chunks as a policy evaluates them: the arguments of ``UpdatedPolicy.evaluate``."""
 
     inputs: PolicyInputs
     """What the policy saw, first axis ``m``."""
@@ -50,7 +52,7 @@ class Chunks:
         )
 
 
-class Lockstep:
+class Lockstep(Generic[PolicyT]):
     """A policy and the processes that compute with it; alone, it adds nothing.
 
     All processes call the same methods in the same order. A process with less to compute than another
@@ -62,7 +64,7 @@ class Lockstep:
         agent.update(collect_rollout(env, shared, seed=0))
     """
 
-    def __init__(self, policy: TokenPolicy, world: World = ALONE) -> None:
+    def __init__(self, policy: PolicyT, world: World = ALONE) -> None:
         """For several processes :func:`~ttrl_env.agents.policies.sharding.share_policy` comes first."""
         self.policy = policy
         self.world = world
@@ -70,7 +72,7 @@ class Lockstep:
         self._spare_tokens: Tensor | None = None
 
     @classmethod
-    def of(cls, policy: TokenPolicy | Lockstep) -> Lockstep:
+    def of(cls, policy: PolicyT | Lockstep[PolicyT]) -> Lockstep[PolicyT]:
         """``policy`` itself if it is in lockstep already, else alone with it."""
         return policy if isinstance(policy, Lockstep) else cls(policy)
 
@@ -127,7 +129,9 @@ class Lockstep:
         return sampled
 
     @torch.no_grad()
-    def evaluate(self, chunks: Chunks, rows_at_once: int) -> list[tuple[Rows, TokenEvaluation]]:
+    def evaluate(
+        self: Lockstep[UpdatedPolicy], chunks: Chunks, rows_at_once: int
+    ) -> list[tuple[Rows, TokenEvaluation]]:
         """Evaluate ``chunks``, ``rows_at_once`` of them in a pass; which ones, and what came of it."""
         evaluated = []
         for rows in self.passes(np.arange(len(chunks.tokens)), rows_at_once):

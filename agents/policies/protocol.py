@@ -40,41 +40,17 @@ class TokenEvaluation:
     Of what the policy saw before it chose, never of the tokens: they are the features of a state."""
 
 
-class TokenPolicy(Protocol):
-    """Observation and instruction in, tokens of one chunk of actions out.
+class PlayedPolicy(Protocol):
+    """What rollouts and evaluation call.
 
-    Implementations are ``torch.nn.Module`` classes without dropout. The same inputs must give the
-    same distribution in :meth:`sample` and :meth:`evaluate`, with gradients or without: PPO's ratio
-    is exactly 1 before the first update because of that. Tokens are sampled and weighed by
-    ``ttrl_env.kernels`` and nothing else; whether a chunk's tokens are predicted in parallel or one
-    after the other is the policy's own affair.
+    Tokens are sampled and weighed by ``ttrl_env.kernels`` and nothing else; whether a chunk's tokens are
+    predicted in parallel or one after the other is the policy's own affair.
 
-    Who calls what:
-
-    - rollouts and evaluation: ``chunk_steps``, :meth:`prepare`, :meth:`sample`, :meth:`decode`;
-    - updates and KL references: :meth:`evaluate`, :meth:`parameters`, and ``num_features`` with a value head;
-    - environments made for the policy (``ttrl train``, ``ttrl eval``): ``cameras``, :meth:`check_image_size`;
-    - checkpoints: :meth:`save_pretrained`;
-    - training by several processes: :meth:`sharding_units`.
-
-    :func:`~ttrl_env.agents.policies.conformance.check_policy` names what a policy lacks.
-
-    Optional are ``action_dim`` (tokens of one action, 7 by default), ``autocast`` (true where float32 weights
-    are multiplied in bfloat16, which ``ttrl doctor`` then allows for) and ``disable_adapter()`` (a context in
-    which a policy that trains adapters alone is the policy it started from, as ``peft`` models have it).
+    Optional is ``action_dim`` (tokens of one action, 7 by default).
     """
 
     chunk_steps: int
     """Actions per chunk, executed open loop."""
-
-    cameras: tuple[CameraName, ...]
-    """The cameras whose images :meth:`prepare` needs, at least one: environments render no others."""
-
-    num_features: int
-    """Width of :attr:`TokenEvaluation.features`."""
-
-    def check_image_size(self, image_size: int) -> None:
-        """Raise ``ValueError`` unless the policy can see square images of ``image_size`` pixels."""
 
     def prepare(self, observations: Any, instructions: Sequence[str]) -> PolicyInputs:
         """Turn raw environment observations of ``rows`` rows into the policy's inputs.
@@ -100,13 +76,6 @@ class TokenPolicy(Protocol):
             step: where in their streams the sample is taken.
         """
 
-    def evaluate(self, inputs: PolicyInputs, tokens: Tensor, temperatures: Tensor) -> TokenEvaluation:
-        """Log-probabilities of ``tokens`` ``[rows, K]`` int64 at ``temperatures`` ``[rows]`` float32.
-
-        Every token is conditioned on what it was conditioned on when it was sampled. All three arguments are
-        on the CPU. :func:`~ttrl_env.agents.policies.token_grid.grid_logprobs` is given logits.
-        """
-
     def decode(self, tokens: Tensor) -> NDArray[Any]:
         """Environment actions ``[rows, chunk_steps, ...]`` of tokens ``[rows, K]`` int64 on the CPU.
 
@@ -114,8 +83,53 @@ class TokenPolicy(Protocol):
         actions are.
         """
 
+
+class UpdatedPolicy(PlayedPolicy, Protocol):
+    """What updates and KL references call besides.
+
+    The same inputs must give the same distribution in ``sample`` and :meth:`evaluate`, with gradients or
+    without: PPO's ratio is exactly 1 before the first update because of that.
+
+    Optional is ``disable_adapter()`` (a context in which a policy that trains adapters alone is the policy it
+    started from, as ``peft`` models have it).
+    """
+
+    num_features: int
+    """Width of :attr:`TokenEvaluation.features`, which only a value head asks for."""
+
+    def evaluate(self, inputs: PolicyInputs, tokens: Tensor, temperatures: Tensor) -> TokenEvaluation:
+        """Log-probabilities of ``tokens`` ``[rows, K]`` int64 at ``temperatures`` ``[rows]`` float32.
+
+        Every token is conditioned on what it was conditioned on when it was sampled. All three arguments are
+        on the CPU. :func:`~ttrl_env.agents.policies.token_grid.grid_logprobs` is given logits.
+        """
+
     def parameters(self) -> Iterator[torch.nn.Parameter]:
         """The policy's tensors; those that require a gradient, float32, are trained."""
+
+
+class TokenPolicy(UpdatedPolicy, Protocol):
+    """Observation and instruction in, tokens of one chunk of actions out: all that the commands call.
+
+    Implementations are ``torch.nn.Module`` classes without dropout. Who calls what:
+
+    - rollouts and evaluation: the members of :class:`PlayedPolicy`;
+    - updates and KL references: those of :class:`UpdatedPolicy` besides;
+    - environments made for the policy (``ttrl train``, ``ttrl eval``): ``cameras``, :meth:`check_image_size`;
+    - checkpoints: :meth:`save_pretrained`;
+    - training by several processes: :meth:`sharding_units`.
+
+    :func:`~ttrl_env.agents.policies.conformance.check_policy` names what a policy lacks.
+
+    Optional is ``autocast`` (true where float32 weights are multiplied in bfloat16, which ``ttrl doctor``
+    then allows for).
+    """
+
+    cameras: tuple[CameraName, ...]
+    """The cameras whose images :meth:`prepare` needs, at least one: environments render no others."""
+
+    def check_image_size(self, image_size: int) -> None:
+        """Raise ``ValueError`` unless the policy can see square images of ``image_size`` pixels."""
 
     def sharding_units(self) -> Sequence[nn.Module]:
         """The modules to put together one at a time where several processes keep slices of the weights.
@@ -133,12 +147,12 @@ class TokenPolicy(Protocol):
         """
 
 
-def action_dim(policy: TokenPolicy) -> int:
+def action_dim(policy: PlayedPolicy) -> int:
     """Tokens of one action."""
     dim: int = getattr(policy, "action_dim", ACTION_DIM)
     return dim
 
 
-def tokens_per_chunk(policy: TokenPolicy) -> int:
+def tokens_per_chunk(policy: PlayedPolicy) -> int:
     """``K``, the tokens of one chunk."""
     return policy.chunk_steps * action_dim(policy)

@@ -9,13 +9,13 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from ttrl_env.agents.policies.protocol import PolicyInputs, TokenPolicy
+from ttrl_env.agents.policies.protocol import PolicyInputs, UpdatedPolicy
 
 
 class FrozenReference:
     """Log-probabilities under a policy that no longer changes."""
 
-    def __init__(self, policy: TokenPolicy) -> None:
+    def __init__(self, policy: UpdatedPolicy) -> None:
         """``policy`` is kept, and its parameters are frozen."""
         self.policy = policy
         self.fingerprint: str | None = fingerprint(policy)
@@ -24,14 +24,14 @@ class FrozenReference:
 
     @torch.no_grad()
     def logprobs(self, inputs: PolicyInputs, tokens: Tensor, temperatures: Tensor) -> Tensor:
-        """``[rows, K]`` float32; arguments as for ``TokenPolicy.evaluate``."""
+        """``[rows, K]`` float32; arguments as for ``UpdatedPolicy.evaluate``."""
         return self.policy.evaluate(inputs, tokens, temperatures).logprobs
 
 
 class AdapterlessReference(FrozenReference):
     """A policy whose adapters are switched off for the moment: the base model they were added to."""
 
-    def __init__(self, policy: TokenPolicy) -> None:
+    def __init__(self, policy: UpdatedPolicy) -> None:
         self.policy = policy
         self.fingerprint = None
 
@@ -41,7 +41,7 @@ class AdapterlessReference(FrozenReference):
             return super().logprobs(inputs, tokens, temperatures)
 
 
-def frozen_reference(policy: TokenPolicy) -> FrozenReference:
+def frozen_reference(policy: UpdatedPolicy) -> FrozenReference:
     """``policy`` as it is now, whatever becomes of it.
 
     A policy that trains adapters only (it has ``disable_adapter()``, as ``peft`` models do, and its
@@ -53,13 +53,13 @@ def frozen_reference(policy: TokenPolicy) -> FrozenReference:
     return FrozenReference(copy.deepcopy(policy))
 
 
-def uses_adapters(policy: TokenPolicy) -> bool:
+def uses_adapters(policy: UpdatedPolicy) -> bool:
     """Whether adapters alone are trained, and can be switched off."""
     frozen = any(not parameter.requires_grad for parameter in policy.parameters())
     return frozen and hasattr(policy, "disable_adapter")
 
 
-def fingerprint(policy: TokenPolicy) -> str:
+def fingerprint(policy: UpdatedPolicy) -> str:
     """SHA-256 over names, types, shapes and bytes of a policy's weights."""
     assert isinstance(policy, nn.Module)
     digest = hashlib.sha256()

@@ -19,12 +19,12 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from ttrl_env.agents.distributed.processes import World
-from ttrl_env.agents.policies import TokenEvaluation, TokenPolicy
 from ttrl_env.agents.policies.conformance import check_policy
+from ttrl_env.agents.policies.protocol import TokenEvaluation, TokenPolicy, UpdatedPolicy
 from ttrl_env.agents.policies.reference import uses_adapters
 
 
-def share_policy(policy: TokenPolicy, world: World, *, bfloat16: bool = False) -> None:
+def share_policy(policy: UpdatedPolicy, world: World, *, bfloat16: bool = False) -> None:
     """Make ``policy``, in main memory and the same in every process, ready for training by all of them.
 
     Args:

@@ -14,10 +14,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ttrl_env.agents.policies import PolicyInputs, TokenPolicy
 from ttrl_env.agents.policies.conformance import PLAYED, check_policy
 from ttrl_env.agents.policies.lockstep import Lockstep, Observations
-from ttrl_env.agents.policies.protocol import action_dim, tokens_per_chunk
+from ttrl_env.agents.policies.protocol import PlayedPolicy, PolicyInputs, action_dim, tokens_per_chunk
 from ttrl_env.agents.rollout.playable import (
     check_playable,
     check_reports,
@@ -44,10 +43,19 @@ class GroupedVectorEnv(Protocol):
     Observations are an array whose first axis is the row, or a dictionary of such arrays.
     """
 
-    num_envs: int
-    temperatures: NDArray[np.float32]
-    groups: NDArray[np.int64]
     metadata: dict[str, Any]
+
+    @property
+    def num_envs(self) -> int:
+        """The number of rows."""
+
+    @property
+    def temperatures(self) -> NDArray[np.float32]:
+        """``[num_envs]`` each row's sampling temperature."""
+
+    @property
+    def groups(self) -> NDArray[np.int64]:
+        """``[num_envs]`` each row's group."""
 
     @property
     def instructions(self) -> Sequence[str]:
@@ -63,7 +71,7 @@ class GroupedVectorEnv(Protocol):
 @torch.no_grad()
 def collect_rollout(
     env: GroupedVectorEnv,
-    policy: TokenPolicy | Lockstep,
+    policy: PlayedPolicy | Lockstep[PlayedPolicy],
     *,
     options: dict[str, Any] | None = None,
     seed: int | Sequence[int],
@@ -144,7 +152,7 @@ class _Recorder:
     def __init__(
         self,
         env: GroupedVectorEnv,
-        lockstep: Lockstep,
+        lockstep: Lockstep[PlayedPolicy],
         temperatures: NDArray[np.float32] | None,
         seed: int | Sequence[int],
         rows_at_once: int,

@@ -13,8 +13,8 @@ from torch import Tensor
 from ttrl_env.agents.config.choices import Reduction
 from ttrl_env.agents.config.schema import PPOConfig
 from ttrl_env.agents.distributed.processes import World
-from ttrl_env.agents.policies import PolicyInputs
 from ttrl_env.agents.policies.lockstep import Chunks, Lockstep
+from ttrl_env.agents.policies.protocol import PolicyInputs, UpdatedPolicy
 from ttrl_env.agents.rollout.types import Rollout
 from ttrl_env.agents.update.reductions import chunk_weights, token_weights
 from ttrl_env.agents.update.targets import Targets
@@ -69,7 +69,7 @@ def make_minibatches(
     config: PPOConfig,
     micro_batch_chunks: int,
     rng: np.random.Generator,
-    lockstep: Lockstep,
+    lockstep: Lockstep[UpdatedPolicy],
 ) -> list[list[MicroBatch]]:
     """``trajectories`` in random minibatches of whole trajectories, their chunks in micro-batches.
 

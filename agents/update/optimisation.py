@@ -10,6 +10,7 @@ from torch import nn
 
 from ttrl_env.agents.config.schema import PPOConfig
 from ttrl_env.agents.policies.lockstep import Lockstep
+from ttrl_env.agents.policies.protocol import UpdatedPolicy
 from ttrl_env.agents.policies.sharding import slice_like_parameters
 from ttrl_env.errors import TrainingDivergedError
 
@@ -19,7 +20,7 @@ class GuardedOptimizer:
 
     def __init__(
         self,
-        lockstep: Lockstep,
+        lockstep: Lockstep[UpdatedPolicy],
         value_head: nn.Module | None,
         config: PPOConfig,
     ) -> None:

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ttrl_env.agents.config.schema import PPOConfig
-from ttrl_env.agents.policies import TokenEvaluation, TokenPolicy
 from ttrl_env.agents.policies.conformance import UPDATED, check_policy
 from ttrl_env.agents.policies.lockstep import Lockstep
+from ttrl_env.agents.policies.protocol import TokenEvaluation, UpdatedPolicy
 from ttrl_env.agents.policies.reference import FrozenReference
 from ttrl_env.agents.rollout.types import Rollout, groups_with_spread
 from ttrl_env.agents.update.losses import LossDiagnostics, clipped_policy_loss, merge_diagnostics
@@ -38,7 +38,7 @@ class PPOAgent:
 
     def __init__(
         self,
-        policy: TokenPolicy | Lockstep,
+        policy: UpdatedPolicy | Lockstep[UpdatedPolicy],
         config: PPOConfig,
         reference: FrozenReference | None = None,
     ) -> None:

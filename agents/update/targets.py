@@ -12,6 +12,7 @@ from ttrl_env.agents.config.choices import GroupEstimator
 from ttrl_env.agents.config.schema import GAEConfig
 from ttrl_env.agents.distributed.processes import World
 from ttrl_env.agents.policies.lockstep import Chunks, Lockstep
+from ttrl_env.agents.policies.protocol import UpdatedPolicy
 from ttrl_env.agents.rollout.types import Rollout
 from ttrl_env.agents.update.advantages import group_advantage
 from ttrl_env.agents.update.gae import gae_over_chunks, normalised
@@ -72,7 +73,7 @@ def value_targets(
 
 @torch.no_grad()
 def final_values(
-    rollout: Rollout, lockstep: Lockstep, value_head: ValueHead, rows_at_once: int
+    rollout: Rollout, lockstep: Lockstep[UpdatedPolicy], value_head: ValueHead, rows_at_once: int
 ) -> NDArray[np.float64]:
     """``[B]`` values of what trajectories cut off by the horizon would have seen next, 0 elsewhere."""
     values = np.zeros(rollout.num_trajectories)

@@ -89,7 +89,7 @@ def test_a_tiny_vla_that_does_not_see_fails(tmp_path, capsys) -> None:
     policy = make_tiny_policy()
     with torch.no_grad():
         for convolution in policy.encoder.convolutions:
-            convolution.weight.zero_()
+            convolution.get_parameter("weight").zero_()
     policy.save_pretrained(tmp_path)
     assert "does not see" in _failure(tmp_path, capsys, "image", "iterations=1")
 

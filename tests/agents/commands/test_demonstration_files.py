@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import os
 import resource
+from collections.abc import Callable
 from contextlib import contextmanager
 from types import SimpleNamespace
+from typing import Any
 
 import h5py
 import numpy as np
+import psutil
 import pytest
 
 from ttrl_env import tasks
@@ -20,7 +23,6 @@ from ttrl_env.demonstrations.reading import find_files, quaternions, read_episod
 from ttrl_env.demonstrations.recording import RecordingSettings, record_dataset
 from ttrl_env.errors import ConfigError
 from ttrl_env.libero_version import installed_mujoco, stamp
-from ttrl_env.machine import memory, whole_files
 from ttrl_env.machine.folder_lock import folder_lock
 
 pytestmark = pytest.mark.slow
@@ -199,13 +201,21 @@ def test_an_attempt_that_cannot_be_read_is_made_again(tmp_path, attempts, damage
     assert sorted(attempts) == [1, 4]
 
 
+def _noting(calls: list[str], name: str) -> Callable[..., None]:
+    """A function of ``os`` that leaves its name in ``calls``."""
+    real = getattr(os, name)
+
+    def note(*arguments: Any) -> None:
+        calls.append(name)
+        real(*arguments)
+
+    return note
+
+
 def test_an_attempt_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch) -> None:
     calls: list[str] = []
     for name in ("fsync", "replace"):
-        real = getattr(os, name)
-        monkeypatch.setattr(
-            whole_files.os, name, lambda *given, name=name, real=real: (calls.append(name), real(*given))
-        )
+        monkeypatch.setattr(os, name, _noting(calls, name))
     hdf5.write_episode(tmp_path / "attempt.hdf5", made_up(0), {"attempt": 0})
     assert calls == ["fsync", "replace"]
 
@@ -256,7 +266,7 @@ class TestFullDisk:
         assert "attempt_000000.hdf5: File too large" in capsys.readouterr().err
 
     def test_a_finished_file_that_does_not_fit_into_memory_is_refused(self, tmp_path, attempts, monkeypatch):
-        monkeypatch.setattr(memory.psutil, "virtual_memory", lambda: SimpleNamespace(available=1000))
+        monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=1000))
         with pytest.raises(ConfigError, match=r"episodes: putting .*_demo\.hdf5 together needs about"):
             record(tmp_path, 2)
         monkeypatch.undo()

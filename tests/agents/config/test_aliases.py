@@ -58,7 +58,8 @@ KNOWN = {key for key, _ in walk_fields(TrainConfig)}
 
 
 def translated(*overrides: str) -> list[tuple[str, str]]:
-    return translate([tuple(override.split("=")) for override in overrides], KNOWN.__contains__)
+    given = [override.partition("=") for override in overrides]
+    return translate([(key, value) for key, _, value in given], KNOWN.__contains__)
 
 
 def value_of(config: object, key: str) -> object:

@@ -149,7 +149,7 @@ def test_configurations_of_python_are_held_to_the_same_bounds() -> None:
     with pytest.raises(ConfigError, match=r"ppo\.learning_rate: expected a number above 0, got -1"):
         train(TrainConfig(ppo=PPOConfig(learning_rate=-1.0)))
     with pytest.raises(ConfigError, match="seed: expected an integer, got '7'"):
-        train(TrainConfig(seed="7"))
+        train(TrainConfig(seed="7"))  # type: ignore[arg-type]
 
 
 def test_configurations_are_loaded_inside_another_application_of_hydra(tmp_path, monkeypatch) -> None:

@@ -47,7 +47,7 @@ def test_every_preset_loads_and_names_itself(preset: str) -> None:
 def test_configurations_are_frozen_and_survive_a_round_trip() -> None:
     config = load_config(TrainConfig, ["env.task_ids=[3,1]"])
     with pytest.raises(FrozenInstanceError):
-        config.seed = 1
+        config.seed = 1  # type: ignore[misc]
     assert to_config(TrainConfig, asdict(config)) == config
 
 

@@ -13,6 +13,7 @@ from ttrl_env.agents.cli import main
 from ttrl_env.agents.common.run_folder import list_checkpoints
 from ttrl_env.agents.demo import run as demo
 from ttrl_env.agents.training.metrics import EVALUATIONS_FILE, METRICS_FILE, read_records
+from ttrl_env.agents.training.train import train
 from ttrl_env.machine.folder_lock import folder_lock
 
 pytestmark = pytest.mark.libero  # it reads the task's scene
@@ -52,10 +53,9 @@ def test_it_leaves_a_report_a_video_a_curve_and_a_run_to_go_on_from(tmp_path, ca
 
 
 def test_an_interrupted_demo_goes_on(tmp_path, monkeypatch, capsys) -> None:
-    whole = demo.train
 
     def interrupted(config, *rest):
-        whole(config, *rest)
+        train(config, *rest)
         raise KeyboardInterrupt  # trained, nothing plotted yet
 
     monkeypatch.setattr(demo, "train", interrupted)
@@ -63,7 +63,7 @@ def test_an_interrupted_demo_goes_on(tmp_path, monkeypatch, capsys) -> None:
     assert "Run it again to go on from" in capsys.readouterr().out
     record = (tmp_path / "demo/demo.json").read_text()
     metrics = read_records(tmp_path / "demo", METRICS_FILE)
-    monkeypatch.setattr(demo, "train", whole)
+    monkeypatch.setattr(demo, "train", train)
     assert play(tmp_path / "demo", "seed=1") == 2
     assert "unfinished demo with other values of seed" in capsys.readouterr().err
     assert play(tmp_path / "demo") == 0

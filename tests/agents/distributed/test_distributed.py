@@ -18,9 +18,9 @@ from torch import Tensor
 from tests.agents.distributed import distributed_runs
 from tests.agents.distributed.distributed_runs import RUNS, configuration, play
 from tests.agents.policies.tiny_openvla import write_checkpoint
+from ttrl_env.agents.common.run_folder import list_checkpoints
 from ttrl_env.agents.distributed import processes
 from ttrl_env.agents.distributed.processes import ALONE, World
-from ttrl_env.agents.training import checkpoints
 from ttrl_env.agents.training.metrics import EVALUATIONS_FILE, METRICS_FILE, read_records
 from ttrl_env.errors import ConfigError
 
@@ -168,7 +168,7 @@ def test_checkpoints_do_not_show_how_many_processes_wrote_them(played) -> None:
 
 def test_a_signal_to_one_process_stops_all_with_a_checkpoint(played) -> None:
     records = read_records(played.folder / "stopped", METRICS_FILE)
-    saved = checkpoints.list_checkpoints(played.folder / "stopped")
+    saved = list_checkpoints(played.folder / "stopped")
     assert [record["iteration"] for record in records] == [1]
     assert saved[-1].name == "iteration_000001"
 
@@ -187,7 +187,7 @@ def test_a_process_that_fails_ends_all_with_its_message(played) -> None:
     assert "cannot go on, as another one has ended" in played.stderr
     assert played.seconds_after_the_failure < 30
     assert len(read_records(played.folder / "dying", METRICS_FILE)) == 1
-    assert checkpoints.list_checkpoints(played.folder / "dying")[-1].name == "iteration_000001"
+    assert list_checkpoints(played.folder / "dying")[-1].name == "iteration_000001"
 
 
 def test_parts_are_equal_and_complete() -> None:

@@ -1,13 +1,21 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+from torch import Tensor
 
-from tests.agents.reach import make_reach_env
-from ttrl_env.agents.evaluation.episode_queue import EpisodeStart
+from tests.agents.reach import make_reach_env, reach_engine
+from ttrl_env.agents.evaluation.episode_queue import Episode, EpisodeStart
 from ttrl_env.agents.evaluation.evaluate import evaluate
 from ttrl_env.agents.evaluation.videos import record_episodes
+from ttrl_env.agents.policies import PolicyInputs, TinyVLA
 from ttrl_env.errors import TrainingDivergedError
+from ttrl_env.kernels import SampledTokens
+from ttrl_env.vector_env import TTRLVectorEnv
 
 
 class Forward:
@@ -15,22 +23,24 @@ class Forward:
 
     chunk_steps = 8
 
-    def __init__(self, policy) -> None:
+    def __init__(self, policy: TinyVLA) -> None:
         self._policy = policy
 
-    def prepare(self, observations, instructions):
+    def prepare(self, observations: Any, instructions: Sequence[str]) -> PolicyInputs:
         return self._policy.prepare(observations, instructions)
 
-    def sample(self, inputs, temperatures, seeds, step=0):
+    def sample(
+        self, inputs: PolicyInputs, temperatures: Tensor, seeds: Tensor, step: int = 0
+    ) -> SampledTokens:
         return self._policy.sample(inputs, temperatures, seeds, step)
 
-    def decode(self, tokens):
+    def decode(self, tokens: Tensor) -> NDArray[Any]:
         actions = np.zeros((len(tokens), 8, 7))
         actions[..., 0] = 1.0
         return actions
 
 
-def make_rows(rows: int, **kwargs):
+def make_rows(rows: int, **kwargs: Any) -> TTRLVectorEnv:
     return make_reach_env(n_samples=1, num_groups=rows, init_states="all", test_time_rl=False, **kwargs)
 
 
@@ -43,7 +53,7 @@ def test_every_state_of_the_split_is_played_once_however_many_rows_there_are(tin
     assert {episode.finish_step for episode in result.episodes} == {4}  # four full steps of 0.25
     assert (result.success_rate, result.steps_to_success) == (1.0, 4.0)
     assert seen == [(done, 10) for done in range(1, 11)]
-    assert sum(env.engine.stepped_rows) == 10
+    assert sum(reach_engine(env).stepped_rows) == 10
 
 
 def test_sampled_episodes_do_not_depend_on_the_number_of_rows(tiny_policy) -> None:
@@ -60,11 +70,11 @@ def test_sampled_episodes_do_not_depend_on_the_number_of_rows(tiny_policy) -> No
 
 def test_rows_at_once_bounds_the_policys_batch_and_changes_nothing(tiny_policy) -> None:
     class Counting(Forward):
-        def prepare(self, observations, instructions):
+        def prepare(self, observations: Any, instructions: Sequence[str]) -> PolicyInputs:
             batches.append(len(instructions))
             return super().prepare(observations, instructions)
 
-        def decode(self, tokens):
+        def decode(self, tokens: Tensor) -> NDArray[Any]:
             return self._policy.decode(tokens)
 
     batches: list[int] = []
@@ -79,11 +89,13 @@ def test_a_row_takes_the_next_episode_as_soon_as_its_own_ends(tiny_policy) -> No
     class Slow(Forward):
         """Stands still in the episodes of task 1, which so last to the horizon."""
 
-        def prepare(self, observations, instructions):
+        instruction = ""
+
+        def prepare(self, observations: Any, instructions: Sequence[str]) -> PolicyInputs:
             self._still = [instruction == self.instruction for instruction in instructions]
             return super().prepare(observations, instructions)
 
-        def decode(self, tokens):
+        def decode(self, tokens: Tensor) -> NDArray[Any]:
             actions = super().decode(tokens)
             actions[self._still] = 0.0
             return actions
@@ -94,8 +106,8 @@ def test_a_row_takes_the_next_episode_as_soon_as_its_own_ends(tiny_policy) -> No
     policy.instruction = env.instructions[1]
     result = evaluate(env, policy, [0, 1], episodes_per_task=4)
     assert [e.success for e in result.episodes] == [True] * 4 + [False] * 4
-    assert sum(env.engine.stepped_rows) == 4 * 1 + 4 * 4  # chunks of 8 steps, horizon 32
-    assert len(env.engine.stepped_rows) == 10  # 20 chunks on two rows that are never idle
+    assert sum(reach_engine(env).stepped_rows) == 4 * 1 + 4 * 4  # chunks of 8 steps, horizon 32
+    assert len(reach_engine(env).stepped_rows) == 10  # 20 chunks on two rows that are never idle
 
 
 def test_tasks_are_reported_apart(tiny_policy) -> None:
@@ -119,7 +131,8 @@ def test_repeats_draw_anew_and_a_greedy_policy_has_none(tiny_policy) -> None:
 
 def test_finished_episodes_are_not_played_again(tiny_policy) -> None:
     whole = evaluate(make_rows(2), tiny_policy, [0], temperature=1.0)
-    env, played = make_rows(2), []
+    env = make_rows(2)
+    played: list[Episode] = []
     resumed = evaluate(
         env, tiny_policy, [0], temperature=1.0, finished=whole.episodes[3:7], on_episode=played.append
     )
@@ -147,7 +160,7 @@ def test_an_environment_that_begins_the_next_episode_by_itself_is_refused(tiny_p
         evaluate(env, tiny_policy, [0])
     with pytest.raises(ValueError, match=f"DISABLED.*got {mode.upper()}"):
         record_episodes(make_rows(1, chunk_steps=1, autoreset_mode=mode), [tiny_policy], init_state_id=0)
-    assert not env.engine.stepped_rows
+    assert not reach_engine(env).stepped_rows
 
 
 def test_rows_that_cannot_play_episodes_of_their_own_are_refused(tiny_policy) -> None:
@@ -178,4 +191,4 @@ def test_arguments_that_cannot_work_are_named_before_anything_is_played(
     env = make_rows(2)
     with pytest.raises((TypeError, ValueError), match=f"{argument}: .*{message}"):
         evaluate(env, tiny_policy, **{"task_ids": [0], "temperature": 1.0, argument: value})
-    assert not env.engine.stepped_rows
+    assert not reach_engine(env).stepped_rows

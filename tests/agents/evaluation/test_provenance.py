@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
 from ttrl_env.agents.evaluation.reports.provenance import cloning, provenance
 from ttrl_env.errors import CheckpointError
 
-STATE = {"iteration": 1, "groups_dealt": 1, "reference": None, "versions": {}}
+STATE: dict[str, Any] = {"iteration": 1, "groups_dealt": 1, "reference": None, "versions": {}}
 
 
 @pytest.mark.parametrize("entries", [5, "x", [1], [{}], [{"suite": 1}], {"a": 1}])

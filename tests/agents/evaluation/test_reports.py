@@ -116,6 +116,7 @@ def test_a_report_folder_holds_numbers_text_picture_and_videos(policies, tmp_pat
         frames = imageio.imread(tmp_path / "report" / video["file"])
         steps = re.search(r"success after (\d+) steps", video["title"])
         expected = int(steps[1]) if steps else config.env.max_steps
+        assert expected is not None
         assert len(frames) == expected + 1 + 20  # every step, the end, and one second of it
     assert not [file for file in tmp_path.rglob(".*") if file.is_file()]  # no drafts are left
 
@@ -135,7 +136,12 @@ def test_an_interrupted_evaluation_goes_on_where_it_stopped(policies, tmp_path, 
         evaluate_checkpoints(config, QUIET, ReachEngine)
     with (tmp_path / "r/episodes.jsonl").open("a") as file:
         file.write('{"checkpoint": "chec')  # as a killed process leaves it
-    monkeypatch.setattr(EpisodeLog, "add", lambda self, *episode: (kept.append(episode), add(self, *episode)))
+
+    def add_and_keep(self, *episode):
+        kept.append(episode)
+        add(self, *episode)
+
+    monkeypatch.setattr(EpisodeLog, "add", add_and_keep)
     other_rows = replace(config, num_envs=7)
     assert evaluate_checkpoints(other_rows, QUIET, ReachEngine)["evaluations"] == whole["evaluations"]
     assert len(kept) == 9 - 5

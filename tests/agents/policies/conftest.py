@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ def parallel(checkpoint: Path) -> OpenVLAPolicy:
     return load(checkpoint, "parallel")
 
 
-def load(folder: Path, decoding: Decoding | None = "parallel", **options) -> OpenVLAPolicy:
+def load(folder: str | Path, decoding: Decoding | None = "parallel", **options: Any) -> OpenVLAPolicy:
     from ttrl_env.agents.policies import PolicyOptions, load_policy
     from ttrl_env.agents.policies.openvla import OpenVLAPolicy
 

@@ -9,6 +9,7 @@ The operations and their order are those of the published LIBERO evaluations: JP
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -34,14 +35,14 @@ def formula_images(size: int) -> np.ndarray:
 def main() -> None:
     import tensorflow as tf
 
-    golden = {"tensorflow": np.array(tf.__version__)}
+    golden: dict[str, Any] = {"tensorflow": np.array(tf.__version__)}
     for camera, size in SIZES.items():
         images = [_tensorflow_pixels(image[::-1, ::-1], size, tf) for image in formula_images(camera)]
         golden[f"pixels_{camera}"] = np.stack(images)[:, :, KEPT_ROWS[camera]]
     np.savez_compressed(GOLDEN, **golden)
 
 
-def _tensorflow_pixels(image: np.ndarray, size: int, tf) -> np.ndarray:
+def _tensorflow_pixels(image: np.ndarray, size: int, tf: Any) -> np.ndarray:
     """``[3, size, size]`` uint8."""
     encoded = tf.image.encode_jpeg(np.ascontiguousarray(image))
     decoded = tf.io.decode_image(encoded, expand_animations=False, dtype=tf.uint8)

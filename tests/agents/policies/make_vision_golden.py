@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 GOLDEN = Path(__file__).with_name("golden_vision.json")
 
-TOWERS = {
+TOWERS: dict[str, dict[str, Any]] = {
     "dino": {
         "embed_dim": 16,
         "depth": 3,
@@ -55,7 +56,7 @@ def main() -> None:
     import timm
     from timm.models.vision_transformer import VisionTransformer
 
-    golden = {"timm": timm.__version__, "features": {}}
+    golden: dict[str, Any] = {"timm": timm.__version__, "features": {}}
     for name, arguments in TOWERS.items():
         tower = VisionTransformer(img_size=28, patch_size=14, num_classes=0, **arguments).eval()
         fill(tower)

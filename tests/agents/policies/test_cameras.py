@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from ttrl_env.agents.config.schema import EvaluateConfig, TrainConfig
 from ttrl_env.agents.evaluation.reports.run import evaluate_checkpoints
 from ttrl_env.agents.policies import TinyVLA, TinyVLAConfig
 from ttrl_env.agents.training.train import train
+from ttrl_env.engines.interface import EngineConfig
 
 QUIET = Display(Console(quiet=True))
 
@@ -27,7 +29,7 @@ class Cameras:
     def __init__(self) -> None:
         self.asked: list[tuple[str, ...]] = []
 
-    def __call__(self, config) -> ReachEngine:
+    def __call__(self, config: EngineConfig) -> ReachEngine:
         self.asked.append(tuple(config.cameras))
         return ReachEngine(config)
 
@@ -35,7 +37,7 @@ class Cameras:
 @pytest.fixture(scope="module")
 def policies(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("policies")
-    shape = {"image_size": 16, "hidden_size": 32, "num_layers": 1, "num_heads": 2}
+    shape: dict[str, Any] = {"image_size": 16, "hidden_size": 32, "num_layers": 1, "num_heads": 2}
     TinyVLA(TinyVLAConfig(**shape, wrist_camera=True)).save_pretrained(folder / "wrist")
     TinyVLA(TinyVLAConfig(**shape)).save_pretrained(folder / "scene")
     TinyVLA(TinyVLAConfig(**shape, camera="robot0_eye_in_hand")).save_pretrained(folder / "hand")

@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 import torch
 
-from tests.agents.reach import make_reach_env, make_tiny_policy
+from tests.agents.reach import make_reach_env, make_tiny_policy, reach_engine
+from ttrl_env.agents.common.training_state import TrainingState
 from ttrl_env.agents.config.schema import PPOConfig
+from ttrl_env.agents.distributed.processes import World
 from ttrl_env.agents.policies.conformance import PLAYED, UPDATED, check_policy
 from ttrl_env.agents.policies.sharding import share_policy
 from ttrl_env.agents.rollout.collect import collect_rollout
@@ -80,22 +82,23 @@ def test_a_policy_that_is_no_module_is_refused() -> None:
 
 
 def test_what_uses_a_policy_checks_it_before_any_work(tmp_path) -> None:
-    env, policy = make_reach_env(), torch.nn.Linear(1, 1)
+    env = make_reach_env()
+    policy: Any = torch.nn.Linear(1, 1)
     with pytest.raises(PolicyError, match=r"no chunk_steps; no prepare\(observations, instructions\)"):
         collect_rollout(env, policy, seed=0)
-    assert not env.engine.stepped_rows
+    assert not reach_engine(env).stepped_rows
     with pytest.raises(PolicyError, match=r"no evaluate\(inputs, tokens, temperatures\)\. docs/own-policy"):
         PPOAgent(policy, PPOConfig())
     with pytest.raises(PolicyError, match=r"no evaluate.*; no num_features"):
         PPOAgent(policy, PPOConfig(advantage="gae"))
+    agent = PPOAgent(make_tiny_policy(), PPOConfig())
+    state = TrainingState(iteration=1, groups_dealt=1, reference=None, config={}, versions={})
     with pytest.raises(PolicyError, match="no save_pretrained"):
-        save_checkpoint(tmp_path, policy, None, None, keep=1)
+        save_checkpoint(tmp_path, policy, agent, state, keep=1)
     assert not list(tmp_path.iterdir())
 
 
 def test_several_processes_ask_for_sharding_units() -> None:
-    class Two:
-        alone = False
-
+    policy: Any = Bare()
     with pytest.raises(PolicyError, match=r"no sharding_units\(\)"):
-        share_policy(Bare(), Two())
+        share_policy(policy, World(size=2))

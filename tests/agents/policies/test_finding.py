@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from tests.agents.reach import load_tiny_policy
 from ttrl_env.agents import cli
 from ttrl_env.agents.policies import load_policy
 from ttrl_env.agents.policies.finding import SHIPPED, find_policy, shipped_policies
@@ -25,7 +26,7 @@ def test_a_folder_of_that_name_comes_first(tmp_path, monkeypatch, tiny_policy) -
     monkeypatch.chdir(tmp_path)
     tiny_policy.save_pretrained(NAME)
     assert find_policy(NAME).resolve() == tmp_path / NAME
-    assert load_policy(NAME).config.hidden_size == tiny_policy.config.hidden_size
+    assert load_tiny_policy(NAME).config.hidden_size == tiny_policy.config.hidden_size
 
 
 def test_runs_and_training_checkpoints_mean_their_policy(tmp_path, tiny_policy) -> None:

@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from tests.agents.reach import make_reach_env, make_tiny_policy
 from ttrl_env.agents.distributed.processes import World
-from ttrl_env.agents.policies import TinyVLA
+from ttrl_env.agents.policies import PolicyInputs, TinyVLA, TinyVLAConfig, TokenEvaluation
 from ttrl_env.agents.policies.lockstep import Chunks, Lockstep
 from ttrl_env.agents.rollout.collect import collect_rollout
+from ttrl_env.kernels import SampledTokens
 
 TOKENS = 56
 
@@ -32,23 +34,27 @@ class WorldOfTwo(World):
 class CountingPolicy(TinyVLA):
     """Notes how many rows each of its passes has."""
 
-    def sample(self, inputs, temperatures, seeds, step=0):
+    def __init__(self, config: TinyVLAConfig) -> None:
+        super().__init__(config)
+        self.passes: list[int] = []
+
+    def sample(
+        self, inputs: PolicyInputs, temperatures: Tensor, seeds: Tensor, step: int = 0
+    ) -> SampledTokens:
         self.passes.append(len(temperatures))
         return super().sample(inputs, temperatures, seeds, step)
 
-    def evaluate(self, inputs, tokens, temperatures):
+    def evaluate(self, inputs: PolicyInputs, tokens: Tensor, temperatures: Tensor) -> TokenEvaluation:
         self.passes.append(len(temperatures))
         return super().evaluate(inputs, tokens, temperatures)
 
 
 @pytest.fixture
 def policy() -> CountingPolicy:
-    policy = make_tiny_policy()
-    policy.__class__, policy.passes = CountingPolicy, []
-    return policy
+    return CountingPolicy(make_tiny_policy().config)
 
 
-def _sample(lockstep: Lockstep, num_rows: int, rows_at_once: int = 0) -> list[Any]:
+def _sample(lockstep: Lockstep[CountingPolicy], num_rows: int, rows_at_once: int = 0) -> list[Any]:
     """A chunk for the first ``num_rows`` of four rows."""
     env = make_reach_env(n_samples=4)
     observations, _ = env.reset()
@@ -96,7 +102,7 @@ def test_chunks_are_evaluated_in_parts_and_as_often_as_by_the_other_process(poli
     chunks = rollout.chunks.select(slice(3))
     evaluated = lockstep.evaluate(chunks, rows_at_once=2)
     assert policy.passes == [2, 1, 1]
-    assert [rows.tolist() for rows, _ in evaluated] == [[0, 1], [2]]
+    assert [np.asarray(rows).tolist() for rows, _ in evaluated] == [[0, 1], [2]]
     logprobs = torch.cat([evaluation.logprobs for _, evaluation in evaluated])
     assert torch.allclose(logprobs, rollout.logprobs[:3], atol=1e-5)
 

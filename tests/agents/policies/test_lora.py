@@ -1,14 +1,18 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load as load_file_of
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from tests.agents.policies.conftest import load, observations
 from tests.agents.policies.tiny_openvla import read_tensors
+from ttrl_env.agents.policies.openvla.policy import AdaptedOpenVLAPolicy, OpenVLAPolicy
 from ttrl_env.errors import CheckpointError
 
 pytestmark = pytest.mark.slow
@@ -16,16 +20,22 @@ pytestmark = pytest.mark.slow
 TEMPERATURES = torch.tensor([1.6, 0.3])
 
 
-def _evaluate(policy, tokens=None):
+def _evaluate(policy: OpenVLAPolicy, tokens: Tensor | None = None) -> Tensor:
     inputs = policy.prepare(observations(2), ["open", "close the drawer"])
     tokens = torch.full((2, policy.chunk_steps * 7), 100) if tokens is None else tokens
     return policy.evaluate(inputs, tokens, TEMPERATURES).logprobs
 
 
+def _load_adapted(folder: Path, **options: Any) -> AdaptedOpenVLAPolicy:
+    policy = load(folder, **options)
+    assert isinstance(policy, AdaptedOpenVLAPolicy)
+    return policy
+
+
 @pytest.fixture
-def trained(checkpoint):
+def trained(checkpoint: Path) -> AdaptedOpenVLAPolicy:
     """A policy with an adapter that has taken a few steps."""
-    policy = load(checkpoint, lora_rank=4, lora_alpha=8.0)
+    policy = _load_adapted(checkpoint, lora_rank=4, lora_alpha=8.0)
     optimizer = torch.optim.SGD([p for p in policy.parameters() if p.requires_grad], lr=0.1)
     for _ in range(2):
         optimizer.zero_grad()
@@ -35,7 +45,7 @@ def trained(checkpoint):
 
 
 @pytest.fixture
-def adapter_folder(checkpoint, tmp_path):
+def adapter_folder(checkpoint: Path, tmp_path: Path) -> Path:
     """One that a test may break, of an adapter that is new."""
     load(checkpoint, lora_rank=4).save_pretrained(tmp_path / "adapter")
     return tmp_path / "adapter"
@@ -83,8 +93,8 @@ def test_new_adapters_follow_the_seed_and_leave_the_global_one_alone(checkpoint)
     state = torch.get_rng_state()
     first, same, other = (load(checkpoint, lora_rank=4, seed=seed) for seed in (1, 1, 2))
     assert torch.equal(torch.get_rng_state(), state)
-    key = "projector.fc1"
-    a, b, c = (policy.model.get_submodule(key).lora_A["default"].weight for policy in (first, same, other))
+    key = "model.projector.fc1.lora_A.default.weight"
+    a, b, c = (policy.get_parameter(key) for policy in (first, same, other))
     assert torch.equal(a, b)
     assert not torch.equal(a, c)
 
@@ -309,7 +319,7 @@ def test_scales_ranks_and_places_are_those_of_peft(checkpoint, tmp_path, options
     expected = _evaluate(base).detach()
     wrapped.peft_config["default"].base_model_name_or_path = str(checkpoint)
     wrapped.save_pretrained(str(tmp_path / "adapter"))
-    loaded = load(tmp_path / "adapter")
+    loaded = _load_adapted(tmp_path / "adapter")
     torch.testing.assert_close(_evaluate(loaded), expected, atol=1e-5, rtol=0)
     assert (expected - before).abs().max() > 1e-2
     with loaded.disable_adapter():
@@ -351,7 +361,7 @@ def test_damaged_adapters_are_named(adapter_folder) -> None:
 
 
 def test_a_revision_of_the_base_is_kept(checkpoint, adapter_folder, monkeypatch) -> None:
-    asked = {}
+    asked: dict[str, Any] = {}
 
     def snapshot(repo_id, **arguments) -> str:
         asked.update(arguments, repo_id=repo_id)

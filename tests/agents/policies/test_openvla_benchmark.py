@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from benchmarks import openvla_update
+from ttrl_env.agents.policies.openvla.model import OpenVLAModel
 
 
 def test_the_benchmark_measures_sampling_and_updates(tmp_path, monkeypatch) -> None:
@@ -34,6 +35,6 @@ def test_without_a_gpu_it_says_so(monkeypatch) -> None:
 
 def test_its_shapes_are_the_published_ones() -> None:
     with torch.device("meta"):
-        model = openvla_update.OpenVLAModel(openvla_update.published_config())
+        model = OpenVLAModel(openvla_update.published_config())
     assert len(model.state_dict()) == 982
     assert model.projector.fc1.weight.shape == (8704, 2176)

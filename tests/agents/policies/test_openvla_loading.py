@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import resource
+from typing import Any
 
 import pytest
 import torch
@@ -340,7 +341,7 @@ def test_the_decoding_must_be_said(checkpoint) -> None:
     assert load(checkpoint, "parallel").chunk_steps == 8
     assert load(checkpoint, "autoregressive").chunk_steps == 1
     with pytest.raises(ValueError, match=r"^decoding: no such name"):
-        PolicyOptions(decoding="paralel")
+        PolicyOptions(decoding="paralel")  # type: ignore[arg-type]
 
 
 def test_another_kind_of_policy_than_asked_for_is_refused(checkpoint) -> None:
@@ -355,7 +356,7 @@ def test_a_hub_repository_that_cannot_be_reached_says_what_to_do(monkeypatch) ->
 
 
 def test_a_hub_repository_is_loaded_from_its_snapshot(checkpoint, monkeypatch) -> None:
-    asked = {}
+    asked: dict[str, Any] = {}
 
     def snapshot(repo_id, **arguments) -> str:
         asked.update(arguments, repo_id=repo_id)

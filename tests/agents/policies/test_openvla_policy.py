@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.agents.policies.conftest import INSTRUCTIONS, load, observations
-from ttrl_env.agents.policies.openvla.decoding import Prefix
+from ttrl_env.agents.policies.openvla.decoding import Parallel, Prefix
 from ttrl_env.agents.policies.openvla.model import OpenVLAModel
 
 TEMPERATURES = torch.tensor([1.6, 0.7, 0.25])
@@ -128,6 +128,7 @@ def test_parallel_attention_is_bidirectional(checkpoint, attention) -> None:
     policy = load(checkpoint, "parallel")
     policy.decoder._model = model = _model(checkpoint, attention)
     prefix = policy.decoder.prefix(policy.visual_tokens(_inputs(policy)), _inputs(policy))
+    assert isinstance(policy.decoder, Parallel)
     sequence = policy.decoder.sequence(prefix)
     changed = sequence.embeddings.clone()
     changed[:, -1] += 1.0
@@ -261,10 +262,10 @@ def test_gradient_checkpointing_changes_neither_results_nor_gradients(checkpoint
 def test_gradient_checkpointing_recomputes_every_block(checkpoint) -> None:
     policy = load(checkpoint, gradient_checkpointing=True)
     runs = []
-    policy.model.language_model.model.layers[0].self_attn.register_forward_hook(
-        lambda *_: runs.append("llama")
-    )
-    policy.model.vision_backbone.featurizer.blocks[0].mlp.register_forward_hook(lambda *_: runs.append("vit"))
+    llama = policy.model.language_model.model.layers[0].get_submodule("self_attn")
+    llama.register_forward_hook(lambda *_: runs.append("llama"))
+    vit = policy.model.vision_backbone.featurizer.blocks[0].get_submodule("mlp")
+    vit.register_forward_hook(lambda *_: runs.append("vit"))
     inputs = _inputs(policy)
     evaluated = policy.evaluate(inputs, torch.zeros(3, 56, dtype=torch.int64), TEMPERATURES)
     assert runs == ["vit", "llama"]

@@ -10,13 +10,13 @@ import pytest
 import torch
 from rich.console import Console
 
+from tests.agents.policies.conftest import load
 from tests.agents.reach import ReachEngine
 from ttrl_env.agents.cli import main
 from ttrl_env.agents.common.progress import Display
 from ttrl_env.agents.config.loading import load_config
 from ttrl_env.agents.config.schema import EvaluateConfig, TrainConfig
 from ttrl_env.agents.evaluation.reports.run import evaluate_checkpoints
-from ttrl_env.agents.policies import load_policy
 from ttrl_env.agents.training import checkpoints
 from ttrl_env.agents.training.metrics import METRICS_FILE, read_records
 from ttrl_env.agents.training.train import train
@@ -53,7 +53,7 @@ def _train(config: TrainConfig) -> Path:
 
 
 def _weights(checkpoint: Path) -> dict[str, torch.Tensor]:
-    return load_policy(checkpoint / "policy").state_dict()
+    return load(checkpoint / "policy", decoding=None).state_dict()
 
 
 @pytest.mark.parametrize(

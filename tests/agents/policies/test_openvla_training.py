@@ -29,6 +29,7 @@ def test_an_update_starts_at_ratio_one_and_changes_what_trains(checkpoint, decod
     before = {name: parameter.clone() for name, parameter in policy.named_parameters()}
     agent = PPOAgent(policy, PPOConfig(learning_rate=1e-3, micro_batch_chunks=16, warmup_steps=0))
     report = agent.update(rollout)
+    assert report.first is not None
     assert report.first.ratio_max == 1.0
     assert report.logprob_difference < 1e-5
     assert report.steps == 1
@@ -91,5 +92,6 @@ def test_a_value_head_on_its_features_learns(checkpoint) -> None:
     policy = load(checkpoint, "autoregressive", lora_rank=4)
     agent = PPOAgent(policy, PPOConfig(advantage="gae", micro_batch_chunks=32))
     report = agent.update(collect_rollout(_env(policy), policy, seed=1))
+    assert report.first is not None
     assert report.first.ratio_max == 1.0
     assert report.explained_variance is not None

@@ -16,9 +16,10 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from tests.agents.policies.test_conformance import Bare
 from ttrl_env.agents.config.loading import load_config
 from ttrl_env.agents.config.schema import TrainConfig
-from ttrl_env.agents.policies import PolicyOptions, load_policy, register_policy, registry
+from ttrl_env.agents.policies import PolicyOptions, TokenPolicy, load_policy, register_policy, registry
 from ttrl_env.agents.policies.building import policy_options
 from ttrl_env.agents.policies.loading import read_cameras
+from ttrl_env.engines.interface import CameraName
 from ttrl_env.errors import CheckpointError, ConfigError, PolicyError, UnknownNameError
 
 
@@ -31,13 +32,16 @@ class Whole(Bare):
     """A policy with every member, of which nothing is called here."""
 
     num_features = 1
-    cameras = ("robot0_eye_in_hand",)
+    cameras: tuple[CameraName, ...] = ("robot0_eye_in_hand",)
 
     def __init__(self) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(2))
 
     def check_image_size(self, image_size: int) -> None: ...
+
+    def sharding_units(self) -> list[nn.Module]:
+        return []
 
     def save_pretrained(self, save_directory: Any, *, state_dict: Any = None) -> None: ...
 
@@ -59,6 +63,10 @@ class WidthPolicy(PreTrainedModel):
         self.post_init()
 
 
+def _never_called(folder: Path) -> TokenPolicy:
+    raise AssertionError
+
+
 def _folder(path: Path, kind: object, **content: Any) -> Path:
     path.mkdir(exist_ok=True)
     (path / "config.json").write_text(json.dumps({"model_type": kind, **content}))
@@ -67,7 +75,7 @@ def _folder(path: Path, kind: object, **content: Any) -> Path:
 
 def test_a_function_loads_what_it_is_registered_for(tmp_path) -> None:
     policy, folder = Whole(), _folder(tmp_path / "mine", "mine")
-    register_policy("mine", {folder: policy}.get, cameras=("robot0_eye_in_hand",))
+    register_policy("mine", {folder: policy}.__getitem__, cameras=("robot0_eye_in_hand",))
     assert load_policy(folder) is policy
     assert load_policy(folder, PolicyOptions(kind="mine")) is policy
     assert read_cameras(folder) == ("robot0_eye_in_hand",)
@@ -134,7 +142,8 @@ def test_options_that_change_nothing_are_refused(tmp_path) -> None:
 
 
 def test_a_policy_that_lacks_a_method_is_refused_as_it_is_registered_or_loaded(tmp_path) -> None:
-    register_policy("mine", lambda folder: Bare(), cameras=("agentview",))
+    lacking: Any = Bare()
+    register_policy("mine", lambda folder: lacking, cameras=("agentview",))
     with pytest.raises(PolicyError, match="got Bare, which has no num_features"):
         load_policy(_folder(tmp_path, "mine"))
     with pytest.raises(PolicyError, match=r"expected a transformers\.PreTrainedModel or a function"):
@@ -162,8 +171,8 @@ def test_what_cannot_be_registered_is_named(kind, policy, cameras, message) -> N
 def test_two_policies_of_one_kind_are_refused_but_a_cell_may_run_twice() -> None:
     register_policy("width", WidthPolicy)
     register_policy("width", WidthPolicy)
-    with pytest.raises(ConfigError, match=r"'width' is taken by .*WidthPolicy, got builtins\.len"):
-        register_policy("width", len, cameras=("agentview",))
+    with pytest.raises(ConfigError, match=r"'width' is taken by .*WidthPolicy, got .*_never_called"):
+        register_policy("width", _never_called, cameras=("agentview",))
 
 
 def test_a_module_that_is_not_there_is_named_with_what_helps(tmp_path, monkeypatch) -> None:

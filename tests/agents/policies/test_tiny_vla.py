@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from tests.agents.reach import load_tiny_policy
 from ttrl_env.agents.policies import TinyVLA, TinyVLAConfig, load_policy
 from ttrl_env.errors import CheckpointError, UnknownNameError
 
@@ -60,7 +61,7 @@ def test_gradients_do_not_change_the_forward_pass(tiny_policy) -> None:
 
 def test_a_saved_policy_comes_back_the_same(tiny_policy, tmp_path) -> None:
     tiny_policy.save_pretrained(tmp_path)
-    loaded = load_policy(tmp_path)
+    loaded = load_tiny_policy(tmp_path)
     assert loaded.state_dict().keys() == tiny_policy.state_dict().keys()
     assert all(torch.equal(a, b) for a, b in zip(loaded.parameters(), tiny_policy.parameters(), strict=True))
 

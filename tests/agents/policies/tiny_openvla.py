@@ -80,7 +80,7 @@ def write_checkpoint(
 
 def write_shards(folder: Path, tensors: dict[str, Tensor], shards: int = 2) -> None:
     names = sorted(tensors)
-    weight_map = {}
+    weight_map: dict[str, str] = {}
     for shard in range(shards):
         file = f"model-{shard + 1:05d}-of-{shards:05d}.safetensors"
         part = {name: tensors[name] for name in names[shard::shards]}

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import h5py
 import numpy as np
+import psutil
 import pytest
 
 from ttrl_env import tasks
@@ -20,7 +21,6 @@ from ttrl_env.agents.pretraining.pretrain import new_policy
 from ttrl_env.demonstrations import foreign_files
 from ttrl_env.demonstrations.reading import describe_files, find_files, measure_file, read_episodes
 from ttrl_env.errors import ConfigError
-from ttrl_env.machine import memory
 
 STEPS = 4
 DEMO = "data/demo_1"
@@ -275,7 +275,7 @@ def test_more_than_fits_into_memory_is_refused_before_it_is_read(file, tmp_path,
     for number in range(2):
         edit(file, replaced(f"data/demo_{number}/obs/agentview_rgb", np.zeros((STEPS, 16, 16, 3), np.uint8)))
     monkeypatch.setattr(pretraining_data, "read_episodes", None)
-    monkeypatch.setattr(memory.psutil, "virtual_memory", lambda: SimpleNamespace(available=1000))
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=1000))
     with pytest.raises(
         ConfigError, match=r"data: reading 8 steps needs about .* GB of memory, and 1e-06 GB are"
     ):

@@ -6,14 +6,15 @@ import json
 import resource
 import signal
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 import pytest
 import torch
 
+from tests.agents.reach import load_tiny_policy
 from ttrl_env.agents import cli
-from ttrl_env.agents.policies import load_policy
 from ttrl_env.agents.pretraining.config import PretrainConfig, load_pretrain_config
 from ttrl_env.agents.pretraining.data import action_chunks, load_pairs
 from ttrl_env.agents.pretraining.pretrain import learning_rate, new_policy, pretrain
@@ -66,7 +67,7 @@ def run(config: PretrainConfig, **kwargs):
     return pretrain(config, say=said.append, **kwargs), said
 
 
-def records(config: PretrainConfig) -> list[dict]:
+def records(config: PretrainConfig) -> list[dict[str, Any]]:
     lines = (Path(config.output_dir) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     return [json.loads(line) for line in lines]
 
@@ -77,7 +78,7 @@ def test_one_policy_learns_every_instruction(demos) -> None:
     assert state.step == 120
     assert records(config)[-1]["validation_loss"] < 0.5  # a new policy is at log 256 = 5.5
     assert "6 episodes (36 steps) of 2 instructions to train on, 2 (12) to validate" in said[0]
-    policy = load_policy(demos / "run" / "policy")
+    policy = load_tiny_policy(demos / "run" / "policy")
     observations = {"agentview_image": np.zeros((2, 32, 32, 3), dtype=np.uint8)}
     actions = policy.decode(policy(**policy.prepare(observations, list(ACTIONS))).argmax(-1))
     assert np.allclose(actions, np.array(list(ACTIONS.values()))[:, None, None], atol=0.01)
@@ -90,7 +91,7 @@ def test_a_policy_learns_which_action_belongs_to_which_image(demos) -> None:
             for demo in opened["data"].values():
                 demo["obs/agentview_rgb"][...] = 255 * (demo["actions"][0, 0] > 0)
     run(configure(demos, "run", "steps=120"))
-    policy = load_policy(demos / "run" / "policy")
+    policy = load_tiny_policy(demos / "run" / "policy")
     images = np.zeros((2, 32, 32, 3), dtype=np.uint8)
     images[1] = 255
     actions = policy.decode(policy(**policy.prepare({"agentview_image": images}, ["go on"] * 2)).argmax(-1))
@@ -112,7 +113,7 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(demos) -> None:
     run(broken, progress=lambda done, total: steps.append(done))
     assert steps == [9, 10, 11, 12]  # on from the validation after step 8
     assert records(broken) == records(whole)
-    weights = [load_policy(demos / name / "policy").state_dict() for name in ("whole", "broken")]
+    weights = [load_tiny_policy(demos / name / "policy").state_dict() for name in ("whole", "broken")]
     assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
 
 
@@ -161,7 +162,7 @@ def test_what_is_no_longer_a_number_is_not_saved(demos, monkeypatch, where) -> N
     monkeypatch.setattr(pretraining, name, diverging)
     with pytest.raises(TrainingDivergedError, match=r"step 4: .* lower learning_rate \(resume=false\)"):
         run(config)
-    assert all(torch.isfinite(each).all() for each in load_policy(demos / "run" / "policy").parameters())
+    assert all(torch.isfinite(each).all() for each in load_tiny_policy(demos / "run" / "policy").parameters())
     assert [record["step"] for record in records(config)] == [2]
 
 
@@ -212,7 +213,7 @@ def test_a_policy_that_was_being_replaced_is_put_back(demos) -> None:
     run(config)
     (demos / "run" / "policy").rename(demos / "run" / ".policy_old")
     run(config)
-    assert load_policy(demos / "run" / "policy").config.hidden_size == 16
+    assert load_tiny_policy(demos / "run" / "policy").config.hidden_size == 16
 
 
 def test_a_full_disk_is_an_error_that_names_the_file(demos) -> None:
@@ -250,7 +251,12 @@ def test_patience_stops_a_run_and_the_best_policy_stays(demos, monkeypatch) -> N
     monkeypatch.setattr(pretraining, "validation_loss", lambda policy, pairs: next(losses))
     kept: list[int] = []
     save = pretraining._save_policy
-    monkeypatch.setattr(pretraining, "_save_policy", lambda *args: (kept.append(1), save(*args)))
+
+    def counted(*arguments: Any) -> None:
+        kept.append(1)
+        save(*arguments)
+
+    monkeypatch.setattr(pretraining, "_save_policy", counted)
     state, _ = run(configure(demos, "run", "steps=50", "validate_every=1", "patience=3"))
     assert state.stopped_early
     assert state.step == 5
@@ -280,7 +286,7 @@ def test_more_senses_are_read_from_the_files(demos) -> None:
     assert set(pairs.inputs) == {"pixels", "word_ids", "wrist_pixels", "proprioception"}
     assert pairs.inputs["proprioception"].shape == (36, 9)
     run(config)
-    assert load_policy(demos / "run" / "policy").cameras == ("agentview", "robot0_eye_in_hand")
+    assert load_tiny_policy(demos / "run" / "policy").cameras == ("agentview", "robot0_eye_in_hand")
 
 
 def test_the_policy_records_what_it_was_cloned_from(demos) -> None:
@@ -290,7 +296,9 @@ def test_the_policy_records_what_it_was_cloned_from(demos) -> None:
             file[f"data/demo_{number}"].attrs["init_state_id"] = 7 - number
         file["data"].attrs["recording"] = json.dumps({"mujoco": PUBLISHED_MUJOCO})
     run(configure(demos, "run", "steps=1", "max_episodes=3"))
-    left, right = load_policy(demos / "run" / "policy").config.demonstrations
+    cloned_from = load_tiny_policy(demos / "run" / "policy").config.demonstrations
+    assert cloned_from is not None
+    left, right = cloned_from
     assert left == {
         "suite": "libero_object",
         "task": "go_left",
@@ -310,7 +318,7 @@ def test_demonstrations_and_policies_of_another_world_are_warned_of(demos) -> No
     ):
         run(configure(demos, "run", "steps=1"))
     with pytest.warns(LiberoVersionWarning, match=r"policy.path: .*run/policy is of MuJoCo 99.1.0"):
-        load_policy(demos / "run" / "policy")
+        load_tiny_policy(demos / "run" / "policy")
 
 
 @pytest.mark.parametrize("recording", ["", "[]", "null", "{", '{"mujoco": 3}', '{"mujoco": "newest"}', 7])

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import gymnasium as gym
 import numpy as np
 import pytest
 import torch
 from gymnasium.vector import AutoresetMode
+from numpy.typing import NDArray
+from torch import Tensor
 
 from ttrl_env.agents.config.schema import GAEConfig, PPOConfig
 from ttrl_env.agents.policies.action_tokenizer import NUM_ACTION_TOKENS, decode_tokens
-from ttrl_env.agents.policies.protocol import TokenEvaluation
+from ttrl_env.agents.policies.protocol import PolicyInputs, TokenEvaluation
 from ttrl_env.agents.policies.token_grid import grid_logprobs, sample_grid
 from ttrl_env.agents.rollout.collect import collect_rollout
 from ttrl_env.agents.update.ppo import PPOAgent
+from ttrl_env.kernels import SampledTokens
 from ttrl_env.wrapper import TestTimeRL
 
 
@@ -31,21 +37,23 @@ class CarPolicy(torch.nn.Module):
             self.head.weight.zero_()[:, 1] = 200 * pushes
             self.head.bias.zero_()
 
-    def prepare(self, observations, instructions):
+    def prepare(self, observations: Any, instructions: Sequence[str]) -> PolicyInputs:
         self.seen += instructions
         return {"car": torch.from_numpy(observations)}
 
-    def logits(self, inputs):
+    def logits(self, inputs: PolicyInputs) -> Tensor:
         return self.head(inputs["car"]).view(-1, 5, NUM_ACTION_TOKENS)
 
-    def sample(self, inputs, temperatures, seeds, step=0):
+    def sample(
+        self, inputs: PolicyInputs, temperatures: Tensor, seeds: Tensor, step: int = 0
+    ) -> SampledTokens:
         return sample_grid(self.logits(inputs), temperatures, seeds, step)
 
-    def evaluate(self, inputs, tokens, temperatures):
+    def evaluate(self, inputs: PolicyInputs, tokens: Tensor, temperatures: Tensor) -> TokenEvaluation:
         logprobs, entropies = grid_logprobs(self.logits(inputs), tokens, temperatures)
         return TokenEvaluation(logprobs=logprobs, entropies=entropies, features=inputs["car"])
 
-    def decode(self, tokens):
+    def decode(self, tokens: Tensor) -> NDArray[Any]:
         return decode_tokens(tokens.numpy()).reshape(-1, 5, 1)
 
 
@@ -54,8 +62,15 @@ def _cars(mode: AutoresetMode = AutoresetMode.NEXT_STEP, max_steps: int = 120) -
         "MountainCarContinuous-v0", 6, vectorization_mode="sync", vector_kwargs={"autoreset_mode": mode}
     )
     told = ["climb", "hurry"]
-    settings = {"chunk_steps": 5, "max_steps": max_steps, "success_key": None, "autoreset_mode": "disabled"}
-    return TestTimeRL(cars, 3, instructions=told, **settings)
+    return TestTimeRL(
+        cars,
+        3,
+        instructions=told,
+        chunk_steps=5,
+        max_steps=max_steps,
+        success_key=None,
+        autoreset_mode="disabled",
+    )
 
 
 @pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.DISABLED])
@@ -80,6 +95,7 @@ def test_rollouts_and_updates_need_no_libero(mode: AutoresetMode) -> None:
     assert sorted(rollout.final_trajectory.tolist()) == np.flatnonzero(rollout.truncations).tolist()
     report = agent.update(rollout)
     assert report.logprob_difference < 1e-5
+    assert report.first is not None
     assert report.first.ratio_max == 1.0
 
 
@@ -100,8 +116,8 @@ def test_logits_of_another_number_of_tokens_are_named() -> None:
         collect_rollout(_cars(), policy, seed=0)
 
 
-def test_actions_of_another_shape_than_the_chunks_are_named() -> None:
+def test_actions_of_another_shape_than_the_chunks_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     policy = CarPolicy()
-    policy.decode = lambda tokens: decode_tokens(tokens.numpy())[:, :3, None]
+    monkeypatch.setattr(policy, "decode", lambda tokens: decode_tokens(tokens.numpy())[:, :3, None])
     with pytest.raises(ValueError, match=r"decode\(\) to return .* here \[6, 5, \.\.\.\], got \[6, 3, 1\]"):
         collect_rollout(_cars(), policy, seed=0)

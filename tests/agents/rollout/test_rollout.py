@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from typing import Any
+
 import gymnasium
 import numpy as np
 import pytest
 import torch
 
-from tests.agents.reach import make_reach_env, make_tiny_policy
+from tests.agents.reach import make_reach_env, make_tiny_policy, reach_engine
 from ttrl_env.agents.rollout.collect import collect_rollout
 from ttrl_env.kernels import token_logprobs
 
@@ -24,7 +26,7 @@ def test_finished_rows_leave_the_simulator_and_the_policy(reach_env, tiny_policy
     assert not rollout.success.all()
     chunks = -(-rollout.finish_steps // 8)
     expected = [int((chunks > k).sum()) for k in range(chunks.max())]
-    assert reach_env.engine.stepped_rows == expected
+    assert reach_engine(reach_env).stepped_rows == expected
     assert seen == [(count, *[count] * (len(seen[0]) - 1)) for count in expected]
     assert len(rollout.tokens) == sum(expected)
 
@@ -127,7 +129,7 @@ def test_what_follows_the_horizon_is_kept_if_asked_for(tiny_policy) -> None:
     rollout = collect_rollout(env, tiny_policy, seed=3, keep_final_inputs=True)
     ends = rollout.final_trajectory.tolist()
     assert sorted(ends) == np.flatnonzero(rollout.truncations).tolist()
-    brightness = np.clip(127 + 100 * env.engine.position[ends], 0, 255).astype(np.uint8)
+    brightness = np.clip(127 + 100 * reach_engine(env).position[ends], 0, 255).astype(np.uint8)
     assert rollout.final_inputs["pixels"][:, 0, 0, 0].tolist() == brightness.tolist()
     assert not collect_rollout(env, tiny_policy, seed=3).final_inputs
 
@@ -137,28 +139,30 @@ def test_an_environment_that_begins_the_next_episode_by_itself_is_refused(tiny_p
     env = make_reach_env(autoreset_mode=mode)
     with pytest.raises(ValueError, match=f"DISABLED.*got {mode.upper()}.*autoreset_mode='disabled'"):
         collect_rollout(env, tiny_policy, seed=3)
-    assert not env.engine.stepped_rows
+    assert not reach_engine(env).stepped_rows
 
 
 def test_an_environment_without_instructions_is_refused_by_what_it_lacks(tiny_policy) -> None:
     mode = {"autoreset_mode": gymnasium.vector.AutoresetMode.DISABLED}
-    envs = gymnasium.make_vec("CartPole-v1", 4, vectorization_mode="sync", vector_kwargs=mode)
+    envs: Any = gymnasium.make_vec("CartPole-v1", 4, vectorization_mode="sync", vector_kwargs=mode)
     with pytest.raises(TypeError, match=r"TestTimeRL makes one.*SyncVectorEnv, which has no .*instructions"):
         collect_rollout(envs, tiny_policy, seed=1)
 
 
-def test_an_environment_that_does_not_report_what_a_rollout_keeps_is_refused(tiny_policy) -> None:
+def test_an_environment_that_does_not_report_what_a_rollout_keeps_is_refused(
+    tiny_policy, monkeypatch
+) -> None:
     env = make_reach_env()
     reset = env.reset
 
-    def silent_reset(**kwargs):
+    def silent_reset(**kwargs: Any) -> tuple[Any, dict[str, Any]]:
         observations, infos = reset(**kwargs)
         return observations, {key: value for key, value in infos.items() if key != "success"}
 
-    env.reset = silent_reset
+    monkeypatch.setattr(env, "reset", silent_reset)
     with pytest.raises(ValueError, match=r"infos to hold success.*; success is missing"):
         collect_rollout(env, tiny_policy, seed=1)
-    assert not env.engine.stepped_rows
+    assert not reach_engine(env).stepped_rows
 
 
 @pytest.mark.parametrize(
@@ -177,7 +181,7 @@ def test_arguments_that_cannot_work_are_named_before_anything_is_played(
 ) -> None:
     with pytest.raises((TypeError, ValueError), match=rf"{argument}(\[1\])?: .*{message}"):
         collect_rollout(reach_env, tiny_policy, **{"seed": 1, argument: value})
-    assert not reach_env.engine.stepped_rows
+    assert not reach_engine(reach_env).stepped_rows
 
 
 def test_an_environment_of_other_chunks_than_the_policys_is_refused(tiny_policy) -> None:

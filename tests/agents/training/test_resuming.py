@@ -13,21 +13,24 @@ import sys
 import textwrap
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from rich.console import Console
 
-from tests.agents.reach import ReachEngine, make_tiny_policy
+from tests.agents.reach import ReachEngine, load_tiny_policy, make_tiny_policy
 from ttrl_env.agents.common.progress import Display
+from ttrl_env.agents.common.run_folder import list_checkpoints
 from ttrl_env.agents.common.training_state import TrainingState, read_state
 from ttrl_env.agents.config.loading import load_config, to_config
 from ttrl_env.agents.config.schema import PPOConfig, TrainConfig
-from ttrl_env.agents.policies import load_policy
 from ttrl_env.agents.training import checkpoints
 from ttrl_env.agents.training.metrics import METRICS_FILE, read_records
 from ttrl_env.agents.training.train import train
 from ttrl_env.agents.update.ppo import PPOAgent
+from ttrl_env.engines.interface import ChunkResult
+from ttrl_env.engines.make_engine import EngineChoice
 from ttrl_env.errors import CheckpointError, ConfigError, TrainingDivergedError
 from ttrl_env.machine.folder_lock import folder_lock
 
@@ -54,13 +57,13 @@ def _config(output: Path, *overrides: str) -> TrainConfig:
     return load_config(TrainConfig, [*SETTINGS, f"output_dir={output}", *overrides])
 
 
-def _train(config: TrainConfig, engine=ReachEngine) -> Path:
+def _train(config: TrainConfig, engine: EngineChoice = ReachEngine) -> Path:
     return train(config, Display(Console(quiet=True)), engine)
 
 
 def _assert_same(first: Path, second: Path) -> None:
     """Weights, everything of the agent, and how many groups were dealt."""
-    weights = [load_policy(path / "policy").state_dict() for path in (first, second)]
+    weights = [load_tiny_policy(path / "policy").state_dict() for path in (first, second)]
     agents = [torch.load(path / checkpoints.AGENT_FILE, weights_only=True) for path in (first, second)]
     states = [read_state(path) for path in (first, second)]
     for one, other in (weights, agents):
@@ -69,7 +72,7 @@ def _assert_same(first: Path, second: Path) -> None:
     assert states[0].reference == states[1].reference
 
 
-def _leaves(value) -> list:
+def _leaves(value: object) -> list[Any]:
     if isinstance(value, torch.Tensor):
         return [value.tolist()]
     if isinstance(value, dict):
@@ -95,7 +98,7 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(tmp_path, overrides)
     _train(replace(part, iterations=2))
     resumed = _train(replace(part, resume="auto"))
     _assert_same(whole, resumed)
-    start, trained = (load_policy(path / "policy").state_dict() for path in (_first(tmp_path), resumed))
+    start, trained = (load_tiny_policy(path / "policy").state_dict() for path in (_first(tmp_path), resumed))
     assert not torch.equal(start["head.bias"], trained["head.bias"])
 
 
@@ -149,13 +152,13 @@ def test_a_checkpoint_of_another_algorithm_is_refused(tmp_path) -> None:
 def test_going_on_from_an_earlier_checkpoint_replaces_the_later_ones(tmp_path) -> None:
     config = _config(tmp_path, "checkpoint_every=1", "iterations=3", "env.max_steps=32")
     left = _weights_of(_train(config))
-    earlier = checkpoints.list_checkpoints(tmp_path)[0]
+    earlier = list_checkpoints(tmp_path)[0]
     assert earlier.name == "iteration_000002"
     changed = replace(config, resume=str(earlier), iterations=4, ppo=replace(config.ppo, learning_rate=1e-2))
     _train(changed)
-    names = [path.name for path in checkpoints.list_checkpoints(tmp_path)]
+    names = [path.name for path in list_checkpoints(tmp_path)]
     assert names == ["iteration_000003", "iteration_000004"]
-    assert _weights_of(checkpoints.list_checkpoints(tmp_path)[0]) != left
+    assert _weights_of(list_checkpoints(tmp_path)[0]) != left
     assert not list((tmp_path / "checkpoints").glob(".draft*"))
 
 
@@ -163,15 +166,15 @@ def test_the_first_save_after_going_back_keeps_what_it_wrote(tmp_path) -> None:
     """Numbered below what is left behind, the new checkpoint is not taken for the oldest."""
     config = _config(tmp_path, "checkpoint_every=1", "iterations=4", "keep_checkpoints=3")
     _train(config)
-    earlier = checkpoints.list_checkpoints(tmp_path)[0]
+    earlier = list_checkpoints(tmp_path)[0]
     assert _train(replace(config, resume=str(earlier), iterations=3, keep_checkpoints=1)).is_dir()
-    assert [path.name for path in checkpoints.list_checkpoints(tmp_path)] == ["iteration_000003"]
+    assert [path.name for path in list_checkpoints(tmp_path)] == ["iteration_000003"]
 
 
 def test_killed_after_going_back_a_run_does_not_mix_two_courses(tmp_path, monkeypatch) -> None:
     config = _config(tmp_path, "checkpoint_every=1", "iterations=3")
     _train(config)
-    earlier = checkpoints.list_checkpoints(tmp_path)[0]
+    earlier = list_checkpoints(tmp_path)[0]
 
     def killed(*_, **__):
         raise KeyboardInterrupt
@@ -190,12 +193,12 @@ def test_a_checkpoint_goes_before_the_records_that_tell_of_it(tmp_path, monkeypa
     seen = []
 
     def cut(file, _):
-        seen.append([path.name for path in checkpoints.list_checkpoints(tmp_path)])
+        seen.append([path.name for path in list_checkpoints(tmp_path)])
         raise OSError(5, "killed", str(file))
 
     monkeypatch.setattr("ttrl_env.agents.training.metrics.write_whole", cut)
     with pytest.raises(OSError, match="killed"):
-        _train(replace(config, resume=str(checkpoints.list_checkpoints(tmp_path)[0])))
+        _train(replace(config, resume=str(list_checkpoints(tmp_path)[0])))
     assert seen == [["iteration_000001"]]
 
 
@@ -205,8 +208,8 @@ def test_a_line_that_is_no_record_is_told_of_before_checkpoints_go(tmp_path) -> 
     file = tmp_path / METRICS_FILE
     file.write_text("garbage\n" + file.read_text())
     with pytest.raises(CheckpointError, match=r"metrics\.jsonl, line 1: expected a JSON object"):
-        _train(replace(config, resume=str(checkpoints.list_checkpoints(tmp_path)[0])))
-    assert len(checkpoints.list_checkpoints(tmp_path)) == 2
+        _train(replace(config, resume=str(list_checkpoints(tmp_path)[0])))
+    assert len(list_checkpoints(tmp_path)) == 2
 
 
 def test_one_folder_holds_one_run(tmp_path) -> None:
@@ -260,7 +263,7 @@ def test_old_checkpoints_that_cannot_be_removed_do_not_end_a_run(tmp_path, monke
         third = checkpoints.save_checkpoint(
             tmp_path / "run", policy, agent, replace(state, iteration=3), keep=1
         )
-    assert checkpoints.list_checkpoints(tmp_path / "run") == [second, third]
+    assert list_checkpoints(tmp_path / "run") == [second, third]
 
 
 @pytest.fixture(scope="module")
@@ -278,7 +281,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_offered(
 ) -> None:
     shutil.copytree(whole_run, tmp_path / "run")
     config = _config(tmp_path / "run", "iterations=3", "resume=auto")
-    before, last = checkpoints.list_checkpoints(config.output_dir)
+    before, last = list_checkpoints(config.output_dir)
     content = (last / name).read_bytes()
     (last / name).unlink()
     if damage != "missing":
@@ -307,7 +310,7 @@ class Hanging(ReachEngine):
 
     steps = 0
 
-    def step(self, *arguments):
+    def step(self, *arguments: Any) -> ChunkResult:
         Hanging.steps += 1
         if Hanging.steps == 8:
             for number in (signal.SIGHUP, signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
@@ -323,8 +326,8 @@ def test_a_closed_terminal_leaves_a_checkpoint(tmp_path) -> None:
     assert 0 < read_state(checkpoint).iteration < 4
 
 
-def _weights_of(checkpoint: Path) -> list:
-    return _leaves(load_policy(checkpoint / "policy").state_dict())
+def _weights_of(checkpoint: Path) -> list[Any]:
+    return _leaves(load_tiny_policy(checkpoint / "policy").state_dict())
 
 
 def test_a_checkpoint_says_what_it_is_made_of(tmp_path) -> None:
@@ -339,9 +342,9 @@ def test_a_checkpoint_says_what_it_is_made_of(tmp_path) -> None:
 
 
 def test_divergence_keeps_the_last_good_checkpoint_and_names_it(tmp_path, monkeypatch) -> None:
-    from ttrl_env.agents.update import ppo
+    from ttrl_env.agents.update import losses, ppo
 
-    original = ppo.clipped_policy_loss
+    original = losses.clipped_policy_loss
     calls = []
 
     def loss_that_breaks(*arguments, **settings):
@@ -353,11 +356,11 @@ def test_divergence_keeps_the_last_good_checkpoint_and_names_it(tmp_path, monkey
     config = _config(tmp_path, "iterations=100", "ppo.max_skipped_steps=3", "env.max_steps=32")
     with pytest.raises(TrainingDivergedError) as error:
         _train(config)
-    last = checkpoints.list_checkpoints(tmp_path)[-1]
+    last = list_checkpoints(tmp_path)[-1]
     assert f"The last good checkpoint is {last}: continue with resume={last}" in str(error.value)
     assert "3 optimiser steps in a row" in str(error.value)
     monkeypatch.undo()
-    assert all(torch.isfinite(each).all() for each in load_policy(last / "policy").parameters())
+    assert all(torch.isfinite(each).all() for each in load_tiny_policy(last / "policy").parameters())
     completed = read_state(last).iteration
     _train(replace(config, resume=str(last), iterations=completed + 1))
 
@@ -371,7 +374,7 @@ def test_weights_that_are_not_finite_do_not_replace_good_ones(tmp_path) -> None:
     torch.nn.init.constant_(policy.head.bias, float("inf"))
     with pytest.raises(TrainingDivergedError, match="weights are NaN or infinite and are not saved"):
         checkpoints.save_checkpoint(tmp_path, policy, agent, replace(state, iteration=2), keep=1)
-    assert checkpoints.list_checkpoints(tmp_path) == [good]
+    assert list_checkpoints(tmp_path) == [good]
 
 
 def test_a_process_killed_while_saving_leaves_the_last_good_checkpoint(tmp_path) -> None:
@@ -380,13 +383,12 @@ def test_a_process_killed_while_saving_leaves_the_last_good_checkpoint(tmp_path)
         import os, signal, sys, torch
         from rich.console import Console
         from tests.agents.training import test_resuming as here
-        from ttrl_env.agents.training import checkpoints
 
         torch.set_num_threads(1)
         original = torch.save
 
         def die_in_the_middle(state, path):
-            if checkpoints.list_checkpoints({str(tmp_path)!r}):
+            if here.list_checkpoints({str(tmp_path)!r}):
                 path.write_bytes(b"half of it")
                 os.kill(os.getpid(), signal.SIGKILL)
             original(state, path)
@@ -402,7 +404,7 @@ def test_a_process_killed_while_saving_leaves_the_last_good_checkpoint(tmp_path)
     assert run.returncode == -signal.SIGKILL, run.stderr
     folder = tmp_path / "checkpoints"
     assert sorted(path.name for path in folder.iterdir())[0].startswith(".draft_")
-    assert [path.name for path in checkpoints.list_checkpoints(tmp_path)] == ["iteration_000002"]
+    assert [path.name for path in list_checkpoints(tmp_path)] == ["iteration_000002"]
     resumed = _train(replace(_config(tmp_path), resume="auto"))
     _assert_same(resumed, _train(_config(tmp_path / "whole")))
     assert not list(folder.glob(".draft_*"))  # what the killed process left has been cleared away

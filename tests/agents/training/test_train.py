@@ -14,15 +14,15 @@ import torch
 from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tests.agents.reach import ReachEngine
+from tests.agents.reach import ReachEngine, load_tiny_policy
 from ttrl_env.agents.common.progress import Display
+from ttrl_env.agents.common.run_folder import list_checkpoints
 from ttrl_env.agents.config.loading import load_config
 from ttrl_env.agents.config.schema import TrainConfig
-from ttrl_env.agents.policies import load_policy
-from ttrl_env.agents.training import checkpoints
 from ttrl_env.agents.training.metrics import EVALUATIONS_FILE, METRICS_FILE, MetricsWriter, read_records
 from ttrl_env.agents.training.train import train
-from ttrl_env.agents.update import ppo
+from ttrl_env.agents.update import losses, ppo
+from ttrl_env.engines.make_engine import EngineChoice
 from ttrl_env.errors import CheckpointError, ConfigError, EnvironmentDiedError, TrainingDivergedError
 
 pytestmark = pytest.mark.slow  # whole runs
@@ -46,13 +46,13 @@ def _config(tmp_path, *overrides: str) -> TrainConfig:
     return load_config(TrainConfig, settings)
 
 
-def _train(config: TrainConfig, engine=ReachEngine):
+def _train(config: TrainConfig, engine: EngineChoice = ReachEngine) -> Path:
     return train(config, Display(Console(quiet=True)), engine)
 
 
-def _weights(checkpoint) -> torch.Tensor:
+def _weights(checkpoint: Path) -> torch.Tensor:
     return torch.cat(
-        [tensor.flatten() for tensor in load_policy(checkpoint / "policy").state_dict().values()]
+        [tensor.flatten() for tensor in load_tiny_policy(checkpoint / "policy").state_dict().values()]
     )
 
 
@@ -140,7 +140,7 @@ def test_a_dying_simulation_leaves_the_last_whole_iteration(tmp_path) -> None:
     config = _config(tmp_path)
     with pytest.raises(EnvironmentDiedError, match="task 0"):
         _train(config, DyingEngine)
-    assert [path.name for path in checkpoints.list_checkpoints(config.output_dir)][-1] == "iteration_000003"
+    assert [path.name for path in list_checkpoints(config.output_dir)][-1] == "iteration_000003"
     resumed = _train(replace(config, resume="auto"))
     assert torch.equal(_weights(resumed), _weights(_train(_config(tmp_path / "whole"))))
 
@@ -188,7 +188,7 @@ def test_an_evaluation_that_was_interrupted_is_made_up_for(tmp_path) -> None:
 def test_only_the_last_checkpoints_are_kept(tmp_path) -> None:
     config = _config(tmp_path, "checkpoint_every=1", "keep_checkpoints=2")
     _train(config)
-    names = [path.name for path in checkpoints.list_checkpoints(config.output_dir)]
+    names = [path.name for path in list_checkpoints(config.output_dir)]
     assert names == ["iteration_000003", "iteration_000004"]
 
 
@@ -197,7 +197,7 @@ def test_a_failing_save_leaves_the_earlier_checkpoint(tmp_path, monkeypatch) -> 
     good = torch.save
 
     def full_disk(state, path):
-        if len(checkpoints.list_checkpoints(config.output_dir)) == 1:
+        if len(list_checkpoints(config.output_dir)) == 1:
             raise OSError(28, "No space left on device")
         good(state, path)
 
@@ -207,7 +207,7 @@ def test_a_failing_save_leaves_the_earlier_checkpoint(tmp_path, monkeypatch) -> 
     ):
         _train(config)
     assert not list((tmp_path / "run" / "checkpoints").glob(".draft*"))  # what it had written is freed
-    assert [path.name for path in checkpoints.list_checkpoints(config.output_dir)] == ["iteration_000002"]
+    assert [path.name for path in list_checkpoints(config.output_dir)] == ["iteration_000002"]
     monkeypatch.setattr(torch, "save", good)
     assert _train(replace(config, resume="auto")).name == "iteration_000003"
 
@@ -232,7 +232,7 @@ def test_weights_that_are_not_numbers_are_not_saved(tmp_path, tiny_policy) -> No
     config = _config(tmp_path, f"policy.path={tmp_path / 'start'}")
     with pytest.raises(TrainingDivergedError, match=r"NaN or infinite.*No checkpoint had been written"):
         _train(config)
-    assert not checkpoints.list_checkpoints(config.output_dir)
+    assert not list_checkpoints(config.output_dir)
 
 
 def test_a_device_that_is_not_there_is_named(tmp_path) -> None:
@@ -249,7 +249,7 @@ def test_numbers_that_json_does_not_have_are_recorded_as_nothing(tmp_path) -> No
 
 
 def test_skipped_steps_are_reported_to_the_user(tmp_path, monkeypatch) -> None:
-    original = ppo.clipped_policy_loss
+    original = losses.clipped_policy_loss
     monkeypatch.setattr(
         ppo,
         "clipped_policy_loss",

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict
+from typing import Any
 
 import pytest
 import torch
 
 from ttrl_env.agents.update.losses import clipped_policy_loss, merge_diagnostics
 
-CLIP = {"clip_low": 0.2, "clip_high": 0.28, "entropy_coef": 0.0}
+CLIP: dict[str, Any] = {"clip_low": 0.2, "clip_high": 0.28, "entropy_coef": 0.0}
 
 
 def test_before_the_first_step_the_loss_is_minus_the_mean_advantage() -> None:
@@ -24,6 +25,7 @@ def test_before_the_first_step_the_loss_is_minus_the_mean_advantage() -> None:
     assert float(loss.detach()) == pytest.approx(-1.0)
     assert (report.ratio, report.ratio_max, report.approx_kl, report.clip_fraction) == (1.0, 1.0, 0.0, 0.0)
     loss.backward()
+    assert logprobs.grad is not None
     assert logprobs.grad.flatten().tolist() == pytest.approx([-1.5, 0.5])  # -w A
 
 
@@ -37,6 +39,7 @@ def test_gradient_is_cut_only_where_the_ratio_has_gone_far_enough_the_right_way(
     # min(rA, clip(r)A): 1.28, -1.5, 0.5, -0.8
     assert float(loss.detach()) == pytest.approx(-(1.28 - 1.5 + 0.5 - 0.8) / 4)
     loss.backward()
+    assert logprobs.grad is not None
     assert (logprobs.grad.flatten() != 0).tolist() == [False, True, True, False]
     assert report.clip_fraction == pytest.approx(1.0)
     assert (report.clip_fraction_low, report.clip_fraction_high) == (0.5, 0.5)
@@ -84,6 +87,7 @@ def test_dual_clip_bounds_the_loss_of_a_token_that_became_far_likelier() -> None
     assert float(plain.detach()) == pytest.approx((5.0 + 2.0 - 1.28) / 3)
     assert float(loss.detach()) == pytest.approx((3.0 + 2.0 - 1.28) / 3)  # 5 is bounded by 3, 2 is not
     loss.backward()
+    assert logprobs.grad is not None
     assert (logprobs.grad.flatten() != 0).tolist() == [False, True, False]
     assert report.dual_clip_fraction == pytest.approx(1 / 3)
 
@@ -105,6 +109,7 @@ def test_a_chunks_ratio_is_of_the_joint_probability_of_its_executed_tokens() -> 
         assert float(loss.detach()) == pytest.approx(expected)
         assert report.ratio == pytest.approx(1.65)
     loss.backward()
+    assert logprobs.grad is not None
     assert logprobs.grad.flatten().tolist() == pytest.approx([1.65, 1.65, 0.0])  # d(ratio)/d(log p) = ratio
 
 
@@ -126,6 +131,7 @@ def test_the_kl_penalty_is_schulmans_k3_and_pulls_back_to_the_reference() -> Non
     assert float(loss.detach()) == pytest.approx(0.0412406, abs=1e-6)
     loss.backward()
     # derivative of each term is w k (1 - exp(d)): 0.05 * 0.393469 and 0.05 * -1.718282
+    assert logprobs.grad is not None
     assert logprobs.grad.flatten().tolist() == pytest.approx([0.0196735, -0.0859141], abs=1e-6)
 
 

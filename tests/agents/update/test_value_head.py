@@ -33,6 +33,7 @@ def test_a_value_that_has_moved_further_than_the_clip_gains_nothing_more() -> No
     loss = value_loss(values, torch.ones(2), torch.zeros(2), torch.full((2,), 0.5), clip=0.2)
     assert float(loss.detach()) == pytest.approx(0.25 * (0.64 + 0.81))
     loss.backward()
+    assert values.grad is not None
     assert values.grad.tolist() == pytest.approx([0.0, -0.45])
 
 
