@@ -1,4 +1,4 @@
-"""The command line: ``ttrl train | eval | record | pretrain | demo | tasks | doctor | cache``."""
+"""The command line: ``ttrl train | eval | record | pretrain | demo | tasks | doctor | cache | push``."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ _USAGE = f"""ttrl {__version__}: test-time reinforcement learning for VLA polici
   ttrl tasks [SUITE]           list the suites, or the tasks of one
   ttrl doctor [CHECKPOINT]     check this machine: GL, LIBERO, memory, GPU; or a policy checkpoint
   ttrl cache [clear=true]      show, or delete, the native engine's compiled tasks
+  ttrl push PATH owner/name    upload a policy and its model card to the Hugging Face hub
 
 Settings are key=value in every command. `ttrl COMMAND --help` lists the keys, and `--cfg` prints what
 they come to, without running anything.
@@ -44,6 +45,7 @@ _COMMANDS = {
     "tasks": "ttrl_env.agents.commands.tasks",
     "doctor": "ttrl_env.agents.commands.doctor",
     "cache": "ttrl_env.agents.commands.cache",
+    "push": "ttrl_env.agents.commands.push",
 }
 
 _FORMER_COMMANDS = {

@@ -1,7 +1,7 @@
 """The grammar of every command: ``ttrl COMMAND [SUBJECT] [--cfg] [key=value ...]``, or ``--help``.
 
 The subject is what a command is about: a suite, a checkpoint. It is short for the key that it sets:
-``ttrl tasks libero_goal`` is ``ttrl tasks suite=libero_goal``.
+``ttrl tasks libero_goal`` is ``ttrl tasks suite=libero_goal``. A command may have two, as ``ttrl push`` does.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def read_arguments(
     load: Callable[[Sequence[str]], Config] | None = None,
     *,
     usage: str,
-    subject: str | None = None,
+    subject: str | tuple[str, ...] = (),
 ) -> Config | None:
     """The configuration that a command's arguments describe; ``None`` if it, or help, is printed instead.
 
@@ -32,7 +32,7 @@ def read_arguments(
         load: makes the configuration of ``key=value`` arguments, by default with ``load_settings``. It
             imports Hydra, which help does without.
         usage: the first line of the help.
-        subject: the key that the first argument sets if it stands alone.
+        subject: the key, or keys, that the first arguments set if they stand alone.
     """
     if {"-h", "--help"} & set(arguments):
         print_keys(usage, schema)
@@ -51,12 +51,15 @@ def _load_settings(schema: type[Config], overrides: Sequence[str]) -> Config:
     return load_settings(schema, overrides)
 
 
-def key_values(arguments: Sequence[str], schema: type[Any], subject: str | None) -> list[str]:
-    """A command's arguments as ``key=value``, its subject as well."""
+def key_values(arguments: Sequence[str], schema: type[Any], subject: str | tuple[str, ...]) -> list[str]:
+    """A command's arguments as ``key=value``, its subjects as well."""
     overrides = [argument for argument in arguments if argument != "--cfg"]
-    if subject is not None and overrides and _stands_alone(overrides[0]):
-        is_list = unwrap(type_of(schema, subject)).plain is not str
-        overrides[0] = f"{subject}=[{overrides[0]}]" if is_list else f"{subject}={overrides[0]}"
+    subjects = (subject,) if isinstance(subject, str) else subject
+    for place, (key, argument) in enumerate(zip(subjects, overrides, strict=False)):
+        if not _stands_alone(argument):
+            break
+        is_list = unwrap(type_of(schema, key)).plain is not str
+        overrides[place] = f"{key}=[{argument}]" if is_list else f"{key}={argument}"
     return overrides
 
 

@@ -11,6 +11,8 @@ import itertools
 import re
 import zlib
 from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -178,6 +180,13 @@ class TinyVLA(PreTrainedModel):
     def sharding_units(self) -> list[nn.Module]:
         """See :meth:`ttrl_env.agents.policies.protocol.TokenPolicy.sharding_units`."""
         return list(self.decoder)
+
+    def save_pretrained(self, save_directory: str | PathLike[str], *args: Any, **kwargs: Any) -> None:
+        """As every ``PreTrainedModel``, with a model card (:mod:`ttrl_env.agents.policies.model_card`)."""
+        from ttrl_env.agents.policies.model_card import write_model_card
+
+        super().save_pretrained(save_directory, *args, **kwargs)
+        write_model_card(Path(save_directory))
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:

@@ -1,10 +1,10 @@
 """Training checkpoints, written atomically, from which a run continues exactly.
 
-A checkpoint is a folder ``checkpoints/iteration_000010`` in the run's folder. It holds ``policy/`` (config
-and safetensors weights or adapter, loadable on its own), ``agent.pt`` (optimiser, step-size schedule, value
-head) and ``state.json`` (:class:`TrainingState`). No random state is stored: the run's seed and the
-iteration's number seed its random numbers. A group's task and initial state follow from the number of groups
-dealt before.
+A checkpoint is a folder ``checkpoints/iteration_000010`` in the run's folder. It holds ``policy/`` (config,
+safetensors weights or adapter, and a model card; loadable on its own), ``agent.pt`` (optimiser, step-size
+schedule, value head) and ``state.json`` (:class:`TrainingState`). No random state is stored: the run's seed
+and the iteration's number seed its random numbers. A group's task and initial state follow from the number of
+groups dealt before.
 """
 
 from __future__ import annotations
@@ -23,12 +23,16 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from ttrl_env.agents.common.checkpoint_files import own_file
+from ttrl_env.agents.common.json_lines import read_records
 from ttrl_env.agents.common.run_folder import iteration_of, list_checkpoints
 from ttrl_env.agents.common.saved_tensors import DAMAGED, load_saved
 from ttrl_env.agents.common.training_state import STATE_FILE, TrainingState, read_state
+from ttrl_env.agents.evaluation.reports.measured import measured_in_training
 from ttrl_env.agents.policies import TokenPolicy
 from ttrl_env.agents.policies.conformance import check_policy
+from ttrl_env.agents.policies.model_card import Measured, write_model_card
 from ttrl_env.agents.policies.sharding import all_finite, whole, whole_weights
+from ttrl_env.agents.training.metrics import EVALUATIONS_FILE
 from ttrl_env.agents.update.ppo import PPOAgent
 from ttrl_env.errors import CheckpointError, TrainingDivergedError
 from ttrl_env.machine.whole_files import flush
@@ -88,6 +92,13 @@ def drop_later(output_dir: str | Path, iteration: int) -> None:
                 f"removed ({error}). Remove it, or choose another output_dir"
             ) from error
         _try_to_remove(left)
+
+
+def evaluated_in_run(checkpoint: Path, state: TrainingState) -> list[Measured]:
+    """The evaluation of a checkpoint's policy that its run has recorded, for the model card."""
+    file = checkpoint.parents[1] / EVALUATIONS_FILE
+    records = read_records(file, integers=["iteration"]) if file.is_file() else []
+    return measured_in_training(records, state.iteration, state.versions)
 
 
 def restore_agent(checkpoint: Path, agent: PPOAgent) -> None:
@@ -169,6 +180,7 @@ def _write(draft: Path, content: _Content) -> None:
     content.policy.save_pretrained(draft / "policy", state_dict=content.weights)
     torch.save(content.agent, draft / AGENT_FILE)
     (draft / STATE_FILE).write_text(json.dumps(asdict(content.state), indent=1), encoding="utf-8")
+    write_model_card(draft / "policy", evaluated_in_run(draft, content.state))
     for file in draft.rglob("*"):
         flush(file)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ttrl_env.agents.evaluation.evaluate import Evaluation
-from ttrl_env.agents.evaluation.reports.provenance import Cloning, Provenance
+from ttrl_env.agents.policies.provenance import Cloning, Provenance
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,7 +22,6 @@ from ttrl_env.agents.evaluation.reports.episode_log import EpisodeLog
 from ttrl_env.agents.evaluation.reports.evaluated_policy import EvaluatedPolicy
 from ttrl_env.agents.evaluation.reports.figure import plot
 from ttrl_env.agents.evaluation.reports.markdown import markdown
-from ttrl_env.agents.evaluation.reports.provenance import cloning, provenance
 from ttrl_env.agents.evaluation.reports.summary import summarise
 from ttrl_env.agents.evaluation.reports.videos import write_videos
 from ttrl_env.agents.evaluation.videos import record_episodes
@@ -30,6 +29,7 @@ from ttrl_env.agents.policies import TokenPolicy, load_policy
 from ttrl_env.agents.policies.building import load_options
 from ttrl_env.agents.policies.finding import find_policy
 from ttrl_env.agents.policies.loading import read_cameras
+from ttrl_env.agents.policies.provenance import cloning, provenance
 from ttrl_env.agents.rollout.environments import make_evaluation_env, share_engine
 from ttrl_env.engines.interface import CameraName
 from ttrl_env.engines.make_engine import EngineChoice

@@ -10,7 +10,7 @@ from ttrl_env.agents.evaluation.reports.comparison import Comparison
 
 if TYPE_CHECKING:
     from ttrl_env.agents.evaluation.reports.evaluated_policy import EvaluatedPolicy
-    from ttrl_env.agents.evaluation.reports.provenance import Cloning, Provenance
+    from ttrl_env.agents.policies.provenance import Cloning, Provenance
 
 
 def statements(subjects: Sequence[EvaluatedPolicy], comparisons: Sequence[Comparison]) -> list[str]:

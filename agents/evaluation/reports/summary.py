@@ -10,8 +10,8 @@ from ttrl_env.agents.common.versions import installed_versions
 from ttrl_env.agents.evaluation.evaluate import Evaluation
 from ttrl_env.agents.evaluation.reports.comparison import Comparison, compare
 from ttrl_env.agents.evaluation.reports.evaluated_policy import EvaluatedPolicy
-from ttrl_env.agents.evaluation.reports.provenance import Demonstrated
 from ttrl_env.agents.evaluation.reports.statements import statements
+from ttrl_env.agents.policies.provenance import Demonstrated
 from ttrl_env.libero_version import describe, installed_mujoco, stamp
 from ttrl_env.tasks import get_task
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from peft import LoraConfig
 from torch import Tensor
 
+from ttrl_env.agents.policies.model_card import write_model_card
 from ttrl_env.agents.policies.openvla import lora
 from ttrl_env.agents.policies.openvla.adapter_config import ADAPTER_CONFIG
 from ttrl_env.agents.policies.openvla.model import OpenVLAModel
@@ -29,22 +30,24 @@ def save_model(
     folder: Path,
     weights: dict[str, Tensor] | None = None,
 ) -> None:
-    """Write all weights, with adapters merged, and all small files of the source.
+    """Write all weights, with adapters merged, all small files of the source, and a model card.
 
     ``weights``, with the keys of the model's ``state_dict``, replace the model's own.
     """
     _refuse(folder, ADAPTER_CONFIG)
     _write_side_files(source, action_space, folder)
     write_weights(folder, lora.merged_state(model) if weights is None else weights)
+    write_model_card(folder, base=source.name)
 
 
 def save_adapter(
     model: OpenVLAModel, adapters: LoraConfig, source: Source, action_space: ActionSpace, folder: Path
 ) -> None:
-    """Write only the adapter, the name of its base, and all small files of the source."""
+    """Write only the adapter, the name of its base, all small files of the source, and a model card."""
     _refuse(folder, INDEX, SINGLE_FILE)
     _write_side_files(source, action_space, folder)
     lora.write_lora(model, adapters, folder, source.name)
+    write_model_card(folder, base=source.name)
 
 
 def model_weights(policy_weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -10,6 +10,7 @@ import pytest
 from ttrl_env.agents.cli import main
 from ttrl_env.agents.commands.cache import CacheConfig
 from ttrl_env.agents.commands.doctor import DoctorConfig
+from ttrl_env.agents.commands.push import PushConfig
 from ttrl_env.agents.commands.record import RecordConfig
 from ttrl_env.agents.commands.tasks import TasksConfig
 from ttrl_env.agents.config.loading import walk_fields
@@ -20,7 +21,7 @@ from ttrl_env.agents.demo.config import DemoConfig
 def test_help_names_every_command(capsys) -> None:
     assert main(["--help"]) == 0
     output = capsys.readouterr().out
-    for command in ("train", "eval", "record", "pretrain", "demo", "tasks", "doctor", "cache"):
+    for command in ("train", "eval", "record", "pretrain", "demo", "tasks", "doctor", "cache", "push"):
         assert f"ttrl {command}" in output
 
 
@@ -32,6 +33,7 @@ SCHEMAS = {
     "tasks": TasksConfig,
     "doctor": DoctorConfig,
     "cache": CacheConfig,
+    "push": PushConfig,
 }
 
 

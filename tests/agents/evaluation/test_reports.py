@@ -24,11 +24,12 @@ from ttrl_env.agents.evaluation.reports.episode_log import EpisodeLog
 from ttrl_env.agents.evaluation.reports.evaluated_policy import EvaluatedPolicy
 from ttrl_env.agents.evaluation.reports.figure import plot
 from ttrl_env.agents.evaluation.reports.markdown import markdown
-from ttrl_env.agents.evaluation.reports.provenance import Cloning, Demonstrated, Provenance, cloning
+from ttrl_env.agents.evaluation.reports.measured import measured_in_report
 from ttrl_env.agents.evaluation.reports.run import evaluate_checkpoints
 from ttrl_env.agents.evaluation.reports.statements import statements
 from ttrl_env.agents.evaluation.reports.summary import summarise
 from ttrl_env.agents.policies import load_policy
+from ttrl_env.agents.policies.provenance import Cloning, Demonstrated, Provenance, cloning
 from ttrl_env.agents.training.train import train
 from ttrl_env.errors import ConfigError
 from ttrl_env.libero_version import installed_mujoco, is_published
@@ -102,6 +103,8 @@ def test_a_report_folder_holds_numbers_text_picture_and_videos(policies, tmp_pat
     report = evaluate_checkpoints(config, QUIET, ReachEngine)
     assert json.loads((tmp_path / "report/report.json").read_text()) == report
     greedy, sampled = report["evaluations"]
+    on_card = measured_in_report(tmp_path / "report", policies / "after")
+    assert [each.success_rate for each in on_card] == [greedy["success_rate"], sampled["success_rate"]]
     assert [greedy["num_episodes"], sampled["num_episodes"]] == [6, 12]
     assert [task["task_id"] for task in greedy["tasks"]] == [0, 1]
     text = (tmp_path / "report/report.md").read_text()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub import ModelCard
 from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -74,6 +75,8 @@ def test_a_run_leaves_metrics_evaluations_and_checkpoints(tmp_path) -> None:
     assert [record["iteration"] for record in evaluations] == [0, 4]
     assert [episode["init_state_id"] for episode in evaluations[0]["episodes"]] == [40, 41]
     assert not evaluations[0]["includes_training_states"]
+    (on_card,) = ModelCard.load(checkpoint / "policy" / "README.md").data.eval_results
+    assert on_card.metric_value == pytest.approx(evaluations[-1]["success_rate"], abs=1e-4)
     events = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
     assert [event.step for event in events.Scalars("rollout/success_rate")] == [1, 2, 3, 4]
     assert all(state < 40 for record in records for state in record["rollout/init_state_ids"])

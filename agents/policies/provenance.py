@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ttrl_env import tasks
 from ttrl_env.agents.common.checkpoint_files import read_own_json
@@ -105,9 +104,14 @@ def cloning(policy: Path) -> Cloning | None:
         ) from error
 
 
-def _demonstrated(*, init_state_ids: list[int] | None, **rest: Any) -> Demonstrated:
-    """Make an entry from its JSON values."""
-    return Demonstrated(init_state_ids=None if init_state_ids is None else tuple(init_state_ids), **rest)
+def _demonstrated(
+    *, init_state_ids: list[int] | None, num_episodes: int, **names: str | None
+) -> Demonstrated:
+    """Make an entry from its JSON values; raises ``TypeError`` if one is of another kind."""
+    if type(num_episodes) is not int or not all(isinstance(name, str | None) for name in names.values()):
+        raise TypeError("expected an integer num_episodes, and text or null for names")
+    states = None if init_state_ids is None else tuple(init_state_ids)
+    return Demonstrated(init_state_ids=states, num_episodes=num_episodes, **names)
 
 
 def training_state(policy: Path) -> TrainingState | None:

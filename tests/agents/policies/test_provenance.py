@@ -7,13 +7,19 @@ from typing import Any
 
 import pytest
 
-from ttrl_env.agents.evaluation.reports.provenance import cloning, provenance
+from ttrl_env.agents.policies.provenance import cloning, provenance
 from ttrl_env.errors import CheckpointError
 
 STATE: dict[str, Any] = {"iteration": 1, "groups_dealt": 1, "reference": None, "versions": {}}
 
 
-@pytest.mark.parametrize("entries", [5, "x", [1], [{}], [{"suite": 1}], {"a": 1}])
+ENTRY = {"suite": "libero_goal", "task": "x", "num_episodes": 1, "init_state_ids": [1], "mujoco": None}
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [5, "x", [1], [{}], [{"suite": 1}], {"a": 1}, [{**ENTRY, "num_episodes": "1"}], [{**ENTRY, "task": []}]],
+)
 def test_demonstrations_told_of_in_another_way_are_named(tmp_path, entries) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"demonstrations": entries}))
     with pytest.raises(CheckpointError, match=r"config\.json.*: demonstrations: expected what ttrl pretrain"):
