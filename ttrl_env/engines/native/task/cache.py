@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import weakref
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+
+from filelock import FileLock
 
 from ttrl_env import tasks
 from ttrl_env.engines.native.task.bundle import TaskBundle
@@ -28,12 +32,8 @@ def load_bundle(task: tasks.Task, fixture_seed: int = 0, folder: Path | None = N
     with _OPENING[place]:
         bundle = _find(place)
         if bundle is None:
-            from ttrl_env.engines.native.task.compiler import compile_bundle  # imports robosuite and LIBERO
-
-            bundle = replace(compile_bundle(task, fixture_seed), place=place)
-            with keeping(place):
-                write_bundle(place, bundle)
-            _OPEN[place] = bundle
+            with _compiling(place):
+                bundle = _find(place) or _compile(task, fixture_seed, place)
     bundle.textures.let_go()
     return bundle
 
@@ -45,12 +45,42 @@ def find_bundle(task: tasks.Task, fixture_seed: int = 0, folder: Path | None = N
         return _find(place)
 
 
+@contextlib.contextmanager
+def _compiling(place: Path) -> Iterator[None]:
+    """Keep other processes from compiling the same task; they wait, and then find it in the cache.
+
+    Without a lock, on a read-only folder or a file system that has none, each compiles for itself:
+    :func:`write_bundle` bears that. So does whoever has waited for longer than a compilation takes.
+    """
+    lock = FileLock(place.parent.parent / "locks" / f"{place.name}.lock", timeout=_LONGEST_COMPILATION)
+    with contextlib.suppress(OSError, NotImplementedError):  # filelock's Timeout is an OSError
+        Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _compile(task: tasks.Task, fixture_seed: int, place: Path) -> TaskBundle:
+    from ttrl_env.engines.native.task.compiler import compile_bundle  # imports robosuite and LIBERO
+
+    bundle = replace(compile_bundle(task, fixture_seed), place=place)
+    with keeping(place):
+        write_bundle(place, bundle)
+    _OPEN[place] = bundle
+    return bundle
+
+
 def _find(place: Path) -> TaskBundle | None:
     bundle = _OPEN.get(place) or read_bundle(place)
     if bundle is not None:
         _OPEN[place] = bundle
     return bundle
 
+
+_LONGEST_COMPILATION = 300.0
+"""Seconds to wait for another process; compiling takes about ten on an idle core."""
 
 _OPEN: weakref.WeakValueDictionary[Path, TaskBundle] = weakref.WeakValueDictionary()
 _OPENING: defaultdict[Path, threading.Lock] = defaultdict(threading.Lock)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import gc
 import os
 import resource
@@ -10,11 +11,13 @@ import shutil
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FuturesTimeoutError
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from tests.ttrl_env.engines.reference import libero_simulation
 from ttrl_env import tasks
@@ -192,6 +195,33 @@ def test_another_tasks_files_in_a_bundles_folder_are_compiled_again(compilations
     load_bundle(other)
     assert compilations == [(0, 0), (1, 0)]
     assert cache.find_bundle(other) is not None
+
+
+def test_a_task_that_another_process_compiles_is_waited_for_and_then_read(
+    compilations: list, compiled: TaskBundle, tmp_path: Path
+) -> None:
+    place = locations.bundle_folder(tasks.get_task(*TASK))
+    (tmp_path / "locks").mkdir()
+    with ThreadPoolExecutor(1) as pool:
+        with FileLock(tmp_path / "locks" / f"{place.name}.lock"):  # its files exclude threads too
+            opened = pool.submit(load)
+            with pytest.raises(FuturesTimeoutError):
+                opened.result(timeout=0.3)
+            write_bundle(place, compiled)
+        assert opened.result(timeout=60).place == place
+    assert compilations == []
+
+
+@pytest.mark.parametrize("reason", [errno.ENOLCK, errno.EROFS])
+def test_a_task_is_compiled_where_no_lock_is_to_be_had(
+    compilations: list, monkeypatch: pytest.MonkeyPatch, reason: int
+) -> None:
+    def no_lock(self: FileLock) -> None:
+        raise OSError(reason, os.strerror(reason))
+
+    monkeypatch.setattr(FileLock, "_acquire", no_lock)
+    load_twice()
+    assert len(compilations) == 1
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(
