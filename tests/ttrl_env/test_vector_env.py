@@ -15,6 +15,7 @@ from gymnasium.wrappers.vector import RecordEpisodeStatistics
 from packaging.version import Version
 
 from tests.contract.counting_engine import CountingEngine, counting, counting_engine
+from tests.ttrl_env.same_returns import assert_same_returns
 from ttrl_env import tasks
 from ttrl_env.engines.interface import EngineConfig
 from ttrl_env.engines.requests import check_reset, check_started
@@ -608,27 +609,6 @@ def test_vector_env_equals_gymnasiums_vectorised_single_envs(mode: AutoresetMode
     for step in range(25):
         actions = np.full((3, 7), step / 25, dtype=np.float32)
         assert_same_returns(ours.step(actions), singles.step(actions))
-
-
-def assert_same_returns(ours: Any, theirs: Any) -> None:
-    if isinstance(ours, tuple):
-        for one, other in zip(ours, theirs, strict=True):
-            assert_same_returns(one, other)
-    elif isinstance(ours, dict):
-        assert set(ours) == set(theirs)
-        masked = [key for key in ours if f"_{key}" in ours]
-        for key in ours:
-            one, other = ours[key], theirs[key]
-            if key in masked and not isinstance(one, dict):
-                rows = ours[f"_{key}"]
-                one, other = one[rows], other[rows]
-            if key not in {"group", "_group"}:
-                assert_same_returns(one, other)
-    elif ours.dtype == object:
-        for one, other in zip(ours, theirs, strict=True):
-            assert_same_returns(one, other) if isinstance(one, dict) else np.testing.assert_equal(one, other)
-    else:
-        np.testing.assert_array_equal(ours, theirs, strict=True)  # shapes and dtypes too
 
 
 @pytest.mark.parametrize("mode", list(AutoresetMode)[:2], ids=lambda mode: mode.name)
