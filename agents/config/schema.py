@@ -290,7 +290,8 @@ class TrainConfig:
     keep_checkpoints: Annotated[int, at_least(1)] = 2
     """Number of checkpoints to keep; older ones are deleted."""
     wandb_project: Annotated[str | None, Text()] = None
-    """Also log to this Weights & Biases project (pip install 'ttrl-env[wandb]')."""
+    """Also log to this Weights & Biases project, with a video of each evaluation's first episode. A resumed
+    run goes on in its record there (pip install 'ttrl-env[wandb]')."""
     env: TrainEnvConfig = field(default_factory=TrainEnvConfig)
     policy: PolicyConfig = field(default_factory=PolicyConfig)
     rollout: RolloutConfig = field(default_factory=RolloutConfig)

@@ -17,8 +17,9 @@ from torch.utils.tensorboard import SummaryWriter
 from ttrl_env.agents.common import json_lines
 from ttrl_env.agents.rollout.group_selection import GroupSelection
 from ttrl_env.agents.rollout.types import Rollout
+from ttrl_env.agents.training.wandb_run import WandbRun
 from ttrl_env.agents.update.report import UpdateReport
-from ttrl_env.errors import CheckpointError, MissingDependencyError
+from ttrl_env.errors import CheckpointError
 from ttrl_env.machine.whole_files import naming, write_whole
 
 METRICS_FILE = "metrics.jsonl"
@@ -120,6 +121,7 @@ class MetricsWriter:
 
         Raises:
             CheckpointError: a line of a file is not a valid record; nothing is changed.
+            MissingDependencyError: there is a ``wandb_project``, and ``wandb`` is not installed.
         """
         self._folder = Path(output_dir)
         self._file = self._folder / METRICS_FILE
@@ -130,7 +132,9 @@ class MetricsWriter:
             # a run without a completed iteration repeats its first evaluation
             self._evaluations: _records_until(self._evaluations, completed or -1),
         }
-        self._wandb = _start_wandb(wandb_project, config) if wandb_project else None
+        self._wandb = (
+            WandbRun(wandb_project, self._folder, config, resumed=completed > 0) if wandb_project else None
+        )
 
     def __enter__(self) -> MetricsWriter:
         """Remove the records after ``completed`` iterations, and open TensorBoard's file."""
@@ -151,11 +155,21 @@ class MetricsWriter:
             iteration, {key: value for key, value in metrics.items() if isinstance(value, (int, float))}
         )
 
-    def write_evaluation(self, iteration: int, report: Mapping[str, Any]) -> None:
-        """Record an evaluation in ``evaluations.jsonl``, and its success rate beside the metrics."""
+    @property
+    def shows_videos(self) -> bool:
+        """Whether :meth:`write_evaluation` has a use for a video."""
+        return self._wandb is not None
+
+    def write_evaluation(self, iteration: int, report: Mapping[str, Any], video: Path | None = None) -> None:
+        """Record an evaluation in ``evaluations.jsonl``, and its success rate beside the metrics.
+
+        W&B gets the tasks' rates and the video too.
+        """
         json_lines.append_record(self._evaluations, {"iteration": iteration, **report})
         shown = {f"evaluation/{key}": report[key] for key in ("success_rate", "steps_to_success")}
         self._show(iteration, {key: value for key, value in shown.items() if value is not None})
+        if self._wandb is not None:
+            self._wandb.log_evaluation(iteration, report, video)
 
     def _show(self, iteration: int, scalars: Mapping[str, float]) -> None:
         """Add points to the curves of TensorBoard and W&B."""
@@ -164,7 +178,7 @@ class MetricsWriter:
                 self._tensorboard.add_scalar(key, value, iteration)
             self._tensorboard.flush()
         if self._wandb is not None:
-            self._wandb.log(dict(scalars), step=iteration)
+            self._wandb.log(iteration, scalars)
 
     def has_evaluation(self, iteration: int) -> bool:
         """Whether the evaluation after ``iteration`` iterations has been recorded."""
@@ -196,7 +210,12 @@ class NoMetrics(MetricsWriter):
     def write(self, iteration: int, metrics: Mapping[str, Any]) -> None:
         """Write nothing."""
 
-    def write_evaluation(self, iteration: int, report: Mapping[str, Any]) -> None:
+    @property
+    def shows_videos(self) -> bool:
+        """False."""
+        return False
+
+    def write_evaluation(self, iteration: int, report: Mapping[str, Any], video: Path | None = None) -> None:
         """Write nothing."""
 
     def __exit__(
@@ -224,13 +243,3 @@ def _records_until(file: Path, completed: int) -> list[dict[str, Any]]:
         raise CheckpointError(f"{file}: expected a regular file, got a folder, pipe or device; move it away")
     records = json_lines.read_records(file, integers=_KEYS) if file.is_file() else []
     return [record for record in records if record["iteration"] <= completed]
-
-
-def _start_wandb(project: str, config: Any) -> Any:
-    try:
-        import wandb
-    except ImportError as error:
-        raise MissingDependencyError(
-            "wandb_project: Weights & Biases is not installed. Install it with: pip install 'ttrl-env[wandb]'"
-        ) from error
-    return wandb.init(project=project, config=config)

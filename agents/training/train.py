@@ -37,7 +37,8 @@ from ttrl_env.agents.config.resuming import changes_on_resuming, offering_the_on
 from ttrl_env.agents.config.schema import TrainConfig
 from ttrl_env.agents.distributed.devices import use_usable_cores
 from ttrl_env.agents.distributed.processes import ALONE, World, join_world
-from ttrl_env.agents.evaluation.evaluate import evaluate
+from ttrl_env.agents.evaluation.evaluate import Evaluation, evaluate
+from ttrl_env.agents.evaluation.videos import record_episodes, write_video
 from ttrl_env.agents.policies.building import make_policies, policy_options
 from ttrl_env.agents.policies.lockstep import Lockstep
 from ttrl_env.agents.rollout.assignments import Assignment, TaskDealer
@@ -54,6 +55,7 @@ from ttrl_env.agents.training.metrics import (
     selection_metrics,
     update_metrics,
 )
+from ttrl_env.agents.training.wandb_run import require_wandb
 from ttrl_env.agents.update.ppo import PPOAgent
 from ttrl_env.engines.make_engine import EngineChoice
 from ttrl_env.errors import CheckpointError, ConfigError, EnvironmentDiedError, TrainingDivergedError
@@ -75,6 +77,7 @@ def train(config: TrainConfig, display: Display | None = None, engine: EngineCho
         ConfigError: the configuration cannot work (checked before anything is built or loaded), or another
             process is writing to ``config.output_dir``.
         CheckpointError: a policy or checkpoint cannot be read, or a checkpoint cannot be written.
+        MissingDependencyError: ``config.wandb_project`` is set and ``wandb`` is not installed.
         EnvironmentDiedError: a simulation process died.
         TrainingDivergedError: the policy's outputs, loss or gradients are no longer numbers. Earlier
             checkpoints stay as they are, and the message names the last one.
@@ -247,7 +250,25 @@ class _Run:
             rows_at_once=config.rollout.rows_at_once,
         )
         self.display.evaluation(self.completed, result.report())
-        writer.write_evaluation(self.completed, result.report())
+        video = self._film(result) if writer.shows_videos and self.world.alone else None
+        writer.write_evaluation(self.completed, result.report(), video)
+
+    def _film(self, result: Evaluation) -> Path:
+        """Play an evaluation's first episode again, with the same tokens, and write its video."""
+        episode = result.episodes[0]
+        frames = record_episodes(
+            share_engine(self.env, chunk_steps=1),
+            [self.policy],
+            episode.init_state_id,
+            task_id=episode.task_id,
+            repeat=episode.repeat,
+            temperature=result.temperature,
+            seed=self.config.seed,
+        )
+        file = Path(self.config.output_dir) / "videos" / f"iteration_{self.completed:06d}.mp4"
+        file.parent.mkdir(exist_ok=True)
+        write_video(file, frames)
+        return file
 
     def _last_good(self, reason: str) -> str:
         """``reason``, and the command that resumes from the last checkpoint."""
@@ -260,6 +281,8 @@ class _Run:
 
 
 def _check(config: TrainConfig) -> None:
+    if config.wandb_project is not None:
+        require_wandb()
     try:
         check_config(config)
         policy_options(config.policy, config.seed)
