@@ -14,7 +14,7 @@ from ttrl_env.agents.config.choices import Reduction
 from ttrl_env.agents.config.schema import PPOConfig
 from ttrl_env.agents.distributed.processes import World
 from ttrl_env.agents.policies.lockstep import Chunks, Lockstep
-from ttrl_env.agents.policies.protocol import PolicyInputs, UpdatedPolicy
+from ttrl_env.agents.policies.protocol import UpdatedPolicy
 from ttrl_env.agents.rollout.types import Rollout
 from ttrl_env.agents.update.reductions import chunk_weights, token_weights
 from ttrl_env.agents.update.targets import Targets
@@ -47,20 +47,9 @@ class MicroBatch:
     padding: bool = False
     """Counts for nothing: a pass that is made because other processes make one."""
 
-    @property
-    def inputs(self) -> PolicyInputs:
-        """The policy's inputs, copied out of the rollout each time they are needed."""
-        return {key: tensor[self.chunks] for key, tensor in self.source.inputs.items()}
-
-    @property
-    def tokens(self) -> Tensor:
-        """``[m, K]`` int64."""
-        return self.source.tokens[self.chunks]
-
-    @property
-    def temperatures(self) -> Tensor:
-        """``[m]`` float32, of each chunk's row."""
-        return self.source.temperatures[self.chunks]
+    def select(self) -> Chunks:
+        """Its own chunks, each at its row's temperature; copied out of the rollout at every call."""
+        return self.source.select(self.chunks)
 
 
 def make_minibatches(

@@ -153,8 +153,10 @@ class PPOAgent:
                     if self.value_head is not None:
                         batch.old_values = self.value_head(evaluation.features)
                 if self.reference is not None:
-                    arguments = (batch.inputs, batch.tokens, batch.temperatures)
-                    batch.reference_logprobs = self.reference.logprobs(*arguments)
+                    own = batch.select()
+                    batch.reference_logprobs = self.reference.logprobs(
+                        own.inputs, own.tokens, own.temperatures
+                    )
 
     def _targets(
         self, rollout: Rollout, minibatches: Sequence[Sequence[MicroBatch]], rows_at_once: int
@@ -225,7 +227,8 @@ class PPOAgent:
         )
 
     def _evaluate(self, batch: MicroBatch) -> TokenEvaluation:
-        return self.policy.evaluate(batch.inputs, batch.tokens, batch.temperatures)
+        own = batch.select()
+        return self.policy.evaluate(own.inputs, own.tokens, own.temperatures)
 
     def _make_value_head(self) -> ValueHead:
         head = ValueHead(self.policy.num_features, self.config.gae.value_hidden_size)
