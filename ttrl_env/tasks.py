@@ -103,14 +103,16 @@ def suite_names() -> tuple[str, ...]:
     return tuple(SUITES)
 
 
-def get_suite(name: str) -> Suite:
+def get_suite(name: str, argument: str = "suite") -> Suite:
     """Look a suite up by LIBERO's name or the community's; an unknown one raises with the nearest names.
+
+    ``argument`` is what the error names.
 
     >>> get_suite("libero_long").name
     'libero_10'
     """
     if not isinstance(name, str) or liberos_name(name) not in SUITES:
-        raise unknown_name("suite", name, SUITES)
+        raise unknown_name(argument, name, SUITES)
     return SUITES[liberos_name(name)]
 
 

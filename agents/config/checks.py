@@ -11,7 +11,7 @@ from typing import Any, get_args
 
 from ttrl_env import tasks
 from ttrl_env.agents.config.bounds import check_fields
-from ttrl_env.agents.config.choices import GroupEstimator
+from ttrl_env.agents.config.choices import TINY_VLA, GroupEstimator
 from ttrl_env.agents.config.estimates import check_evaluation, check_training
 from ttrl_env.agents.config.schema import (
     EnvConfig,
@@ -67,7 +67,7 @@ def _check_policy(policy: PolicyConfig, env_image_size: int) -> None:
     """Check the options of a new TinyVLA; a policy's loader checks those of one that is loaded."""
     if policy.path is not None:
         return
-    if policy.kind not in ("auto", "tiny_vla"):
+    if policy.kind not in ("auto", TINY_VLA):
         raise ConfigError(
             f"policy.path: policy.kind={policy.kind} needs a checkpoint to start from, a folder or a hub "
             f"repository, e.g. policy.path=Haozhan72/Openvla-oft-SFT-libero10-traj1"
@@ -85,7 +85,7 @@ def _check_policy(policy: PolicyConfig, env_image_size: int) -> None:
 
 
 def _check_env(env: EnvConfig) -> None:
-    tasks.get_suite(env.suite)
+    tasks.get_suite(env.suite, "env.suite")
     if not env.task_ids:
         raise ConfigError("env.task_ids: expected at least one task id, e.g. env.task_ids=[0]")
     for task_id in env.task_ids:

@@ -24,5 +24,8 @@ Decoding: TypeAlias = Literal["parallel", "autoregressive"]
 WeightType: TypeAlias = Literal["auto", "float32", "bfloat16"]
 """``policy.openvla.dtype``: type of the weights; ``auto``: as stored."""
 
+TINY_VLA, OPENVLA = "tiny_vla", "openvla"
+"""``policy.kind``, and ``model_type`` of checkpoints, of the policies that come with the package."""
+
 CHUNK_STEPS = 8
 """Default number of actions in a chunk, as in OpenVLA-OFT's LIBERO checkpoints."""

@@ -5,20 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 from ttrl_env.agents.common.checkpoint_files import read_own_json
+from ttrl_env.agents.config.choices import OPENVLA, TINY_VLA
 from ttrl_env.agents.policies.conformance import check_policy
 from ttrl_env.agents.policies.finding import find_policy, is_repo_id
 from ttrl_env.agents.policies.options import PolicyOptions, refuse_options_without_effect
 from ttrl_env.agents.policies.origin import mujoco_of
 from ttrl_env.agents.policies.protocol import TokenPolicy
 from ttrl_env.agents.policies.registry import is_known_kind, policy_kinds, registered_policy
-from ttrl_env.agents.policies.tiny_vla import TinyVLAConfig
 from ttrl_env.agents.policies.tiny_vla_checkpoint import load_tiny_vla, read_tiny_vla_config
 from ttrl_env.engines.interface import CameraName
 from ttrl_env.errors import CheckpointError, unknown_name
 from ttrl_env.libero_version import warn_of_another_version
-
-OPENVLA = "openvla"
-"""``model_type`` of OpenVLA and OpenVLA-OFT."""
 
 
 def load_policy(name: str | Path, options: PolicyOptions | None = None) -> TokenPolicy:
@@ -48,7 +45,7 @@ def load_policy(name: str | Path, options: PolicyOptions | None = None) -> Token
         from ttrl_env.agents.policies.openvla import load_openvla
 
         return load_openvla(folder, options, str(name) if is_repo_id(name) else str(folder.resolve()))
-    if model_type == TinyVLAConfig.model_type:
+    if model_type == TINY_VLA:
         refuse_options_without_effect(options, read_tiny_vla_config(folder).chunk_steps, "TinyVLA")
         return load_tiny_vla(folder)
     policy = registered_policy(model_type).load(folder)
@@ -74,7 +71,7 @@ def read_cameras(folder: Path) -> tuple[CameraName, ...]:
         from ttrl_env.agents.policies.openvla import OpenVLAPolicy
 
         return OpenVLAPolicy.cameras
-    if model_type == TinyVLAConfig.model_type:
+    if model_type == TINY_VLA:
         return read_tiny_vla_config(folder).cameras
     return registered_policy(model_type).cameras
 

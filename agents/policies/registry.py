@@ -17,6 +17,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TypeAlias
 
+from ttrl_env.agents.config.choices import OPENVLA, TINY_VLA
 from ttrl_env.agents.policies.conformance import check_cameras
 from ttrl_env.agents.policies.protocol import TokenPolicy
 from ttrl_env.engines.interface import CameraName
@@ -25,8 +26,8 @@ from ttrl_env.errors import ConfigError, PolicyError
 PolicyLoader: TypeAlias = Callable[[Path], TokenPolicy]
 """Makes a policy of a folder that its ``save_pretrained`` has written."""
 
-OWN_KINDS = ("tiny_vla", "openvla")
-"""``model_type`` of the policies that come with the package."""
+OWN_KINDS = (TINY_VLA, OPENVLA)
+"""Kinds of the policies that come with the package."""
 
 ENTRY_POINTS = "ttrl_env.policies"
 """Group of entry points: named as a kind, each leads to a module that registers it when imported."""

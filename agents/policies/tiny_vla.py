@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from ttrl_env.agents.config.choices import CHUNK_STEPS
+from ttrl_env.agents.config.choices import CHUNK_STEPS, TINY_VLA
 from ttrl_env.agents.policies.action_tokenizer import NUM_ACTION_TOKENS, decode_tokens
 from ttrl_env.agents.policies.protocol import PolicyInputs, TokenEvaluation
 from ttrl_env.agents.policies.token_grid import grid_logprobs, sample_grid
@@ -38,7 +38,7 @@ _PROPRIOCEPTION_SCALE = (5.0, 5.0, 5.0, 1.0, 1.0, 1.0, 1.0, 25.0, 25.0)
 class TinyVLAConfig(PreTrainedConfig):
     """Shape of a :class:`TinyVLA`."""
 
-    model_type = "tiny_vla"
+    model_type = TINY_VLA
 
     camera: CameraName = "agentview"
     """The camera whose image is an input (observation key ``<camera>_image``)."""

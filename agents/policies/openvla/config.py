@@ -14,14 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ttrl_env.agents.common.checkpoint_files import read_own_json, unexpected_value
+from ttrl_env.agents.config.choices import OPENVLA
 from ttrl_env.agents.policies.action_tokenizer import NUM_ACTION_TOKENS
 from ttrl_env.agents.policies.openvla.text_config import check_text_config
 from ttrl_env.agents.policies.openvla.vision import KNOWN_BACKBONES, ViTShape
 from ttrl_env.agents.policies.sizes import is_size
 from ttrl_env.engines.interface import ACTION_DIM
 from ttrl_env.errors import CheckpointError
-
-MODEL_TYPE = "openvla"
 
 _LARGEST_IMAGE = 4096
 
@@ -90,7 +89,7 @@ def read_config(folder: Path) -> OpenVLAConfig:
         CheckpointError: a file or key is missing, or has a value that this loader does not support.
     """
     config = _Json(folder, "config.json")
-    _require(config, "model_type", MODEL_TYPE)
+    _require(config, "model_type", OPENVLA)
     _require(config, "arch_specifier", "no-align+fused-gelu-mlp")
     if not config.content.get("use_fused_vision_backbone", True):
         raise config.error("use_fused_vision_backbone", "true: DINOv2 and SigLIP together", False)
