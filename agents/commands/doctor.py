@@ -43,7 +43,7 @@ def run(arguments: Sequence[str]) -> int:
     if config is None:
         return 0
     if config.world:
-        suites = [tasks.get_suite(suite).name for suite in config.world]
+        suites = [tasks.get_suite(suite, "world").name for suite in config.world]
         return _report((suite, partial(_suite_is_published, suite)) for suite in suites)
     if config.checkpoint is None:
         return _report(_CHECKS.items())
@@ -77,12 +77,11 @@ def _load(overrides: Sequence[str]) -> DoctorConfig:
 
 
 def _policy_checks(config: DoctorConfig, overrides: Sequence[str]) -> Iterator[tuple[str, Callable[[], str]]]:
-    import transformers
-
     from ttrl_env.agents.checkup.policy import examine
+    from ttrl_env.agents.commands.terminal import silence_transformers
     from ttrl_env.agents.config.loading import read_settings
 
-    transformers.logging.disable_progress_bar()
+    silence_transformers()
     yield "accelerator", _accelerator
     yield "threads", _threads
     yield from examine(config, frozenset(key for key, _ in read_settings(DoctorConfig, overrides)))

@@ -43,13 +43,10 @@ def _load(overrides: Sequence[str]) -> EvaluateConfig:
 
 
 def _evaluate(config: EvaluateConfig) -> dict[str, Any]:
-    import transformers
-
-    from ttrl_env.agents.common.progress import Display
+    from ttrl_env.agents.commands.terminal import make_display
     from ttrl_env.agents.evaluation.reports.run import evaluate_checkpoints
 
-    transformers.logging.disable_progress_bar()  # the terminal shows the evaluation's own
-    display = Display()
+    display = make_display()
     try:
         return evaluate_checkpoints(config, display)
     except KeyboardInterrupt:

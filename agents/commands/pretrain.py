@@ -20,13 +20,10 @@ def run(arguments: Sequence[str]) -> int:
     )
     if config is None:
         return 0
-    import transformers
-
-    from ttrl_env.agents.common.progress import Display
+    from ttrl_env.agents.commands.terminal import make_display
     from ttrl_env.agents.pretraining.pretrain import POLICY, pretrain
 
-    transformers.logging.disable_progress_bar()  # the terminal shows the run's own
-    display = Display()
+    display = make_display()
     with display.bar("behaviour cloning", config.steps) as progress:
         state = pretrain(config, say=display.say, progress=progress)
     early = ", stopped early" if state.stopped_early else ""

@@ -16,7 +16,7 @@ from ttrl_env import tasks
 from ttrl_env.agents.commands.arguments import read_arguments
 from ttrl_env.agents.common.progress import Display
 from ttrl_env.agents.config.bounds import Distinct, Seed, Share, Text, at_least
-from ttrl_env.agents.config.output_folders import Folder
+from ttrl_env.agents.config.output_folders import Folder, FolderSettings
 from ttrl_env.engines.interface import CameraName
 from ttrl_env.errors import ConfigError, UnknownNameError
 from ttrl_env.libero_version import stamp
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RecordConfig:
+class RecordConfig(FolderSettings):
     """Demonstrations of a suite's tasks (`ttrl record`)."""
 
     suite: Annotated[str | None, Text()] = None
@@ -86,7 +86,7 @@ def _load(overrides: Sequence[str]) -> RecordConfig:
             raise ConfigError(f"{key}: it goes with check=true; add that, or leave {key} out")
     if config.noise is None:
         config = replace(config, noise=0.0 if config.check else 0.1)
-    return replace(config, output_dir=os.path.expanduser(config.output_dir))
+    return config
 
 
 def _chosen_tasks(config: RecordConfig) -> list[Task]:

@@ -13,13 +13,10 @@ def run(arguments: Sequence[str]) -> int:
     config = read_arguments(arguments, TrainConfig, _load, usage="ttrl train [--cfg] [key=value ...]")
     if config is None:
         return 0
-    import transformers
-
-    from ttrl_env.agents.common.progress import Display
+    from ttrl_env.agents.commands.terminal import make_display
     from ttrl_env.agents.training.train import train
 
-    transformers.logging.disable_progress_bar()  # the terminal shows the run's own
-    display = Display()
+    display = make_display()
     checkpoint = train(config, display)
     display.say(f"Checkpoint: {checkpoint}")
     display.say(f"Metrics:    {config.output_dir} (metrics.jsonl; tensorboard --logdir {config.output_dir})")

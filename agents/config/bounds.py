@@ -6,7 +6,6 @@ A field declares both in its annotation, such as ``Annotated[float, above(0)]`` 
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import typing
 from dataclasses import dataclass
@@ -34,10 +33,13 @@ def check_fields(config: Any, prefix: str = "") -> None:
     """
     for name, hint in field_types(type(config)).items():
         value, key = getattr(config, name), f"{prefix}{name}"
-        if dataclasses.is_dataclass(value):
+        type_ = unwrap(hint)
+        if not type_.is_group:
+            _check(key, value, hint)
+        elif isinstance(value, type_.plain):
             check_fields(value, f"{key}.")
         else:
-            _check(key, value, hint)
+            raise ConfigError(f"{key}: expected a {type_.plain.__name__}, got {value!r:.80}")
 
 
 class Bound(Protocol):

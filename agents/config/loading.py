@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import difflib
 import importlib.resources
-import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, TypeVar
 
 from ttrl_env.agents.config.alias_table import ALIASES
@@ -52,9 +50,8 @@ def load_config(
     if isinstance(config, TrainConfig) and config.resume is not None:
         from ttrl_env.agents.config.resuming import values_to_resume  # waits for PyTorch
 
-        values = {**values_to_resume(_expanded(config)), **values}
+        values = {**values_to_resume(config), **values}
         config = compose_config(schema, settings, values)
-    config = _expanded(config)
     try:
         check_config(config)
     except (ValueError, TypeError) as error:
@@ -124,10 +121,3 @@ def _unknown_key(override: str, key: str, names: Sequence[str]) -> UnknownNameEr
     ]
     hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
     return UnknownNameError(f"{override!r}: no such key {key!r}.{hint} --help lists them.")
-
-
-def _expanded(config: Config) -> Config:
-    """The configuration with ``~`` expanded in the folders that are written to."""
-    if isinstance(config, TrainConfig):
-        return replace(config, output_dir=os.path.expanduser(config.output_dir))
-    return replace(config, output=config.output and os.path.expanduser(config.output))

@@ -1,4 +1,4 @@
-"""Checks before any work begins that results can be written to the configured folders."""
+"""Folders that a configuration names: written out in full, and checked before any work begins."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ttrl_env.agents.config.bounds import Text
+from ttrl_env.agents.config.schema_fields import field_types, unwrap
 from ttrl_env.errors import ConfigError
 
 
@@ -24,9 +25,21 @@ class Folder:
             )
 
 
+@dataclass(frozen=True, kw_only=True)
+class FolderSettings:
+    """A configuration of which some fields are bound by :class:`Folder`: a ``~`` in them is expanded."""
+
+    def __post_init__(self) -> None:
+        """Expand ``~`` once, however the configuration is made."""
+        for name, hint in field_types(type(self)).items():
+            value = getattr(self, name)
+            if isinstance(value, str) and any(isinstance(bound, Folder) for bound in unwrap(hint).bounds):
+                object.__setattr__(self, name, os.path.expanduser(value))
+
+
 def _nearest_existing(key: str, folder: str) -> Path:
     """The folder, or its nearest parent that exists."""
-    path = Path(os.path.expanduser(folder)).absolute()
+    path = Path(folder).absolute()
     try:
         return next(each for each in (path, *path.parents) if each.exists())
     except OSError as error:

@@ -33,7 +33,7 @@ from ttrl_env.agents.config.choices import (
     Reduction,
     WeightType,
 )
-from ttrl_env.agents.config.output_folders import Folder
+from ttrl_env.agents.config.output_folders import Folder, FolderSettings
 from ttrl_env.engines.interface import EngineName
 from ttrl_env.rewards import RewardName
 from ttrl_env.tasks import Split, liberos_name
@@ -263,7 +263,7 @@ class ReportConfig(EpisodesConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig:
+class TrainConfig(FolderSettings):
     """All settings of a training run; saved with each checkpoint."""
 
     preset: Annotated[str, Text()] = "tiny-cpu"
@@ -300,7 +300,7 @@ class TrainConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateConfig:
+class EvaluateConfig(FolderSettings):
     """Evaluation of one checkpoint, or of two (`ttrl eval`)."""
 
     checkpoint: str | None = None

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from ttrl_env.agents.config.bounds import Seed, at_least
-from ttrl_env.agents.config.output_folders import Folder
+from ttrl_env.agents.config.output_folders import Folder, FolderSettings
 
 
 @dataclass(frozen=True, kw_only=True)
-class DemoConfig:
+class DemoConfig(FolderSettings):
     """The ten-minute demonstration (`ttrl demo`)."""
 
     output_dir: Annotated[str, Folder()] = "runs/demo"

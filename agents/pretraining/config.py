@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from ttrl_env.agents.config.bounds import (
@@ -24,7 +24,7 @@ from ttrl_env.agents.config.estimates import (
     require_time,
     training_bytes,
 )
-from ttrl_env.agents.config.output_folders import Folder
+from ttrl_env.agents.config.output_folders import Folder, FolderSettings
 from ttrl_env.agents.config.schema import ChunkSteps, InputSize, Width
 from ttrl_env.demonstrations.layout import Pairing
 from ttrl_env.errors import ConfigError
@@ -50,7 +50,7 @@ class NewPolicyConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PretrainConfig:
+class PretrainConfig(FolderSettings):
     """Behaviour cloning from demonstrations (`ttrl pretrain`)."""
 
     data: tuple[Annotated[str, Text()], ...] = ()
@@ -99,7 +99,6 @@ def load_pretrain_config(overrides: Sequence[str] = ()) -> PretrainConfig:
     from ttrl_env.agents.config.loading import read_settings
 
     config = compose_config(PretrainConfig, read_settings(PretrainConfig, overrides))
-    config = replace(config, output_dir=os.path.expanduser(config.output_dir))
     try:
         check_pretrain_config(config)
     except (ValueError, TypeError) as error:

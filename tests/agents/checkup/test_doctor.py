@@ -275,7 +275,9 @@ def test_a_suite_of_another_world_fails_by_name_and_says_what_to_install(capsys,
 
 def test_a_suite_that_does_not_exist_is_named(capsys) -> None:
     assert main(["doctor", "world=[libero_goal,libero_objects]"]) == 2
-    assert "Did you mean 'libero_object'?" in "".join(capsys.readouterr())
+    said = "".join(capsys.readouterr())
+    assert "world: no such name 'libero_objects'" in said
+    assert "Did you mean 'libero_object'?" in said
 
 
 def test_a_suite_is_not_compared_for_a_checkpoint(capsys) -> None:

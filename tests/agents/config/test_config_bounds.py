@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import replace
+from typing import Any
 
 import hydra
 import pytest
@@ -13,7 +14,7 @@ from omegaconf import OmegaConf
 
 from ttrl_env.agents.commands.record import RecordConfig
 from ttrl_env.agents.config.bounds import check_fields
-from ttrl_env.agents.config.loading import load_config
+from ttrl_env.agents.config.loading import load_config, load_settings
 from ttrl_env.agents.config.schema import EvaluateConfig, PPOConfig, TrainConfig
 from ttrl_env.agents.config.schema_fields import type_of, unwrap, walk_fields
 from ttrl_env.agents.demo.config import DemoConfig
@@ -130,6 +131,14 @@ def test_a_folder_is_given_as_it_is_called(name, monkeypatch) -> None:
     assert load_config(EvaluateConfig, [f"output={name}", "checkpoint=x"]).output == expected
 
 
+@pytest.mark.parametrize("schema", SCHEMAS)
+def test_the_users_folder_is_expanded_however_a_configuration_is_made(schema, monkeypatch) -> None:
+    monkeypatch.setenv("HOME", "/home/of-mine")
+    key = "output" if schema is EvaluateConfig else "output_dir"
+    made = [schema(**{key: "~/x"}), replace(schema(), **{key: "~/x"}), load_settings(schema, [f"{key}=~/x"])]
+    assert {getattr(config, key) for config in made} == {"/home/of-mine/x"}
+
+
 def test_lists_of_folders_are_given_as_they_are_called(tmp_path) -> None:
     names = [str(tmp_path / name) for name in ("é=1", "~b", "c d", "it's")]
     for name in names:
@@ -150,6 +159,14 @@ def test_configurations_of_python_are_held_to_the_same_bounds() -> None:
         train(TrainConfig(ppo=PPOConfig(learning_rate=-1.0)))
     with pytest.raises(ConfigError, match="seed: expected an integer, got '7'"):
         train(TrainConfig(seed="7"))  # type: ignore[arg-type]
+
+
+def test_a_group_that_is_given_as_a_dictionary_is_named() -> None:
+    given: Any = {"lam": 0.9}
+    with pytest.raises(ConfigError, match=r"ppo\.gae: expected a GAEConfig, got \{'lam': 0\.9\}"):
+        PPOConfig(gae=given)
+    with pytest.raises(ConfigError, match=r"env: expected a TrainEnvConfig, got \{'lam'"):
+        train(TrainConfig(env=given))
 
 
 def test_configurations_are_loaded_inside_another_application_of_hydra(tmp_path, monkeypatch) -> None:
