@@ -1,5 +1,5 @@
 # Everything a newcomer needs. Each target sets up what it requires and is safe to run again.
-.PHONY: help demo format check test-fast test test-newest test-generic equivalence lint types layout docs bench setup gl clean
+.PHONY: help demo format check test-fast test test-newest test-generic integrations equivalence lint types layout docs bench setup gl clean
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
@@ -10,6 +10,7 @@ NEWEST_MUJOCO := 4.0.0
 # Two processes, a file of tests at a time; one thread each, as more would wait for each other.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 NEWEST := $(CURDIR)/$(VENV)/mujoco-$(NEWEST_MUJOCO)
+INTEGRATIONS := $(CURDIR)/$(VENV)/integrations
 ENGINE_TESTS := $(addprefix tests/ttrl_env/,test_libero_version.py test_published_scenes.py engines/mujoco engines/native)
 PROCESSOR_TESTS := $(addprefix tests/kernels/test_,$(addsuffix .py,sampling_distribution sample_tokens token_logprobs from_hidden)) \
 	$(addprefix tests/agents/policies/test_,$(addsuffix .py,pixels vision))
@@ -24,6 +25,7 @@ help:
 	@echo "make test    the test suite, 10 to 20 minutes on 2 cores"
 	@echo "make test-newest   the engine's tests on the newest MuJoCo, beside published LIBERO's"
 	@echo "make test-generic  tests of what depends on the processor, as if it were another one"
+	@echo "make integrations  TorchRL, RLlib, sb3-contrib and a CleanRL loop on the environments, 3 minutes"
 	@echo "make equivalence   39 tasks over full episodes against LIBERO, an hour; five on the newest MuJoCo"
 	@echo "make lint    ruff: style, imports, docstrings; and the format"
 	@echo "make types   mypy over the whole package and the benchmarks"
@@ -53,6 +55,16 @@ test-newest: setup gl $(NEWEST)
 # As on a processor without vector instructions, and with the matrix products of another one.
 test-generic: setup gl
 	NUMBA_CPU_NAME=generic OPENBLAS_CORETYPE=Haswell $(PYTEST) $(PROCESSOR_TESTS) $(PYTEST_ARGS)
+
+# Other libraries in front of the installed ones, which stay as they are: RLlib wants an older Gymnasium.
+integrations: setup $(INTEGRATIONS)
+	PYTHONPATH=$(INTEGRATIONS) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m integrations tests/integrations $(PYTEST_ARGS)
+
+$(INTEGRATIONS): tests/integrations/requirements.txt | setup
+	rm -rf $@ $@.draft
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $@.draft -r $<
+	mv $@.draft $@
+	@touch $@
 
 $(NEWEST): | setup
 	rm -rf $@.draft

@@ -38,14 +38,14 @@ opengl.choose_backend()  # before any test imports MuJoCo
 opengl.load_triton_first()  # before any test renders, LIBERO itself included
 
 
+OFF = ("all_tasks", "equivalence", "integrations")
+"""Marks of tests that take hours, or that need what is not installed."""
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave the hours of ``all_tasks`` and ``equivalence`` out unless the ``-m`` expression names them."""
+    """Leave what is ``OFF`` out unless the ``-m`` expression names it."""
     wanted = config.getoption("-m")
-    left_out = [
-        item
-        for item in items
-        if any(item.get_closest_marker(m) and m not in wanted for m in ("all_tasks", "equivalence"))
-    ]
+    left_out = [item for item in items if any(item.get_closest_marker(m) and m not in wanted for m in OFF)]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in left_out]
 
