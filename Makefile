@@ -1,5 +1,5 @@
 # Everything a newcomer needs. Each target sets up what it requires and is safe to run again.
-.PHONY: help demo format check test-fast test test-newest test-generic integrations equivalence lint types layout docs bench setup gl clean
+.PHONY: help demo format check test-fast test test-newest test-generic integrations integrations-lerobot equivalence lint types layout docs bench setup gl clean
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
@@ -11,6 +11,8 @@ NEWEST_MUJOCO := 4.0.0
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 NEWEST := $(CURDIR)/$(VENV)/mujoco-$(NEWEST_MUJOCO)
 INTEGRATIONS := $(CURDIR)/$(VENV)/integrations
+LEROBOT_PYTHON ?= python3.12
+LEROBOT := $(VENV)/lerobot
 ENGINE_TESTS := $(addprefix tests/ttrl_env/,test_libero_version.py test_published_scenes.py engines/mujoco engines/native)
 PROCESSOR_TESTS := $(addprefix tests/kernels/test_,$(addsuffix .py,sampling_distribution sample_tokens token_logprobs from_hidden)) \
 	$(addprefix tests/agents/policies/test_,$(addsuffix .py,pixels vision))
@@ -25,7 +27,7 @@ help:
 	@echo "make test    the test suite, 10 to 20 minutes on 2 cores"
 	@echo "make test-newest   the engine's tests on the newest MuJoCo, beside published LIBERO's"
 	@echo "make test-generic  tests of what depends on the processor, as if it were another one"
-	@echo "make integrations  TorchRL, RLlib, sb3-contrib and a CleanRL loop on the environments, 3 minutes"
+	@echo "make integrations  TorchRL, RLlib, sb3-contrib, a CleanRL loop and LeRobot on the environments, 5 minutes"
 	@echo "make equivalence   39 tasks over full episodes against LIBERO, an hour; five on the newest MuJoCo"
 	@echo "make lint    ruff: style, imports, docstrings; and the format"
 	@echo "make types   mypy over the whole package and the benchmarks"
@@ -59,6 +61,17 @@ test-generic: setup gl
 # Other libraries in front of the installed ones, which stay as they are: RLlib wants an older Gymnasium.
 integrations: setup $(INTEGRATIONS)
 	PYTHONPATH=$(INTEGRATIONS) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m integrations tests/integrations $(PYTEST_ARGS)
+	@if $(LEROBOT_PYTHON) -c pass; then $(MAKE) integrations-lerobot; \
+	else echo "LeRobot needs Python 3.12 or newer: make integrations-lerobot LEROBOT_PYTHON=..."; fi
+
+# LeRobot needs a newer Python and its own PyTorch, so it has an environment of its own, of 8 GB.
+integrations-lerobot: $(LEROBOT)
+	OMP_NUM_THREADS=1 $(LEROBOT)/bin/python -m pytest -m integrations tests/integrations/test_lerobot.py $(PYTEST_ARGS)
+
+$(LEROBOT): pyproject.toml
+	$(LEROBOT_PYTHON) -m venv $@
+	$@/bin/python -m pip install --quiet --disable-pip-version-check -e '.[libero,lerobot]' pytest pytest-timeout
+	@touch $@
 
 $(INTEGRATIONS): tests/integrations/requirements.txt | setup
 	rm -rf $@ $@.draft

@@ -26,6 +26,7 @@ ENVIRONMENT_LAYERS = (
         "ttrl_env.libero_version",
         "ttrl_env.temperatures",
         "ttrl_env.rewards",
+        "ttrl_env.rotations",
         "ttrl_env.seeds",
     ),
     ("ttrl_env.tasks", "ttrl_env.init_states", "ttrl_env.registration", "ttrl_env"),
@@ -40,6 +41,7 @@ ENVIRONMENT_LAYERS = (
         "ttrl_env.single_env",
         "ttrl_env.wrapper",
         "ttrl_env.sb3",
+        "ttrl_env.lerobot",
     ),
 )
 """From the bottom: a module imports its own layer and those before it."""

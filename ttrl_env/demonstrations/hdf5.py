@@ -39,7 +39,6 @@ from typing import Any
 
 import h5py
 import numpy as np
-from numpy.typing import NDArray
 
 from ttrl_env.demonstrations import foreign_files
 from ttrl_env.demonstrations.layout import BEFORE_ACTION, IMAGE_KEYS
@@ -47,6 +46,7 @@ from ttrl_env.demonstrations.playing import Trajectory
 from ttrl_env.engines.interface import CONTROL_FREQ_HZ
 from ttrl_env.errors import ConfigError
 from ttrl_env.machine.whole_files import write_bytes_whole
+from ttrl_env.rotations import axis_angle
 from ttrl_env.tasks import Task
 
 
@@ -149,17 +149,6 @@ def read_settings(path: Path) -> dict[str, Any] | None:
                 data, "recording", "expected settings as JSON", repr(written)
             )
     return settings
-
-
-def axis_angle(quat: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Rotation vectors ``[T, 3]`` (axis times angle in [0, 2 pi)) of quaternions ``[T, 4]`` xyzw.
-
-    Computed as in robosuite: the sign of the quaternion is not normalised.
-    """
-    scalar = np.clip(quat[:, 3:], -1.0, 1.0)
-    sine = np.sqrt(1.0 - scalar**2)
-    angle = 2.0 * np.arccos(scalar)
-    return np.where(sine < 1e-8, 0.0, quat[:, :3] * angle / np.maximum(sine, 1e-8))
 
 
 def _task_attributes(task: Task, settings: dict[str, Any]) -> dict[str, Any]:

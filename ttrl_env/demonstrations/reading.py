@@ -19,6 +19,7 @@ from ttrl_env.demonstrations.foreign_files import refuse
 from ttrl_env.demonstrations.layout import IMAGE_KEYS, Pairing
 from ttrl_env.engines.interface import ACTION_DIM
 from ttrl_env.errors import ConfigError
+from ttrl_env.rotations import quaternions
 
 ROUNDING = 1e-6
 """Amount by which an action may exceed 1: it may have been clipped in another precision."""
@@ -137,13 +138,6 @@ def describe_files(files: Sequence[Path], max_episodes: int | None = None) -> li
     The last two are null for files that ``ttrl record`` did not write.
     """
     return [_describe_file(file, max_episodes) for file in files]
-
-
-def quaternions(rotation_vectors: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Unit quaternions ``[T, 4]`` (xyzw) of rotation vectors ``[T, 3]``, radians."""
-    angle = np.linalg.norm(rotation_vectors, axis=1, keepdims=True)
-    axis = rotation_vectors / np.maximum(angle, 1e-12)
-    return np.concatenate([axis * np.sin(angle / 2), np.cos(angle / 2)], axis=1)
 
 
 def _describe_file(path: Path, max_episodes: int | None) -> dict[str, Any]:

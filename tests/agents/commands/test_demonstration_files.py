@@ -19,7 +19,7 @@ from ttrl_env import tasks
 from ttrl_env.agents import cli
 from ttrl_env.demonstrations import hdf5, recording
 from ttrl_env.demonstrations.playing import Trajectory
-from ttrl_env.demonstrations.reading import find_files, quaternions, read_episodes
+from ttrl_env.demonstrations.reading import describe_files, find_files, read_episodes
 from ttrl_env.demonstrations.recording import RecordingSettings, record_dataset
 from ttrl_env.errors import ConfigError
 from ttrl_env.libero_version import installed_mujoco, stamp
@@ -359,9 +359,58 @@ def test_files_are_found_in_folders(tmp_path) -> None:
         find_files([tmp_path / "elsewhere"])
 
 
-def test_rotation_vectors_and_quaternions_are_inverse() -> None:
-    vectors = np.array([[0.0, 0.0, 0.0], [0.3, -0.2, 0.1], [3.0, 0.0, 0.0]])
-    assert np.allclose(hdf5.axis_angle(quaternions(vectors)), vectors)
+NOOPS = (0, 3)
+"""Steps of each recorded episode that :func:`regenerated` leaves out."""
+
+
+@pytest.mark.libero
+def test_files_that_openvla_regenerates_hold_the_same_episodes(tmp_path, attempts) -> None:
+    recorded = record(tmp_path / "ours", 3)
+    with h5py.File(recorded, "r+") as file:
+        for demo in file["data"].values():
+            demo["actions"][NOOPS, :6] = 0.0
+            demo["actions"][:, 6] = [-1, -1, 1, 1, -1]  # step 3 leaves it as step 2 did
+    foreign = regenerated(recorded, tmp_path / "libero_object_no_noops", failed="demo_1")
+    kept = [step for step in range(5) if step not in NOOPS]
+    ours, theirs = (list(read_episodes(path, CAMERAS)) for path in (recorded, foreign))
+    assert len(theirs) == 2
+    for expected, got in zip([ours[0], ours[2]], theirs, strict=True):
+        assert got.instruction == expected.instruction
+        np.testing.assert_array_equal(got.actions, expected.actions[kept])
+        for key, array in expected.observations.items():
+            np.testing.assert_array_equal(got.observations[key], array[kept])
+    (described,) = describe_files([foreign])
+    assert (described["suite"], described["num_episodes"]) == ("libero_object", 2)
+
+
+def regenerated(recording, folder, failed):
+    """The file that OpenVLA's ``regenerate_libero_dataset.py`` makes of such episodes.
+
+    It has no attributes and no compression. Episodes that fail are missing, and so are no-ops: steps that
+    move nothing and leave the gripper as the last kept step did. The first observation is the one before the
+    first action. All numbers are float64.
+    """
+    folder.mkdir()
+    path = folder / recording.name
+    with h5py.File(recording) as ours, h5py.File(path, "w") as file:
+        for name, demo in ours["data"].items():
+            if name == failed:
+                continue
+            kept, gripper = [], None
+            for step, action in enumerate(demo["actions"][()]):
+                still = np.linalg.norm(action[:6]) < 1e-4
+                if not (still and (gripper is None or action[6] == gripper)):
+                    kept.append(step)
+                    gripper = action[6]
+            last = np.zeros(len(kept), dtype=np.uint8)
+            last[-1] = 1
+            group = file.create_group(f"data/{name}")
+            for key in ("actions", "states", "robot_states"):
+                group[key] = demo[key][()][kept].astype(np.float64)
+            group["rewards"] = group["dones"] = last
+            for key, array in demo["obs"].items():
+                group[f"obs/{key}"] = array[()][kept]
+    return path
 
 
 def published(path, convention="opengl", episodes=1):
