@@ -30,7 +30,7 @@ help:
 	@echo "make integrations  TorchRL, RLlib, sb3-contrib, a CleanRL loop and LeRobot on the environments, 5 minutes"
 	@echo "make equivalence   39 tasks over full episodes against LIBERO, an hour; five on the newest MuJoCo"
 	@echo "make lint    ruff: style, imports, docstrings; and the format"
-	@echo "make types   mypy over the whole package and the benchmarks"
+	@echo "make types   mypy over the whole package, the benchmarks and the tests"
 	@echo "make docs    the documentation as a site in build/site; a warning is an error"
 	@echo "make bench   the benchmarks that need no GPU"
 	@echo "make clean   remove the virtual environment and build products (runs/ stays)"

@@ -90,16 +90,17 @@ def test_make_vec_passes_plain_keywords() -> None:
 def episode_lengths(envs: gym.vector.VectorEnv) -> list[int]:
     """Calls of step until row 0 is truncated, in the first two episodes."""
     envs.reset(seed=0)
-    actions = np.zeros(envs.action_space.shape, dtype=np.float32)
+    actions = np.zeros_like(envs.action_space.sample())
     ends = [step for step in range(40) if envs.step(actions)[3][0]]
     return [ends[0] + 1, ends[1] - ends[0]]
 
 
 @pytest.mark.parametrize("chunk_steps", [1, 4])
 def test_gymnasiums_horizon_counts_calls_of_step_however_it_is_vectorised(chunk_steps: int) -> None:
-    keywords = {"num_envs": 2, "max_episode_steps": 6, "chunk_steps": chunk_steps, **FAST}
-    envs = gym.make_vec("ttrl_env/LiberoSpatial-v0", **keywords)
-    singles = gym.make_vec("ttrl_env/LiberoSpatial-v0", vectorization_mode="sync", **keywords)
+    keywords: dict[str, Any] = {"num_envs": 2, "max_episode_steps": 6, "chunk_steps": chunk_steps}
+    envs = make_vec("ttrl_env/LiberoSpatial-v0", **keywords)
+    singles = gym.make_vec("ttrl_env/LiberoSpatial-v0", vectorization_mode="sync", **keywords, **FAST)
+    assert envs.spec is not None
     assert envs.max_steps == 6 * chunk_steps
     assert episode_lengths(envs) == episode_lengths(singles) == [6, 7]  # the step that resets is one
     assert episode_lengths(gym.make_vec(envs.spec)) == [6, 7]
@@ -111,7 +112,7 @@ def test_the_horizon_of_a_vector_env_is_given_once() -> None:
     with pytest.raises(ValueError, match="max_episode_steps: expected an integer of at least 1, got 0"):
         gym.make_vec("ttrl_env/LiberoSpatial-v0", 2, max_episode_steps=0, **FAST)
     for none in (None, -1):  # Gymnasium's words for no time limit of its own
-        envs = gym.make_vec("ttrl_env/LiberoSpatial-v0", 2, max_episode_steps=none, **FAST)
+        envs = make_vec("ttrl_env/LiberoSpatial-v0", num_envs=2, max_episode_steps=none)
         assert envs.max_steps == SUITES["libero_spatial"].horizon
 
 

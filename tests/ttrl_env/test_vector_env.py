@@ -578,7 +578,7 @@ def test_a_closed_environment_says_so(call: str) -> None:
     for env in (make(), single(), TestTimeRL(SyncVectorEnv([single]), 1, max_steps=9)):
         env.reset(seed=0)
         env.close()
-        arguments = (np.zeros(env.action_space.shape),) if call == "step" else ()
+        arguments = (np.zeros_like(env.action_space.sample()),) if call == "step" else ()
         with pytest.raises(
             ClosedEnvironmentError, match=f"{call}: the environment is closed; make a new one"
         ):

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
-from huggingface_hub import ModelCard
+from huggingface_hub import ModelCard, ModelCardData
 from markdown_it import MarkdownIt
 
 from tests.agents.policies.conftest import load
 from ttrl_env.agents.cli import main
 from ttrl_env.agents.policies.model_card import MARK, Measured, model_card, write_model_card
+from ttrl_env.agents.policies.openvla.policy import AdaptedOpenVLAPolicy
 
 DEMONSTRATIONS = {
     "suite": "libero_object",
@@ -62,18 +64,22 @@ def test_the_commands_of_a_card_work_in_its_folder(folder, monkeypatch, capsys) 
     for _, *arguments in commands:
         assert main([*arguments, "--cfg"]) == 0
         assert "suite: libero_object" in capsys.readouterr().out
-    exec(blocks["python"], loaded := {})
+    loaded: dict[str, Any] = {}
+    exec(blocks["python"], loaded)
     assert loaded["policy"].chunk_steps == 8
 
 
 def test_an_evaluation_is_in_the_metadata_with_its_interval(folder) -> None:
     card = ModelCard(model_card(folder, "someone/milk", [GREEDY]))
-    (result,) = card.data.eval_results
+    data = card.data
+    assert isinstance(data, ModelCardData)
+    (result,) = data.eval_results or []
     assert (result.dataset_type, result.dataset_split) == ("libero_object", "held_out")
     assert (result.metric_value, result.metric_name) == (0.25, "Success rate, greedy")
+    assert result.metric_args is not None
     assert result.metric_args["confidence_interval_95"] == [0.11, 0.47]
     assert result.dataset_args == {"task_ids": [0, 7], "mujoco": "3.3.2"}
-    assert card.data.model_name == "milk"
+    assert data.model_name == "milk"
     assert "25 % | 11 to 47 %" in card.text
     assert "ttrl eval someone/milk env.suite=libero_object" in card.text
 
@@ -87,8 +93,11 @@ def test_text_of_a_strangers_files_is_shown_and_nothing_else(folder) -> None:
     (folder / "config.json").write_text(json.dumps(config))
     measured = Measured(**{**vars(GREEDY), "suite": HOSTILE, "init_states": HOSTILE, "mujoco": HOSTILE})
     card = ModelCard(model_card(folder, "someone/milk", [measured]))
-    assert card.data.license is None
-    assert card.data.eval_results[0].dataset_type == HOSTILE  # as a value
+    data = card.data
+    assert isinstance(data, ModelCardData)
+    assert data.license is None
+    (result,) = data.eval_results or []
+    assert result.dataset_type == HOSTILE  # as a value
     shown = MarkdownIt("gfm-like", {"linkify": False}).render(card.text.replace(MARK, ""))
     assert shown.count("<h1>") == 1
     assert not any(tag in shown for tag in ("<img", "<a ", "<hr"))
@@ -115,6 +124,7 @@ def test_a_card_that_somebody_wrote_is_kept(folder, tiny_policy) -> None:
 
 def test_an_adapter_names_its_base(checkpoint, tmp_path) -> None:
     policy = load(checkpoint, lora_rank=2)
+    assert isinstance(policy, AdaptedOpenVLAPolicy)
     policy.source = type(policy.source)(name="openvla/some-base@main", files=policy.source.files)
     policy.save_pretrained(tmp_path / "adapter")
     data = ModelCard.load(tmp_path / "adapter" / "README.md").data

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import huggingface_hub
 import pytest
-from huggingface_hub import ModelCard
+from huggingface_hub import ModelCard, ModelCardData
 
 from tests.agents.policies.conftest import load
+from tests.agents.reach import load_tiny_policy
 from ttrl_env.agents.cli import main
 from ttrl_env.agents.common.training_state import TrainingState
 from ttrl_env.agents.evaluation.intervals import wilson_interval
 from ttrl_env.agents.evaluation.reports.measured import measured_in_training
-from ttrl_env.agents.policies import load_policy
 from ttrl_env.agents.training import publishing
 
 EVALUATION = {
@@ -137,8 +137,8 @@ def test_what_is_uploaded_is_the_policy(folder, hub, capsys, tmp_path) -> None:
     for name, content in hub.files.items():
         (tmp_path / "there").mkdir(exist_ok=True)
         (tmp_path / "there" / name).write_bytes(content)
-    downloaded = load_policy(tmp_path / "there").state_dict()
-    assert all(downloaded[key].equal(each) for key, each in load_policy(folder).state_dict().items())
+    downloaded = load_tiny_policy(tmp_path / "there").state_dict()
+    assert all(downloaded[key].equal(each) for key, each in load_tiny_policy(folder).state_dict().items())
 
 
 def test_files_of_others_stay_here(own_checkpoint, tmp_path, hub, capsys) -> None:
@@ -160,10 +160,12 @@ def test_a_run_is_its_last_checkpoint_with_what_it_measured(run, hub) -> None:
     assert main(["push", str(run), "me/milk", "dry_run=false"]) == 0
     assert set(hub.files) == {"config.json", "model.safetensors", "README.md"}
     card = ModelCard(hub.files["README.md"].decode())
-    (result,) = card.data.eval_results
+    assert isinstance(card.data, ModelCardData)
+    (result,) = card.data.eval_results or []
+    assert result.metric_args is not None
     assert (result.metric_value, result.metric_args["confidence_interval_95"]) == (0.5, [0.24, 0.76])
     assert "Iterations: 3." in card.text
-    assert "test-time-reinforcement-learning" in card.data.tags
+    assert "test-time-reinforcement-learning" in (card.data.tags or [])
 
 
 @pytest.mark.parametrize("successes", [0, 10])
@@ -204,7 +206,9 @@ def test_a_report_brings_its_figures_text_and_videos(folder, hub, tmp_path) -> N
         "evaluation/report.md",
         "evaluation/videos/success_T0_task7_state40_episode0.mp4",
     }
-    (result,) = ModelCard(hub.files["README.md"].decode()).data.eval_results
+    data = ModelCard(hub.files["README.md"].decode()).data
+    assert isinstance(data, ModelCardData)
+    (result,) = data.eval_results or []
     assert (result.dataset_type, result.dataset_split, result.metric_value) == ("libero_goal", "all", 0.6)
 
 
