@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.contract.counting_engine import counting
+from tests.contract.counting_engine import counting, counting_engine
 from ttrl_env import tasks
 from ttrl_env.lerobot.vector_env import LeRobotVectorEnv
 from ttrl_env.rotations import quaternions
@@ -80,7 +80,7 @@ def test_a_finished_row_waits_for_the_others() -> None:
     assert rewards == [[0, 0], [1, 0], [0, 0], [0, 0]]
     assert ends == [[False, False], [True, False], [True, False], [True, True]]
     assert successes == [[False, False], [True, False], [True, False], [True, False]]
-    assert envs._rows.engine.calls[-1] == ("step", [1])
+    assert counting_engine(envs._rows).calls[-1] == ("step", [1])
 
 
 def test_videos_are_upright_and_have_whole_frames_a_second() -> None:
@@ -94,4 +94,4 @@ def test_videos_are_upright_and_have_whole_frames_a_second() -> None:
 def test_closing_ends_the_simulation() -> None:
     envs = make()
     envs.close()
-    assert envs._rows.engine.closed == 1
+    assert counting_engine(envs._rows).closed == 1
