@@ -33,6 +33,7 @@ ENVIRONMENT_LAYERS = (
     ("ttrl_env.engines",),
     (
         "ttrl_env.published_scenes",
+        "ttrl_env.libero",
         "ttrl_env.demonstrations",
         "ttrl_env.episodes",
         "ttrl_env.groups",

@@ -44,10 +44,16 @@ def install_initial_states(folder: Path) -> None:
     name = f"{tasks.get_task(SUITE, TASK_ID).name}.pruned_init.npz"
     source = Path(get_libero_path("init_states"))
     states = np.load(source / SUITE / name)["states"][:NUM_STATES].copy()
-    for state, (angle, velocity) in zip(states, _KNOB_STARTS * (NUM_STATES // 3), strict=True):
-        state[1 + _QPOS] = angle
-        state[1 + _NQ + _QVEL] = velocity
+    for index, state in enumerate(states):
+        spin_knob(state, index)
     suite = folder / "init_files" / SUITE
     suite.mkdir(parents=True)
     np.savez(suite / name, states=states)
     (folder / "config.yaml").write_text(f"init_states: {folder / 'init_files'}\n")
+
+
+def spin_knob(state: np.ndarray, index: int) -> None:
+    """Change an initial state ``[1 + nq + nv]`` to succeed when ``SUCCESS_STEPS`` says for ``index``."""
+    angle, velocity = _KNOB_STARTS[index % 3]
+    state[1 + _QPOS] = angle
+    state[1 + _NQ + _QVEL] = velocity

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import ctypes
-from typing import Any
+from typing import Any, TypeVar
 
 import mujoco
 import numpy as np
 from mujoco.introspect import ast_nodes, structs
 
-from ttrl_env.engines.mujoco.records import ContactLayout, ModelLayout
+from ttrl_env.engines.mujoco.records import ContactLayout, ModelLayout, PlacementLayout
 from ttrl_env.errors import UnsupportedVersionError
 
 
@@ -44,13 +44,25 @@ def contact_layout() -> ContactLayout:
 
 
 def model_layout(model: mujoco.MjModel) -> ModelLayout:
-    """Offsets of fields in ``mjModel``.
+    """Offsets of fields in ``mjModel`` that renderers and quiet models replace.
 
     They are computed from the bindings' description and verified on ``model``. Raises
     :class:`UnsupportedVersionError` if the two disagree.
     """
+    return _model_offsets(model, ModelLayout)
+
+
+def placement_layout(model: mujoco.MjModel) -> PlacementLayout:
+    """Offsets of the fields in ``mjModel`` that say where bodies stand; see :func:`model_layout`."""
+    return _model_offsets(model, PlacementLayout)
+
+
+_LayoutT = TypeVar("_LayoutT", ModelLayout, PlacementLayout)
+
+
+def _model_offsets(model: mujoco.MjModel, record: type[_LayoutT]) -> _LayoutT:
     structure = _structure("mjModel")
-    offsets = {name: getattr(structure, name).offset for name in ModelLayout._fields[2:]}
+    offsets: dict[str, int] = {name: getattr(structure, name).offset for name in record._fields[2:]}
     differing = []
     for name in (*offsets, "nbody", "qpos0", "signature"):  # the last three check sizes, arrays and the end
         field = getattr(structure, name)
@@ -65,9 +77,7 @@ def model_layout(model: mujoco.MjModel) -> ModelLayout:
             f"MuJoCo {mujoco.__version__} has another layout of mjModel than its bindings declare "
             f"({', '.join(differing)}); use engine='upstream' or another MuJoCo version"
         )
-    return ModelLayout(
-        structure_bytes=ctypes.sizeof(structure), size_bytes=structure.nexclude.size, **offsets
-    )
+    return record(structure_bytes=ctypes.sizeof(structure), size_bytes=structure.nexclude.size, **offsets)
 
 
 def _structure(name: str) -> Any:

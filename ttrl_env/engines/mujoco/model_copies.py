@@ -12,13 +12,13 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from ttrl_env.engines.mujoco.records import ModelLayout
+from ttrl_env.engines.mujoco.records import ModelLayout, PlacementLayout
 
 
 class ShallowCopy:
     """A model that shares all fields with another, except for those replaced."""
 
-    def __init__(self, model: mujoco.MjModel, layout: ModelLayout, **fields: Any) -> None:
+    def __init__(self, model: mujoco.MjModel, layout: ModelLayout | PlacementLayout, **fields: Any) -> None:
         """Copy the structure of a model; its options are copied as they are now.
 
         Args:

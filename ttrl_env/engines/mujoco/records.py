@@ -46,3 +46,16 @@ class ModelLayout(NamedTuple):
     tex_adr: int
     tex_data: int
     mesh_facenum: int
+
+
+class PlacementLayout(NamedTuple):
+    """Offsets, in bytes, of what a copy of ``mjModel`` with fixtures of its own replaces, in this version."""
+
+    structure_bytes: int
+    """Size of ``mjModel``."""
+    size_bytes: int
+    """Size of ``nexclude``: 4 or 8."""
+    nexclude: int
+    exclude_signature: int
+    body_pos: int
+    body_quat: int

@@ -120,6 +120,10 @@ def take_sample(task, views, memory, sample):  # type: ignore[no-untyped-def]
     sample.light_xpos[:] = views.light_xpos
     sample.light_xdir[:] = views.light_xdir
     sample.burner_alpha[:] = memory.burner_alpha
+    sample.qpos[:] = views.qpos
+    sample.qvel[:] = views.qvel
+    sample.xpos[:] = views.xpos
+    sample.xquat[:] = views.xquat
 
 
 @njit(nogil=True, error_model="numpy")

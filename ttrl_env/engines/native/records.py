@@ -219,3 +219,7 @@ class Sample(NamedTuple):
     light_xdir: NDArray[np.float64]
     burner_alpha: NDArray[np.float32]
     """``[num_burners]`` opacity of the burners' sites."""
+    qpos: NDArray[np.float64]
+    qvel: NDArray[np.float64]
+    xpos: NDArray[np.float64]
+    xquat: NDArray[np.float64]

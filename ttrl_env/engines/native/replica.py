@@ -17,7 +17,6 @@ from ttrl_env.engines.native.control_step import DIVERGED, SUCCESS
 from ttrl_env.engines.native.controller import make_arm_state
 from ttrl_env.engines.native.records import Memory, Sample, Views
 from ttrl_env.engines.native.task.bundle import TaskBundle
-from ttrl_env.engines.native.task.quiet_pairs import QuietModel
 
 _STATE = mujoco.mjtState.mjSTATE_INTEGRATION
 
@@ -46,24 +45,10 @@ class Replica:
         self.bundle = bundle
         self._data = mujoco.MjData(bundle.model)
         self._quiet_model = bundle.quiet_model  # keeps it alive: the views hold only its address
-        self._views = _views(bundle.model, self._data, self._quiet_model)
+        self._views = make_views(self._data, bundle.model._address, self._quiet_model.address)
         num_burners = len(bundle.burner_alpha)
-        self._memory = Memory(
-            arm=make_arm_state(),
-            burner_alpha=np.zeros(num_burners, dtype=np.float32),
-            since_sample_s=np.zeros(1),
-            sampled=np.zeros(1, dtype=np.bool_),
-            executed=np.zeros(1, dtype=np.int64),
-            jacobians=np.zeros((2, 3, bundle.model.nv)),
-        )
-        rendered = {name: np.zeros_like(getattr(self._views, name)) for name in RENDERED}
-        self.sample = Sample(
-            eef_pos=np.zeros(3),
-            eef_quat=np.zeros(4),
-            gripper_qpos=np.zeros(2),
-            burner_alpha=np.zeros(num_burners, dtype=np.float32),
-            **rendered,
-        )
+        self._memory = make_memory(bundle.model.nv, num_burners)
+        self.sample = make_sample(self._views, num_burners)
         """The data from which the observation after the last reset or step is made."""
 
     def reset(self, init_state: NDArray[np.float64], settle_steps: int) -> None:
@@ -154,10 +139,11 @@ class Replica:
         return f"qpos or qvel is not finite at {self._data.time:.3f} s"
 
 
-def _views(model: mujoco.MjModel, data: mujoco.MjData, quiet: QuietModel | None = None) -> Views:
+def make_views(data: mujoco.MjData, model: int, quiet_model: int) -> Views:
+    """The views of a simulation, given the addresses of its model and of its quiet model."""
     return Views(
-        model=model._address,
-        quiet_model=model._address if quiet is None else quiet.address,
+        model=model,
+        quiet_model=quiet_model,
         data=data._address,
         qpos=data.qpos,
         qvel=data.qvel,
@@ -166,6 +152,30 @@ def _views(model: mujoco.MjModel, data: mujoco.MjData, quiet: QuietModel | None 
         inertia=versions.inertia(data),
         warnings=versions.divergence_warnings(data),
         **{name: getattr(data, name) for name in ("xpos", "xquat", *RENDERED)},
+    )
+
+
+def make_memory(nv: int, num_burners: int) -> Memory:
+    """A memory of zeros for a model with ``nv`` degrees of freedom."""
+    return Memory(
+        arm=make_arm_state(),
+        burner_alpha=np.zeros(num_burners, dtype=np.float32),
+        since_sample_s=np.zeros(1),
+        sampled=np.zeros(1, dtype=np.bool_),
+        executed=np.zeros(1, dtype=np.int64),
+        jacobians=np.zeros((2, 3, nv)),
+    )
+
+
+def make_sample(views: Views, num_burners: int) -> Sample:
+    """A sample of zeros, with the shapes of ``views``."""
+    copied = ("qpos", "qvel", "xpos", "xquat", *RENDERED)
+    return Sample(
+        eef_pos=np.zeros(3),
+        eef_quat=np.zeros(4),
+        gripper_qpos=np.zeros(2),
+        burner_alpha=np.zeros(num_burners, dtype=np.float32),
+        **{name: np.zeros_like(getattr(views, name)) for name in copied},
     )
 
 

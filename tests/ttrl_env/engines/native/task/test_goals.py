@@ -192,7 +192,8 @@ def compiled(env: Any) -> list[tuple[list[str], Goal]]:
 
 
 def holds(env: Any, goal: Goal) -> bool:
-    from ttrl_env.engines.native.replica import _views
+    from ttrl_env.engines.native.replica import make_views
 
-    views = _views(env.sim.model._model, env.sim.data._data)
+    address = env.sim.model._model._address
+    views = make_views(env.sim.data._data, address, address)
     return bool(goal_holds(goal, views, contact_layout()))
