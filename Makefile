@@ -66,7 +66,7 @@ integrations: setup $(INTEGRATIONS)
 
 # LeRobot needs a newer Python and its own PyTorch, so it has an environment of its own, of 8 GB.
 integrations-lerobot: $(LEROBOT)
-	OMP_NUM_THREADS=1 $(LEROBOT)/bin/python -m pytest -m integrations tests/integrations/test_lerobot.py $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(LEROBOT)/bin/python -m pytest -m integrations tests/integrations/test_lerobot*.py $(PYTEST_ARGS)
 
 $(LEROBOT): pyproject.toml
 	$(LEROBOT_PYTHON) -m venv $@

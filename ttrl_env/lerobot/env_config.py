@@ -13,7 +13,8 @@ from ttrl_env import tasks
 from ttrl_env.checks import check_choice
 from ttrl_env.engines.interface import ACTION_DIM, CONTROL_FREQ_HZ, CameraName
 from ttrl_env.errors import ConfigError, MissingDependencyError, UnsupportedVersionError
-from ttrl_env.lerobot.vector_env import AGENT_POS_DIM, CAMERA_NAMES, LeRobotVectorEnv
+from ttrl_env.lerobot.observations import AGENT_POS_DIM, CAMERA_NAMES
+from ttrl_env.lerobot.vector_env import LeRobotVectorEnv
 
 try:
     from lerobot.configs import FeatureType, PolicyFeature

@@ -27,16 +27,11 @@ from numpy.typing import ArrayLike, NDArray
 from ttrl_env import tasks
 from ttrl_env.checks import check_choice, check_positive_int
 from ttrl_env.engines.interface import CONTROL_FREQ_HZ, CameraName
-from ttrl_env.rotations import axis_angle
+from ttrl_env.lerobot.observations import AGENT_POS_DIM, CAMERA_NAMES, agent_pos, rotated
 from ttrl_env.tasks import Split
 from ttrl_env.vector_env import TTRLVectorEnv
 
 ObsType = Literal["pixels", "pixels_agent_pos"]
-
-CAMERA_NAMES: Mapping[CameraName, str] = {"agentview": "image", "robot0_eye_in_hand": "image2"}
-"""LIBERO's cameras and the names of their images in LeRobot's datasets of LIBERO."""
-
-AGENT_POS_DIM = 8
 
 
 class LeRobotVectorEnv(VectorEnv):
@@ -163,21 +158,11 @@ class LeRobotVectorEnv(VectorEnv):
         self.single_action_space, self.action_space = self._rows.single_action_space, self._rows.action_space
 
     def _translated(self, observations: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
-        """The observation of LeRobot; its images are contiguous, as ``torch.from_numpy`` wants them."""
         translated: dict[str, Any] = {
             "pixels": {
-                name: np.ascontiguousarray(observations[f"{camera}_image"][:, ::-1, ::-1])
-                for camera, name in self._camera_names.items()
+                name: rotated(observations[f"{camera}_image"]) for camera, name in self._camera_names.items()
             }
         }
         if self._with_agent_pos:
-            translated["agent_pos"] = np.concatenate(
-                [
-                    observations["robot0_eef_pos"],
-                    axis_angle(observations["robot0_eef_quat"]),
-                    observations["robot0_gripper_qpos"],
-                ],
-                axis=1,
-                dtype=np.float32,
-            )
+            translated["agent_pos"] = agent_pos(observations)
         return translated
