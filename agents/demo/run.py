@@ -10,7 +10,6 @@ it is run again.
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from contextlib import closing
 from dataclasses import dataclass
@@ -24,6 +23,15 @@ from ttrl_env.agents.common.progress import Display
 from ttrl_env.agents.config.loading import load_config
 from ttrl_env.agents.config.schema import TrainConfig
 from ttrl_env.agents.demo.config import DemoConfig
+from ttrl_env.agents.demo.folder import (
+    CURVE,
+    LOCK,
+    RECORD,
+    REPORT,
+    VIDEO,
+    open_folder,
+    refuse_another_folder,
+)
 from ttrl_env.agents.demo.report import describe_changes, make_table, summarise
 from ttrl_env.agents.evaluation.evaluate import Evaluation, evaluate
 from ttrl_env.agents.evaluation.videos import record_episodes, write_video
@@ -33,7 +41,6 @@ from ttrl_env.agents.training.metrics import METRICS_FILE, read_records
 from ttrl_env.agents.training.plots import plot_run
 from ttrl_env.agents.training.train import train
 from ttrl_env.engines.make_engine import EngineChoice
-from ttrl_env.errors import TTRLError
 from ttrl_env.libero_version import installed_mujoco
 from ttrl_env.machine.folder_lock import folder_lock
 from ttrl_env.machine.whole_files import read_object, write_whole
@@ -56,12 +63,6 @@ MAX_STEPS = 112
 NUM_GROUPS = 4
 """Groups in a rollout: an update from the eight episodes of one group is too noisy (docs/findings)."""
 
-RECORD, REPORT = "demo.json", "report.json"
-"""Files with the choices made before training, and with the results."""
-
-LOCK = ".demo.lock"
-"""Lock file of the demo; training in the same folder uses another one."""
-
 
 def run_demo(config: DemoConfig, display: Display, engine: EngineChoice = "native") -> None:
     """Run the demonstration, by default on real simulations.
@@ -71,7 +72,7 @@ def run_demo(config: DemoConfig, display: Display, engine: EngineChoice = "nativ
     """
     torch.set_num_threads(1)  # steady on a busy machine (docs/findings/threads-of-small-networks.md)
     output = Path(config.output_dir)
-    _refuse_another_folder(output)
+    refuse_another_folder(output)
     _run(_Demo(output=output, config=_configuration(config), display=display, engine=engine))
 
 
@@ -106,7 +107,7 @@ def _run(demo: _Demo) -> None:
 
 def _play(demo: _Demo) -> None:
     started, output, display = time.perf_counter(), demo.output, demo.display
-    _open_folder(demo)
+    open_folder(output, demo.settings, display)
     _introduce(demo)
     before = load_policy(POLICY)
     record = _before(demo, before)
@@ -118,7 +119,7 @@ def _play(demo: _Demo) -> None:
     with closing(_environment(demo, before)) as env:
         greedy = _play_greedily(env, after, display).totals()
         episodes = record_episodes(share_engine(env, chunk_steps=1), [before, after], filmed)
-    video, picture = output / "before_and_after.mp4", output / "curve.png"
+    video, picture = output / VIDEO, output / CURVE
     write_video(video, episodes)
     title = f"Test-time RL on '{_task(SUITE).instruction}' with {_changes()}"
     plot_run(output, picture, title, dict(zip(("before", "after"), episodes, strict=True)))
@@ -133,47 +134,6 @@ def _play(demo: _Demo) -> None:
     display.say(f"The video starts from held-out state {filmed}: {record['why_filmed']}")
     for name, path in (("Curve", picture), ("Video", video), ("Checkpoint", checkpoint), ("Metrics", output)):
         display.say(f"{name + ':':<11} {path}")
-
-
-def _refuse_another_folder(output: Path) -> None:
-    """Raise unless the folder is new, empty or of a demo."""
-    if output.exists() and not output.is_dir():
-        raise TTRLError(f"output_dir: expected a folder, got the file {output}")
-    names = {path.name for path in output.iterdir()} if output.is_dir() else set()
-    if names - {LOCK} and RECORD not in names:
-        raise TTRLError(f"output_dir: {output} holds something else than a demo; choose another folder")
-
-
-def _open_folder(demo: _Demo) -> None:
-    """Continue an unfinished demo in the output folder; replace a finished one."""
-    output, settings = demo.output, demo.settings
-    if not (output / RECORD).is_file():
-        return
-    if (output / REPORT).is_file():
-        demo.display.say(f"{output} holds a finished demo, which is replaced")
-        _clear(output)
-        return
-    found = read_object(output / RECORD, "remove the folder to begin anew").get("settings")
-    found = found if isinstance(found, dict) else {}
-    different = sorted(key for key in settings if found.get(key) != settings[key])
-    if different:
-        raise TTRLError(
-            f"output_dir: {output} holds an unfinished demo with other values of {', '.join(different)}; "
-            f"give the same to go on with it, delete it, or choose another folder"
-        )
-
-
-def _clear(folder: Path) -> None:
-    """Empty a demo's folder, except for the lock. Links are not followed; ``demo.json`` is removed last."""
-    kept = {LOCK, RECORD}
-    for path in folder.iterdir():
-        if path.name in kept:
-            continue
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
-    (folder / RECORD).unlink()
 
 
 def _configuration(config: DemoConfig) -> TrainConfig:

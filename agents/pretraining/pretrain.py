@@ -39,7 +39,7 @@ from ttrl_env.agents.policies.sharding import all_finite
 from ttrl_env.agents.pretraining.config import PretrainConfig
 from ttrl_env.agents.pretraining.data import Pairs, load_pairs
 from ttrl_env.demonstrations.reading import describe_files, find_files
-from ttrl_env.errors import CheckpointError, TrainingDivergedError
+from ttrl_env.errors import CheckpointError, ConfigError, TrainingDivergedError
 from ttrl_env.libero_version import warn_of_another_version
 from ttrl_env.machine.folder_lock import folder_lock
 from ttrl_env.machine.whole_files import flush, naming, read_object, replacing, write_whole
@@ -91,6 +91,7 @@ def _pretrain(
     config: PretrainConfig, say: Log, progress: Callable[[int, int], None] | None
 ) -> PretrainingState:
     output = Path(config.output_dir)
+    _refuse_another_folder(output)
     use_usable_cores()
     torch.manual_seed(config.seed)
     policy = new_policy(config)
@@ -264,6 +265,27 @@ def _resume(
         (output / leftover).unlink(missing_ok=True)
     write_whole(output / CONFIG, json.dumps(settings, indent=1) + "\n")
     return PretrainingState()
+
+
+def _refuse_another_folder(output: Path) -> None:
+    """Raise if the run would overwrite files in ``output`` that are no pretraining run's."""
+    there = [name for name in (POLICY, STATE, METRICS, CONFIG) if (output / name).exists()]
+    if there and not _is_pretraining(output / CONFIG):
+        raise ConfigError(
+            f"output_dir: {output} holds {', '.join(there)} of something else than a pretraining run; choose "
+            f"another folder"
+        )
+
+
+def _is_pretraining(file: Path) -> bool:
+    """Whether a ``config.json`` is a pretraining run's, or a damaged one beside a state to resume from."""
+    if not file.is_file():
+        return False
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return (file.parent / STATE).is_file()
+    return isinstance(content, dict) and {"data", "steps"} <= content.keys()
 
 
 def _settings(config: PretrainConfig) -> dict[str, Any]:

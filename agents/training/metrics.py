@@ -28,6 +28,9 @@ METRICS_FILE = "metrics.jsonl"
 EVALUATIONS_FILE = "evaluations.jsonl"
 """File with one record for each evaluation, with the number of iterations before it."""
 
+TENSORBOARD_FOLDER = "tensorboard"
+"""Folder of TensorBoard's event files."""
+
 _KEYS = ("iteration",)
 
 
@@ -142,7 +145,7 @@ class MetricsWriter:
         for file, records in self._kept.items():
             if file.is_file():
                 write_whole(file, "".join(json.dumps(record) + "\n" for record in records))
-        events = self._folder / "tensorboard"
+        events = self._folder / TENSORBOARD_FOLDER
         with naming(events):
             self._tensorboard = SummaryWriter(str(events), purge_step=self._completed + 1)
         return self
@@ -173,7 +176,7 @@ class MetricsWriter:
 
     def _show(self, iteration: int, scalars: Mapping[str, float]) -> None:
         """Add points to the curves of TensorBoard and W&B."""
-        with naming(self._folder / "tensorboard"):
+        with naming(self._folder / TENSORBOARD_FOLDER):
             for key, value in scalars.items():
                 self._tensorboard.add_scalar(key, value, iteration)
             self._tensorboard.flush()
@@ -191,7 +194,7 @@ class MetricsWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close the files."""
-        with naming(self._folder / "tensorboard"):
+        with naming(self._folder / TENSORBOARD_FOLDER):
             self._tensorboard.close()
         if self._wandb is not None:
             self._wandb.finish()

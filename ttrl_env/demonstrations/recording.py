@@ -7,7 +7,6 @@ power cut, therefore loses only the attempts under way. The finished file contai
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import closing
@@ -33,7 +32,7 @@ from ttrl_env.engines.native.threads import ThreadPool
 from ttrl_env.errors import ConfigError, ExpertFailedError
 from ttrl_env.init_states import InitStateStream
 from ttrl_env.libero_version import installed_mujoco
-from ttrl_env.machine.folder_lock import folder_lock
+from ttrl_env.machine.folder_lock import LOCK_FILE, folder_lock
 from ttrl_env.machine.memory import require_memory
 from ttrl_env.tasks import Task
 
@@ -41,6 +40,8 @@ SETTLE_STEPS = 10
 
 PARTS = ".parts"
 """Suffix of the folder where a file's attempts are kept until there are enough."""
+
+_SETTINGS = "settings.hdf5"
 
 MAX_ATTEMPTS_PER_EPISODE = 3
 """Recording gives up after this many attempts for each episode asked for."""
@@ -102,7 +103,7 @@ def record_dataset(
             with closing(pool):
                 _record_missing(pool, parts, task, num_episodes, settings, progress)
             _join(parts.successful()[:num_episodes], path, task, settings)
-        shutil.rmtree(path.with_suffix(PARTS))  # all of it is in the finished file
+        _remove_parts(path.with_suffix(PARTS))  # all of it is in the finished file
     return path
 
 
@@ -212,7 +213,7 @@ class _Parts:
         Unreadable attempts are deleted, so that they are played again.
         """
         self._folder = path.with_suffix(PARTS)
-        key = self._folder / "settings.hdf5"
+        key = self._folder / _SETTINGS
         if key.exists():
             _check_settings(key, settings)
         elif path.exists():
@@ -237,6 +238,15 @@ class _Parts:
     def successful(self) -> list[Path]:
         """Files of the successful attempts, in order."""
         return sorted(self._folder.glob("attempt_*.hdf5"))
+
+
+def _remove_parts(folder: Path) -> None:
+    """Delete the files of :class:`_Parts` and the lock; the folder stays only if it holds anything else."""
+    for name in ("*attempt_*", _SETTINGS, LOCK_FILE):
+        for file in folder.glob(name):
+            file.unlink()
+    if not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def _check_settings(path: Path, settings: RecordingSettings) -> None:

@@ -120,9 +120,10 @@ def test_the_subject_may_be_a_folder_whose_name_holds_an_equals_sign(capsys, tmp
 
 def test_the_cache_of_compiled_tasks_is_shown_and_cleared(capsys, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("TTRL_CACHE", str(tmp_path))
-    (tmp_path / "bundles" / "one").mkdir(parents=True)
-    (tmp_path / "bundles" / "one" / "bundle.npz").write_bytes(b"0" * 100)
-    (tmp_path / "bundles" / "left of one").mkdir()
+    whole, unfinished = (tmp_path / "bundles" / f"libero_goal-{task}-{16 * '0'}" for task in (0, 1))
+    whole.mkdir(parents=True)
+    (whole / "bundle.npz").write_bytes(b"0" * 100)
+    unfinished.mkdir()
     assert main(["cache"]) == 0
     assert f"1 compiled tasks, 0.0 GB, in {tmp_path}" in capsys.readouterr().out
     assert main(["cache", "clear=true"]) == 0

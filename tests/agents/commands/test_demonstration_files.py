@@ -228,6 +228,11 @@ def test_what_a_killed_recording_left_behind_goes_with_the_next(tmp_path, attemp
     leftover.write_bytes(b"half")
     assert record(tmp_path, 2).read_bytes() == content
     assert not leftover.parent.exists()
+    notes = leftover.with_name("notes.txt")
+    notes.parent.mkdir()
+    notes.write_text("mine")
+    record(tmp_path, 2)
+    assert [path.name for path in notes.parent.iterdir()] == ["notes.txt"]
 
 
 def test_two_recordings_of_one_file_at_once_are_refused(tmp_path, attempts) -> None:

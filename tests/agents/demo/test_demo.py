@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from functools import partial
 
 import imageio.v3 as imageio
@@ -11,7 +12,10 @@ import pytest
 from tests.agents.reach import ReachEngine
 from ttrl_env.agents.cli import main
 from ttrl_env.agents.common.run_folder import list_checkpoints
+from ttrl_env.agents.common.training_state import TrainingState
+from ttrl_env.agents.config.schema import TrainConfig
 from ttrl_env.agents.demo import run as demo
+from ttrl_env.agents.demo.folder import LOCK, RECORD, REPORT
 from ttrl_env.agents.training.metrics import EVALUATIONS_FILE, METRICS_FILE, read_records
 from ttrl_env.agents.training.train import train
 from ttrl_env.machine.folder_lock import folder_lock
@@ -72,7 +76,7 @@ def test_an_interrupted_demo_goes_on(tmp_path, monkeypatch, capsys) -> None:
 
 
 def test_two_demos_do_not_share_a_folder(tmp_path, capsys) -> None:
-    with folder_lock(tmp_path / "demo", "output_dir", demo.LOCK):
+    with folder_lock(tmp_path / "demo", "output_dir", LOCK):
         assert play(tmp_path / "demo") == 2
     assert "demo: output_dir: another process is writing to" in capsys.readouterr().err
 
@@ -90,7 +94,7 @@ def test_replacing_a_finished_demo_follows_no_links(tmp_path, monkeypatch) -> No
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "kept").touch()
     (tmp_path / "real").mkdir()
-    for name in (demo.RECORD, demo.REPORT):
+    for name in (RECORD, REPORT):
         (tmp_path / "real" / name).write_text("{}")
     (tmp_path / "real" / "checkpoints").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "demo").symlink_to(tmp_path / "real")
@@ -100,7 +104,7 @@ def test_replacing_a_finished_demo_follows_no_links(tmp_path, monkeypatch) -> No
 
     monkeypatch.setattr(demo, "_introduce", cleared)
     assert play(tmp_path / "demo") == 130
-    assert [path.name for path in (tmp_path / "real").iterdir()] == [demo.LOCK]
+    assert [path.name for path in (tmp_path / "real").iterdir()] == [LOCK]
     assert (tmp_path / "elsewhere" / "kept").is_file()
 
 
@@ -125,9 +129,21 @@ def test_the_folder_of_something_else_is_left_alone(tmp_path, capsys) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
-def test_a_finished_demo_is_replaced(tmp_path, capsys) -> None:
-    (tmp_path / "demo.json").write_text("{}")
-    (tmp_path / "report.json").write_text("{}")
+def test_a_finished_demo_is_replaced_and_files_of_others_stay(tmp_path, capsys) -> None:
+    own = ["demo.json", "report.json", "checkpoints/iteration_000009/state.json", "metrics.jsonl"]
+    own += ["tensorboard/events.out.tfevents.1.host"]
+    foreign = ["thesis.tex", "evaluation/report.md", "checkpoints/notes.txt", "tensorboard/notes.txt"]
+    for name in [*own, *foreign]:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("{}")
+    state = TrainingState(
+        iteration=9, groups_dealt=0, reference=None, config=asdict(TrainConfig()), versions={}
+    )
+    (tmp_path / own[2]).write_text(json.dumps(asdict(state)))
     assert play(tmp_path) == 0
-    assert "which is replaced" in capsys.readouterr().out
+    said = " ".join(capsys.readouterr().out.split())
+    assert "which is replaced; evaluation, thesis.tex there stays as it is" in said
+    assert [(tmp_path / name).read_text() for name in foreign] == ["{}"] * len(foreign)
     assert json.loads((tmp_path / "report.json").read_text())["settings"]
+    assert [path.name for path in list_checkpoints(tmp_path)][-1] == "iteration_000002"
+    assert not (tmp_path / own[-1]).exists()

@@ -199,6 +199,17 @@ def test_damaged_files_of_a_run_are_named(demos, name, content) -> None:
         run(config)
 
 
+@pytest.mark.parametrize("override", [(), ("resume=false",)])
+@pytest.mark.parametrize("name", ["policy/model.safetensors", "metrics.jsonl", "last.pt", "config.json"])
+def test_files_of_something_else_are_not_overwritten(tmp_path, name, override) -> None:
+    (tmp_path / "run" / name).parent.mkdir(parents=True)
+    (tmp_path / "run" / name).write_text("{}")
+    config = configure(tmp_path, "run", "steps=2", *override)
+    with pytest.raises(ConfigError, match=rf"output_dir: .*run holds {name.split('/')[0]} of something else"):
+        run(config)
+    assert (tmp_path / "run" / name).read_text() == "{}"
+
+
 def test_two_processes_do_not_clone_into_one_folder(demos) -> None:
     config = configure(demos, "run", "steps=2")
     with (

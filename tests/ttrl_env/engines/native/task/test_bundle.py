@@ -294,17 +294,18 @@ def test_what_killed_writers_leave_is_no_task_and_goes_with_the_next_write(
     assert capsys.readouterr().out.startswith("1 compiled tasks")
 
 
-def test_clearing_follows_no_links_and_takes_stray_files(compilations: list, tmp_path: Path) -> None:
+def test_clearing_follows_no_links_and_leaves_what_is_no_bundle(compilations: list, tmp_path: Path) -> None:
     load()
     bundles = tmp_path / "bundles"
     (place,) = bundles.iterdir()
     elsewhere = tmp_path / "elsewhere"
     place.rename(elsewhere)
     place.symlink_to(elsewhere)
-    (bundles / "nowhere").symlink_to(tmp_path / "missing")
-    (bundles / "file").write_text("stray")
+    (bundles / f"libero_goal-0-{16 * '0'}").symlink_to(tmp_path / "missing")
+    (bundles / "thesis").mkdir()
+    (bundles / "notes.txt").write_text("mine")
     assert clear_cache() == 1
-    assert list(bundles.iterdir()) == []
+    assert sorted(path.name for path in bundles.iterdir()) == ["notes.txt", "thesis"]
     assert (elsewhere / "bundle.npz").exists()
 
 
