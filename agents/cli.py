@@ -13,7 +13,7 @@ from typing import Any
 
 from ttrl_env import __version__
 from ttrl_env.agents.common.quiet_streams import quiet_streams
-from ttrl_env.errors import EnvironmentDiedError, TTRLError
+from ttrl_env.errors import EnvironmentDiedError, OtherTasksWarning, TTRLError
 from ttrl_env.libero_version import LiberoVersionWarning
 
 _USAGE = f"""ttrl {__version__}: test-time reinforcement learning for VLA policies on LIBERO
@@ -114,8 +114,8 @@ def _run(arguments: Sequence[str] | None) -> int:
 def _show_warning(
     command: str, others: Callable[..., None], message: Warning | str, category: type[Warning], *where: Any
 ) -> None:
-    """Show which LIBERO this is as the command's own message, without the line of code that noticed."""
-    if issubclass(category, LiberoVersionWarning):
+    """Show the package's own warnings as the command's message, without the line of code that noticed."""
+    if issubclass(category, (LiberoVersionWarning, OtherTasksWarning)):
         print(f"ttrl {command}: {message}", file=sys.stderr)
     else:
         others(message, category, *where)

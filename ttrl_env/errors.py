@@ -52,6 +52,10 @@ class ExpertFailedError(TTRLError, RuntimeError):
     """A scripted expert succeeds too rarely to record the requested demonstrations."""
 
 
+class OtherTasksWarning(UserWarning):
+    """A policy is played on other tasks than it was trained on."""
+
+
 class ConfigError(TTRLError, ValueError):
     """A configuration value of the wrong type or out of range."""
 

@@ -123,6 +123,19 @@ def liberos_name(suite: str) -> str:
     return suite
 
 
+def original_suite(suite: str) -> str:
+    """LIBERO's suite that a LIBERO-PRO suite is a change of; LIBERO's own are their own.
+
+    Task i of a LIBERO-PRO suite is a change of task i of the original.
+
+    >>> original_suite("libero_10_swap"), original_suite("libero_90")
+    ('libero_10', 'libero_90')
+    """
+    name = get_suite(suite).name
+    original, _, shift = name.rpartition("_")
+    return original if shift in PRO_SHIFTS and original in SUITES else name
+
+
 def check_task_id(suite: str, task_id: int, argument: str = "task_id") -> int:
     """Return ``task_id`` as an ``int`` if the suite has such a task, else raise ``ValueError``."""
     num_tasks = get_suite(suite).num_tasks

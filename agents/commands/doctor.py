@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,12 +16,13 @@ from rich.console import Console
 
 from ttrl_env import tasks
 from ttrl_env.agents.commands.arguments import key_values, read_arguments
+from ttrl_env.agents.commands.policy_tasks import own_tasks
 from ttrl_env.agents.common.versions import installed_versions
 from ttrl_env.agents.config.bounds import Distinct, Text, check_fields
 from ttrl_env.agents.config.schema import TrainConfig
 from ttrl_env.engines import opengl
 from ttrl_env.engines.interface import EngineConfig, EngineName
-from ttrl_env.errors import ConfigError, TTRLError
+from ttrl_env.errors import CheckpointError, ConfigError, TTRLError
 from ttrl_env.libero_version import describe, install_command, installed_mujoco, is_published
 from ttrl_env.machine.cores import usable_cores
 
@@ -73,7 +75,11 @@ def _load(overrides: Sequence[str]) -> DoctorConfig:
         raise ConfigError(
             f"policy.path: expected {config.checkpoint!r} alone, which is the policy that is examined"
         )
-    return load_config(DoctorConfig, overrides, {"policy.path": config.checkpoint})
+    values = {"policy.path": config.checkpoint}
+    given = {key for key, _ in settings}
+    with contextlib.suppress(CheckpointError):  # a check of its own says what is wrong
+        values |= own_tasks(config.checkpoint, "checkpoint", config.env, config.policy, given)
+    return load_config(DoctorConfig, overrides, values)
 
 
 def _policy_checks(config: DoctorConfig, overrides: Sequence[str]) -> Iterator[tuple[str, Callable[[], str]]]:

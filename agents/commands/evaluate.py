@@ -33,13 +33,20 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _load(overrides: Sequence[str]) -> EvaluateConfig:
-    """With the tasks and the policy's options of the run, where the checkpoint belongs to one."""
-    from ttrl_env.agents.config.loading import load_config
+    """With the tasks that the checkpoint was trained on, and the policy's options of the run it belongs to."""
+    from ttrl_env.agents.commands.policy_tasks import own_tasks
+    from ttrl_env.agents.config.composing import compose_config
+    from ttrl_env.agents.config.loading import load_config, read_settings
 
-    config = load_config(EvaluateConfig, overrides)
+    settings = read_settings(EvaluateConfig, overrides)
+    config = compose_config(EvaluateConfig, settings)
     if not config.checkpoint:
         raise ConfigError("checkpoint: name what to evaluate, e.g. `ttrl eval runs/ttrl`")
-    return load_config(EvaluateConfig, overrides, _trained_on(config.checkpoint))
+    given = {key for key, _ in settings}
+    values = _trained_on(config.checkpoint) or own_tasks(
+        config.checkpoint, "checkpoint", config.env, config.policy, given
+    )
+    return load_config(EvaluateConfig, overrides, values)
 
 
 def _evaluate(config: EvaluateConfig) -> dict[str, Any]:
@@ -61,7 +68,7 @@ def _trained_on(checkpoint: str) -> dict[str, Any]:
     from ttrl_env.agents.config.saved_config import saved_config
     from ttrl_env.agents.policies.finding import find_policy
 
-    folder = find_policy(checkpoint, "checkpoint").parent
+    folder = find_policy(checkpoint, "checkpoint", described=True).parent
     if not is_checkpoint(folder):
         return {}
     repeated = {key for key, _ in walk_fields(EvaluateConfig) if key.startswith(("env.", "policy."))}

@@ -24,6 +24,17 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _load(overrides: Sequence[str]) -> TrainConfig:
-    from ttrl_env.agents.config.loading import load_config
+    """With the suite and tasks of the policy it starts from, unless they are given or a run goes on."""
+    from ttrl_env.agents.commands.policy_tasks import own_tasks
+    from ttrl_env.agents.config.composing import compose_config
+    from ttrl_env.agents.config.loading import load_config, read_settings, values_of_run
 
-    return load_config(TrainConfig, overrides)
+    settings = read_settings(TrainConfig, overrides)
+    config = compose_config(TrainConfig, settings)
+    path = config.policy.path
+    if path is None or values_of_run(config):
+        return load_config(TrainConfig, overrides)
+    given = {key for key, _ in settings}
+    return load_config(
+        TrainConfig, overrides, own_tasks(path, "policy.path", config.env, config.policy, given)
+    )

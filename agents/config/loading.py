@@ -47,16 +47,23 @@ def load_config(
     """
     settings, values = read_settings(schema, overrides), dict(values or {})
     config = compose_config(schema, settings, values)
-    if isinstance(config, TrainConfig) and config.resume is not None:
-        from ttrl_env.agents.config.resuming import values_to_resume  # waits for PyTorch
-
-        values = {**values_to_resume(config), **values}
+    if isinstance(config, TrainConfig) and (resumed := values_of_run(config)):
+        values = {**resumed, **values}
         config = compose_config(schema, settings, values)
     try:
         check_config(config)
     except (ValueError, TypeError) as error:
         raise ConfigError(str(error)) from error
     return config
+
+
+def values_of_run(config: TrainConfig) -> dict[str, Any]:
+    """The values, by key, of the run that ``config.resume`` continues; empty if it begins one."""
+    if config.resume is None:
+        return {}
+    from ttrl_env.agents.config.resuming import values_to_resume  # waits for PyTorch
+
+    return values_to_resume(config)
 
 
 def load_settings(schema: type[Schema], overrides: Sequence[str]) -> Schema:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from ttrl_env.agents.common.checkpoint_files import check_own_files
@@ -19,17 +20,19 @@ _REPO_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w.-]+)?")
 _OFT_PARTS = ("action_head--*", "noisy_action_projector--*", "proprio_projector--*", "vision_backbone--*")
 """Taken too, so that what cannot be loaded is refused and not silently left out."""
 
-_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.py", *_OFT_PARTS)
+_DESCRIPTION = ("*.json",)
+
+_FILES = (*_DESCRIPTION, "*.safetensors", "*.model", "*.txt", "*.py", *_OFT_PARTS)
 
 
-def find_policy(name: str | Path, argument: str = "policy.path") -> Path:
+def find_policy(name: str | Path, argument: str = "policy.path", *, described: bool = False) -> Path:
     """The folder, with config and weights, of the policy that ``name`` means.
 
     Whatever exists under that path comes first: a policy's own folder, a training checkpoint, or a run,
     whose last checkpoint is taken. Then come the policies that the package brings along
     (:func:`shipped_policies`), then the Hugging Face hub's repositories ``owner/name`` and
     ``owner/name@revision``, which are downloaded to its cache. ``argument`` is what ``name`` was given as,
-    for the error.
+    for the error. Where the policy only needs to be ``described``, no weights are downloaded.
 
     Raises:
         CheckpointError: there is no such policy, it cannot be downloaded, or one of its files is a link to
@@ -41,7 +44,8 @@ def find_policy(name: str | Path, argument: str = "policy.path") -> Path:
     if str(name) in shipped_policies():
         return SHIPPED / str(name)
     if is_repo_id(name):
-        return _own(_downloaded(str(name), argument), argument)
+        files = _DESCRIPTION if described else _FILES
+        return _own(_downloaded(str(name), argument, files), argument)
     raise CheckpointError(
         f"{argument}: there is no folder {str(name)!r}, and no policy of that name comes with the package."
         f"{_nearest(str(name))} Expected a folder, owner/name on the Hugging Face hub, or one of: "
@@ -99,13 +103,13 @@ def _own(folder: Path, argument: str) -> Path:
     return folder
 
 
-def _downloaded(name: str, argument: str) -> Path:
+def _downloaded(name: str, argument: str, files: Sequence[str]) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     repo_id, _, revision = name.partition("@")
     try:
-        return Path(snapshot_download(repo_id, revision=revision or None, allow_patterns=list(_FILES)))
+        return Path(snapshot_download(repo_id, revision=revision or None, allow_patterns=list(files)))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise CheckpointError(
             f"{argument}: there is no folder {name}, and the hub's repository of that name cannot be "

@@ -35,7 +35,7 @@ from ttrl_env.agents.common.versions import installed_versions
 from ttrl_env.agents.config.checks import check_config
 from ttrl_env.agents.config.resuming import changes_on_resuming, offering_the_one_before, resume_argument
 from ttrl_env.agents.config.schema import TrainConfig
-from ttrl_env.agents.distributed.devices import use_usable_cores
+from ttrl_env.agents.distributed.devices import choose_device, use_usable_cores
 from ttrl_env.agents.distributed.processes import ALONE, World, join_world
 from ttrl_env.agents.evaluation.evaluate import Evaluation, evaluate
 from ttrl_env.agents.evaluation.videos import record_episodes, write_video
@@ -47,6 +47,7 @@ from ttrl_env.agents.rollout.environments import make_train_env, share_engine
 from ttrl_env.agents.rollout.group_selection import GroupSelection, draw_groups
 from ttrl_env.agents.rollout.types import Rollout
 from ttrl_env.agents.training import checkpoints
+from ttrl_env.agents.training.introduction import introduce
 from ttrl_env.agents.training.metrics import (
     MetricsWriter,
     NoMetrics,
@@ -105,6 +106,8 @@ class _Run:
         self.world = world
         checkpoint = world.on_main(lambda: _checkpoint_to_resume(config))
         changes = [] if checkpoint is None else changes_on_resuming(checkpoint, config)
+        device = str(choose_device(config.policy.device))
+        world.on_main(lambda: introduce(config, checkpoint, device, display))
         with offering_the_one_before(checkpoint):
             state = read_state(checkpoint) if checkpoint else None
             self.saved = checkpoint  # the last one written, or started from

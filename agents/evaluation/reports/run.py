@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
@@ -28,7 +28,9 @@ from ttrl_env.agents.evaluation.videos import record_episodes
 from ttrl_env.agents.policies import TokenPolicy, load_policy
 from ttrl_env.agents.policies.building import load_options
 from ttrl_env.agents.policies.finding import find_policy
+from ttrl_env.agents.policies.known_tasks import describe_tasks, describe_training
 from ttrl_env.agents.policies.loading import read_cameras
+from ttrl_env.agents.policies.origin import tasks_of
 from ttrl_env.agents.policies.provenance import cloning, provenance
 from ttrl_env.agents.rollout.environments import make_evaluation_env, share_engine
 from ttrl_env.engines.interface import CameraName
@@ -55,6 +57,7 @@ def evaluate_checkpoints(
     folders = _policy_folders(config)
     protocol = _protocol(config)
     display.say(f"World: {describe(protocol['mujoco'])}")
+    _introduce(config, folders, display)
     command = {**protocol, **{name: _identity(folder) for name, folder in folders.items()}}
     with contextlib.ExitStack() as stack:
         log = None if config.output is None else stack.enter_context(EpisodeLog(config.output, command))
@@ -78,6 +81,16 @@ def evaluate_checkpoints(
         report = summarise(subjects, protocol, _videos(stage, config, subjects, log.folder, display))
         _write(report, log.folder)
         return report
+
+
+def _introduce(config: EvaluateConfig, folders: Mapping[str, Path], display: Display) -> None:
+    """Say what is played and by which policies; warn of tasks that they do not know."""
+    suite, task_ids = config.env.suite, config.env.task_ids
+    display.say(f"Tasks: {describe_tasks(suite, task_ids)}, {config.eval.init_states} initial states")
+    for name, folder in folders.items():
+        asked = str(getattr(config, name))
+        known = tasks_of(folder, config.policy.openvla.unnorm_key)
+        display.say(f"{name.capitalize()}: {asked}, {describe_training(asked, known, suite, task_ids)}")
 
 
 class _Stage:

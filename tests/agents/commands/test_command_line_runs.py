@@ -62,7 +62,10 @@ def test_a_run_is_stopped_continued_and_evaluated_from_the_command_line(
     command = ["train", *settings, *SMALL, "policy.path=start", "output_dir=runs/mine", "iterations=3"]
     command += ["eval.episodes_per_task=2", "resume=auto"]
     assert main(command) == 0
-    assert "Stopped after iteration 1. Continue with resume=" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "Stopped after iteration 1. Continue with resume=" in said
+    assert "Policy:   start, " in said
+    assert "Rollout:  1 x 4 rows at temperatures 0.6 to 0.9, up to 16 steps each" in said or kind == "openvla"
     assert main(command) == 0
     assert "Checkpoint: runs/mine/checkpoints/iteration_000003" in capsys.readouterr().out
     records = read_records("runs/mine", METRICS_FILE)

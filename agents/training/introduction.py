@@ -1,0 +1,51 @@
+"""What a run says of itself before it builds anything."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ttrl_env import tasks
+from ttrl_env.agents.common.progress import Display
+from ttrl_env.agents.config.schema import TrainConfig
+from ttrl_env.agents.policies.finding import find_policy
+from ttrl_env.agents.policies.known_tasks import describe_tasks, describe_training
+from ttrl_env.agents.policies.origin import tasks_of
+from ttrl_env.temperatures import group_temperatures
+
+
+def introduce(config: TrainConfig, checkpoint: Path | None, device: str, display: Display) -> None:
+    """Say what is played, by which policy, how much of it, where; warn of tasks that the policy does not know.
+
+    Args:
+        config: the run's configuration.
+        checkpoint: the checkpoint from which it goes on, if there is one.
+        device: where the policy is.
+        display: where to say it.
+
+    Raises:
+        CheckpointError: there is no policy ``config.policy.path``.
+    """
+    env = config.env
+    temperatures = group_temperatures(
+        env.n_samples, config.base_temperature, config.temperature_range, test_time_rl=config.test_time_rl
+    )
+    low, high = min(temperatures), max(temperatures)
+    at = f"temperature {low:g}" if low == high else f"temperatures {low:g} to {high:g}"
+    horizon = env.max_steps or tasks.get_suite(env.suite).horizon
+    display.say(f"Tasks:    {describe_tasks(env.suite, env.task_ids)}")
+    display.say(f"Policy:   {_policy(config, checkpoint)}")
+    display.say(
+        f"Rollout:  {env.num_groups} x {env.n_samples} rows at {at}, up to {horizon} steps each, engine "
+        f"{env.engine}"
+    )
+    display.say(f"Training: {config.iterations} iterations on {device}, in {config.output_dir}")
+
+
+def _policy(config: TrainConfig, checkpoint: Path | None) -> str:
+    path = config.policy.path
+    if checkpoint is not None:
+        return f"of {checkpoint}"
+    if path is None:
+        return "a new TinyVLA, which knows nothing yet: expect no success before thousands of episodes"
+    known = tasks_of(find_policy(path, described=True), config.policy.openvla.unnorm_key)
+    return f"{path}, {describe_training(path, known, config.env.suite, config.env.task_ids)}"
