@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 from ttrl_env import __version__
+from ttrl_env.agents.common.interrupts import INTERRUPTED, ending_at_once
 from ttrl_env.agents.common.quiet_streams import quiet_streams
 from ttrl_env.errors import EnvironmentDiedError, OtherTasksWarning, TTRLError
 from ttrl_env.libero_version import LiberoVersionWarning
@@ -75,6 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str] | None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments[:1] == ["help"] and len(arguments) > 1:
+        arguments = [*arguments[1:], "--help"]
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(_USAGE, end="")
         return 0 if arguments else 2
@@ -91,7 +94,8 @@ def _run(arguments: Sequence[str] | None) -> int:
         print(f"ttrl: no such command {name!r}.{hint}\n\n{_USAGE}", end="", file=sys.stderr)
         return 2
     try:
-        run: Callable[[Sequence[str]], int] = importlib.import_module(_COMMANDS[name]).run
+        with ending_at_once():
+            run: Callable[[Sequence[str]], int] = importlib.import_module(_COMMANDS[name]).run
         with warnings.catch_warnings():
             warnings.showwarning = partial(_show_warning, name, warnings.showwarning)
             return run(rest)
@@ -108,7 +112,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         return 1
     except KeyboardInterrupt:
         print(f"ttrl {name}: interrupted", file=sys.stderr)
-        return 130
+        return INTERRUPTED
 
 
 def _show_warning(

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from ttrl_env.agents.commands.keys import print_config, print_keys
+from ttrl_env.agents.common.interrupts import ending_at_once
 from ttrl_env.agents.config.schema_fields import type_of, unwrap
 
 Config = TypeVar("Config")
@@ -38,7 +39,8 @@ def read_arguments(
         print_keys(usage, schema)
         return None
     overrides = key_values(arguments, schema, subject)
-    config = _load_settings(schema, overrides) if load is None else load(overrides)
+    with ending_at_once():
+        config = _load_settings(schema, overrides) if load is None else load(overrides)
     if "--cfg" in arguments:
         print_config(config)
         return None

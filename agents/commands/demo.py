@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ttrl_env.agents.commands.arguments import read_arguments
+from ttrl_env.agents.common.interrupts import ending_at_once
 from ttrl_env.agents.demo.config import DemoConfig
 
 
@@ -13,8 +14,9 @@ def run(arguments: Sequence[str]) -> int:
     config = read_arguments(arguments, DemoConfig, usage="ttrl demo [--cfg] [key=value ...]")
     if config is None:
         return 0
-    from ttrl_env.agents.commands.terminal import make_display
-    from ttrl_env.agents.demo import run as demo
+    with ending_at_once():
+        from ttrl_env.agents.commands.terminal import make_display
+        from ttrl_env.agents.demo import run as demo
 
     display = make_display()
     try:

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ttrl_env.agents.commands.arguments import read_arguments
+from ttrl_env.agents.common.interrupts import ending_at_once
 from ttrl_env.agents.config.schema import EvaluateConfig
 from ttrl_env.agents.config.schema_fields import walk_fields, walk_values
 from ttrl_env.errors import ConfigError
@@ -33,7 +34,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _load(overrides: Sequence[str]) -> EvaluateConfig:
-    """With the tasks that the checkpoint was trained on, and the policy's options of the run it belongs to."""
+    """With the tasks that the checkpoint was trained on, and the policy's options of its run."""
     from ttrl_env.agents.commands.policy_tasks import own_tasks
     from ttrl_env.agents.config.composing import compose_config
     from ttrl_env.agents.config.loading import load_config, read_settings
@@ -50,8 +51,9 @@ def _load(overrides: Sequence[str]) -> EvaluateConfig:
 
 
 def _evaluate(config: EvaluateConfig) -> dict[str, Any]:
-    from ttrl_env.agents.commands.terminal import make_display
-    from ttrl_env.agents.evaluation.reports.run import evaluate_checkpoints
+    with ending_at_once():
+        from ttrl_env.agents.commands.terminal import make_display
+        from ttrl_env.agents.evaluation.reports.run import evaluate_checkpoints
 
     display = make_display()
     try:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ttrl_env.agents.commands.arguments import read_arguments
+from ttrl_env.agents.common.interrupts import ending_at_once
 from ttrl_env.agents.pretraining.config import PretrainConfig, load_pretrain_config
 
 
@@ -20,8 +21,9 @@ def run(arguments: Sequence[str]) -> int:
     )
     if config is None:
         return 0
-    from ttrl_env.agents.commands.terminal import make_display
-    from ttrl_env.agents.pretraining.pretrain import POLICY, pretrain
+    with ending_at_once():
+        from ttrl_env.agents.commands.terminal import make_display
+        from ttrl_env.agents.pretraining.pretrain import POLICY, pretrain
 
     display = make_display()
     with display.bar("behaviour cloning", config.steps) as progress:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ttrl_env.agents.common.interrupts import ending_at_once
 from ttrl_env.agents.common.progress import Display
 
 
@@ -13,6 +14,7 @@ def make_display() -> Display:
 
 def silence_transformers() -> None:
     """Switch the progress bars off that ``transformers`` draws while it reads and writes weights."""
-    import transformers
+    with ending_at_once():
+        import transformers
 
     transformers.logging.disable_progress_bar()

@@ -5,22 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ttrl_env.agents.commands.arguments import read_arguments
+from ttrl_env.agents.common.interrupts import INTERRUPTED, ending_at_once
 from ttrl_env.agents.config.schema import TrainConfig
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Train as configured by ``key=value`` arguments."""
+    """Train as configured by ``key=value`` arguments; a run that was stopped early is no success."""
     config = read_arguments(arguments, TrainConfig, _load, usage="ttrl train [--cfg] [key=value ...]")
     if config is None:
         return 0
-    from ttrl_env.agents.commands.terminal import make_display
-    from ttrl_env.agents.training.train import train
+    with ending_at_once():
+        from ttrl_env.agents.commands.terminal import make_display
+        from ttrl_env.agents.common.run_folder import iteration_of
+        from ttrl_env.agents.training.train import train
 
     display = make_display()
     checkpoint = train(config, display)
     display.say(f"Checkpoint: {checkpoint}")
     display.say(f"Metrics:    {config.output_dir} (metrics.jsonl; tensorboard --logdir {config.output_dir})")
-    return 0
+    return 0 if iteration_of(checkpoint) >= config.iterations else INTERRUPTED
 
 
 def _load(overrides: Sequence[str]) -> TrainConfig:

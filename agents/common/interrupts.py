@@ -1,12 +1,18 @@
-"""Stops a long job after an interrupt, at a point where its state is consistent."""
+"""What Ctrl-C does: it ends imports at once, and a long job at a point where its state is consistent."""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import Any
+
+INTERRUPTED = 130
+"""Exit code of a command that a Ctrl-C ended before its job was done, as shells have it."""
 
 SAME_REQUEST_SECONDS = 1.0
 """A signal this soon after the first counts as the same request. Wrapper programs forward a Ctrl-C that the
@@ -15,14 +21,38 @@ terminal sends as well, and closing a terminal sends several signals."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
+@contextlib.contextmanager
+def ending_at_once() -> Iterator[None]:
+    """While libraries are imported, Ctrl-C ends the process by the signal itself, without a traceback.
+
+    A library in C may turn a ``KeyboardInterrupt`` during its import into any other error. Handlers that
+    somebody has installed stay.
+    """
+    if (
+        threading.current_thread() is not threading.main_thread()
+        or signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+    ):
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 class StopRequest:
     """While active, the first SIGINT, SIGTERM or SIGHUP sets ``requested``; a later one has its usual effect.
 
     If SIGHUP was ignored before, as under ``nohup``, it stays ignored. Outside the main thread, Python allows
     no signal handlers, so ``requested`` stays false there.
+
+    Args:
+        answer: what is written to standard error at once, as the job may take minutes to stop.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, answer: str = "") -> None:
+        self._answer = answer
         self._first: float | None = None
         self._previous: dict[signal.Signals, Any] = {}
 
@@ -53,9 +83,16 @@ class StopRequest:
         now = time.monotonic()
         if self._first is None:
             self._first = now
+            self._reply()
         elif now - self._first > SAME_REQUEST_SECONDS:
             self._restore()
             signal.raise_signal(number)
+
+    def _reply(self) -> None:
+        """Write the answer past Python's streams, which the signal may have interrupted while they write."""
+        if self._answer:
+            with contextlib.suppress(OSError):  # a closed terminal is one of the reasons to stop
+                os.write(2, f"\n{self._answer}\n".encode())
 
     def _restore(self) -> None:
         """Restore the previous handlers; safe to run twice, as a signal may arrive meanwhile."""

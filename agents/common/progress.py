@@ -1,10 +1,11 @@
-"""Terminal output of a run: progress bars, and one line an iteration."""
+"""Terminal output of a run: progress bars, or a line a minute, and one line an iteration."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from rich.console import Console
@@ -17,12 +18,13 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from ttrl_env.agents.common.minute_lines import MinuteLines
 from ttrl_env.agents.common.quiet_streams import quiet_stream
 from ttrl_env.agents.distributed.main_process import is_main_process
 
 
 class Display:
-    """Writes to a console: lines always, progress bars only on a terminal.
+    """Writes to a console: lines always, progress bars on a terminal, a line a minute elsewhere.
 
     In a run with several processes only the first one writes. Output errors are ignored.
     """
@@ -35,6 +37,8 @@ class Display:
             quiet=not is_main_process(),
         )
         self._progress: Progress | None = None
+        self._lines: MinuteLines | None = None
+        self._iteration = self._last_iteration = 0
 
     def say(self, text: str) -> None:
         """Print a line."""
@@ -43,6 +47,9 @@ class Display:
     @contextmanager
     def bar(self, description: str, total: int, completed: int = 0) -> Iterator[Any]:
         """A progress bar; yields ``update(done, total)``."""
+        if not self.console.is_interactive:
+            yield partial(MinuteLines(self.say, completed).update, description)
+            return
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
@@ -61,6 +68,11 @@ class Display:
     @contextmanager
     def training(self, iterations: int, completed: int) -> Iterator[None]:
         """Bars of a training run: its iterations, and the rows of the rollout under way."""
+        self._iteration, self._last_iteration = completed, iterations
+        if not self.console.is_interactive:
+            self._lines = MinuteLines(self.say, completed)
+            yield
+            return
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=self.console, transient=True) as progress:
             self._progress = progress
@@ -75,9 +87,13 @@ class Display:
         """Show how many rows have finished their episodes."""
         if self._progress is not None:
             self._progress.update(self._rows, completed=finished, total=total)
+        if self._lines is not None:
+            rows = f" and {finished} of {total} rows of the next rollout"
+            self._lines.update("iterations", self._iteration, self._last_iteration, rows)
 
     def iteration(self, number: int, metrics: dict[str, Any]) -> None:
         """Print an iteration's line."""
+        self._iteration = number
         if self._progress is not None:
             self._progress.update(self._iterations, completed=number)
         steps = metrics["rollout/steps_to_success"]

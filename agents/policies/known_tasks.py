@@ -33,8 +33,8 @@ def the_only_suite(policy: str, known: TaskIds) -> str | None:
 def describe_training(policy: str, known: TaskIds, suite: str, task_ids: Sequence[int]) -> str:
     """What a policy was trained on, in words, beside the tasks it is to play.
 
-    Gives an :class:`OtherTasksWarning` for a suite that is neither one of the policy's nor related to one, and
-    for tasks of its suite that it was not trained on.
+    Gives an :class:`OtherTasksWarning` for a suite that is neither one of the policy's nor a change of one,
+    and for tasks of its suite that it was not trained on.
     """
     suite = get_suite(suite).name
     if not known:
@@ -42,16 +42,16 @@ def describe_training(policy: str, known: TaskIds, suite: str, task_ids: Sequenc
     related = [own for own in known if original_suite(own) == original_suite(suite)]
     if not related:
         _warn(
-            f"{policy} was trained on {' and '.join(known)}, and env.suite={suite} is another suite, of which "
-            f"nothing is known to it. Expect no success; to play its own, leave env.suite out"
+            f"{policy} was trained on {' and '.join(known)}, and env.suite={suite} is another suite: expect "
+            f"no success. To play its own, leave env.suite out"
         )
         return f"trained on {' and '.join(known)}"
     own = suite if suite in related else related[0]
     new = [task_id for task_id in task_ids if task_id not in known[own]]
     if new:
         _warn(
-            f"{policy} was trained on {_numbers(known[own])} of {own}; env.task_ids: {_numbers(new)} of {suite} "
-            f"is new to it"
+            f"{policy} was trained on {_numbers(known[own])} of {own}; env.task_ids: {_numbers(new)} of "
+            f"{suite} is new to it"
         )
     trained = f"trained on {own}, {_numbers(known[own])}"
     if own == suite:

@@ -68,7 +68,7 @@ def _demonstrated_tasks(policy: Path) -> dict[str, tuple[int, ...]]:
 
 
 def _tasks_of_statistics(policy: Path, unnorm_key: str | None) -> dict[str, tuple[int, ...]]:
-    """Data sets are named after suites: ``libero_10``, ``libero_10_no_noops``, ``libero_90_no_noops_trajall``."""
+    """Data sets are named after suites: ``libero_10_no_noops``, ``libero_90_no_noops_trajall``."""
     statistics = _read(policy / "dataset_statistics.json") or _read(policy / "config.json").get("norm_stats")
     keys = list(statistics) if isinstance(statistics, dict) else []
     if unnorm_key is not None:

@@ -103,7 +103,7 @@ def _pretrain(
     )
     settings = {**_settings(config), _DEMONSTRATIONS: _digest([train_pairs, validation_pairs])}
     state = _resume(output, config, settings, policy, optimizer)
-    with StopRequest() as stop:
+    with StopRequest(_STOPPING) as stop:
         while state.step < config.steps and not state.stopped_early and not stop.requested:
             state.train_losses.append(_train_step(policy, optimizer, train_pairs, config, state.step))
             state.step += 1
@@ -349,3 +349,5 @@ _DEMONSTRATIONS = "demonstrations"
 _OLD_POLICY = ".policy_old"
 
 _ANEW = "resume=false begins anew"
+
+_STOPPING = "Stopping after this step. The same command goes on from the last validation."

@@ -14,7 +14,7 @@ from ttrl_env.temperatures import group_temperatures
 
 
 def introduce(config: TrainConfig, checkpoint: Path | None, device: str, display: Display) -> None:
-    """Say what is played, by which policy, how much of it, where; warn of tasks that the policy does not know.
+    """Say what is played, by which policy, how much of it and where; warn of tasks unknown to the policy.
 
     Args:
         config: the run's configuration.

@@ -63,6 +63,9 @@ from ttrl_env.errors import CheckpointError, ConfigError, EnvironmentDiedError, 
 from ttrl_env.machine.folder_lock import folder_lock
 
 
+_STOPPING = "Stopping after this iteration, with a checkpoint. Ctrl-C again stops at once, without it."
+
+
 def train(config: TrainConfig, display: Display | None = None, engine: EngineChoice | None = None) -> Path:
     """Train a policy as configured; returns the last checkpoint.
 
@@ -135,7 +138,7 @@ class _Run:
         # before the writer removes records: if killed in between, the run can resume the recorded course
         self.world.on_main(lambda: checkpoints.drop_later(config.output_dir, self.completed))
         # a second signal must not interrupt the last checkpoint
-        with StopRequest() as stop, writer, bars:
+        with StopRequest(_STOPPING if self.world.is_main else "") as stop, writer, bars:
             try:
                 due = self._evaluation_is_due()
                 if due and not self.world.on_main(lambda: writer.has_evaluation(self.completed)):

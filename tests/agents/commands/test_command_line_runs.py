@@ -60,8 +60,8 @@ def test_a_run_is_stopped_continued_and_evaluated_from_the_command_line(
         make_tiny_policy().save_pretrained(tmp_path / "start")
         settings = TINY_VLA
     command = ["train", *settings, *SMALL, "policy.path=start", "output_dir=runs/mine", "iterations=3"]
-    command += ["eval.episodes_per_task=2", "resume=auto"]
-    assert main(command) == 0
+    command += ["eval.episodes_per_task=2", "env.task_ids=[0]", "resume=auto"]
+    assert main(command) == 130
     said = capsys.readouterr().out
     assert "Stopped after iteration 1. Continue with resume=" in said
     assert "Policy:   start, " in said

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 
 from ttrl_env.agents.common import interrupts
-from ttrl_env.agents.common.interrupts import StopRequest
+from ttrl_env.agents.common.interrupts import StopRequest, ending_at_once
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -62,3 +64,37 @@ def test_nohup_is_respected() -> None:
             assert not stop.requested
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_the_request_is_answered_at_once(capfd) -> None:
+    with StopRequest("Stopping soon.") as stop:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop.requested
+        os.kill(os.getpid(), signal.SIGINT)
+        assert capfd.readouterr().err == "\nStopping soon.\n"
+
+
+def test_an_interrupted_import_ends_the_process_without_a_traceback() -> None:
+    code = (
+        "import os, signal; from ttrl_env.agents.common.interrupts import ending_at_once\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "with ending_at_once():\n    os.kill(os.getpid(), signal.SIGINT)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
+
+
+def test_after_imports_an_interrupt_is_an_exception_again() -> None:
+    with ending_at_once(), ending_at_once():
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL
+    with pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_somebodys_own_handler_stays_during_imports() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with ending_at_once():
+            assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -27,7 +27,7 @@ def write(folder: Path, **content: Any) -> Path:
 
 
 def openvla(folder: Path, *datasets: str) -> Path:
-    return write(folder, model_type="openvla", norm_stats=dict.fromkeys(datasets, {}))
+    return write(folder, model_type="openvla", norm_stats={key: {} for key in datasets})
 
 
 def test_demonstrations_name_the_tasks_of_a_cloned_policy() -> None:
@@ -91,9 +91,7 @@ def test_the_policys_own_tasks_and_libero_pros_changes_of_them_are_no_reason_to_
 
 
 def test_another_suite_is_warned_of_with_both_names() -> None:
-    with pytest.warns(
-        OtherTasksWarning, match="mine was trained on libero_object, and env.suite=libero_goal"
-    ):
+    with pytest.warns(OtherTasksWarning, match="was trained on libero_object, and env.suite=libero_goal"):
         describe_training("mine", KNOWN, "libero_goal", [3])
 
 

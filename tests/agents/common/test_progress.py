@@ -1,0 +1,60 @@
+"""Progress in a log file: lines a minute apart, with what is left."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from ttrl_env.agents.common import minute_lines
+from ttrl_env.agents.common.minute_lines import MinuteLines
+from ttrl_env.agents.common.progress import Display
+
+
+def test_a_line_a_minute_says_what_is_done_and_left() -> None:
+    now, said = [0.0], []
+    lines = MinuteLines(said.append, completed=10, clock=lambda: now[0])
+    for second in range(0, 200, 20):
+        now[0] = float(second)
+        lines.update("episodes", 10 + second // 20, 30, " of them")
+    assert said == [
+        "episodes: 13 of 30 of them, 0:01:00 elapsed, about 0:05:40 left",
+        "episodes: 16 of 30 of them, 0:02:00 elapsed, about 0:04:40 left",
+        "episodes: 19 of 30 of them, 0:03:00 elapsed, about 0:03:40 left",
+    ]
+
+
+def test_before_anything_is_done_nothing_is_promised() -> None:
+    now, said = [0.0], []
+    lines = MinuteLines(said.append, clock=lambda: now[0])
+    now[0] = 4000.0
+    lines.update("episodes", 0, 30)
+    assert said == ["episodes: 0 of 30, 1:06:40 elapsed"]
+
+
+@pytest.fixture
+def impatient(monkeypatch) -> None:
+    monkeypatch.setattr(minute_lines, "SECONDS_BETWEEN", 0.0)
+
+
+def test_without_a_terminal_a_job_speaks_in_plain_lines(impatient) -> None:
+    written = io.StringIO()
+    display = Display(Console(file=written, force_terminal=False))
+    with display.bar("greedy", total=0) as progress:
+        progress(0, 4)
+    with display.training(iterations=5, completed=2):
+        display.rollout(3, 8)
+    assert written.getvalue().splitlines() == [
+        "greedy: 0 of 4, 0:00:00 elapsed",
+        "iterations: 2 of 5 and 3 of 8 rows of the next rollout, 0:00:00 elapsed",
+    ]
+
+
+def test_on_a_terminal_bars_are_drawn_and_no_lines(impatient) -> None:
+    written = io.StringIO()
+    display = Display(Console(file=written, force_terminal=True, force_interactive=True, width=120))
+    with display.bar("greedy", total=0) as progress:
+        progress(1, 4)
+    assert "1/4" in written.getvalue()
+    assert "elapsed" not in written.getvalue()
