@@ -1,4 +1,4 @@
-"""The command line: ``ttrl train | eval | record | pretrain | demo | tasks | doctor | cache | push``."""
+"""The command line: ``ttrl COMMAND``, with a module for each command."""
 
 from __future__ import annotations
 
@@ -28,9 +28,10 @@ _USAGE = f"""ttrl {__version__}: test-time reinforcement learning for VLA polici
   ttrl doctor [CHECKPOINT]     check this machine: GL, LIBERO, memory, GPU; or a policy checkpoint
   ttrl cache [clear=true]      show, or delete, the native engine's compiled tasks
   ttrl push PATH owner/name    upload a policy and its model card to the Hugging Face hub
+  ttrl completion bash|zsh     print a script that completes commands, keys and values in the shell
 
-Settings are key=value in every command. `ttrl COMMAND --help` lists the keys, and `--cfg` prints what
-they come to, without running anything.
+Settings are key=value in every command. `ttrl help COMMAND` lists the keys, and `--cfg` prints what they
+come to, without running anything.
 
 For example, test-time RL on one task of libero_spatial, eight replicas:
 
@@ -47,6 +48,7 @@ _COMMANDS = {
     "doctor": "ttrl_env.agents.commands.doctor",
     "cache": "ttrl_env.agents.commands.cache",
     "push": "ttrl_env.agents.commands.push",
+    "completion": "ttrl_env.agents.commands.completion",
 }
 
 _FORMER_COMMANDS = {

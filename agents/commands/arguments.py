@@ -1,5 +1,7 @@
 """The grammar of every command: ``ttrl COMMAND [SUBJECT] [--cfg] [key=value ...]``, or ``--help``.
 
+``--json`` is short for ``json=true`` where a command has that key.
+
 The subject is what a command is about: a suite, a checkpoint. It is short for the key that it sets:
 ``ttrl tasks libero_goal`` is ``ttrl tasks suite=libero_goal``. A command may have two, as ``ttrl push`` does.
 """
@@ -12,7 +14,7 @@ from typing import Any, TypeVar
 
 from ttrl_env.agents.commands.keys import print_config, print_keys
 from ttrl_env.agents.common.interrupts import ending_at_once
-from ttrl_env.agents.config.schema_fields import type_of, unwrap
+from ttrl_env.agents.config.schema_fields import type_of, unwrap, walk_fields
 
 Config = TypeVar("Config")
 
@@ -55,7 +57,12 @@ def _load_settings(schema: type[Config], overrides: Sequence[str]) -> Config:
 
 def key_values(arguments: Sequence[str], schema: type[Any], subject: str | tuple[str, ...]) -> list[str]:
     """A command's arguments as ``key=value``, its subjects as well."""
-    overrides = [argument for argument in arguments if argument != "--cfg"]
+    has_json = any(key == "json" for key, _ in walk_fields(schema))
+    overrides = [
+        "json=true" if has_json and argument == "--json" else argument
+        for argument in arguments
+        if argument != "--cfg"
+    ]
     subjects = (subject,) if isinstance(subject, str) else subject
     for place, (key, argument) in enumerate(zip(subjects, overrides, strict=False)):
         if not _stands_alone(argument):

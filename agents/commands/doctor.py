@@ -12,11 +12,11 @@ from typing import Annotated, get_args
 
 import numpy as np
 import psutil
-from rich.console import Console
 
 from ttrl_env import tasks
 from ttrl_env.agents.commands.arguments import key_values, read_arguments
 from ttrl_env.agents.commands.policy_tasks import own_tasks
+from ttrl_env.agents.common.consoles import make_console
 from ttrl_env.agents.common.versions import installed_versions
 from ttrl_env.agents.config.bounds import Distinct, Text, check_fields
 from ttrl_env.agents.config.schema import TrainConfig
@@ -94,7 +94,7 @@ def _policy_checks(config: DoctorConfig, overrides: Sequence[str]) -> Iterator[t
 
 
 def _report(checks: Iterable[tuple[str, Callable[[], str]]]) -> int:
-    console = Console(highlight=False, soft_wrap=True)
+    console = make_console(soft_wrap=True)
     failed = 0
     for name, check in checks:
         try:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from ttrl_env.agents.commands.arguments import read_arguments
+from ttrl_env.agents.common.consoles import make_console
 from ttrl_env.agents.common.interrupts import ending_at_once
 from ttrl_env.agents.config.schema import EvaluateConfig
 from ttrl_env.agents.config.schema_fields import walk_fields, walk_values
@@ -23,7 +23,7 @@ def run(arguments: Sequence[str]) -> int:
     if config is None:
         return 0
     report = _evaluate(config)
-    console = Console(highlight=False, soft_wrap=True)
+    console = make_console(soft_wrap=True)
     for evaluation in report["evaluations"]:
         console.print(_table(evaluation))
     for statement in report["statements"]:

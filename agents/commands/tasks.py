@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
-from rich.console import Console
 from rich.table import Table
 
 from ttrl_env.agents.commands.arguments import read_arguments
+from ttrl_env.agents.common.consoles import make_console
 from ttrl_env.agents.config.bounds import Text
 from ttrl_env.tasks import SUITES, get_suite, get_task
 
@@ -20,27 +21,38 @@ class TasksConfig:
 
     suite: Annotated[str | None, Text()] = None
     """Suite whose tasks are listed; null: all suites."""
+    json: bool = False
+    """As JSON, for programs; `--json` is short for it."""
 
 
 def run(arguments: Sequence[str]) -> int:
     """Print the suites, or one suite's tasks."""
-    config = read_arguments(arguments, TasksConfig, usage="ttrl tasks [SUITE]", subject="suite")
-    if config is not None:
-        table = _suites() if config.suite is None else _tasks(config.suite)
-        Console(highlight=False).print(table, markup=False)
+    config = read_arguments(arguments, TasksConfig, usage="ttrl tasks [SUITE] [--json]", subject="suite")
+    if config is None:
+        return 0
+    rows = _suites() if config.suite is None else _tasks(config.suite)
+    if config.json:
+        print(json.dumps(rows, indent=1))
+        return 0
+    table = Table(*(key.replace("_", " ") for key in rows[0]), box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*map(str, row.values()))
+    make_console().print(table, markup=False)
     return 0
 
 
-def _suites() -> Table:
-    table = Table("suite", "environment id", "tasks", "horizon", box=None, pad_edge=False)
-    for suite in SUITES.values():
-        table.add_row(suite.name, f"ttrl_env/{suite.gym_name}-v0", str(suite.num_tasks), str(suite.horizon))
-    return table
+def _suites() -> list[dict[str, Any]]:
+    return [
+        {
+            "suite": suite.name,
+            "environment_id": f"ttrl_env/{suite.gym_name}-v0",
+            "tasks": suite.num_tasks,
+            "horizon": suite.horizon,
+        }
+        for suite in SUITES.values()
+    ]
 
 
-def _tasks(suite: str) -> Table:
-    table = Table("id", "instruction", "name", box=None, pad_edge=False)
-    for task_id in range(get_suite(suite).num_tasks):
-        task = get_task(suite, task_id)
-        table.add_row(str(task_id), task.instruction, task.name)
-    return table
+def _tasks(suite: str) -> list[dict[str, Any]]:
+    tasks = (get_task(suite, task_id) for task_id in range(get_suite(suite).num_tasks))
+    return [{"id": task.task_id, "instruction": task.instruction, "name": task.name} for task in tasks]

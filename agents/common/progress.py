@@ -18,6 +18,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from ttrl_env.agents.common.consoles import make_console
 from ttrl_env.agents.common.minute_lines import MinuteLines
 from ttrl_env.agents.common.quiet_streams import quiet_stream
 from ttrl_env.agents.distributed.main_process import is_main_process
@@ -30,9 +31,8 @@ class Display:
     """
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(
-            file=None if sys.stdout is None else quiet_stream(sys.stdout, any_error=True),
-            highlight=False,
+        self.console = console or make_console(
+            None if sys.stdout is None else quiet_stream(sys.stdout, any_error=True),
             soft_wrap=True,
             quiet=not is_main_process(),
         )

@@ -62,7 +62,6 @@ from ttrl_env.engines.make_engine import EngineChoice
 from ttrl_env.errors import CheckpointError, ConfigError, EnvironmentDiedError, TrainingDivergedError
 from ttrl_env.machine.folder_lock import folder_lock
 
-
 _STOPPING = "Stopping after this iteration, with a checkpoint. Ctrl-C again stops at once, without it."
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import subprocess
@@ -7,8 +8,9 @@ import sys
 
 import pytest
 
-from ttrl_env.agents.cli import main
+from ttrl_env.agents.cli import _COMMANDS, main
 from ttrl_env.agents.commands.cache import CacheConfig
+from ttrl_env.agents.commands.completion import CompletionConfig
 from ttrl_env.agents.commands.doctor import DoctorConfig
 from ttrl_env.agents.commands.push import PushConfig
 from ttrl_env.agents.commands.record import RecordConfig
@@ -21,8 +23,18 @@ from ttrl_env.agents.demo.config import DemoConfig
 def test_help_names_every_command(capsys) -> None:
     assert main(["--help"]) == 0
     output = capsys.readouterr().out
-    for command in ("train", "eval", "record", "pretrain", "demo", "tasks", "doctor", "cache", "push"):
+    for command in _COMMANDS:
         assert f"ttrl {command}" in output
+
+
+def test_help_of_a_command_is_a_word_or_a_flag(capsys) -> None:
+    assert main(["help", "tasks"]) == 0
+    by_word = capsys.readouterr().out
+    assert main(["tasks", "--help"]) == 0
+    assert by_word == capsys.readouterr().out
+    assert by_word.startswith("usage: ttrl tasks [SUITE]")
+    assert main(["help", "task"]) == 2
+    assert "Did you mean 'tasks'" in capsys.readouterr().err
 
 
 SCHEMAS = {
@@ -34,6 +46,7 @@ SCHEMAS = {
     "doctor": DoctorConfig,
     "cache": CacheConfig,
     "push": PushConfig,
+    "completion": CompletionConfig,
 }
 
 
@@ -100,6 +113,24 @@ def test_tasks_are_listed_with_ids_and_instructions(capsys, monkeypatch) -> None
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 11
     assert any(line.startswith("7 ") and "turn on the stove" in line for line in lines)
+
+
+def test_tasks_are_listed_whole_where_there_is_no_terminal(capsys, monkeypatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    assert main(["tasks", "libero_10"]) == 0
+    name = "KITCHEN_SCENE4_put_the_black_bowl_in_the_bottom_drawer_of_the_cabinet_and_close_it"
+    [line] = [line for line in capsys.readouterr().out.splitlines() if line.startswith("3 ")]
+    assert line.rstrip().endswith(name)
+
+
+def test_programs_read_the_tasks_as_json(capsys) -> None:
+    assert main(["tasks", "--json"]) == 0
+    suites = {suite["suite"]: suite for suite in json.loads(capsys.readouterr().out)}
+    assert suites["libero_90"]["environment_id"] == "ttrl_env/Libero90-v0"
+    assert main(["tasks", "libero_goal", "json=true"]) == 0
+    assert json.loads(capsys.readouterr().out)[7]["instruction"] == "turn on the stove"
+    assert main(["cache", "--json"]) == 2  # which has no such key
+    assert "'--json': expected key=value without dashes" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", [["record", "libero_goal"], ["tasks", "libero_goal"]])
