@@ -38,7 +38,7 @@ COMMANDS: dict[str, tuple[type[Any], tuple[str, ...]]] = {
     "train": (TrainConfig, ()),
     "eval": (EvaluateConfig, ("checkpoint",)),
     "record": (RecordConfig, ("suite",)),
-    "pretrain": (PretrainConfig, ()),
+    "pretrain": (PretrainConfig, ("data",)),
     "demo": (DemoConfig, ()),
     "tasks": (TasksConfig, ("suite",)),
     "doctor": (DoctorConfig, ("checkpoint",)),
@@ -108,7 +108,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _words(schema: type[Any], subjects: tuple[str, ...]) -> Iterator[str]:
-    """The words that may follow a command: flags, values of its subjects, and keys with their known values."""
+    """The words that may follow a command: flags, its subjects, and keys with their known values."""
     yield from ("--help", "--cfg")
     for key, _ in walk_fields(schema):
         values = _values(schema, key)

@@ -87,7 +87,7 @@ def _check_policy(policy: PolicyConfig, env_image_size: int) -> None:
 def _check_env(env: EnvConfig) -> None:
     tasks.get_suite(env.suite, "env.suite")
     if not env.task_ids:
-        raise ConfigError("env.task_ids: expected at least one task id, e.g. env.task_ids=[0]")
+        raise ConfigError("env.task_ids: expected at least one task id, e.g. 'env.task_ids=[0]'")
     for task_id in env.task_ids:
         tasks.check_task_id(env.suite, task_id, "env.task_ids")
     if len(set(env.task_ids)) < len(env.task_ids):

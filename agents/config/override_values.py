@@ -40,6 +40,9 @@ def literal_value(key: str, text: str, hint: Any) -> Any:
         raise ConfigError(
             f"{key}={text}: expected one value, got several; run the command once for each of them"
         )
+    if wanted is int and isinstance(number := read.value(), float):
+        whole = f": {key}={int(number)}" if number.is_integer() else ""
+        raise ConfigError(f"{key}={text}: expected an integer in digits{whole}")
     return None
 
 

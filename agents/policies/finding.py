@@ -15,6 +15,9 @@ from ttrl_env.errors import CheckpointError
 SHIPPED = Path(__file__).parents[1] / "shipped"
 """A folder for each policy that comes with the package."""
 
+HUB = "hf:"
+"""Prefix of a name that means a hub repository, even where a folder has the name of its owner."""
+
 _REPO_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w.-]+)?")
 
 _OFT_PARTS = ("action_head--*", "noisy_action_projector--*", "proprio_projector--*", "vision_backbone--*")
@@ -34,6 +37,9 @@ def find_policy(name: str | Path, argument: str = "policy.path", *, described: b
     ``owner/name@revision``, which are downloaded to its cache. ``argument`` is what ``name`` was given as,
     for the error. Where the policy only needs to be ``described``, no weights are downloaded.
 
+    Where a folder ``owner`` exists, ``owner/name`` is taken for a mistyped path and the hub is not asked:
+    ``hf:owner/name`` always means the repository.
+
     Raises:
         CheckpointError: there is no such policy, it cannot be downloaded, or one of its files is a link to
             elsewhere or no regular file.
@@ -44,8 +50,9 @@ def find_policy(name: str | Path, argument: str = "policy.path", *, described: b
     if str(name) in shipped_policies():
         return SHIPPED / str(name)
     if is_repo_id(name):
+        _refuse_likely_path(str(name), argument)
         files = _DESCRIPTION if described else _FILES
-        return _own(_downloaded(str(name), argument, files), argument)
+        return _own(_downloaded(hub_name(name), argument, files), argument)
     raise CheckpointError(
         f"{argument}: there is no folder {str(name)!r}, and no policy of that name comes with the package."
         f"{_nearest(str(name))} Expected a folder, owner/name on the Hugging Face hub, or one of: "
@@ -63,13 +70,28 @@ def is_repo_id(name: str | Path) -> bool:
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id
 
-    if _REPO_ID.fullmatch(str(name)) is None or Path(os.path.expanduser(name)).exists():
+    if _REPO_ID.fullmatch(hub_name(name)) is None or Path(os.path.expanduser(name)).exists():
         return False
     try:
-        validate_repo_id(str(name).partition("@")[0])
+        validate_repo_id(hub_name(name).partition("@")[0])
     except HFValidationError:
         return False
     return True
+
+
+def hub_name(name: str | Path) -> str:
+    """A repository's name on the hub, ``owner/name`` or ``owner/name@revision``."""
+    return str(name).removeprefix(HUB)
+
+
+def _refuse_likely_path(name: str, argument: str) -> None:
+    """Raise if a repository's name is more likely a mistyped path, as of a run."""
+    owner = name.partition("/")[0]
+    if not name.startswith(HUB) and Path(owner).is_dir():
+        raise CheckpointError(
+            f"{argument}: there is no {name!r} in the folder {owner!r}.{_nearest(name)} For the repository "
+            f"of that name on the Hugging Face hub, write {HUB}{name}"
+        )
 
 
 def _nearest(name: str) -> str:

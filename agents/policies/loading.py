@@ -7,7 +7,7 @@ from pathlib import Path
 from ttrl_env.agents.common.checkpoint_files import read_own_json
 from ttrl_env.agents.config.choices import OPENVLA, TINY_VLA
 from ttrl_env.agents.policies.conformance import check_policy
-from ttrl_env.agents.policies.finding import find_policy, is_repo_id
+from ttrl_env.agents.policies.finding import find_policy, hub_name, is_repo_id
 from ttrl_env.agents.policies.options import PolicyOptions, refuse_options_without_effect
 from ttrl_env.agents.policies.origin import mujoco_of
 from ttrl_env.agents.policies.protocol import TokenPolicy
@@ -44,7 +44,7 @@ def load_policy(name: str | Path, options: PolicyOptions | None = None) -> Token
     if model_type == OPENVLA:
         from ttrl_env.agents.policies.openvla import load_openvla
 
-        return load_openvla(folder, options, str(name) if is_repo_id(name) else str(folder.resolve()))
+        return load_openvla(folder, options, hub_name(name) if is_repo_id(name) else str(folder.resolve()))
     if model_type == TINY_VLA:
         refuse_options_without_effect(options, read_tiny_vla_config(folder).chunk_steps, "TinyVLA")
         return load_tiny_vla(folder)

@@ -63,7 +63,7 @@ class PretrainConfig(FolderSettings):
     """Folder of the policy, the state to resume from, metrics and the report."""
     resume: bool = True
     """Continue from the state in output_dir, if there is one with the same configuration."""
-    steps: Annotated[int, at_least(1)] = 4000
+    steps: Annotated[int, at_least(1, 100_000_000)] = 4000
     """Largest number of optimiser steps; the learning-rate schedule ends at this step."""
     batch_size: Annotated[int, at_least(1)] = 64
     """Action chunks in a batch."""
@@ -109,7 +109,9 @@ def load_pretrain_config(overrides: Sequence[str] = ()) -> PretrainConfig:
 def check_pretrain_config(config: PretrainConfig) -> None:
     """Raise if a value is invalid or would take too much memory or time."""
     if not config.data:
-        raise ConfigError("data: name HDF5 files or folders, e.g. `ttrl pretrain data=[demos/libero_object]`")
+        raise ConfigError(
+            "data: name HDF5 files or folders, e.g. `ttrl pretrain 'data=[demos/libero_object]'`"
+        )
     check_fields(config)
     missing = [path for path in config.data if not os.path.exists(os.path.expanduser(path))]
     if missing:

@@ -58,6 +58,17 @@ def test_a_command_of_the_documentation_is_valid(command, capsys, tmp_path, monk
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_quote_what_zsh_takes_for_patterns(page) -> None:
+    """An unquoted ``[0]`` is a pattern there that must match a file, else the command does not run."""
+    text = page.read_text(encoding="utf-8")
+    blocks = "".join(re.findall(r"^```bash\n(.*?)^```", text, flags=re.M | re.S))
+    lines = [*blocks.replace("\\\n", " ").splitlines(), *re.findall(r"`((?:ttrl|pip|python) [^`\n]*)`", text)]
+    for line in lines:
+        unquoted = re.sub(r"'[^']*'|\"[^\"]*\"|(^|\s)#.*", "", line)
+        assert not re.search(r"=\[[\w,./-]+\]|\.\[", unquoted) or "..." in line, f"{page.name}: {line}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page) -> None:
     text = page.read_text(encoding="utf-8")
     for target in re.findall(r"\]\(([^)#\s]*)(?:#[^)]*)?\)", text):

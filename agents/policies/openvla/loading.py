@@ -13,7 +13,7 @@ from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from ttrl_env.agents.common.checkpoint_files import LARGEST_SMALL_FILE, read_own_file, read_own_json
 from ttrl_env.agents.config.choices import CHUNK_STEPS
-from ttrl_env.agents.policies.finding import find_policy, is_repo_id
+from ttrl_env.agents.policies.finding import HUB, find_policy, is_repo_id
 from ttrl_env.agents.policies.openvla import lora
 from ttrl_env.agents.policies.openvla.actions import choose_statistics
 from ttrl_env.agents.policies.openvla.adapter_config import ADAPTER_CONFIG, base_of, read_adapter_config
@@ -62,7 +62,9 @@ def load_openvla(folder: Path, options: PolicyOptions, source: str) -> OpenVLAPo
             f"policy.path: the adapter in {folder} belongs to {source}, which is not there; write its new "
             f"path into base_model_name_or_path of {ADAPTER_CONFIG}"
         )
-    weights = folder if adapter is None else find_policy(source)
+    weights = folder
+    if adapter is not None:
+        weights = find_policy(f"{HUB}{source}" if is_repo_id(source) else source)
     folder = folder if (folder / "config.json").is_file() else weights
     for each in dict.fromkeys((adapter or weights, weights)):
         refuse_parts(each)

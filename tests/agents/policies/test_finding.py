@@ -59,12 +59,41 @@ def test_a_mistyped_path_that_can_be_no_repository_is_not_asked_for(tmp_path, mo
         find_policy(name)
 
 
-def test_a_mistyped_run_is_answered_with_its_neighbour(tmp_path, monkeypatch) -> None:
+def test_a_mistyped_run_is_answered_with_its_neighbour_and_the_hub_is_not_asked(
+    tmp_path, monkeypatch
+) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    asked: list[str] = []
+
+    def download(repo_id: str, **_: object) -> str:
+        asked.append(repo_id)
+        return str(SHIPPED / NAME)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
     (tmp_path / "runs" / "ttrl").mkdir(parents=True)
-    with pytest.raises(CheckpointError, match=r"cannot be downloaded .* Did you mean 'runs/ttrl'\?"):
+    with pytest.raises(
+        CheckpointError, match=r"no 'runs/ttl' in the folder 'runs'\. Did you mean 'runs/ttrl'\?"
+    ) as error:
         find_policy("runs/ttl")
+    assert asked == []
+    assert "write hf:runs/ttl" in str(error.value)
+    assert find_policy("hf:runs/ttl") == find_policy("elsewhere/ttl") == SHIPPED / NAME
+    assert asked == ["runs/ttl", "elsewhere/ttl"]
+
+
+def test_a_repository_is_described_without_its_weights(monkeypatch, tmp_path) -> None:
+    monkeypatch.chdir(tmp_path)
+    wanted: list[list[str]] = []
+
+    def download(repo_id: str, *, allow_patterns: list[str], **_: object) -> str:
+        wanted.append(allow_patterns)
+        return str(SHIPPED / NAME)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    find_policy("owner/name", described=True)
+    find_policy("owner/name")
+    assert wanted[0] == ["*.json"]
+    assert "*.safetensors" in wanted[1]
 
 
 def test_a_folder_without_a_policy_says_what_is_missing(tmp_path) -> None:

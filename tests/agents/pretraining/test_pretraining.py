@@ -373,6 +373,9 @@ class TestConfiguration:
         [
             ("steps=0", "steps: expected"),
             ("steps=many", "steps: Value 'many'"),
+            ("steps=2e9", "steps=2e9: expected an integer in digits: steps=2000000000"),
+            ("steps=2000000000", "steps: expected an integer of at most 100000000"),
+            ("steps=1.5", "steps=1.5: expected an integer in digits$"),
             ("learning_rate=0", "learning_rate: expected a number above 0"),
             ("validation_fraction=1", "validation_fraction: expected"),
             ("keep=worst", "keep"),

@@ -42,7 +42,7 @@ def test_a_run_is_interrupted_resumed_and_evaluated(tmp_path) -> None:
         time.sleep(0.2)
     run.send_signal(signal.SIGINT)
     output, _ = run.communicate(timeout=60)
-    assert run.returncode == 0, output
+    assert run.returncode == 130, output
     assert "Continue with resume=" in output
     completed = read_records(tmp_path / "run", METRICS_FILE)[-1]["iteration"]
     assert list_checkpoints(tmp_path / "run")[-1].name == f"iteration_{completed:06d}"
