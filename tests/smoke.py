@@ -18,7 +18,7 @@ import ttrl_env
 from ttrl_env.agents import TrainConfig, load_config, load_policy
 from ttrl_env.kernels import sample_tokens
 
-SUBCOMMANDS = ("train", "eval", "record", "pretrain", "demo", "tasks", "doctor", "cache")
+SUBCOMMANDS = ("train", "eval", "record", "pretrain", "demo", "tasks", "doctor", "cache", "push")
 
 
 def main() -> None:
