@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ttrl_env.agents.common.checkpoint_files import own_file, read_own_file, read_own_json
+from ttrl_env.agents.config.choices import OPENVLA, TINY_VLA
 from ttrl_env.agents.config.saved_config import saved_config
 from ttrl_env.agents.policies.finding import is_repo_id, shipped_policies
 from ttrl_env.agents.policies.origin import mujoco_of
@@ -128,7 +129,7 @@ class _Facts:
     def of(cls, folder: Path, base: str | None) -> _Facts:
         config = read_own_json(folder, "config.json") if (folder / "config.json").exists() else {}
         is_adapter = (folder / "adapter_config.json").exists()
-        kind = str(config.get("model_type") or "openvla")
+        kind = str(config.get("model_type") or OPENVLA)
         trained = _known(provenance, folder)
         return cls(
             kind=_KINDS.get(kind, kind),
@@ -141,7 +142,7 @@ class _Facts:
         )
 
 
-_KINDS = {"tiny_vla": "TinyVLA", "openvla": "OpenVLA"}
+_KINDS = {TINY_VLA: "TinyVLA", OPENVLA: "OpenVLA"}
 
 
 def _known(read: Callable[[Path], _Origin | None], folder: Path) -> _Origin | None:
@@ -191,7 +192,7 @@ def _suite_of(folder: Path, kind: str) -> str | None:
     cloned = _known(cloning, folder)
     if cloned is not None:
         return next((suite for suite in cloned.suites if suite in SUITES), None)
-    if kind != "openvla" or not (folder / "ttrl_policy.json").exists():
+    if kind != OPENVLA or not (folder / "ttrl_policy.json").exists():
         return None
     statistics = str(read_own_json(folder, "ttrl_policy.json").get("unnorm_key")).removesuffix("_no_noops")
     return statistics if statistics in SUITES else None
@@ -199,7 +200,7 @@ def _suite_of(folder: Path, kind: str) -> str | None:
 
 def _image_size(kind: str, own: Any) -> int:
     """The size at which to render: published checkpoints' own, else the smallest usual multiple."""
-    if kind == "openvla":
+    if kind == OPENVLA:
         return 256
     return 128 if not isinstance(own, int) or own <= 0 or 128 % own == 0 else own
 

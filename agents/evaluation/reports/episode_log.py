@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -32,7 +31,7 @@ class EpisodeLog:
     """
 
     def __init__(self, folder: str | Path, command: Mapping[str, Any]) -> None:
-        self.folder = Path(os.path.expanduser(folder))
+        self.folder = Path(folder)
         _check_place(self.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self._file = (self.folder / EPISODES_FILE).open("a", encoding="utf-8")
