@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.env_checker import check_env
 from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.logger import configure
 from stable_baselines3.common.vec_env import VecMonitor, VecVideoRecorder
 
 from tests.contract.counting_engine import counting
@@ -179,6 +181,15 @@ def test_sb3s_own_make_vec_env_works() -> None:
     assert set(statistics.lengths) == {3}
     assert statistics.successes == [True] * 6
     np.testing.assert_allclose(statistics.returns, 1 / (1 + 3 / 5), rtol=1e-5)
+
+
+def test_sb3_logs_the_success_rate_of_a_gym_id(tmp_path: Path) -> None:
+    env = gym.make("ttrl_env/LiberoSpatial-v0", image_size=36, max_steps=5, engine=counting({0: 3}))
+    model = PPO("MultiInputPolicy", env, n_steps=9, batch_size=9, n_epochs=1, device="cpu")
+    model.set_logger(configure(str(tmp_path), ["json"]))
+    model.learn(9)
+    logged = json.loads((tmp_path / "progress.json").read_text().splitlines()[-1])
+    assert logged["rollout/success_rate"] == 1
 
 
 @pytest.mark.libero

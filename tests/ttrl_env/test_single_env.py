@@ -24,6 +24,7 @@ def check_without_complaints(env: gym.Env, **kwargs: bool) -> None:
     """Gymnasium's checker, with its warnings as errors; proprioception may be unbounded."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", module="robosuite")  # if it is imported only now
         warnings.filterwarnings(
             "ignore", message=".*Box observation space (minimum|maximum) value is.*infinity"
         )
