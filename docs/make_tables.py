@@ -38,10 +38,10 @@ def updated(page: str) -> str:
     """The text of a page with its tables made anew."""
     text = (DOCS / page).read_text(encoding="utf-8")
     for name, make in PAGES[page].items():
-        marked = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", flags=re.S)
-        text, count = marked.subn(lambda match, make=make: match[1] + make() + match[2], text)
-        if count != 1:
-            raise ValueError(f"{page}: expected one pair of <!-- {name} --> marks, found {count}")
+        before, *others = re.split(rf"(?<=<!-- {name} -->\n).*?(?=<!-- /{name} -->)", text, flags=re.S)
+        if len(others) != 1:
+            raise ValueError(f"{page}: expected one pair of <!-- {name} --> marks, found {len(others)}")
+        text = before + make() + others[0]
     return text
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from numbers import Real
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ttrl_env.errors import EnvironmentClosedError, unknown_name
+
+Choice = TypeVar("Choice", bound=str)
 
 Seed: TypeAlias = int | np.integer[Any]
 """An integer of at least 0, Python's or NumPy's."""
@@ -50,11 +52,11 @@ def _fits_float(value: Any) -> bool:
         return False
 
 
-def check_choice(argument: str, value: Any, choices: Sequence[str]) -> str:
+def check_choice(argument: str, value: Any, choices: Sequence[Choice]) -> Choice:
     """Return ``value`` if it is one of ``choices``, else raise an error that names the nearest choice."""
     if not isinstance(value, str) or value not in choices:
         raise unknown_name(argument, value, choices)
-    return str(value)
+    return choices[choices.index(value)]
 
 
 def check_sequence(argument: str, value: Any, of: str, minimum: int = 1) -> list[Any]:

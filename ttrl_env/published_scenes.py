@@ -13,17 +13,17 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ttrl_env.engines.interface import EngineConfig, SimState, SimulationEngine
+from ttrl_env.engines.interface import CameraName, EngineConfig, SimState, SimulationEngine
 from ttrl_env.errors import UnknownNameError
 
 FILE = Path(__file__).with_name("published_scenes.npz")
 
-CAMERAS: tuple[Literal["agentview", "robot0_eye_in_hand"], ...] = ("agentview", "robot0_eye_in_hand")
+CAMERAS: tuple[CameraName, ...] = ("agentview", "robot0_eye_in_hand")
 IMAGE_SIZE = 256
 INIT_STATE_ID = 0
 
@@ -48,7 +48,7 @@ class SceneSummary:
     """``[n, 3]`` positions, metres, world frame."""
     quat: NDArray[np.floating]
     """``[n, 4]`` orientations (wxyz)."""
-    pictures: NDArray[np.floating]
+    coarse_images: NDArray[np.floating]
     """``[2, BLOCKS, BLOCKS, 3]`` mean colours, 0 to 255, of each of :data:`CAMERAS`, bottom row first."""
 
 
@@ -70,7 +70,7 @@ def make_scene(state: SimState, images: Sequence[NDArray[np.uint8]]) -> SceneSum
         names=tuple(state.body_names[body] for body in bodies),
         pos=state.body_xpos[bodies],
         quat=state.body_xquat[bodies],
-        pictures=np.stack([coarse(image) for image in images]),
+        coarse_images=np.stack([coarse(image) for image in images]),
     )
 
 
@@ -94,7 +94,7 @@ def published_scene(suite: str, task_id: int) -> SceneSummary:
         names=tuple(values["names"][bodies].tolist()),
         pos=values["pos"][bodies],
         quat=values["quat"][bodies],
-        pictures=values["pictures"][task].astype(np.float64),
+        coarse_images=values["coarse_images"][task].astype(np.float64),
     )
 
 
@@ -108,7 +108,7 @@ def write_published(scenes: dict[tuple[str, int], SceneSummary], file: Path = FI
         names=np.array([name for scene in scenes.values() for name in scene.names]),
         pos=np.concatenate([scene.pos for scene in scenes.values()]).astype(np.float32),
         quat=np.concatenate([scene.quat for scene in scenes.values()]).astype(np.float32),
-        pictures=np.stack([scene.pictures for scene in scenes.values()]).round().astype(np.uint8),
+        coarse_images=np.stack([scene.coarse_images for scene in scenes.values()]).round().astype(np.uint8),
     )
 
 
@@ -145,7 +145,7 @@ def _moved(seen: SceneSummary, published: SceneSummary) -> list[str]:
 def _repainted(seen: SceneSummary, published: SceneSummary) -> list[str]:
     """A phrase for each camera whose image differs in colour."""
     found = []
-    for camera, now, then in zip(CAMERAS, seen.pictures, published.pictures, strict=True):
+    for camera, now, then in zip(CAMERAS, seen.coarse_images, published.coarse_images, strict=True):
         change = now - then
         if np.abs(change).max() > COLOUR_TOLERANCE:
             mean, worst = float(change.mean()), float(np.abs(change).max())

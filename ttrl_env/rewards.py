@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias, cast, get_args
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,8 +15,8 @@ RewardName: TypeAlias = Literal["efficiency", "env_sparse"]
 
 def check_reward(test_time_rl_reward: RewardName, *, test_time_rl: bool) -> RewardName:
     """Name of the reward to use: the given one, after checking it, or binary without test-time RL."""
-    name = check_choice("test_time_rl_reward", test_time_rl_reward, get_args(RewardName))
-    return cast(RewardName, name) if test_time_rl else "env_sparse"
+    name: RewardName = check_choice("test_time_rl_reward", test_time_rl_reward, get_args(RewardName))
+    return name if test_time_rl else "env_sparse"
 
 
 def efficiency_reward(success: ArrayLike, finish_step: ArrayLike, max_steps: int) -> NDArray[np.float64]:

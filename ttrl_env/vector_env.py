@@ -383,7 +383,7 @@ class TTRLVectorEnv(VectorEnv):
         }
 
 
-def _cameras(cameras: Sequence[CameraName]) -> tuple[str, ...]:
+def _cameras(cameras: Sequence[CameraName]) -> tuple[CameraName, ...]:
     names = check_sequence("cameras", cameras, "camera names")
     chosen = tuple(check_choice("cameras", camera, get_args(CameraName)) for camera in names)
     if len(set(chosen)) < len(chosen):

@@ -119,10 +119,10 @@ def _play(demo: _Demo) -> None:
     with closing(_environment(demo, before)) as env:
         greedy = _play_greedily(env, after, display).totals()
         episodes = record_episodes(share_engine(env, chunk_steps=1), [before, after], filmed)
-    video, picture = output / VIDEO, output / CURVE
+    video, curve = output / VIDEO, output / CURVE
     write_video(video, episodes)
     title = f"Test-time RL on '{_task(SUITE).instruction}' with {_changes()}"
-    plot_run(output, picture, title, dict(zip(("before", "after"), episodes, strict=True)))
+    plot_run(output, curve, title, dict(zip(("before", "after"), episodes, strict=True)))
     report = {
         "seconds": time.perf_counter() - started,
         "instruction": _task(SUITE).instruction,
@@ -132,7 +132,7 @@ def _play(demo: _Demo) -> None:
     write_whole(output / REPORT, json.dumps(report, indent=1) + "\n")
     display.console.print(make_table(report))
     display.say(f"The video starts from held-out state {filmed}: {record['why_filmed']}")
-    for name, path in (("Curve", picture), ("Video", video), ("Checkpoint", checkpoint), ("Metrics", output)):
+    for name, path in (("Curve", curve), ("Video", video), ("Checkpoint", checkpoint), ("Metrics", output)):
         display.say(f"{name + ':':<11} {path}")
 
 

@@ -94,9 +94,6 @@ class UpdatedPolicy(PlayedPolicy, Protocol):
     started from, as ``peft`` models have it).
     """
 
-    num_features: int
-    """Width of :attr:`TokenEvaluation.features`, which only a value head asks for."""
-
     def evaluate(self, inputs: PolicyInputs, tokens: Tensor, temperatures: Tensor) -> TokenEvaluation:
         """Log-probabilities of ``tokens`` ``[rows, K]`` int64 at ``temperatures`` ``[rows]`` float32.
 
@@ -115,6 +112,7 @@ class TokenPolicy(UpdatedPolicy, Protocol):
 
     - rollouts and evaluation: the members of :class:`PlayedPolicy`;
     - updates and KL references: those of :class:`UpdatedPolicy` besides;
+    - value heads: ``num_features``;
     - environments made for the policy (``ttrl train``, ``ttrl eval``): ``cameras``, :meth:`check_image_size`;
     - checkpoints: :meth:`save_pretrained`;
     - training by several processes: :meth:`sharding_units`.
@@ -124,6 +122,9 @@ class TokenPolicy(UpdatedPolicy, Protocol):
     Optional is ``autocast`` (true where float32 weights are multiplied in bfloat16, which ``ttrl doctor``
     then allows for).
     """
+
+    num_features: int
+    """Width of :attr:`TokenEvaluation.features`."""
 
     cameras: tuple[CameraName, ...]
     """The cameras whose images :meth:`prepare` needs, at least one: environments render no others."""

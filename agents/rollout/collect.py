@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ttrl_env.agents.policies.conformance import PLAYED, check_policy
 from ttrl_env.agents.policies.lockstep import Lockstep, Observations
@@ -75,7 +75,7 @@ def collect_rollout(
     *,
     options: dict[str, Any] | None = None,
     seed: int | Sequence[int],
-    temperatures: NDArray[np.float32] | None = None,
+    temperatures: ArrayLike | None = None,
     rows_at_once: int = 0,
     keep_final_inputs: bool = False,
     progress: Progress | None = None,
@@ -153,7 +153,7 @@ class _Recorder:
         self,
         env: GroupedVectorEnv,
         lockstep: Lockstep[PlayedPolicy],
-        temperatures: NDArray[np.float32] | None,
+        temperatures: ArrayLike | None,
         seed: int | Sequence[int],
         rows_at_once: int,
     ) -> None:

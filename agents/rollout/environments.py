@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
 
 from gymnasium.vector import AutoresetMode
 
@@ -87,7 +86,7 @@ def share_engine(env: TTRLVectorEnv, chunk_steps: int | None = None) -> TTRLVect
         env.task_ids.tolist(),
         engine=engine,
         image_size=env.engine.config.image_size,
-        cameras=cast("tuple[CameraName, ...]", env.engine.config.cameras),
+        cameras=env.engine.config.cameras,
         max_steps=env.max_steps,
         chunk_steps=env.chunk_steps if chunk_steps is None else chunk_steps,
     )

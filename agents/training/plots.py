@@ -24,7 +24,7 @@ FRAMES_PER_STRIP = 7
 
 def plot_run(
     output_dir: str | Path,
-    picture: str | Path,
+    path: str | Path,
     title: str,
     episodes: Mapping[str, NDArray[np.uint8]] | None = None,
 ) -> None:
@@ -32,7 +32,7 @@ def plot_run(
 
     Args:
         output_dir: the run's folder.
-        picture: path of the PNG.
+        path: where the PNG goes.
         title: title of the figure.
         episodes: frames ``[T, H, W, 3]`` of episodes by name, shown as film strips above the curves.
     """
@@ -50,8 +50,8 @@ def plot_run(
     _steps(axes[1], records, evaluations)
     _reward_by_temperature(axes[2], records)
     figure.suptitle(title)
-    with naming(Path(picture)):
-        figure.savefig(picture, dpi=110)
+    with naming(Path(path)):
+        figure.savefig(path, dpi=110)
     plt.close(figure)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 from ttrl_env.agents.config.schema import PPOConfig
 from ttrl_env.agents.policies.conformance import UPDATED, check_policy
 from ttrl_env.agents.policies.lockstep import Lockstep
-from ttrl_env.agents.policies.protocol import TokenEvaluation, UpdatedPolicy
+from ttrl_env.agents.policies.protocol import TokenEvaluation, TokenPolicy, UpdatedPolicy
 from ttrl_env.agents.policies.reference import FrozenReference
 from ttrl_env.agents.rollout.types import Rollout, groups_with_spread
 from ttrl_env.agents.update.losses import LossDiagnostics, clipped_policy_loss, merge_diagnostics
@@ -231,7 +231,8 @@ class PPOAgent:
         return self.policy.evaluate(own.inputs, own.tokens, own.temperatures)
 
     def _make_value_head(self) -> ValueHead:
-        head = ValueHead(self.policy.num_features, self.config.gae.value_hidden_size)
+        num_features = cast(TokenPolicy, self.policy).num_features  # which check_policy has found
+        head = ValueHead(num_features, self.config.gae.value_hidden_size)
         return head.to(next(self.policy.parameters()).device)
 
     def _fit_micro_batches(self, rollout: Rollout) -> int:

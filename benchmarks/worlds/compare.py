@@ -24,7 +24,7 @@ def compare(one: PlayedScene, other: PlayedScene) -> dict[str, Any]:
     distance = 1e3 * distance_m(other.scene, one.scene)
     angle = angle_deg(other.scene, one.scene)
     change = other.images.astype(np.int64) - one.images
-    blocks = np.abs(other.scene.pictures - one.scene.pictures)
+    blocks = np.abs(other.scene.coarse_images - one.scene.coarse_images)
     body = int(np.argmax(distance))
     return {
         "moved_most": one.scene.names[body].removesuffix("_main"),

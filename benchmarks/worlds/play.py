@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ttrl_env import tasks
 from ttrl_env.machine.whole_files import replacing
-from ttrl_env.published_scenes import CAMERAS, INIT_STATE_ID, SceneSummary, make_scene, scene_config
+from ttrl_env.published_scenes import CAMERAS, INIT_STATE_ID, SceneSummary, coarse, make_scene, scene_config
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +68,7 @@ def read(folder: Path, suite: str, task_id: int) -> PlayedScene | None:
                 names=tuple(values["names"].tolist()),
                 pos=values["pos"],
                 quat=values["quat"],
-                pictures=values["pictures"],
+                coarse_images=np.stack([coarse(image) for image in values["images"]]),
             ),
             images=values["images"],
         )
@@ -89,7 +89,8 @@ def _play(suite: str, task_id: int) -> PlayedScene:
 def _write(path: Path, played: PlayedScene) -> None:
     """Write a scene to a file, atomically."""
     with replacing(path) as draft, draft.open("wb") as file:
-        np.savez_compressed(file, **{**vars(played.scene), "images": played.images})
+        scene = played.scene
+        np.savez_compressed(file, names=scene.names, pos=scene.pos, quat=scene.quat, images=played.images)
 
 
 if __name__ == "__main__":

@@ -34,8 +34,8 @@ def by_suite(comparisons: Comparisons) -> str:
         if mine:
             moved = [each for each in mine if is_moved(each)]
             furthest = max(mine, key=lambda each: each["distance_mm"])
-            pictures = [[each[camera]["mean_difference"] for each in mine] for camera in CAMERAS]
-            differences = [f"{f(values):.2f}" for values in pictures for f in (statistics.median, max)]
+            images = [[each[camera]["mean_difference"] for each in mine] for camera in CAMERAS]
+            differences = [f"{f(values):.2f}" for values in images for f in (statistics.median, max)]
             rows.append(
                 (suite, str(len(mine)), str(len(moved)), f"{furthest['distance_mm']:.2f} mm", *differences)
             )

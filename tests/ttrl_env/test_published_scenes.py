@@ -30,8 +30,8 @@ def test_every_task_is_there_and_the_file_is_small() -> None:
             scene = published_scene(name, task_id)
             assert len(scene.names) == len(scene.pos) == len(scene.quat) >= 3
             np.testing.assert_allclose(np.linalg.norm(scene.quat, axis=1), 1.0, atol=1e-5)
-            assert scene.pictures.shape == (2, BLOCKS, BLOCKS, 3)
-            assert scene.pictures.std() > 5
+            assert scene.coarse_images.shape == (2, BLOCKS, BLOCKS, 3)
+            assert scene.coarse_images.std() > 5
             assert differences(scene, scene) == []
     assert FILE.stat().st_size < 1e6
 
@@ -48,13 +48,13 @@ def test_what_differs_is_named() -> None:
     moved[bowl, 0] += 0.048
     (phrase,) = differences(replace(published, pos=moved), published)
     assert phrase == "has akita_black_bowl_1 4.8 cm and 0 degrees from its published pose"
-    darker = published.pictures.copy()
+    darker = published.coarse_images.copy()
     darker[0] -= 36
-    (phrase,) = differences(replace(published, pictures=darker), published)
+    (phrase,) = differences(replace(published, coarse_images=darker), published)
     assert phrase == "renders 36 grey levels darker than published (agentview)"
-    spot = published.pictures.copy()
+    spot = published.coarse_images.copy()
     spot[1, 2, 3] += 20
-    (phrase,) = differences(replace(published, pictures=spot), published)
+    (phrase,) = differences(replace(published, coarse_images=spot), published)
     assert (
         phrase
         == "renders a part of its image by 20 grey levels otherwise than published (robot0_eye_in_hand)"
@@ -81,7 +81,7 @@ def test_a_written_file_is_read_back(tmp_path, monkeypatch: pytest.MonkeyPatch) 
     for task, scene in scenes.items():
         again = published_scene(*task)
         assert again.names == scene.names
-        np.testing.assert_array_equal(again.pictures, scene.pictures)
+        np.testing.assert_array_equal(again.coarse_images, scene.coarse_images)
         np.testing.assert_array_equal(again.pos, scene.pos)
     published_scenes._read.cache_clear()
 

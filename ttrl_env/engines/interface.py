@@ -40,7 +40,7 @@ class EngineConfig:
     """LIBERO or LIBERO-PRO suite, e.g. ``"libero_spatial"``."""
     num_rows: int
     """Number of simulations."""
-    cameras: tuple[str, ...] = ("agentview",)
+    cameras: tuple[CameraName, ...] = ("agentview",)
     """Cameras rendered into ``<camera>_image`` observations."""
     image_size: int = 256
     """Height and width of every image in pixels."""

@@ -253,7 +253,7 @@ def test_a_suite_of_another_world_fails_by_name_and_says_what_to_install(capsys,
 
     def see(engine: Engine, task_id: int) -> SceneSummary:
         scene = published_scene(engine.suite, task_id)
-        return replace(scene, pictures=scene.pictures - 36) if task_id in (3, 7) else scene
+        return replace(scene, coarse_images=scene.coarse_images - 36) if task_id in (3, 7) else scene
 
     for module in (doctor, libero_version):
         monkeypatch.setattr(module, "installed_mujoco", lambda: "3.17.0")

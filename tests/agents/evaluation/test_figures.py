@@ -20,9 +20,9 @@ def test_a_run_is_drawn_even_if_nothing_ever_succeeded(tmp_path) -> None:
     config = load_config(TrainConfig, [*settings, f"output_dir={tmp_path}", "iterations=2"])
     train(config, Display(Console(quiet=True)), ReachEngine)
     plot_run(tmp_path, tmp_path / "curve.png", "a title")
-    picture = imageio.imread(tmp_path / "curve.png")
-    assert picture.shape[1] > 1000
-    assert picture.std() > 1
+    figure = imageio.imread(tmp_path / "curve.png")
+    assert figure.shape[1] > 1000
+    assert figure.std() > 1
 
 
 def test_a_video_shows_every_step_of_every_policy(tiny_policy, tmp_path) -> None:
