@@ -13,7 +13,8 @@ from ttrl_env.agents.common.progress import Display
 
 
 def test_a_line_a_minute_says_what_is_done_and_left() -> None:
-    now, said = [0.0], []
+    now = [0.0]
+    said: list[str] = []
     lines = MinuteLines(said.append, completed=10, clock=lambda: now[0])
     for second in range(0, 200, 20):
         now[0] = float(second)
@@ -26,7 +27,8 @@ def test_a_line_a_minute_says_what_is_done_and_left() -> None:
 
 
 def test_before_anything_is_done_nothing_is_promised() -> None:
-    now, said = [0.0], []
+    now = [0.0]
+    said: list[str] = []
     lines = MinuteLines(said.append, clock=lambda: now[0])
     now[0] = 4000.0
     lines.update("episodes", 0, 30)

@@ -44,7 +44,9 @@ def play(env_class: Any, suite: str, task_id: int, num_steps: int) -> list[tuple
     """
     np.random.seed(3)
     env = env_class(**arguments(suite, task_id))
-    seen: list[tuple[str, Any]] = [("generator after building", np.random.get_state()[1])]
+    seen: list[tuple[str, Any]] = [
+        ("generator after building", np.random.get_state(legacy=False)["state"]["key"])
+    ]
     env.seed(0)
     rng = np.random.default_rng(1)
     for episode in range(2):
@@ -58,7 +60,7 @@ def play(env_class: Any, suite: str, task_id: int, num_steps: int) -> list[tuple
             seen += [("observation", observation), ("outcome", (reward, bool(done), info))]
             seen += [("state", env.get_sim_state()), ("success", bool(env.check_success()))]
             seen.append(("orientation", np.array(env.robots[0].controller.ee_ori_mat)))
-    seen.append(("generator", np.random.get_state()[1]))
+    seen.append(("generator", np.random.get_state(legacy=False)["state"]["key"]))
     seen.append(("texts", (env.language_instruction, list(env.obj_of_interest), env.problem_name)))
     seen = [(name, dict(value) if isinstance(value, dict) else value) for name, value in seen]
     env.close()

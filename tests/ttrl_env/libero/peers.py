@@ -151,9 +151,9 @@ def rlinf() -> Iterator[tuple[str, Any]]:
 
     envs = SubprocVectorEnv([make(4), make(4)])
     rows = np.arange(2)
-    envs.set_init_state(init_state=[start_state(index=row) for row in rows], id=rows)  # before any reset
+    envs.set_init_state(init_state=[start_state(index=row) for row in range(2)], id=rows)  # before any reset
     envs.reset(id=rows)
-    observations = envs.set_init_state(init_state=[start_state(index=row) for row in rows], id=rows)
+    observations = envs.set_init_state(init_state=[start_state(index=row) for row in range(2)], id=rows)
     for _ in range(10):
         observations, _, dones, infos = envs.step(np.zeros((2, 7)))
     rng = np.random.default_rng(5)

@@ -90,9 +90,9 @@ def test_an_image_read_late_equals_one_read_at_once(env: Any) -> None:
 
 def test_images_that_nobody_reads_are_not_rendered(env: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from ttrl_env.libero import observation as module
+    from ttrl_env.libero.painting import start_image
 
     rendered = []
-    start_image = module.start_image
 
     def noting(bundle: Any, sample: Any, camera: str, image_size: int) -> Any:
         rendered.append(camera)

@@ -54,9 +54,9 @@ def test_a_vector_environment_equals_libero_s_processes(envs: Any) -> None:
 
 def test_each_environment_has_a_generator_of_its_own(envs: Any) -> None:
     envs.seed(5)
-    before = np.random.get_state()[1].copy()
+    before = np.random.get_state(legacy=False)["state"]["key"].copy()
     together = envs.reset()
-    np.testing.assert_array_equal(np.random.get_state()[1], before)
+    np.testing.assert_array_equal(np.random.get_state(legacy=False)["state"]["key"], before)
     for index, observation in enumerate(together):
         single = make()
         single.seed(5 + index)
@@ -127,9 +127,9 @@ def test_the_rest_of_the_images_is_rendered_once_two_have_been_read(
     envs: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from ttrl_env.libero import observation as module
+    from ttrl_env.libero.painting import start_image
 
     rendered: list[str] = []
-    start_image = module.start_image
 
     def noting(bundle: Any, sample: Any, camera: str, image_size: int) -> Any:
         rendered.append(camera)
@@ -172,11 +172,11 @@ def test_environments_that_are_not_covered_run_in_libero_s_processes(monkeypatch
         upstream.SubprocVectorEnv, "__init__", lambda self, env_fns, **kwargs: started.append(len(env_fns))
     )
     deep = [lambda: OffScreenRenderEnv(**arguments(camera_depths=True))] * 2
-    before = np.random.get_state()[1].copy()
+    before = np.random.get_state(legacy=False)["state"]["key"].copy()
     with pytest.warns(FallbackWarning, match="camera_depths=True"):
         SubprocVectorEnv([make, *deep])
     assert started == [3]
-    np.testing.assert_array_equal(np.random.get_state()[1], before)
+    np.testing.assert_array_equal(np.random.get_state(legacy=False)["state"]["key"], before)
 
 
 def test_an_environment_s_error_is_raised_in_the_caller(envs: Any) -> None:
