@@ -30,7 +30,7 @@ help:
 	@echo "make integrations  TorchRL, RLlib, sb3-contrib, a CleanRL loop and LeRobot on the environments, 5 minutes"
 	@echo "make equivalence   39 tasks over full episodes against LIBERO, an hour; five on the newest MuJoCo"
 	@echo "make lint    ruff: style, imports, docstrings; and the format"
-	@echo "make types   mypy over the whole package, the benchmarks and the tests"
+	@echo "make types   mypy over the package, the benchmarks, the tests and the code of docs/"
 	@echo "make docs    the documentation as a site in build/site; a warning is an error"
 	@echo "make bench   the benchmarks that need no GPU"
 	@echo "make clean   remove the virtual environment and build products (runs/ stays)"
@@ -94,6 +94,8 @@ lint: setup
 
 types: setup layout
 	MYPYPATH=build/typing:. $(BIN)/mypy
+	$(BIN)/python docs/python_blocks.py build/typing
+	MYPYPATH=build/typing:. $(BIN)/mypy -p pages
 
 docs: setup layout
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict

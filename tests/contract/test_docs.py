@@ -17,8 +17,8 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
-def _tables():
-    spec = importlib.util.spec_from_file_location("make_tables", ROOT / "docs/make_tables.py")
+def _script(name: str):
+    spec = importlib.util.spec_from_file_location(name, ROOT / f"docs/{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -39,7 +39,19 @@ def _commands() -> list[str]:
 @pytest.mark.parametrize("page", ["configuration.md", "migration.md", "which-libero.md"])
 def test_generated_tables_are_up_to_date(page) -> None:
     current = (ROOT / "docs" / page).read_text(encoding="utf-8")
-    assert current == _tables().updated(page), "run: python docs/make_tables.py"
+    assert current == _script("make_tables").updated(page), "run: python docs/make_tables.py"
+
+
+def test_every_python_block_is_laid_out_for_the_type_checker(tmp_path) -> None:
+    _script("python_blocks").main(tmp_path)
+    code = {file.relative_to(tmp_path).as_posix(): file.read_text() for file in tmp_path.rglob("*.py")}
+    assert "class GlancePolicy" in code["my_policy.py"]
+    assert "from my_policy import GlanceConfig" in code["pages/own_policy.py"]
+    pages = [page.read_text(encoding="utf-8") for page in (ROOT / "docs").glob("*.md")]
+    blocks = [
+        block for text in pages for block in re.findall(r"^```python\n(.*?)^```", text, flags=re.M | re.S)
+    ]
+    assert sorted("".join(code.values()).splitlines()) == sorted("".join(blocks).splitlines())
 
 
 @pytest.mark.parametrize("command", _commands())

@@ -1,6 +1,6 @@
 """OpenVLA and OpenVLA-OFT: loads published checkpoints into our own modules, without remote code."""
 
 from ttrl_env.agents.policies.openvla.loading import load_openvla
-from ttrl_env.agents.policies.openvla.policy import OpenVLAPolicy
+from ttrl_env.agents.policies.openvla.policy import AdaptedOpenVLAPolicy, OpenVLAPolicy
 
-__all__ = ["OpenVLAPolicy", "load_openvla"]
+__all__ = ["AdaptedOpenVLAPolicy", "OpenVLAPolicy", "load_openvla"]
