@@ -39,7 +39,7 @@ def test_episodes_equal_libero_s(suite: str, task_id: int) -> None:
 
 
 @pytest.mark.equivalence
-@pytest.mark.timeout(3600)
+@pytest.mark.timeout(4 * 3600)
 @pytest.mark.parametrize(
     "suite", ["libero_spatial", "libero_object", "libero_goal", "libero_10", "libero_90"]
 )
