@@ -21,7 +21,7 @@ from benchmarks.report import save
 from ttrl_env.published_scenes import CAMERAS
 from ttrl_env.vector_env import TTRLVectorEnv
 
-PICTURE = Path(__file__).parents[1] / "docs" / "images" / "engine-growth.png"
+FIGURE = Path(__file__).parents[1] / "docs" / "images" / "engine-growth.png"
 
 STANDARD: dict[str, Any] = {"rows": 4, "image_size": 256, "cameras": 1, "chunk_steps": 8, "tasks": 1}
 
@@ -71,7 +71,7 @@ def main(suite: str, task_id: int, rounds: int) -> None:
     }
     print(save("env_growth", content))
     plot(content)
-    print(PICTURE)
+    print(FIGURE)
 
 
 def env_steps(setting: dict[str, Any]) -> int:
@@ -107,8 +107,8 @@ def plot(content: dict[str, Any]) -> None:
         )
     axis.set(xlabel="number", ylabel="resident memory, GB", ylim=(0, 1.1 * axis.dataLim.ymax))
     axis.legend(frameon=False)
-    PICTURE.parent.mkdir(exist_ok=True)
-    figure.savefig(PICTURE, dpi=110)
+    FIGURE.parent.mkdir(exist_ok=True)
+    figure.savefig(FIGURE, dpi=110)
     plt.close(figure)
 
 

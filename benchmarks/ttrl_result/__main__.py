@@ -17,7 +17,7 @@ import transformers
 
 from benchmarks.ttrl_result.arms import ARMS, MAIN_ARMS
 from benchmarks.ttrl_result.families import FAMILIES
-from benchmarks.ttrl_result.picture import plot
+from benchmarks.ttrl_result.figure import plot
 from benchmarks.ttrl_result.run import RESULT_FILE, run, settings
 from benchmarks.ttrl_result.table import markdown
 from ttrl_env.agents.common.progress import Display
@@ -109,7 +109,7 @@ def _parser() -> argparse.ArgumentParser:
         "--results",
         type=Path,
         default=Path("benchmarks/results/ttrl_result"),
-        help="where results, table and pictures go; default %(default)s",
+        help="where results, table and figures go; default %(default)s",
     )
     return parser
 

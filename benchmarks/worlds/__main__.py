@@ -17,8 +17,8 @@ from typing import Any
 
 from benchmarks.report import RESULTS
 from benchmarks.worlds.compare import compare
+from benchmarks.worlds.figure import plot
 from benchmarks.worlds.packages import environment
-from benchmarks.worlds.picture import plot
 from benchmarks.worlds.play import every_task, read
 from ttrl_env import tasks
 from ttrl_env.agents.training.metrics import read_records
@@ -32,7 +32,7 @@ NEWEST, PINNED, OLDEST = "4.0.0", "3.2.3", "2.3.7"
 """Versions to compare with the published one: the newest, one that other projects pin, and the last of the
 series that LIBERO's robosuite was written for."""
 
-PICTURE = RESULTS.parents[1] / "docs/images/two-worlds.png"
+FIGURE = RESULTS.parents[1] / "docs/images/two-worlds.png"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,8 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(
         f"{len(results)} comparisons in {RESULTS_FILE}; python docs/make_tables.py brings the docs up to date"
     )
-    if NEWEST in options.versions and plot(options.folder, NEWEST, PICTURE):
-        print(f"picture of both worlds: {PICTURE}")
+    if NEWEST in options.versions and plot(options.folder, NEWEST, FIGURE):
+        print(f"figure of both worlds: {FIGURE}")
     if options.golden:
         return _write_golden(options.folder / PUBLISHED_MUJOCO)
     return 0

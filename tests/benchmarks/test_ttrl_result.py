@@ -1,4 +1,4 @@
-"""The experiment's table and picture: true to the results they are made from, and shown as they are."""
+"""The experiment's table and figure: true to the results they are made from, and shown as they are."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def test_a_report_adds_to_what_was_reported_before(tmp_path: Path) -> None:
     assert {path.name for path in results.iterdir()} == {"results.jsonl", "table.md", "replaced.png"}
 
 
-def test_a_report_of_variations_alone_has_no_picture(tmp_path: Path) -> None:
+def test_a_report_of_variations_alone_has_no_figure(tmp_path: Path) -> None:
     results = tmp_path / "results"
     finished_run(tmp_path / "runs", result("wide", 0, 40, 66.0))
     report(tmp_path / "runs", results)

@@ -19,7 +19,7 @@ TELLING = (("libero_object", 0), ("libero_spatial", 5), ("libero_10", 0))
 """Tasks with visible changes: a texture, a bowl on a ramekin, a bottle that stands or falls."""
 
 
-def plot(folder: Path, version: str, picture: Path, tasks: Sequence[tuple[str, int]] = TELLING) -> bool:
+def plot(folder: Path, version: str, path: Path, tasks: Sequence[tuple[str, int]] = TELLING) -> bool:
     """Plot tasks in published LIBERO (above) and in another version; returns false if one was not played."""
     rows = [[read(folder / each, *task) for task in tasks] for each in (PUBLISHED_MUJOCO, version)]
     if any(scene is None for scenes in rows for scene in scenes):
@@ -31,6 +31,6 @@ def plot(folder: Path, version: str, picture: Path, tasks: Sequence[tuple[str, i
             assert scene is not None
             place.imshow(scene.images[CAMERAS.index("agentview")][::-1])
             place.set(xticks=[], yticks=[], title=f"{task[0]} {task[1]}")
-    figure.savefig(picture, dpi=90)
+    figure.savefig(path, dpi=90)
     plt.close(figure)
     return True
