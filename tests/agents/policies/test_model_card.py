@@ -70,7 +70,7 @@ def test_the_commands_of_a_card_work_in_its_folder(folder, monkeypatch, capsys) 
 
 
 def test_an_evaluation_is_in_the_metadata_with_its_interval(folder) -> None:
-    card = ModelCard(model_card(folder, "someone/milk", [GREEDY]))
+    card: Any = ModelCard(model_card(folder, "someone/milk", [GREEDY]))
     data = card.data
     assert isinstance(data, ModelCardData)
     (result,) = data.eval_results or []
@@ -92,7 +92,7 @@ def test_text_of_a_strangers_files_is_shown_and_nothing_else(folder) -> None:
     ]
     (folder / "config.json").write_text(json.dumps(config))
     measured = Measured(**{**vars(GREEDY), "suite": HOSTILE, "init_states": HOSTILE, "mujoco": HOSTILE})
-    card = ModelCard(model_card(folder, "someone/milk", [measured]))
+    card: Any = ModelCard(model_card(folder, "someone/milk", [measured]))
     data = card.data
     assert isinstance(data, ModelCardData)
     assert data.license is None

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import huggingface_hub
 import pytest
@@ -159,7 +160,7 @@ def test_files_of_others_stay_here(own_checkpoint, tmp_path, hub, capsys) -> Non
 def test_a_run_is_its_last_checkpoint_with_what_it_measured(run, hub) -> None:
     assert main(["push", str(run), "me/milk", "dry_run=false"]) == 0
     assert set(hub.files) == {"config.json", "model.safetensors", "README.md"}
-    card = ModelCard(hub.files["README.md"].decode())
+    card: Any = ModelCard(hub.files["README.md"].decode())
     assert isinstance(card.data, ModelCardData)
     (result,) = card.data.eval_results or []
     assert result.metric_args is not None
