@@ -1,5 +1,5 @@
 # Everything a newcomer needs. Each target sets up what it requires and is safe to run again.
-.PHONY: help demo format check test-fast test test-newest test-generic integrations integrations-lerobot equivalence lint types layout docs bench setup gl clean
+.PHONY: help demo format check test-fast test test-newest test-generic test-thorough integrations integrations-lerobot equivalence lint types layout docs bench setup gl clean
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
@@ -13,7 +13,7 @@ NEWEST := $(CURDIR)/$(VENV)/mujoco-$(NEWEST_MUJOCO)
 INTEGRATIONS := $(CURDIR)/$(VENV)/integrations
 LEROBOT_PYTHON ?= python3.12
 LEROBOT := $(VENV)/lerobot
-ENGINE_TESTS := $(addprefix tests/ttrl_env/,test_libero_version.py test_published_scenes.py engines/mujoco engines/native)
+ENGINE_TESTS := $(addprefix tests/ttrl_env/,test_libero_version.py test_published_scenes.py engines/mujoco engines/native/test_native_engine.py)
 PROCESSOR_TESTS := $(addprefix tests/kernels/test_,$(addsuffix .py,sampling_distribution sample_tokens token_logprobs from_hidden)) \
 	$(addprefix tests/agents/policies/test_,$(addsuffix .py,pixels vision))
 FIVE_TASKS := libero_spatial-9] or libero_object-6] or libero_goal-7] or libero_10-9] or libero_90-17]
@@ -24,9 +24,10 @@ help:
 	@echo "make format  ruff: what it can mend, and the format"
 	@echo "make check   lint, types and test-fast: before every commit"
 	@echo "make test-fast     tests without LIBERO and without those marked slow, 90 seconds on 2 cores"
-	@echo "make test    the test suite, 10 to 20 minutes on 2 cores"
+	@echo "make test    the test suite, 15 minutes on 2 cores"
 	@echo "make test-newest   the engine's tests on the newest MuJoCo, beside published LIBERO's"
 	@echo "make test-generic  tests of what depends on the processor, as if it were another one"
+	@echo "make test-thorough further tasks, GPUs and loops that make test leaves out, 10 minutes"
 	@echo "make integrations  TorchRL, RLlib, sb3-contrib, a CleanRL loop and LeRobot on the environments, 5 minutes"
 	@echo "make equivalence   39 tasks over full episodes against LIBERO, an hour; five on the newest MuJoCo"
 	@echo "make lint    ruff: style, imports, docstrings; and the format"
@@ -57,6 +58,9 @@ test-newest: setup gl $(NEWEST)
 # As on a processor without vector instructions, and with the matrix products of another one.
 test-generic: setup gl
 	NUMBA_CPU_NAME=generic OPENBLAS_CORETYPE=Haswell $(PYTEST) $(PROCESSOR_TESTS) $(PYTEST_ARGS)
+
+test-thorough: setup gl
+	$(PYTEST) -m thorough $(PYTEST_ARGS)
 
 # Other libraries in front of the installed ones, which stay as they are: RLlib wants an older Gymnasium.
 integrations: setup $(INTEGRATIONS)

@@ -38,8 +38,8 @@ opengl.choose_backend()  # before any test imports MuJoCo
 opengl.load_triton_first()  # before any test renders, LIBERO itself included
 
 
-OFF = ("all_tasks", "equivalence", "integrations")
-"""Marks of tests that take hours, or that need what is not installed."""
+OFF = ("all_tasks", "equivalence", "thorough", "integrations")
+"""Marks of tests that take long, or that need what is not installed."""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

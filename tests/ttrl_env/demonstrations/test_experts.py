@@ -23,7 +23,7 @@ STRAIGHT_DOWN = (1.0, 0.0, 0.0, 0.0)
 
 
 @pytest.mark.libero
-@pytest.mark.parametrize("task_id", [0, 28])
+@pytest.mark.parametrize("task_id", [0, pytest.param(28, marks=pytest.mark.thorough)])
 def test_closes_the_drawer_from_held_out_states(task_id) -> None:
     env = TTRLVectorEnv("libero_90", (task_id,), 1, image_size=16, max_steps=40, num_workers=1)
     expert = make_expert(tasks.get_task("libero_90", task_id))

@@ -20,7 +20,14 @@ def run(loop: Callable[[], Iterator[tuple[str, Any]]]) -> list[tuple[str, Any]]:
     return list(loop())
 
 
-@pytest.mark.parametrize("loop", [openvla_oft, lerobot, rlinf, simple_vla_rl], ids=lambda loop: loop.__name__)
+@pytest.mark.parametrize(
+    "loop",
+    [
+        openvla_oft,
+        *(pytest.param(each, marks=pytest.mark.thorough) for each in (lerobot, rlinf, simple_vla_rl)),
+    ],
+    ids=lambda loop: loop.__name__,
+)
 def test_a_peer_s_loop_returns_the_same_after_install(loop: Callable[[], Iterator[tuple[str, Any]]]) -> None:
     theirs = in_a_fresh_process(run, loop)
     ttrl_env.libero.install()

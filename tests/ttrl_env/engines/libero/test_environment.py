@@ -95,12 +95,12 @@ def assert_same_observation(simulation: Any, reference: dict[str, NDArray]) -> N
         np.testing.assert_array_equal(value, reference[key], err_msg=key)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("suite", "task_id"),
     [
+        ("libero_spatial", 4),  # a drawer opened by a sampler, an object in it, fixtures on sites
         ("libero_10", 8),  # a stove burning from the start
-        # a drawer opened by a sampler, an object in it, fixtures on sites
-        pytest.param("libero_spatial", 4, marks=pytest.mark.equivalence),
     ],
 )
 def test_restoring_resets_equal_libero_s_rebuilding_ones(suite: str, task_id: int) -> None:

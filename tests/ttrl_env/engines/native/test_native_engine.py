@@ -33,7 +33,7 @@ pytestmark = pytest.mark.libero
     [
         ("libero_object", 0),  # floor, into a basket
         # kitchen, a mug into a microwave, its door
-        pytest.param("libero_10", 9, marks=pytest.mark.equivalence),
+        pytest.param("libero_10", 9, marks=pytest.mark.thorough),
     ],
 )
 def test_native_engine_equals_libero(suite: str, task_id: int) -> None:

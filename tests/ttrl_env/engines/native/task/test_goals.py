@@ -139,7 +139,7 @@ def scatter(env: Any, rng: np.random.Generator) -> None:
 
 
 @pytest.mark.libero
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 2**32 - 1))
 def test_predicates_equal_libero_s_on_random_states(kitchen: Any, seed: int) -> None:
     env = kitchen
