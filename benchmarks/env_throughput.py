@@ -16,8 +16,6 @@ import gc
 import statistics
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -32,6 +30,7 @@ import mujoco  # noqa: E402
 
 from benchmarks import env_growth  # noqa: E402
 from benchmarks.libero_env import UnmodifiedLiberoEnv, settled_control_env  # noqa: E402
+from benchmarks.measuring import own_bytes, seconds_of  # noqa: E402
 from benchmarks.report import Table, machine, save  # noqa: E402
 from ttrl_env.engines.interface import EngineConfig  # noqa: E402
 from ttrl_env.engines.native.engine import NativeEngine  # noqa: E402
@@ -115,9 +114,9 @@ def control_steps(table: Table, task: tasks.Task, rounds: int) -> None:
         for action in chunk:
             states.append(scout.snapshot().integration_state)
             scout.step(action[None])
-        sides["native"].append(_seconds(native.step, chunk) / CHUNK)
+        sides["native"].append(seconds_of(native.step, chunk) / CHUNK)
         sides["bare"].append(bare.seconds(states) / CHUNK)
-        sides["libero"].append(_seconds(lambda chunk=chunk: [env.step(action) for action in chunk]) / CHUNK)
+        sides["libero"].append(seconds_of(lambda chunk=chunk: [env.step(action) for action in chunk]) / CHUNK)
     ours, libero, bare_ = (statistics.median(sides[name]) for name in ("native", "libero", "bare"))
     what = "control steps, one thread, no rendering"
     table.add(what, _rate(ours), f"ControlEnv {_rate(libero)}", libero / ours)
@@ -141,7 +140,7 @@ class _BareSteps:
         self._model.opt.disableflags &= ~sensors
         for state in states:
             mujoco.mj_setState(self._model, self._data, state, mujoco.mjtState.mjSTATE_INTEGRATION)
-            total += _seconds(mujoco.mj_step, self._model, self._data, 25)
+            total += seconds_of(mujoco.mj_step, self._model, self._data, 25)
         self._model.opt.disableflags |= sensors
         return total
 
@@ -158,7 +157,7 @@ def threads(table: Table, task: tasks.Task, rounds: int) -> None:
     for _ in range(rounds):
         actions = rng.uniform(-1, 1, (8, CHUNK, 7))
         for engine, side in zip(engines, sides, strict=True):
-            side.append(_seconds(engine.step, range(8), actions, [CHUNK] * 8))
+            side.append(seconds_of(engine.step, range(8), actions, [CHUNK] * 8))
     one, two = (statistics.median(side) / (8 * CHUNK) for side in sides)
     table.add("eight rows, two threads, no rendering", _rate(two), f"one thread {_rate(one)}", one / two)
     for engine in engines:
@@ -170,10 +169,10 @@ def resets(table: Table, task: tasks.Task, rounds: int) -> None:
     engine = NativeEngine(EngineConfig(suite=task.suite, num_rows=1, cameras=(), num_workers=1))
     engine.reset([0], [task.task_id], [0])
     states = range(1, 1 + rounds)
-    new = [_seconds(engine.reset, [0], [task.task_id], [state]) for state in states]
-    seen = [_seconds(engine.reset, [0], [task.task_id], [state]) for state in states]
+    new = [seconds_of(engine.reset, [0], [task.task_id], [state]) for state in states]
+    seen = [seconds_of(engine.reset, [0], [task.task_id], [state]) for state in states]
     replica, init_states = Replica(load_bundle(task)), tasks.init_states(task.suite, task.task_id)
-    settled = [_seconds(replica.reset, init_states[state], 10) for state in states]
+    settled = [seconds_of(replica.reset, init_states[state], 10) for state in states]
     table.add("reset to a state seen before", f"{1e3 * statistics.median(seen):.1f} ms")
     table.add("reset to any other shipped state", f"{1e3 * statistics.median(new):.1f} ms")
     table.add("settle a state that is not shipped", f"{1e3 * statistics.median(settled):.1f} ms")
@@ -184,7 +183,7 @@ def vla_workload(
     table: Table, task: tasks.Task, replicas: int, num_envs: int, cameras: str, rounds: int
 ) -> None:
     """Time chunks with one image each, against AsyncVectorEnv, which renders its cameras at every step."""
-    before = _own_bytes(psutil.Process())
+    before = own_bytes(psutil.Process())
     native = TTRLVectorEnv(
         task.suite,
         (task.task_id,),
@@ -196,7 +195,7 @@ def vla_workload(
     )
     native.reset(seed=0)
     native.step(np.zeros((replicas, CHUNK, 7), np.float32))  # so that every thread has uploaded the scene
-    native_bytes = _own_bytes(psutil.Process()) - before
+    native_bytes = own_bytes(psutil.Process()) - before
     baseline, libero_bytes = _async_libero(task, num_envs, CAMERAS[cameras])
     rng = np.random.default_rng(0)
     native_times, libero_times = [], []
@@ -204,10 +203,10 @@ def vla_workload(
         if k % 20 == 19:
             native.reset()
         actions = rng.uniform(-1, 1, (replicas, CHUNK, 7)).astype(np.float32)
-        native_times.append(_seconds(native.step, actions) / (replicas * CHUNK))
+        native_times.append(seconds_of(native.step, actions) / (replicas * CHUNK))
         if k % 3 == 0:  # slow, but its times vary little
             actions = rng.uniform(-1, 1, (num_envs, 7)).astype(np.float32)
-            libero_times.append(_seconds(baseline.step, actions) / num_envs)
+            libero_times.append(seconds_of(baseline.step, actions) / num_envs)
     ours, theirs = statistics.median(native_times), statistics.median(libero_times)
     other = f"AsyncVectorEnv of {num_envs}, {cameras} {_rate(theirs)}"
     table.add(f"VLA workload, {replicas} rows, env-steps", _rate(ours), other, theirs / ours)
@@ -231,18 +230,7 @@ def _async_libero(task: tasks.Task, num_envs: int, cameras: tuple[str, ...]) -> 
     envs = AsyncVectorEnv([make] * num_envs, context="spawn", shared_memory=True)
     envs.reset(seed=0)
     children = psutil.Process().children(recursive=True)
-    return envs, float(sum(_own_bytes(child) for child in children))
-
-
-def _own_bytes(process: psutil.Process) -> float:
-    """Memory of a process in bytes, with its proportional share of shared pages (PSS)."""
-    return float(process.memory_full_info().pss)
-
-
-def _seconds(call: Callable[..., Any], *arguments: Any) -> float:
-    start = time.perf_counter()
-    call(*arguments)
-    return time.perf_counter() - start
+    return envs, float(sum(own_bytes(child) for child in children))
 
 
 def _rate(seconds: float) -> str:

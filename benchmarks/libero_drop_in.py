@@ -11,7 +11,6 @@ import argparse
 import gc
 import multiprocessing
 import statistics
-import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 import psutil
 
+from benchmarks.measuring import own_bytes, seconds_of
 from benchmarks.report import Table, machine, save
 from ttrl_env import tasks
 from ttrl_env.engines import opengl
@@ -71,12 +71,12 @@ def single(table: Table, task: tasks.Task, rounds: int) -> None:
         for _ in range(rounds):
             chunk = rng.uniform(-1, 1, (CHUNK, 7))
             for env, seconds in zip((ours, libero), times, strict=True):
-                seconds.append(_seconds(_play, env, chunk, keys, every) / CHUNK)
+                seconds.append(seconds_of(_play, env, chunk, keys, every) / CHUNK)
         _add(table, f"control steps, {what}", times, "OffScreenRenderEnv")
     resets: tuple[list[float], list[float]] = ([], [])
     for _ in range(max(3, rounds // 3)):
         for env, seconds in zip((ours, libero), resets, strict=True):
-            seconds.append(_seconds(env.reset))
+            seconds.append(seconds_of(env.reset))
     _add(table, "resets, no image read", resets, "OffScreenRenderEnv")
     ours.close()
     libero.close()
@@ -89,11 +89,11 @@ def vector(
     """Memory and control steps of vector environments."""
     from ttrl_env.libero import SubprocVectorEnv
 
-    before = _own_bytes(psutil.Process())
+    before = own_bytes(psutil.Process())
     envs = SubprocVectorEnv([_maker(task)] * num_envs)
     envs.reset()
     _step(envs, num_envs, CAMERAS)
-    ours_bytes = _own_bytes(psutil.Process()) - before
+    ours_bytes = own_bytes(psutil.Process()) - before
     expected = theirs.ask("memory") / num_theirs * num_envs
     scaled = "" if num_theirs == num_envs else f", scaled from {num_theirs}"
     table.add(
@@ -105,7 +105,7 @@ def vector(
     for what, keys in {"no image read": (), "both cameras read in each step": CAMERAS}.items():
         times: tuple[list[float], list[float]] = ([], [])
         for _ in range(rounds):
-            times[0].append(_seconds(_step, envs, num_envs, keys) / num_envs)
+            times[0].append(seconds_of(_step, envs, num_envs, keys) / num_envs)
             times[1].append(theirs.ask("step", keys) / num_theirs)
         other = f"SubprocVectorEnv of {num_theirs}"
         _add(table, f"env-steps of a SubprocVectorEnv of {num_envs}, {what}", times, other)
@@ -127,11 +127,11 @@ class _LiberoVector:
 
     def memory(self) -> float:
         """Bytes of all environments' processes."""
-        return sum(_own_bytes(child) for child in psutil.Process().children(recursive=True))
+        return sum(own_bytes(child) for child in psutil.Process().children(recursive=True))
 
     def step(self, keys: tuple[str, ...]) -> float:
         """Seconds of a step."""
-        return _seconds(_step, self._envs, self._num_envs, keys)
+        return seconds_of(_step, self._envs, self._num_envs, keys)
 
     def close(self) -> None:
         """End the processes."""
@@ -216,17 +216,6 @@ def _step(envs: Any, num_envs: int, keys: tuple[str, ...]) -> None:
 def _add(table: Table, what: str, times: tuple[list[float], list[float]], other: str) -> None:
     ours, theirs = (statistics.median(seconds) for seconds in times)
     table.add(what, f"{1 / ours:.1f}/s", f"LIBERO's {other} {1 / theirs:.2f}/s", theirs / ours)
-
-
-def _own_bytes(process: psutil.Process) -> float:
-    """Memory of a process in bytes, with its proportional share of shared pages (PSS)."""
-    return float(process.memory_full_info().pss)
-
-
-def _seconds(call: Callable[..., Any], *arguments: Any) -> float:
-    start = time.perf_counter()
-    call(*arguments)
-    return time.perf_counter() - start
 
 
 if __name__ == "__main__":

@@ -60,8 +60,9 @@ def _tasks_of_run(state: dict[str, Any]) -> dict[str, tuple[int, ...]]:
 
 def _demonstrated_tasks(policy: Path) -> dict[str, tuple[int, ...]]:
     found: dict[str, tuple[int, ...]] = {}
+    demonstrations = _demonstrations(policy)
     for suite in SUITES:
-        names = [entry.get("task") for entry in _demonstrations(policy) if entry.get("suite") == suite]
+        names = [entry.get("task") for entry in demonstrations if entry.get("suite") == suite]
         numbers = range(get_suite(suite).num_tasks if names else 0)
         found[suite] = tuple(each for each in numbers if get_task(suite, each).name in names)
     return {suite: task_ids for suite, task_ids in found.items() if task_ids}
