@@ -42,4 +42,5 @@ def group_temperatures(
     n_samples: int, base_temperature: float, temperature_range: float, *, test_time_rl: bool
 ) -> NDArray[np.float32]:
     """Temperatures of a group's rows: the ladder, or ``base_temperature`` for all without test-time RL."""
-    return temperature_ladder(n_samples, base_temperature, temperature_range if test_time_rl else 0.0)
+    range_ = check_finite("temperature_range", temperature_range)
+    return temperature_ladder(n_samples, base_temperature, range_ if test_time_rl else 0.0)

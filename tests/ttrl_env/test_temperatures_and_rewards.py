@@ -34,6 +34,8 @@ def test_temperatures_must_be_finite_numbers(wrong: Any) -> None:
         temperature_ladder(4, wrong, 0.3)
     with pytest.raises(ValueError, match="temperature_range: expected a finite number"):
         temperature_ladder(4, 0.6, wrong)
+    with pytest.raises(ValueError, match="temperature_range: expected a finite number"):
+        group_temperatures(4, 0.6, wrong, test_time_rl=False)
 
 
 @pytest.mark.parametrize(

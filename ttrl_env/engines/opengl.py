@@ -68,6 +68,12 @@ def explaining_failures() -> Iterator[None]:
         raise MissingDependencyError(
             f"MUJOCO_GL={choose_backend()}: no OpenGL context can be made ({error}). {_install_line()}"
         ) from error
+    except RuntimeError as error:  # MuJoCo's, if EGL has no device of that number
+        if "MUJOCO_EGL_DEVICE_ID" not in str(error):
+            raise
+        raise ConfigError(
+            f"MUJOCO_EGL_DEVICE_ID: {error} Unset it to render on the first that works"
+        ) from error
 
 
 def _install_line() -> str:

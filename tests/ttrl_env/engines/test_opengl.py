@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes.util
+import importlib
 import os
 import subprocess
 import sys
@@ -122,3 +123,14 @@ def test_a_driver_that_makes_no_context_is_explained() -> None:
         opengl.explaining_failures(),
     ):
         raise ImportError("no display")
+
+
+def test_a_device_that_egl_does_not_have_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    opengl.require_gl()
+    egl = importlib.import_module("mujoco.egl")
+    monkeypatch.setenv("MUJOCO_EGL_DEVICE_ID", "99")
+    with (
+        pytest.raises(ConfigError, match=r"^MUJOCO_EGL_DEVICE_ID: .*got 99\. Unset it"),
+        opengl.explaining_failures(),
+    ):
+        egl.create_initialized_egl_device_display()
