@@ -45,6 +45,8 @@ def find_policy(name: str | Path, argument: str = "policy.path", *, described: b
             elsewhere or no regular file.
     """
     path = Path(os.path.expanduser(name))
+    if path.name in ("", ".."):  # a folder is known by where it lies
+        path = path.resolve()
     if path.exists():
         return _own(_policy_in(path, argument), argument)
     if str(name) in shipped_policies():

@@ -17,7 +17,7 @@ from ttrl_env.agents.common.checkpoint_files import own_file, read_own_file, rea
 from ttrl_env.agents.config.choices import OPENVLA, TINY_VLA
 from ttrl_env.agents.config.saved_config import saved_config
 from ttrl_env.agents.policies.finding import is_repo_id, shipped_policies
-from ttrl_env.agents.policies.origin import mujoco_of
+from ttrl_env.agents.policies.origin import mujoco_of, suites_of
 from ttrl_env.agents.policies.provenance import Cloning, Provenance, cloning, provenance
 from ttrl_env.errors import CheckpointError
 from ttrl_env.libero_version import describe
@@ -177,25 +177,12 @@ def _written(folder: Path) -> str:
 
 
 def _settings(folder: Path, kind: str, config: dict[str, Any], trained: Provenance | None) -> tuple[str, ...]:
-    if trained is not None:
-        env = saved_config(folder.parent).env
-        suite, size = env.suite if env.suite in SUITES else None, env.image_size
-        rest = [f"env.task_ids=[{','.join(map(str, env.task_ids))}]"]
-        rest += [] if env.max_steps is None else [f"env.max_steps={env.max_steps}"]
-    else:
-        suite, size, rest = _suite_of(folder, kind), _image_size(kind, config.get("image_size")), []
-    return (*([] if suite is None else [f"env.suite={suite}"]), f"env.image_size={size}", *rest)
-
-
-def _suite_of(folder: Path, kind: str) -> str | None:
-    """The suite that a policy was cloned from, as far as its own files say."""
-    cloned = _known(cloning, folder)
-    if cloned is not None:
-        return next((suite for suite in cloned.suites if suite in SUITES), None)
-    if kind != OPENVLA or not (folder / "ttrl_policy.json").exists():
-        return None
-    statistics = str(read_own_json(folder, "ttrl_policy.json").get("unnorm_key")).removesuffix("_no_noops")
-    return statistics if statistics in SUITES else None
+    settings = [f"env.suite={suite}" for suite in suites_of(folder)[:1]]
+    if trained is None:
+        return (*settings, f"env.image_size={_image_size(kind, config.get('image_size'))}")
+    env = saved_config(folder.parent).env
+    settings += [f"env.image_size={env.image_size}", f"env.task_ids=[{','.join(map(str, env.task_ids))}]"]
+    return (*settings, *([] if env.max_steps is None else [f"env.max_steps={env.max_steps}"]))
 
 
 def _image_size(kind: str, own: Any) -> int:

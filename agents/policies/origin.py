@@ -13,6 +13,9 @@ from ttrl_env.agents.common.run_folder import is_checkpoint
 from ttrl_env.libero_version import installed_mujoco, is_version, same_libero
 from ttrl_env.tasks import SUITES, get_suite, get_task, liberos_name
 
+ACTION_SPACE_FILE = "ttrl_policy.json"
+"""File beside an OpenVLA's weights with its action space, which published files do not contain."""
+
 
 def mujoco_of(policy: Path) -> str | None:
     """The version of MuJoCo that the policy in a folder was trained with; ``None`` if nothing says so.
@@ -45,7 +48,17 @@ def tasks_of(policy: Path, unnorm_key: str | None = None) -> dict[str, tuple[int
     """
     if is_checkpoint(policy.parent):
         return _tasks_of_run(_read(policy.parent / "state.json"))
-    return _demonstrated_tasks(policy) or _tasks_of_statistics(policy, unnorm_key)
+    return _demonstrated_tasks(policy) or {
+        suite: tuple(range(SUITES[suite].num_tasks)) for suite in _suites_of_statistics(policy, unnorm_key)
+    }
+
+
+def suites_of(policy: Path) -> tuple[str, ...]:
+    """The suites of :func:`tasks_of`; they are known without LIBERO."""
+    if is_checkpoint(policy.parent):
+        return tuple(_tasks_of_run(_read(policy.parent / "state.json")))
+    named = [entry.get("suite") for entry in _demonstrations(policy)]
+    return tuple(suite for suite in SUITES if suite in named) or _suites_of_statistics(policy, None)
 
 
 def _tasks_of_run(state: dict[str, Any]) -> dict[str, tuple[int, ...]]:
@@ -68,14 +81,18 @@ def _demonstrated_tasks(policy: Path) -> dict[str, tuple[int, ...]]:
     return {suite: task_ids for suite, task_ids in found.items() if task_ids}
 
 
-def _tasks_of_statistics(policy: Path, unnorm_key: str | None) -> dict[str, tuple[int, ...]]:
-    """Data sets are named after suites: ``libero_10_no_noops``, ``libero_90_no_noops_trajall``."""
+def _suites_of_statistics(policy: Path, unnorm_key: str | None) -> tuple[str, ...]:
+    """Data sets are named after suites: ``libero_10_no_noops``, ``libero_90_no_noops_trajall``.
+
+    An OpenVLA that ttrl-env has saved names the statistics that it was used with.
+    """
+    unnorm_key = unnorm_key or _read(policy / ACTION_SPACE_FILE).get("unnorm_key")
     statistics = _read(policy / "dataset_statistics.json") or _read(policy / "config.json").get("norm_stats")
     keys = list(statistics) if isinstance(statistics, dict) else []
     if unnorm_key is not None:
         keys = [key for key in keys if key in (unnorm_key, f"{unnorm_key}_no_noops")]
     suites = dict.fromkeys(liberos_name(key.partition("_no_noops")[0]) for key in keys)
-    return {suite: tuple(range(SUITES[suite].num_tasks)) for suite in suites if suite in SUITES}
+    return tuple(suite for suite in suites if suite in SUITES)
 
 
 def _demonstrations(policy: Path) -> list[dict[str, Any]]:

@@ -25,7 +25,7 @@ from ttrl_env.agents.policies.loading import read_cameras
 from ttrl_env.agents.policies.model_card import CARD, has_own_text, model_card
 from ttrl_env.agents.policies.openvla.adapter_config import ADAPTER_CONFIG, base_of
 from ttrl_env.agents.policies.openvla.lora import ADAPTER_WEIGHTS
-from ttrl_env.agents.policies.openvla.saving import ACTION_SPACE_FILE
+from ttrl_env.agents.policies.origin import ACTION_SPACE_FILE
 from ttrl_env.agents.policies.stored_weights import INDEX, open_tensors, weight_files
 from ttrl_env.agents.training.checkpoints import evaluated_in_run
 from ttrl_env.errors import CheckpointError, ConfigError

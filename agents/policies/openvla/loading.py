@@ -26,9 +26,9 @@ from ttrl_env.agents.policies.openvla.policy import (
 )
 from ttrl_env.agents.policies.openvla.prompt import PromptTokenizer
 from ttrl_env.agents.policies.openvla.records import ActionSpace, Source
-from ttrl_env.agents.policies.openvla.saving import ACTION_SPACE_FILE
 from ttrl_env.agents.policies.openvla.weights import read_weights
 from ttrl_env.agents.policies.options import PolicyOptions
+from ttrl_env.agents.policies.origin import ACTION_SPACE_FILE
 from ttrl_env.agents.policies.stored_weights import INDEX, SINGLE_FILE
 from ttrl_env.errors import CheckpointError
 

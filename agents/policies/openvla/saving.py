@@ -16,11 +16,9 @@ from ttrl_env.agents.policies.openvla.adapter_config import ADAPTER_CONFIG
 from ttrl_env.agents.policies.openvla.model import OpenVLAModel
 from ttrl_env.agents.policies.openvla.records import ActionSpace, Source
 from ttrl_env.agents.policies.openvla.weights import write_weights
+from ttrl_env.agents.policies.origin import ACTION_SPACE_FILE
 from ttrl_env.agents.policies.stored_weights import INDEX, SINGLE_FILE
 from ttrl_env.errors import CheckpointError
-
-ACTION_SPACE_FILE = "ttrl_policy.json"
-"""File beside the weights with the action space, which published files do not contain."""
 
 
 def save_model(

@@ -29,7 +29,7 @@ def test_a_folder_of_that_name_comes_first(tmp_path, monkeypatch, tiny_policy) -
     assert load_tiny_policy(NAME).config.hidden_size == tiny_policy.config.hidden_size
 
 
-def test_runs_and_training_checkpoints_mean_their_policy(tmp_path, tiny_policy) -> None:
+def test_runs_and_training_checkpoints_mean_their_policy(tmp_path, tiny_policy, monkeypatch) -> None:
     for iteration in (1, 12):
         checkpoint = tmp_path / f"run/checkpoints/iteration_{iteration:06d}"
         tiny_policy.save_pretrained(checkpoint / "policy")
@@ -37,6 +37,8 @@ def test_runs_and_training_checkpoints_mean_their_policy(tmp_path, tiny_policy) 
     last = tmp_path / "run/checkpoints/iteration_000012"
     for name in (tmp_path / "run", last, last / "policy"):
         assert find_policy(name) == last / "policy"
+    monkeypatch.chdir(last / "policy")
+    assert find_policy(".") == last / "policy"
 
 
 def test_a_slip_of_the_pen_is_answered_with_the_name(tmp_path, monkeypatch) -> None:

@@ -12,7 +12,7 @@ import pytest
 from ttrl_env.agents.cli import main
 from ttrl_env.agents.policies.finding import SHIPPED
 from ttrl_env.agents.policies.known_tasks import describe_tasks, describe_training
-from ttrl_env.agents.policies.origin import tasks_of
+from ttrl_env.agents.policies.origin import suites_of, tasks_of
 from ttrl_env.errors import OtherTasksWarning
 
 FOUR = "tiny-vla-libero-object-four"
@@ -34,6 +34,7 @@ def test_demonstrations_name_the_tasks_of_a_cloned_policy() -> None:
     assert set(tasks_of(SHIPPED / FOUR)) == {"libero_object"}
     assert len(tasks_of(SHIPPED / FOUR)["libero_object"]) == 4
     assert tasks_of(SHIPPED / "tiny-vla-libero-object") == {"libero_object": tuple(range(10))}
+    assert suites_of(SHIPPED / FOUR) == ("libero_object",)
 
 
 def test_a_training_checkpoint_has_the_tasks_of_its_run(tmp_path) -> None:
@@ -62,6 +63,9 @@ def test_chosen_statistics_decide_among_several_suites(tmp_path) -> None:
     assert list(tasks_of(tmp_path)) == ["libero_goal", "libero_10"]
     for key in ("libero_10", "libero_10_no_noops"):
         assert list(tasks_of(tmp_path, key)) == ["libero_10"]
+    write(tmp_path / "saved", norm_stats={"libero_goal_no_noops": {}, "libero_10_no_noops": {}})
+    (tmp_path / "saved" / "ttrl_policy.json").write_text('{"unnorm_key": "libero_10_no_noops"}')
+    assert suites_of(tmp_path / "saved") == tuple(tasks_of(tmp_path / "saved")) == ("libero_10",)
 
 
 @pytest.mark.parametrize(
