@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import importlib
 import io
 import sys
 import warnings
@@ -12,6 +11,7 @@ from functools import partial
 from typing import Any
 
 from ttrl_env import __version__
+from ttrl_env.agents.commands.table import COMMANDS, module_of, overview
 from ttrl_env.agents.common.interrupts import INTERRUPTED, ending_at_once
 from ttrl_env.agents.common.quiet_streams import quiet_streams
 from ttrl_env.errors import EnvironmentDiedError, OtherTasksWarning, TTRLError
@@ -19,16 +19,7 @@ from ttrl_env.libero_version import LiberoVersionWarning
 
 _USAGE = f"""ttrl {__version__}: test-time reinforcement learning for VLA policies on LIBERO
 
-  ttrl train                   train a policy
-  ttrl eval CHECKPOINT         evaluate a checkpoint, alone or against a baseline
-  ttrl record SUITE            record demonstrations by scripted experts, as HDF5 files
-  ttrl pretrain data=[PATH]    clone a TinyVLA from demonstrations
-  ttrl demo                    a policy learns a changed LIBERO task by itself, within ten minutes
-  ttrl tasks [SUITE]           list the suites, or the tasks of one
-  ttrl doctor [CHECKPOINT]     check this machine: GL, LIBERO, memory, GPU; or a policy checkpoint
-  ttrl cache [clear=true]      show, or delete, the native engine's compiled tasks
-  ttrl push PATH owner/name    upload a policy and its model card to the Hugging Face hub
-  ttrl completion bash|zsh     print a script that completes commands, keys and values in the shell
+{overview()}
 
 Settings are key=value in every command. `ttrl help COMMAND` lists the keys, and `--cfg` prints what they
 come to, without running anything.
@@ -37,19 +28,6 @@ For example, test-time RL on one task of libero_spatial, eight replicas:
 
   ttrl train test_time_rl=true env.suite=libero_spatial 'env.task_ids=[0]' data.n_samples=8
 """
-
-_COMMANDS = {
-    "train": "ttrl_env.agents.commands.train",
-    "eval": "ttrl_env.agents.commands.evaluate",
-    "record": "ttrl_env.agents.commands.record",
-    "pretrain": "ttrl_env.agents.commands.pretrain",
-    "demo": "ttrl_env.agents.commands.demo",
-    "tasks": "ttrl_env.agents.commands.tasks",
-    "doctor": "ttrl_env.agents.commands.doctor",
-    "cache": "ttrl_env.agents.commands.cache",
-    "push": "ttrl_env.agents.commands.push",
-    "completion": "ttrl_env.agents.commands.completion",
-}
 
 _FORMER_COMMANDS = {
     "demos": "`ttrl record SUITE` records demonstrations, with key=value settings, e.g. "
@@ -90,14 +68,14 @@ def _run(arguments: Sequence[str] | None) -> int:
     if name in _FORMER_COMMANDS:
         print(f"ttrl: {name} has another name now: {_FORMER_COMMANDS[name]}", file=sys.stderr)
         return 2
-    if name not in _COMMANDS:
-        nearest = difflib.get_close_matches(name, _COMMANDS, n=1)
+    if name not in COMMANDS:
+        nearest = difflib.get_close_matches(name, COMMANDS, n=1)
         hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
         print(f"ttrl: no such command {name!r}.{hint}\n\n{_USAGE}", end="", file=sys.stderr)
         return 2
     try:
         with ending_at_once():
-            run: Callable[[Sequence[str]], int] = importlib.import_module(_COMMANDS[name]).run
+            run: Callable[[Sequence[str]], int] = module_of(name).run
         with warnings.catch_warnings():
             warnings.showwarning = partial(_show_warning, name, warnings.showwarning)
             return run(rest)

@@ -16,9 +16,8 @@ import torch
 
 import ttrl_env
 from ttrl_env.agents import TrainConfig, load_config, load_policy
+from ttrl_env.agents.commands.table import COMMANDS
 from ttrl_env.kernels import sample_tokens
-
-SUBCOMMANDS = ("train", "eval", "record", "pretrain", "demo", "tasks", "doctor", "cache", "push")
 
 
 def main() -> None:
@@ -31,7 +30,7 @@ def main() -> None:
     assert type(load_policy("tiny-vla-libero-object")).__name__ == "TinyVLA"
     samples = sample_tokens(torch.zeros(2, 256), torch.ones(2), torch.arange(2))
     assert samples.tokens.shape == (2,)
-    for name in SUBCOMMANDS:
+    for name in COMMANDS:
         command = [str(Path(sys.executable).with_name("ttrl")), name, "--help"]
         assert name in subprocess.run(command, capture_output=True, text=True, check=True).stdout
     print(f"ttrl-env {ttrl_env.__version__} works on Python {sys.version.split()[0]}")

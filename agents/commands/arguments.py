@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from ttrl_env.agents.commands.keys import print_config, print_keys
+from ttrl_env.agents.commands.table import COMMANDS, usage
 from ttrl_env.agents.common.interrupts import ending_at_once
 from ttrl_env.agents.config.schema_fields import type_of, unwrap, walk_fields
 
@@ -20,27 +21,24 @@ Config = TypeVar("Config")
 
 
 def read_arguments(
+    command: str,
     arguments: Sequence[str],
     schema: type[Config],
     load: Callable[[Sequence[str]], Config] | None = None,
-    *,
-    usage: str,
-    subject: str | tuple[str, ...] = (),
 ) -> Config | None:
     """The configuration that a command's arguments describe; ``None`` if it, or help, is printed instead.
 
     Args:
-        arguments: what stands behind the command.
+        command: its name.
+        arguments: what stands behind it.
         schema: the keys of the command, for its help.
         load: makes the configuration of ``key=value`` arguments, by default with ``load_settings``. It
             imports Hydra, which help does without.
-        usage: the first line of the help.
-        subject: the key, or keys, that the first arguments set if they stand alone.
     """
     if {"-h", "--help"} & set(arguments):
-        print_keys(usage, schema)
+        print_keys(usage(command), schema)
         return None
-    overrides = key_values(arguments, schema, subject)
+    overrides = key_values(command, arguments, schema)
     with ending_at_once():
         config = _load_settings(schema, overrides) if load is None else load(overrides)
     if "--cfg" in arguments:
@@ -55,7 +53,7 @@ def _load_settings(schema: type[Config], overrides: Sequence[str]) -> Config:
     return load_settings(schema, overrides)
 
 
-def key_values(arguments: Sequence[str], schema: type[Any], subject: str | tuple[str, ...]) -> list[str]:
+def key_values(command: str, arguments: Sequence[str], schema: type[Any]) -> list[str]:
     """A command's arguments as ``key=value``, its subjects as well."""
     has_json = any(key == "json" for key, _ in walk_fields(schema))
     overrides = [
@@ -63,8 +61,7 @@ def key_values(arguments: Sequence[str], schema: type[Any], subject: str | tuple
         for argument in arguments
         if argument != "--cfg"
     ]
-    subjects = (subject,) if isinstance(subject, str) else subject
-    for place, (key, argument) in enumerate(zip(subjects, overrides, strict=False)):
+    for place, (key, argument) in enumerate(zip(COMMANDS[command].subjects, overrides, strict=False)):
         if not _stands_alone(argument):
             break
         is_list = unwrap(type_of(schema, key)).plain is not str

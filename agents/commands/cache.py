@@ -19,9 +19,12 @@ class CacheConfig:
     """Delete every compiled task."""
 
 
+SCHEMA = CacheConfig
+
+
 def run(arguments: Sequence[str]) -> int:
     """Say where compiled tasks are kept and how much they take, or delete them."""
-    config = read_arguments(arguments, CacheConfig, usage="ttrl cache [clear=true]")
+    config = read_arguments("cache", arguments, SCHEMA)
     if config is None:
         return 0
     from ttrl_env.engines.native.task.locations import cache_folder, cached_bundles, clear_cache, is_whole

@@ -11,15 +11,8 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from ttrl_env.agents.commands.arguments import read_arguments
-from ttrl_env.agents.commands.cache import CacheConfig
-from ttrl_env.agents.commands.doctor import DoctorConfig
-from ttrl_env.agents.commands.push import PushConfig
-from ttrl_env.agents.commands.record import RecordConfig
-from ttrl_env.agents.commands.tasks import TasksConfig
-from ttrl_env.agents.config.schema import EvaluateConfig, TrainConfig
+from ttrl_env.agents.commands.table import COMMANDS, module_of
 from ttrl_env.agents.config.schema_fields import type_of, unwrap, walk_fields
-from ttrl_env.agents.demo.config import DemoConfig
-from ttrl_env.agents.pretraining.config import PretrainConfig
 from ttrl_env.errors import ConfigError
 from ttrl_env.tasks import SUITES
 
@@ -34,19 +27,7 @@ class CompletionConfig:
     """The shell whose script is printed."""
 
 
-COMMANDS: dict[str, tuple[type[Any], tuple[str, ...]]] = {
-    "train": (TrainConfig, ()),
-    "eval": (EvaluateConfig, ("checkpoint",)),
-    "record": (RecordConfig, ("suite",)),
-    "pretrain": (PretrainConfig, ("data",)),
-    "demo": (DemoConfig, ()),
-    "tasks": (TasksConfig, ("suite",)),
-    "doctor": (DoctorConfig, ("checkpoint",)),
-    "cache": (CacheConfig, ()),
-    "push": (PushConfig, ("path", "repo")),
-    "completion": (CompletionConfig, ("shell",)),
-}
-"""Each command's schema, and the keys that its first arguments may stand for."""
+SCHEMA = CompletionConfig
 
 _BASH = """\
 _ttrl() {{
@@ -95,20 +76,20 @@ _TEMPLATES = {
 
 def run(arguments: Sequence[str]) -> int:
     """Print the script of a shell."""
-    usage = f"ttrl completion {'|'.join(get_args(Shell))}"
-    config = read_arguments(arguments, CompletionConfig, usage=usage, subject="shell")
+    config = read_arguments("completion", arguments, SCHEMA)
     if config is None:
         return 0
     if config.shell is None:
         raise ConfigError(f"shell: name it, e.g. `ttrl completion {get_args(Shell)[0]}`")
     script, case = _TEMPLATES[config.shell]
-    cases = [case.format(command=command, words=" ".join(_words(*COMMANDS[command]))) for command in COMMANDS]
+    cases = [case.format(command=command, words=" ".join(_words(command))) for command in COMMANDS]
     print(script.format(commands=" ".join([*COMMANDS, "help"]), cases="\n".join(cases)), end="")
     return 0
 
 
-def _words(schema: type[Any], subjects: tuple[str, ...]) -> Iterator[str]:
+def _words(command: str) -> Iterator[str]:
     """The words that may follow a command: flags, its subjects, and keys with their known values."""
+    schema, subjects = module_of(command).SCHEMA, COMMANDS[command].subjects
     yield from ("--help", "--cfg")
     for key, _ in walk_fields(schema):
         values = _values(schema, key)

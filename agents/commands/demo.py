@@ -8,10 +8,12 @@ from ttrl_env.agents.commands.arguments import read_arguments
 from ttrl_env.agents.common.interrupts import ending_at_once
 from ttrl_env.agents.demo.config import DemoConfig
 
+SCHEMA = DemoConfig
+
 
 def run(arguments: Sequence[str]) -> int:
     """Run the demonstration as configured by ``key=value`` arguments."""
-    config = read_arguments(arguments, DemoConfig, usage="ttrl demo [--cfg] [key=value ...]")
+    config = read_arguments("demo", arguments, SCHEMA)
     if config is None:
         return 0
     with ending_at_once():

@@ -38,10 +38,12 @@ class DoctorConfig(TrainConfig):
     and a quarter of a gigabyte of the cache (`ttrl cache clear=true`)."""
 
 
+SCHEMA = DoctorConfig
+
+
 def run(arguments: Sequence[str]) -> int:
     """Print one line a check; returns 1 if any of them failed."""
-    usage = "ttrl doctor [CHECKPOINT] [--cfg] [key=value ...]"
-    config = read_arguments(arguments, DoctorConfig, _load, usage=usage, subject="checkpoint")
+    config = read_arguments("doctor", arguments, SCHEMA, _load)
     if config is None:
         return 0
     if config.world:
@@ -49,7 +51,7 @@ def run(arguments: Sequence[str]) -> int:
         return _report((suite, partial(_suite_is_published, suite)) for suite in suites)
     if config.checkpoint is None:
         return _report(_CHECKS.items())
-    return _report(_policy_checks(config, key_values(arguments, DoctorConfig, "checkpoint")))
+    return _report(_policy_checks(config, key_values("doctor", arguments, SCHEMA)))
 
 
 def _load(overrides: Sequence[str]) -> DoctorConfig:

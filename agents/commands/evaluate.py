@@ -12,14 +12,14 @@ from ttrl_env.agents.commands.arguments import read_arguments
 from ttrl_env.agents.common.consoles import make_console
 from ttrl_env.agents.common.interrupts import ending_at_once
 from ttrl_env.agents.config.schema import EvaluateConfig
-from ttrl_env.agents.config.schema_fields import walk_fields, walk_values
 from ttrl_env.errors import ConfigError
+
+SCHEMA = EvaluateConfig
 
 
 def run(arguments: Sequence[str]) -> int:
     """Evaluate as configured by ``key=value`` arguments."""
-    usage = "ttrl eval CHECKPOINT [baseline=PATH] [output=FOLDER] [--cfg] [key=value ...]"
-    config = read_arguments(arguments, EvaluateConfig, _load, usage=usage, subject="checkpoint")
+    config = read_arguments("eval", arguments, SCHEMA, _load)
     if config is None:
         return 0
     report = _evaluate(config)
@@ -35,7 +35,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def _load(overrides: Sequence[str]) -> EvaluateConfig:
     """With the tasks that the checkpoint was trained on, and the policy's options of its run."""
-    from ttrl_env.agents.commands.policy_tasks import own_tasks
+    from ttrl_env.agents.commands.policy_tasks import own_tasks, settings_of_run
     from ttrl_env.agents.config.composing import compose_config
     from ttrl_env.agents.config.loading import load_config, read_settings
 
@@ -44,7 +44,7 @@ def _load(overrides: Sequence[str]) -> EvaluateConfig:
     if not config.checkpoint:
         raise ConfigError("checkpoint: name what to evaluate, e.g. `ttrl eval runs/ttrl`")
     given = {key for key, _ in settings}
-    values = _trained_on(config.checkpoint) or own_tasks(
+    values = settings_of_run(config.checkpoint) or own_tasks(
         config.checkpoint, "checkpoint", config.env, config.policy, given
     )
     return load_config(EvaluateConfig, overrides, values)
@@ -62,20 +62,6 @@ def _evaluate(config: EvaluateConfig) -> dict[str, Any]:
         if config.output is not None:
             display.say(f"Finished episodes are kept in {config.output}: the same command goes on with them")
         raise
-
-
-def _trained_on(checkpoint: str) -> dict[str, Any]:
-    """A run's tasks and how it loaded its policy, by key; nothing for a bare policy folder."""
-    from ttrl_env.agents.common.run_folder import is_checkpoint
-    from ttrl_env.agents.config.saved_config import saved_config
-    from ttrl_env.agents.policies.finding import find_policy
-
-    folder = find_policy(checkpoint, "checkpoint", described=True).parent
-    if not is_checkpoint(folder):
-        return {}
-    repeated = {key for key, _ in walk_fields(EvaluateConfig) if key.startswith(("env.", "policy."))}
-    repeated -= {"env.num_workers", "policy.device"}  # of the machine it ran on
-    return {key: value for key, value in walk_values(saved_config(folder)) if key in repeated}
 
 
 def _table(evaluation: dict[str, Any]) -> Table:

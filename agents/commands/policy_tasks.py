@@ -1,11 +1,12 @@
-"""The suite and tasks of a policy's training, where a command is not told which to play."""
+"""What a policy was trained on, where a command is not told what to play."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from typing import Any
 
-from ttrl_env.agents.config.schema import EnvConfig, LoadConfig
+from ttrl_env.agents.config.schema import EnvConfig, EvaluateConfig, LoadConfig
+from ttrl_env.agents.config.schema_fields import walk_fields, walk_values
 
 
 def own_tasks(
@@ -33,3 +34,20 @@ def own_tasks(
     known = tasks_of(find_policy(policy, argument, described=True), loading.openvla.unnorm_key)
     suite = the_only_suite(policy, known)
     return {} if suite is None else {"env.suite": suite, "env.task_ids": list(known[suite])}
+
+
+def settings_of_run(checkpoint: str) -> dict[str, Any]:
+    """The environment of a run and how it loaded its policy, by key, to evaluate its checkpoint likewise.
+
+    Empty for a policy's folder that belongs to no run.
+    """
+    from ttrl_env.agents.common.run_folder import is_checkpoint
+    from ttrl_env.agents.config.saved_config import saved_config
+    from ttrl_env.agents.policies.finding import find_policy
+
+    folder = find_policy(checkpoint, "checkpoint", described=True).parent
+    if not is_checkpoint(folder):
+        return {}
+    repeated = {key for key, _ in walk_fields(EvaluateConfig) if key.startswith(("env.", "policy."))}
+    repeated -= {"env.num_workers", "policy.device"}  # of the machine it ran on
+    return {key: value for key, value in walk_values(saved_config(folder)) if key in repeated}

@@ -9,16 +9,12 @@ from ttrl_env.agents.commands.arguments import read_arguments
 from ttrl_env.agents.common.interrupts import ending_at_once
 from ttrl_env.agents.pretraining.config import PretrainConfig, load_pretrain_config
 
+SCHEMA = PretrainConfig
+
 
 def run(arguments: Sequence[str]) -> int:
     """Pretrain as configured by ``key=value`` arguments."""
-    config = read_arguments(
-        arguments,
-        PretrainConfig,
-        load_pretrain_config,
-        usage="ttrl pretrain data=[FILE_OR_FOLDER,...] [--cfg] [key=value ...]",
-        subject="data",
-    )
+    config = read_arguments("pretrain", arguments, SCHEMA, load_pretrain_config)
     if config is None:
         return 0
     with ending_at_once():

@@ -31,10 +31,12 @@ class PushConfig:
     """Only show what would be uploaded; false uploads."""
 
 
+SCHEMA = PushConfig
+
+
 def run(arguments: Sequence[str]) -> int:
     """Show what would be uploaded, or upload it."""
-    usage = "ttrl push PATH owner/name [report=FOLDER] [private=true] [dry_run=false]"
-    config = read_arguments(arguments, PushConfig, usage=usage, subject=("path", "repo"))
+    config = read_arguments("push", arguments, SCHEMA)
     if config is None:
         return 0
     if config.path is None or config.repo is None:

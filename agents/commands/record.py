@@ -62,10 +62,12 @@ class RecordConfig(FolderSettings):
     """With check: also write a JSON report to this file."""
 
 
+SCHEMA = RecordConfig
+
+
 def run(arguments: Sequence[str]) -> int:
     """Record demonstrations of a suite's tasks, or measure how often their experts succeed."""
-    usage = "ttrl record SUITE [--cfg] [key=value ...]"
-    config = read_arguments(arguments, RecordConfig, _load, usage=usage, subject="suite")
+    config = read_arguments("record", arguments, SCHEMA, _load)
     if config is None:
         return 0
     from ttrl_env.engines import opengl

@@ -25,9 +25,12 @@ class TasksConfig:
     """As JSON, for programs; `--json` is short for it."""
 
 
+SCHEMA = TasksConfig
+
+
 def run(arguments: Sequence[str]) -> int:
     """Print the suites, or one suite's tasks."""
-    config = read_arguments(arguments, TasksConfig, usage="ttrl tasks [SUITE] [--json]", subject="suite")
+    config = read_arguments("tasks", arguments, SCHEMA)
     if config is None:
         return 0
     rows = _suites() if config.suite is None else _tasks(config.suite)

@@ -8,10 +8,12 @@ from ttrl_env.agents.commands.arguments import read_arguments
 from ttrl_env.agents.common.interrupts import INTERRUPTED, ending_at_once
 from ttrl_env.agents.config.schema import TrainConfig
 
+SCHEMA = TrainConfig
+
 
 def run(arguments: Sequence[str]) -> int:
     """Train as configured by ``key=value`` arguments; a run that was stopped early is no success."""
-    config = read_arguments(arguments, TrainConfig, _load, usage="ttrl train [--cfg] [key=value ...]")
+    config = read_arguments("train", arguments, SCHEMA, _load)
     if config is None:
         return 0
     with ending_at_once():

@@ -7,14 +7,14 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from ttrl_env.agents.commands.completion import COMMANDS
+from ttrl_env.agents.commands.table import COMMANDS, module_of
 from ttrl_env.agents.config.schema_fields import walk_fields
 
 ROOT = Path(__file__).parents[2]
 
 SOURCES = [*sorted((ROOT / "agents").rglob("*.py")), *sorted((ROOT / "ttrl_env").rglob("*.py"))]
 
-KEYS = {command: {key for key, _ in walk_fields(schema)} for command, (schema, _) in COMMANDS.items()}
+KEYS = {command: {key for key, _ in walk_fields(module_of(command).SCHEMA)} for command in COMMANDS}
 
 
 def texts(file: Path) -> Iterator[str]:

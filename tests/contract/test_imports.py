@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ttrl_env.agents.cli import _COMMANDS
+from ttrl_env.agents.commands.table import COMMANDS
 
 ROOT = Path(__file__).parents[2]
 
@@ -218,7 +218,7 @@ print(*[name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)
 """
 
 
-@pytest.mark.parametrize("command", ["", *sorted(_COMMANDS)])
+@pytest.mark.parametrize("command", ["", *sorted(COMMANDS)])
 def test_the_help_of_a_command_loads_nothing_heavy(command: str) -> None:
     shown = subprocess.run(
         [sys.executable, "-c", SHOW_HELP, *command.split()], capture_output=True, text=True, check=True

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ttrl_env.agents.commands import evaluate as evaluate_command
+from ttrl_env.agents.commands.policy_tasks import settings_of_run
 from ttrl_env.agents.config.composing import to_config
 from ttrl_env.agents.config.loading import load_config
 from ttrl_env.agents.config.resuming import changes_on_resuming
@@ -80,9 +80,7 @@ def test_a_checkpoint_of_release_0_1_goes_on_and_is_evaluated(tmp_path, monkeypa
     other = load_config(TrainConfig, ["resume=runs/mine", "policy.lora_rank=8"])
     with pytest.raises(CheckpointError, match=r"policy\.openvla\.lora_rank: the run of .* has 4, got 8"):
         changes_on_resuming(file.parent, other)
-    evaluated = load_config(
-        EvaluateConfig, ["checkpoint=runs/mine"], evaluate_command._trained_on("runs/mine")
-    )
+    evaluated = load_config(EvaluateConfig, ["checkpoint=runs/mine"], settings_of_run("runs/mine"))
     assert evaluated.policy.openvla.decoding == "parallel"
 
 
@@ -141,7 +139,7 @@ HOSTILE = ["${oc.env:HOME}", "${seed}", "\\${seed}", "a b, 'c' \"d\" = {e} [f] ~
 def test_text_in_a_checkpoint_is_taken_as_it_stands(run, text) -> None:
     _edit(run, "policy", openvla={"unnorm_key": text}, path=text)
     _edit(run, "", wandb_project=text)
-    values = evaluate_command._trained_on("runs/mine")
+    values = settings_of_run("runs/mine")
     assert load_config(EvaluateConfig, ["checkpoint=runs/mine"], values).policy.openvla.unnorm_key == text
     resumed = load_config(TrainConfig, ["resume=runs/mine"])
     assert (resumed.policy.openvla.unnorm_key, resumed.policy.path, resumed.wandb_project) == (text,) * 3
@@ -161,7 +159,7 @@ def test_a_secret_in_the_environment_does_not_reach_what_eval_prints(run, capsys
 
 def test_the_users_own_interpolations_see_the_checkpoints_values(run) -> None:
     _edit(run, "env", suite="libero_goal")
-    values = evaluate_command._trained_on("runs/mine")
+    values = settings_of_run("runs/mine")
     config = load_config(EvaluateConfig, ["output=reports/${env.suite}"], values)
     assert config.output == "reports/libero_goal"
 
@@ -180,7 +178,7 @@ def test_a_saved_configuration_that_is_none_names_the_file(tmp_path, config) -> 
 def test_a_value_of_a_checkpoint_that_is_out_of_bounds_is_refused(run) -> None:
     _edit(run, "env", image_size=10**9)
     with pytest.raises(ConfigError, match=r"env\.image_size: expected an integer of at most"):
-        load_config(EvaluateConfig, ["checkpoint=runs/mine"], evaluate_command._trained_on("runs/mine"))
+        load_config(EvaluateConfig, ["checkpoint=runs/mine"], settings_of_run("runs/mine"))
 
 
 def test_the_values_that_python_gives_are_compared_as_well(run) -> None:
