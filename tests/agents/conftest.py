@@ -32,3 +32,11 @@ def own_checkpoint(tmp_path: Path) -> Path:
     from tests.agents.policies.tiny_openvla import write_checkpoint
 
     return write_checkpoint(tmp_path / "broken")
+
+
+@pytest.fixture
+def ample_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine on which every preset fits, whatever else runs on this one."""
+    from ttrl_env.machine import memory
+
+    monkeypatch.setattr(memory, "free_memory", lambda: 10**12)

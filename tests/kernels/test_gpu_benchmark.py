@@ -8,7 +8,7 @@ import json
 import pytest
 
 from benchmarks import sampling, sampling_baselines, sampling_cases
-from tests.kernels.conftest import HAS_GPU
+from tests.kernels.sampling_paths import HAS_GPU
 from ttrl_env.kernels import sample_tokens
 
 pytestmark = pytest.mark.slow  # Triton's interpreter

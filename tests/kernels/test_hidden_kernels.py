@@ -13,7 +13,7 @@ import torch
 
 from tests.kernels.boundaries import bell, head_and_plateau, million_uniforms, nearest_to_boundaries
 from tests.kernels.chi_squared import chi_squared_p_value, probabilities_of
-from tests.kernels.conftest import HAS_GPU, poisoned
+from tests.kernels.sampling_paths import HAS_GPU, poisoned
 from ttrl_env.kernels import SampledTokens
 from ttrl_env.kernels.sampling_reference import sample_tokens_reference
 from ttrl_env.kernels.sampling_types import SamplingInputs

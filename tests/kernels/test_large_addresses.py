@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tests.kernels.conftest import HAS_GPU, make_inputs
+from tests.kernels.sampling_paths import HAS_GPU, make_inputs
 from tests.kernels.test_hidden_kernels import make_integers, sample_from_hidden_by_triton
 from tests.kernels.test_token_logprobs import by_reference, gradient
 from ttrl_env.kernels import sample_from_hidden, token_logprobs

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.agents.policies.conftest import load
+from tests.agents.policies.openvla_inputs import load
 from ttrl_env.agents.common.checkpoint_files import own_file, read_own_file, read_own_json
 from ttrl_env.agents.policies import load_policy
 from ttrl_env.agents.policies.finding import find_policy

@@ -40,7 +40,7 @@ def test_the_command_line_wins_over_the_preset() -> None:
 
 
 @pytest.mark.parametrize("preset", preset_names())
-def test_every_preset_loads_and_names_itself(preset: str) -> None:
+def test_every_preset_loads_and_names_itself(preset: str, ample_memory) -> None:
     assert load_config(TrainConfig, [f"preset={preset}", "policy.path=checkpoint"]).preset == preset
 
 

@@ -130,7 +130,7 @@ class TestCommands:
         path = f"policy.path={openvla(tmp_path / 'big', 'libero_90_no_noops')}"
         assert self.played(capsys, "train", path, "env.task_ids=[45]") == ("libero_90", [45])
 
-    def test_the_suite_of_a_preset_stays(self, capsys) -> None:
+    def test_the_suite_of_a_preset_stays(self, capsys, ample_memory) -> None:
         command = ("train", "preset=simplevla-rl", f"policy.path={FOUR}")
         assert self.played(capsys, *command) == ("libero_10", list(range(10)))
 

@@ -10,7 +10,7 @@ from safetensors.torch import load as load_file_of
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from tests.agents.policies.conftest import load, observations
+from tests.agents.policies.openvla_inputs import load, observations
 from tests.agents.policies.tiny_openvla import read_tensors
 from ttrl_env.agents.policies.openvla.policy import AdaptedOpenVLAPolicy, OpenVLAPolicy
 from ttrl_env.errors import CheckpointError

@@ -11,7 +11,7 @@ import pytest
 from huggingface_hub import ModelCard, ModelCardData
 from markdown_it import MarkdownIt
 
-from tests.agents.policies.conftest import load
+from tests.agents.policies.openvla_inputs import load
 from ttrl_env.agents.cli import main
 from ttrl_env.agents.policies.model_card import MARK, Measured, model_card, write_model_card
 from ttrl_env.agents.policies.openvla.policy import AdaptedOpenVLAPolicy

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.agents.policies.conftest import load
+from tests.agents.policies.openvla_inputs import load
 from ttrl_env.agents import cli
 from ttrl_env.agents.policies.finding import _FILES
 from ttrl_env.errors import CheckpointError

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tests.agents.policies.conftest import INSTRUCTIONS, load, observations
+from tests.agents.policies.openvla_inputs import INSTRUCTIONS, load, observations
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.agents.policies.conftest import load, observations
+from tests.agents.policies.openvla_inputs import load, observations
 from tests.agents.policies.tiny_openvla import (
     Size,
     edit_json,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.agents.policies.conftest import INSTRUCTIONS, load, observations
+from tests.agents.policies.openvla_inputs import INSTRUCTIONS, load, observations
 from ttrl_env.agents.policies.openvla.decoding import Parallel, Prefix
 from ttrl_env.agents.policies.openvla.model import OpenVLAModel
 

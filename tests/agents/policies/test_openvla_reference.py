@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tests.agents.policies.conftest import INSTRUCTIONS, load, observations
+from tests.agents.policies.openvla_inputs import INSTRUCTIONS, load, observations
 from tests.agents.policies.tiny_openvla import Size, read_tensors, tiny_tokenizer
 from ttrl_env.agents.policies.openvla.pixels import prepare_images
 

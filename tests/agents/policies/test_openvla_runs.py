@@ -10,7 +10,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from tests.agents.policies.conftest import load
+from tests.agents.policies.openvla_inputs import load
 from tests.agents.reach import ReachEngine
 from ttrl_env.agents.cli import main
 from ttrl_env.agents.common.progress import Display

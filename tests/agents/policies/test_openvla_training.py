@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tests.agents.policies.conftest import load
+from tests.agents.policies.openvla_inputs import load
 from tests.agents.reach import make_reach_env
 from ttrl_env.agents.config.schema import PPOConfig
 from ttrl_env.agents.policies.reference import AdapterlessReference, frozen_reference

@@ -14,7 +14,7 @@ import huggingface_hub
 import pytest
 from huggingface_hub import ModelCard, ModelCardData
 
-from tests.agents.policies.conftest import load
+from tests.agents.policies.openvla_inputs import load
 from tests.agents.reach import load_tiny_policy
 from ttrl_env.agents.cli import main
 from ttrl_env.agents.common.training_state import TrainingState
