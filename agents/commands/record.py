@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +15,7 @@ from ttrl_env import tasks
 from ttrl_env.agents.commands.arguments import read_arguments
 from ttrl_env.agents.common.progress import Display
 from ttrl_env.agents.config.bounds import Distinct, Seed, Share, Text, at_least
-from ttrl_env.agents.config.output_folders import Folder, FolderSettings
+from ttrl_env.agents.config.output_folders import Folder, FolderSettings, OutputFile
 from ttrl_env.engines.interface import CameraName
 from ttrl_env.errors import ConfigError, UnknownNameError
 from ttrl_env.libero_version import stamp
@@ -58,7 +57,7 @@ class RecordConfig(FolderSettings):
     """Record nothing: how often do the experts succeed?"""
     init_states: Split | None = None
     """With check: from which initial states; null: all."""
-    report: Annotated[str | None, Text()] = None
+    report: Annotated[str | None, OutputFile()] = None
     """With check: also write a JSON report to this file."""
 
 
@@ -156,11 +155,9 @@ def _check_skills(chosen: Sequence[Task]) -> None:
 def _check(chosen: Sequence[Task], config: RecordConfig) -> int:
     from ttrl_env.demonstrations.check import check_expert
 
-    report = None if config.report is None else Path(os.path.expanduser(config.report))
+    report = None if config.report is None else Path(config.report)
     if report is not None:
         require_writable(report.parent, "report")
-        if report.is_dir():
-            raise ConfigError(f"report: expected a file, and {report} is a folder")
     assert config.noise is not None
     display = Display()
     results: list[dict[str, Any]] = []

@@ -1,4 +1,4 @@
-"""Folders that a configuration names: written out in full, and checked before any work begins."""
+"""Places to write to that a configuration names: written out in full, and checked before any work begins."""
 
 from __future__ import annotations
 
@@ -25,15 +25,28 @@ class Folder:
             )
 
 
+@dataclass(frozen=True)
+class OutputFile:
+    """The bound of a key that names a file to write, in a folder that exists or is possible to make."""
+
+    def check(self, key: str, value: str) -> None:
+        """See :class:`ttrl_env.agents.config.bounds.Bound`."""
+        Text().check(key, value)
+        if os.path.isdir(value):
+            raise ConfigError(f"{key}: expected a file, and {value} is a folder")
+        Folder().check(key, str(Path(value).parent))
+
+
 @dataclass(frozen=True, kw_only=True)
 class FolderSettings:
-    """A configuration of which some fields are bound by :class:`Folder`: a ``~`` in them is expanded."""
+    """A configuration of which some fields are bound by one of these: a ``~`` in them is expanded."""
 
     def __post_init__(self) -> None:
         """Expand ``~`` once, however the configuration is made."""
         for name, hint in field_types(type(self)).items():
             value = getattr(self, name)
-            if isinstance(value, str) and any(isinstance(bound, Folder) for bound in unwrap(hint).bounds):
+            places = [bound for bound in unwrap(hint).bounds if isinstance(bound, (Folder, OutputFile))]
+            if isinstance(value, str) and places:
                 object.__setattr__(self, name, os.path.expanduser(value))
 
 

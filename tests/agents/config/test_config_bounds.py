@@ -139,6 +139,12 @@ def test_the_users_folder_is_expanded_however_a_configuration_is_made(schema, mo
     assert {getattr(config, key) for config in made} == {"/home/of-mine/x"}
 
 
+def test_the_users_folder_is_expanded_in_the_name_of_a_file(monkeypatch) -> None:
+    monkeypatch.setenv("HOME", "/home/of-mine")
+    made = [RecordConfig(report="~/x.json"), load_settings(RecordConfig, ["report=~/x.json"])]
+    assert {config.report for config in made} == {"/home/of-mine/x.json"}
+
+
 def test_lists_of_folders_are_given_as_they_are_called(tmp_path) -> None:
     names = [str(tmp_path / name) for name in ("é=1", "~b", "c d", "it's")]
     for name in names:
