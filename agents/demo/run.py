@@ -71,43 +71,43 @@ def run_demo(config: DemoConfig, display: Display, engine: EngineChoice = "nativ
         TTRLError: the folder holds something else, or an unfinished demo with other settings.
     """
     torch.set_num_threads(1)  # steady on a busy machine (docs/findings/threads-of-small-networks.md)
-    output = Path(config.output_dir)
+    output, settings = Path(config.output_dir), _settings(config)
     refuse_another_folder(output)
-    _run(_Demo(output=output, config=_configuration(config), display=display, engine=engine))
+    _configuration(config)  # a mistake in it is found before a finished demo is removed
+    with folder_lock(output, "output_dir", LOCK):
+        open_folder(output, settings, display)
+        # not before: the values of a finished demo must not be taken over
+        resuming = _configuration(config, "resume=auto")
+        _play(_Demo(output=output, settings=settings, config=resuming, display=display, engine=engine))
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Demo:
-    """One run of the demo: its folder, configuration, display and engine."""
+    """One run of the demo: its folder, settings, configuration, display and engine."""
 
     output: Path
+    settings: dict[str, Any]
     config: TrainConfig
     display: Display
     engine: EngineChoice
 
-    @property
-    def settings(self) -> dict[str, Any]:
-        """All settings that determine the result."""
-        return {
-            "policy": POLICY,
-            "suite": SUITE,
-            "task_id": TASK_ID,
-            "max_steps": MAX_STEPS,
-            "iterations": self.config.iterations,
-            "n_samples": self.config.env.n_samples,
-            "seed": self.config.seed,
-            "mujoco": installed_mujoco(),
-        }
 
-
-def _run(demo: _Demo) -> None:
-    with folder_lock(demo.output, "output_dir", LOCK):
-        _play(demo)
+def _settings(config: DemoConfig) -> dict[str, Any]:
+    """All settings that determine the result."""
+    return {
+        "policy": POLICY,
+        "suite": SUITE,
+        "task_id": TASK_ID,
+        "max_steps": MAX_STEPS,
+        "iterations": config.iterations,
+        "n_samples": config.n_samples,
+        "seed": config.seed,
+        "mujoco": installed_mujoco(),
+    }
 
 
 def _play(demo: _Demo) -> None:
     started, output, display = time.perf_counter(), demo.output, demo.display
-    open_folder(output, demo.settings, display)
     _introduce(demo)
     before = load_policy(POLICY)
     record = _before(demo, before)
@@ -136,7 +136,7 @@ def _play(demo: _Demo) -> None:
         display.say(f"{name + ':':<11} {path}")
 
 
-def _configuration(config: DemoConfig) -> TrainConfig:
+def _configuration(config: DemoConfig, *overrides: str) -> TrainConfig:
     return load_config(
         TrainConfig,
         [
@@ -148,7 +148,6 @@ def _configuration(config: DemoConfig) -> TrainConfig:
             f"env.n_samples={config.n_samples}",
             f"env.num_groups={NUM_GROUPS}",
             f"policy.path={POLICY}",
-            "resume=auto",
             f"iterations={config.iterations}",
             f"seed={config.seed}",
             f"eval.temperature={BASE_TEMPERATURE}",
@@ -156,6 +155,7 @@ def _configuration(config: DemoConfig) -> TrainConfig:
             "eval.every=10",
             "checkpoint_every=1",
             "ppo.epochs=4",
+            *overrides,
         ],
         {"output_dir": config.output_dir},
     )

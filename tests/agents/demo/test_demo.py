@@ -13,8 +13,10 @@ from tests.agents.reach import ReachEngine
 from ttrl_env.agents.cli import main
 from ttrl_env.agents.common.run_folder import list_checkpoints
 from ttrl_env.agents.common.training_state import TrainingState
-from ttrl_env.agents.config.schema import TrainConfig
+from ttrl_env.agents.config.saved_config import saved_config
+from ttrl_env.agents.config.schema import PPOConfig, TrainConfig
 from ttrl_env.agents.demo import run as demo
+from ttrl_env.agents.demo.config import DemoConfig
 from ttrl_env.agents.demo.folder import LOCK, RECORD, REPORT
 from ttrl_env.agents.training.metrics import EVALUATIONS_FILE, METRICS_FILE, read_records
 from ttrl_env.agents.training.train import train
@@ -108,6 +110,28 @@ def test_replacing_a_finished_demo_follows_no_links(tmp_path, monkeypatch) -> No
     assert (tmp_path / "elsewhere" / "kept").is_file()
 
 
+def test_the_checkpoints_of_a_finished_demo_are_not_read(tmp_path, monkeypatch) -> None:
+    checkpoint = tmp_path / "checkpoints/iteration_000009"
+    checkpoint.mkdir(parents=True)
+    for file in (tmp_path / RECORD, tmp_path / REPORT, checkpoint / "state.json"):
+        file.write_text("{")
+
+    def cleared(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(demo, "_introduce", cleared)
+    assert play(tmp_path) == 130
+    assert not checkpoint.exists()
+
+
+def test_a_mistake_in_the_settings_removes_nothing(tmp_path, capsys) -> None:
+    for file in (tmp_path / RECORD, tmp_path / REPORT):
+        file.write_text("{}")
+    assert play(tmp_path, "n_samples=100000000") == 2
+    assert "env.n_samples" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == [RECORD, REPORT]
+
+
 def test_the_filmed_state_is_the_first_that_was_failed_from(tmp_path) -> None:
     class From43(ReachEngine):
         """Succeeds at once from states below 43, never from the others."""
@@ -136,14 +160,15 @@ def test_a_finished_demo_is_replaced_and_files_of_others_stay(tmp_path, capsys) 
     for name in [*own, *foreign]:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("{}")
-    state = TrainingState(
-        iteration=9, groups_dealt=0, reference=None, config=asdict(TrainConfig()), versions={}
-    )
+    config = TrainConfig(ppo=PPOConfig(learning_rate=0.5))  # as if `ttrl train` had gone on with the run
+    state = TrainingState(iteration=9, groups_dealt=0, reference=None, config=asdict(config), versions={})
     (tmp_path / own[2]).write_text(json.dumps(asdict(state)))
     assert play(tmp_path) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "which is replaced; evaluation, thesis.tex there stays as it is" in said
     assert [(tmp_path / name).read_text() for name in foreign] == ["{}"] * len(foreign)
     assert json.loads((tmp_path / "report.json").read_text())["settings"]
-    assert [path.name for path in list_checkpoints(tmp_path)][-1] == "iteration_000002"
+    checkpoint = list_checkpoints(tmp_path)[-1]
+    assert checkpoint.name == "iteration_000002"
+    assert saved_config(checkpoint).ppo.learning_rate == demo._configuration(DemoConfig()).ppo.learning_rate
     assert not (tmp_path / own[-1]).exists()
