@@ -1,4 +1,4 @@
-"""Write the Python of the documentation as modules whose types can be checked: ``python_blocks.py FOLDER``.
+"""Write the Python of all pages as modules whose types can be checked: ``python_blocks.py FOLDER``.
 
 The blocks of a page are one module of the package ``pages``. A block that readers save under a name of its
 own is a module of that name.
@@ -14,8 +14,8 @@ DOCS = Path(__file__).parent
 
 
 def main(folder: Path) -> None:
-    """Write the modules of every page into ``folder``."""
-    for page in sorted(DOCS.glob("*.md")):
+    """Write the modules of the README and of every page of ``docs/`` into ``folder``."""
+    for page in (DOCS.parent / "README.md", *sorted(DOCS.glob("*.md"))):
         for name, code in modules(page).items():
             file = folder / f"{name}.py"
             file.parent.mkdir(parents=True, exist_ok=True)

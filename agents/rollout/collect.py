@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from gymnasium.vector import VectorEnv
 from numpy.typing import ArrayLike, NDArray
 
 from ttrl_env.agents.policies.conformance import PLAYED, check_policy
@@ -70,7 +71,7 @@ class GroupedVectorEnv(Protocol):
 
 @torch.no_grad()
 def collect_rollout(
-    env: GroupedVectorEnv,
+    env: GroupedVectorEnv | VectorEnv[Any, Any, Any],
     policy: PlayedPolicy | Lockstep[PlayedPolicy],
     *,
     options: dict[str, Any] | None = None,
@@ -93,7 +94,8 @@ def collect_rollout(
             agent.update(rollout)
 
     Args:
-        env: an environment whose autoreset mode is DISABLED.
+        env: a :class:`GroupedVectorEnv` whose autoreset mode is DISABLED. A type checker takes any vector
+            environment, as ``gymnasium.make_vec`` returns one.
         policy: the policy to sample from. Several processes give a :class:`Lockstep` of it, and each an
             environment of its part of the rows; ``seed`` is the same in all, and the tokens are those that
             one process would sample for all rows.
@@ -110,7 +112,7 @@ def collect_rollout(
     """
     lockstep = Lockstep.of(policy)
     check_policy(lockstep.policy, PLAYED)
-    check_playable(env, lockstep.policy.chunk_steps, ("temperatures", "groups", "instructions"))
+    env = _grouped(env, lockstep.policy.chunk_steps)
     recorder = _Recorder(env, lockstep, temperatures, seed, rows_at_once)
     mask = (options or {}).get("reset_mask")
     _check_whole_groups(mask, env.groups)
@@ -132,6 +134,12 @@ def collect_rollout(
         if progress is not None:
             progress(env.num_envs - active.size, env.num_envs)
     return recorder.rollout(infos)
+
+
+def _grouped(env: Any, chunk_steps: int) -> GroupedVectorEnv:
+    """``env``, checked to have what a rollout needs."""
+    check_playable(env, chunk_steps, ("temperatures", "groups", "instructions"))
+    return env
 
 
 def _check_whole_groups(mask: Any, groups: NDArray[np.int64]) -> None:

@@ -47,7 +47,7 @@ def test_every_python_block_is_laid_out_for_the_type_checker(tmp_path) -> None:
     code = {file.relative_to(tmp_path).as_posix(): file.read_text() for file in tmp_path.rglob("*.py")}
     assert "class GlancePolicy" in code["my_policy.py"]
     assert "from my_policy import GlanceConfig" in code["pages/own_policy.py"]
-    pages = [page.read_text(encoding="utf-8") for page in (ROOT / "docs").glob("*.md")]
+    pages = [page.read_text(encoding="utf-8") for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md"))]
     blocks = [
         block for text in pages for block in re.findall(r"^```python\n(.*?)^```", text, flags=re.M | re.S)
     ]
