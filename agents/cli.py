@@ -12,7 +12,7 @@ from typing import Any
 
 from ttrl_env import __version__
 from ttrl_env.agents.commands.table import COMMANDS, module_of, overview
-from ttrl_env.agents.common.interrupts import INTERRUPTED, ending_at_once
+from ttrl_env.agents.common.interrupts import INTERRUPTED, ending_at_once, raising_interrupts
 from ttrl_env.agents.common.quiet_streams import quiet_streams
 from ttrl_env.errors import EnvironmentDiedError, OtherTasksWarning, TTRLError
 from ttrl_env.libero_version import LiberoVersionWarning
@@ -74,11 +74,8 @@ def _run(arguments: Sequence[str] | None) -> int:
         print(f"ttrl: no such command {name!r}.{hint}\n\n{_USAGE}", end="", file=sys.stderr)
         return 2
     try:
-        with ending_at_once():
-            run: Callable[[Sequence[str]], int] = module_of(name).run
-        with warnings.catch_warnings():
-            warnings.showwarning = partial(_show_warning, name, warnings.showwarning)
-            return run(rest)
+        with raising_interrupts():
+            return _run_command(name, rest)
     except EnvironmentDiedError as error:
         print(f"ttrl {name}: {error}", file=sys.stderr)
         return 1
@@ -93,6 +90,14 @@ def _run(arguments: Sequence[str] | None) -> int:
     except KeyboardInterrupt:
         print(f"ttrl {name}: interrupted", file=sys.stderr)
         return INTERRUPTED
+
+
+def _run_command(name: str, arguments: Sequence[str]) -> int:
+    with ending_at_once():
+        run: Callable[[Sequence[str]], int] = module_of(name).run
+    with warnings.catch_warnings():
+        warnings.showwarning = partial(_show_warning, name, warnings.showwarning)
+        return run(arguments)
 
 
 def _show_warning(

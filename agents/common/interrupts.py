@@ -41,6 +41,25 @@ def ending_at_once() -> Iterator[None]:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@contextlib.contextmanager
+def raising_interrupts() -> Iterator[None]:
+    """Make Ctrl-C a ``KeyboardInterrupt`` meanwhile, if it ends the process, as the ``ttrl`` script has it.
+
+    For the part of a program in which somebody catches the exception.
+    """
+    if (
+        threading.current_thread() is not threading.main_thread()
+        or signal.getsignal(signal.SIGINT) is not signal.SIG_DFL
+    ):
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class StopRequest:
     """While active, the first SIGINT, SIGTERM or SIGHUP sets ``requested``; a later one has its usual effect.
 

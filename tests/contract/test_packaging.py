@@ -39,6 +39,15 @@ def test_the_wheel_holds_every_module_and_data_file(wheel) -> None:
                 assert f"ttrl_env/{package}{file.relative_to(ROOT / folder)}" in names
 
 
+def test_the_wheel_brings_the_command_as_a_script_of_our_own(wheel) -> None:
+    """One that an installer writes would import the package before Ctrl-C can be dealt with."""
+    with zipfile.ZipFile(wheel) as archive:
+        (script,) = (name for name in archive.namelist() if name.endswith(".data/scripts/ttrl"))
+        lines = archive.read(script).decode().splitlines()
+    assert lines[0] == "#!python"  # the installer writes its own Python's path there
+    assert lines[1:] == (ROOT / "agents/ttrl").read_text(encoding="utf-8").splitlines()[1:]
+
+
 def test_the_wheel_stays_small(wheel) -> None:
     assert wheel.stat().st_size < 25e6
 
