@@ -25,21 +25,25 @@ class MinuteLines:
         self._clock = clock
         self._started = self._said = clock()
 
-    def update(self, description: str, done: int, total: int, detail: str = "") -> None:
-        """Say that ``done`` of ``total`` are done, if a minute has passed since the last line."""
+    def update(
+        self, description: str, done: int, total: int, detail: str = "", seconds_left: float | None = None
+    ) -> None:
+        """Say that ``done`` of ``total`` are done, if a minute has passed since the last line.
+
+        Without ``seconds_left``, what is left is estimated by the rate so far.
+        """
         now = self._clock()
         if now - self._said < SECONDS_BETWEEN:
             return
         self._said = now
         elapsed = now - self._started
-        left = ""
-        if done > self._completed and total:
-            seconds = elapsed * (total - done) / (done - self._completed)
-            left = f", about {_clock_time(seconds)} left"
-        self._say(f"{description}: {done} of {total}{detail}, {_clock_time(elapsed)} elapsed{left}")
+        if seconds_left is None and done > self._completed and total:
+            seconds_left = elapsed * (total - done) / (done - self._completed)
+        left = "" if seconds_left is None else f", about {clock_time(seconds_left)} left"
+        self._say(f"{description}: {done} of {total}{detail}, {clock_time(elapsed)} elapsed{left}")
 
 
-def _clock_time(seconds: float) -> str:
+def clock_time(seconds: float) -> str:
     """Seconds as ``h:mm:ss``."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"

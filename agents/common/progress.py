@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -13,15 +14,19 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
 
 from ttrl_env.agents.common.consoles import make_console
-from ttrl_env.agents.common.minute_lines import MinuteLines
+from ttrl_env.agents.common.minute_lines import MinuteLines, clock_time
 from ttrl_env.agents.common.quiet_streams import quiet_stream
 from ttrl_env.agents.distributed.main_process import is_main_process
+
+_RATE_SECONDS = float("inf")
+"""Time over which Rich measures a bar's rate. Of its 30 seconds, a slow job has no two updates."""
 
 
 class Display:
@@ -39,6 +44,7 @@ class Display:
         self._progress: Progress | None = None
         self._lines: MinuteLines | None = None
         self._iteration = self._last_iteration = 0
+        self._end: float | None = None
 
     def say(self, text: str) -> None:
         """Print a line."""
@@ -57,7 +63,7 @@ class Display:
             TimeElapsedColumn(),
             TimeRemainingColumn(),
         )
-        with Progress(*columns, console=self.console, transient=True) as progress:
+        with self._progress_of(*columns) as progress:
             task = progress.add_task(description, total=total, completed=completed)
 
             def update(done: int, total: int) -> None:
@@ -67,35 +73,42 @@ class Display:
 
     @contextmanager
     def training(self, iterations: int, completed: int) -> Iterator[None]:
-        """Bars of a training run: its iterations, and the rows of the rollout under way."""
-        self._iteration, self._last_iteration = completed, iterations
+        """Bars of a training run: its iterations, and what is played at the moment."""
+        self._iteration, self._last_iteration, self._end = completed, iterations, None
         if not self.console.is_interactive:
             self._lines = MinuteLines(self.say, completed)
             yield
             return
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=self.console, transient=True) as progress:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[left]}"),
+        )
+        with self._progress_of(*columns) as progress:
             self._progress = progress
-            self._iterations = progress.add_task("iterations", total=iterations, completed=completed)
-            self._rows = progress.add_task("rollout rows", total=None)
+            self._iterations = progress.add_task("iterations", total=iterations, completed=completed, left="")
+            self._played = progress.add_task("rollout rows", total=None, left="")
             try:
                 yield
             finally:
                 self._progress = None
 
     def rollout(self, finished: int, total: int) -> None:
-        """Show how many rows have finished their episodes."""
-        if self._progress is not None:
-            self._progress.update(self._rows, completed=finished, total=total)
-        if self._lines is not None:
-            rows = f" and {finished} of {total} rows of the next rollout"
-            self._lines.update("iterations", self._iteration, self._last_iteration, rows)
+        """Show how many rows of a rollout have finished their episodes."""
+        self._show_played("rollout rows", f"{finished} of {total} rows of the next rollout", finished, total)
 
-    def iteration(self, number: int, metrics: dict[str, Any]) -> None:
-        """Print an iteration's line."""
+    def evaluating(self, finished: int, total: int) -> None:
+        """Show how many episodes of an evaluation have ended."""
+        played = f"{finished} of {total} episodes of an evaluation"
+        self._show_played("evaluation", played, finished, total)
+
+    def iteration(self, number: int, metrics: dict[str, Any], seconds_left: float | None = None) -> None:
+        """Print an iteration's line, with the time that the rest of the run takes, as far as it is known."""
         self._iteration = number
+        self._end = None if seconds_left is None else time.monotonic() + seconds_left
         if self._progress is not None:
-            self._progress.update(self._iterations, completed=number)
+            self._progress.update(self._iterations, completed=number, left=_left(seconds_left))
         steps = metrics["rollout/steps_to_success"]
         self.say(
             f"iteration {number:4d}  success {metrics['rollout/success_rate']:4.0%}"
@@ -103,7 +116,7 @@ class Display:
             f"  reward {metrics['rollout/reward_mean']:.3f} (spread {metrics['rollout/reward_spread']:.3f})"
             f"  KL {metrics.get('update/approx_kl_last', 0.0):.4f}"
             f"  simulation {metrics['seconds/simulation']:.1f} s, policy {metrics['seconds/policy']:.1f} s,"
-            f" update {metrics['seconds/update']:.1f} s"
+            f" update {metrics['seconds/update']:.1f} s{_left(seconds_left, before='  ')}"
         )
 
     def evaluation(self, iteration: int, result: dict[str, Any]) -> None:
@@ -115,3 +128,19 @@ class Display:
             f" [{low:.0%}, {high:.0%}] of {len(result['episodes'])} {result['init_states']} episodes,"
             f" steps to success {'-' if steps is None else format(steps, '.0f')}"
         )
+
+    def _show_played(self, bar: str, line: str, finished: int, total: int) -> None:
+        left = None if self._end is None else max(self._end - time.monotonic(), 0.0)
+        if self._progress is not None:
+            self._progress.update(self._iterations, left=_left(left))
+            self._progress.update(self._played, description=bar, completed=finished, total=total)
+        if self._lines is not None:
+            detail = f" and {line}"
+            self._lines.update("iterations", self._iteration, self._last_iteration, detail, left)
+
+    def _progress_of(self, *columns: ProgressColumn) -> Progress:
+        return Progress(*columns, console=self.console, transient=True, speed_estimate_period=_RATE_SECONDS)
+
+
+def _left(seconds: float | None, before: str = "") -> str:
+    return f"{before}about {clock_time(seconds)} left" if seconds else ""

@@ -117,7 +117,7 @@ def evaluate(
         rows_at_once: rows in one forward pass of the policy, which bounds its memory; 0: all.
         finished: episodes that an earlier, interrupted call of the same evaluation has played.
         on_episode: called with each episode as it ends.
-        progress: called with the numbers of finished and of all episodes.
+        progress: called at the beginning and as episodes end, with the numbers of finished and of all.
 
     Raises:
         TypeError, ValueError: an argument is invalid, or the environment has the wrong ``n_samples``,
@@ -129,18 +129,20 @@ def evaluate(
     check_sampling_temperatures("temperature", temperature, ())
     check_seed("seed", seed)
     check_positive_int("repeats", repeats)
-    plan = plan_episodes(
-        env.suite.name, task_ids, init_states, episodes_per_task, repeats if temperature > 0 else 1
-    )
+    plan = plan_episodes(env.suite.name, task_ids, init_states, episodes_per_task, temperature, repeats)
     episodes = {episode.start: episode for episode in finished}
+
+    def show_progress() -> None:
+        if progress is not None:
+            progress(len(episodes), len(plan))
 
     def record(episode: Episode) -> None:
         episodes[episode.start] = episode
         if on_episode is not None:
             on_episode(episode)
-        if progress is not None:
-            progress(len(episodes), len(plan))
+        show_progress()
 
+    show_progress()
     world = lockstep.world
     remaining = [start for start in plan if start not in episodes][world.rank :: world.size]
     play_episodes(
@@ -164,9 +166,14 @@ def evaluate(
 
 
 def plan_episodes(
-    suite: str, task_ids: Sequence[int], init_states: Split, episodes_per_task: int = 0, repeats: int = 1
+    suite: str,
+    task_ids: Sequence[int],
+    init_states: Split,
+    episodes_per_task: int,
+    temperature: float,
+    repeats: int,
 ) -> list[EpisodeStart]:
-    """The episodes of an evaluation, in the order in which they start."""
+    """The episodes of an evaluation, in the order in which they start; arguments as of :func:`evaluate`."""
     check_choice("init_states", init_states, get_args(Split))
     check_positive_int("episodes_per_task", episodes_per_task, minimum=0)
     check_positive_int("repeats", repeats)
@@ -177,7 +184,7 @@ def plan_episodes(
         raise ValueError(f"task_ids: expected at least one task, and each once, got {task_ids}")
     return [
         EpisodeStart(task_id=task_id, init_state_id=state, repeat=repeat)
-        for repeat in range(repeats)
+        for repeat in range(repeats if temperature > 0 else 1)
         for task_id in task_ids
         for state in tasks.init_state_ids(suite, task_id, init_states)[: episodes_per_task or None]
     ]

@@ -7,6 +7,7 @@ from pathlib import Path
 from ttrl_env import tasks
 from ttrl_env.agents.common.progress import Display
 from ttrl_env.agents.config.schema import TrainConfig
+from ttrl_env.agents.evaluation.evaluate import plan_episodes
 from ttrl_env.agents.policies.finding import find_policy
 from ttrl_env.agents.policies.known_tasks import describe_tasks, describe_training
 from ttrl_env.agents.policies.origin import tasks_of
@@ -25,6 +26,20 @@ def introduce(config: TrainConfig, checkpoint: Path | None, device: str, display
     Raises:
         CheckpointError: there is no policy ``config.policy.path``.
     """
+    env, rows = config.env, config.env.num_groups * config.env.n_samples
+    lines = {
+        "Tasks": describe_tasks(env.suite, env.task_ids),
+        "Policy": _policy(config, checkpoint),
+        "Rollout": _rollout(config),
+        "Training": f"{config.iterations} iterations of {rows} episodes on {device}, in {config.output_dir}",
+        "Evaluation": _evaluations(config),
+        "Time": "said after the first iteration, which measures it",
+    }
+    for label, text in lines.items():
+        display.say(f"{label + ':':<11} {text}")
+
+
+def _rollout(config: TrainConfig) -> str:
     env = config.env
     temperatures = group_temperatures(
         env.n_samples, config.base_temperature, config.temperature_range, test_time_rl=config.test_time_rl
@@ -32,13 +47,21 @@ def introduce(config: TrainConfig, checkpoint: Path | None, device: str, display
     low, high = min(temperatures), max(temperatures)
     at = f"temperature {low:g}" if low == high else f"temperatures {low:g} to {high:g}"
     horizon = env.max_steps or tasks.get_suite(env.suite).horizon
-    display.say(f"Tasks:    {describe_tasks(env.suite, env.task_ids)}")
-    display.say(f"Policy:   {_policy(config, checkpoint)}")
-    display.say(
-        f"Rollout:  {env.num_groups} x {env.n_samples} rows at {at}, up to {horizon} steps each, engine "
-        f"{env.engine}"
+    return f"{env.num_groups} x {env.n_samples} rows at {at}, up to {horizon} steps each, engine {env.engine}"
+
+
+def _evaluations(config: TrainConfig) -> str:
+    settings = config.eval
+    plan = plan_episodes(
+        config.env.suite,
+        config.env.task_ids,
+        settings.init_states,
+        settings.episodes_per_task,
+        settings.temperature,
+        settings.repeats,
     )
-    display.say(f"Training: {config.iterations} iterations on {device}, in {config.output_dir}")
+    when = f", after every {settings.every} iterations," if settings.every else ""
+    return f"{len(plan)} {settings.init_states} episodes before{when} and after training"
 
 
 def _policy(config: TrainConfig, checkpoint: Path | None) -> str:

@@ -56,6 +56,7 @@ from ttrl_env.agents.training.metrics import (
     selection_metrics,
     update_metrics,
 )
+from ttrl_env.agents.training.time_left import TimeLeft
 from ttrl_env.agents.training.wandb_run import require_wandb
 from ttrl_env.agents.update.ppo import PPOAgent
 from ttrl_env.engines.make_engine import EngineChoice
@@ -106,6 +107,7 @@ class _Run:
         self.config = config
         self.display = display
         self.world = world
+        self.time_left = TimeLeft(config.iterations, config.eval.every)
         checkpoint = world.on_main(lambda: _checkpoint_to_resume(config))
         changes = [] if checkpoint is None else changes_on_resuming(checkpoint, config)
         device = str(choose_device(config.policy.device))
@@ -181,8 +183,9 @@ class _Run:
     def _iterate(self, writer: MetricsWriter) -> None:
         """Roll out, update and record; evaluate and save if due."""
         config, seed = self.config, [self.config.seed, self.completed]
-        groups = self._draw_groups(seed)
-        report = self.agent.update(groups.kept, seed=seed)
+        with self.time_left.iteration():
+            groups = self._draw_groups(seed)
+            report = self.agent.update(groups.kept, seed=seed)
         metrics = {
             **rollout_metrics(groups.played),
             **selection_metrics(groups),
@@ -192,7 +195,7 @@ class _Run:
         self.groups_dealt += groups.draws * config.env.num_groups
         self.completed += 1
         writer.write(self.completed, metrics)
-        self.display.iteration(self.completed, metrics)
+        self.display.iteration(self.completed, metrics, self.time_left.seconds(self.completed))
         for note in (groups.shortfall, report.warning):
             if note is not None:
                 self.display.say(f"iteration {self.completed:4d}  {note}")
@@ -243,17 +246,19 @@ class _Run:
 
     def _evaluate(self, writer: MetricsWriter) -> None:
         config = self.config
-        result = evaluate(
-            self.evaluation_env,
-            self.lockstep,
-            config.env.task_ids,
-            init_states=config.eval.init_states,
-            episodes_per_task=config.eval.episodes_per_task,
-            temperature=config.eval.temperature,
-            repeats=config.eval.repeats,
-            seed=config.seed,
-            rows_at_once=config.rollout.rows_at_once,
-        )
+        with self.time_left.evaluation():
+            result = evaluate(
+                self.evaluation_env,
+                self.lockstep,
+                config.env.task_ids,
+                init_states=config.eval.init_states,
+                episodes_per_task=config.eval.episodes_per_task,
+                temperature=config.eval.temperature,
+                repeats=config.eval.repeats,
+                seed=config.seed,
+                rows_at_once=config.rollout.rows_at_once,
+                progress=self.display.evaluating,
+            )
         self.display.evaluation(self.completed, result.report())
         video = self._film(result) if writer.shows_videos and self.world.alone else None
         writer.write_evaluation(self.completed, result.report(), video)

@@ -17,11 +17,12 @@ from ttrl_env.agents.common.progress import Display
 from ttrl_env.agents.config.schema import EvaluateConfig, LoadConfig
 from ttrl_env.agents.distributed.devices import choose_device, use_usable_cores
 from ttrl_env.agents.evaluation.episode_queue import Episode
-from ttrl_env.agents.evaluation.evaluate import Evaluation, evaluate
+from ttrl_env.agents.evaluation.evaluate import Evaluation, evaluate, plan_episodes
 from ttrl_env.agents.evaluation.reports.episode_log import EpisodeLog
 from ttrl_env.agents.evaluation.reports.evaluated_policy import EvaluatedPolicy
 from ttrl_env.agents.evaluation.reports.figure import plot
 from ttrl_env.agents.evaluation.reports.markdown import markdown
+from ttrl_env.agents.evaluation.reports.statements import mode
 from ttrl_env.agents.evaluation.reports.summary import summarise
 from ttrl_env.agents.evaluation.reports.videos import write_videos
 from ttrl_env.agents.evaluation.videos import record_episodes
@@ -84,13 +85,22 @@ def evaluate_checkpoints(
 
 
 def _introduce(config: EvaluateConfig, folders: Mapping[str, Path], display: Display) -> None:
-    """Say what is played and by which policies; warn of tasks that they do not know."""
+    """Say what is played, how much of it, by which policies and where; warn of tasks they do not know."""
     suite, task_ids = config.env.suite, config.env.task_ids
     display.say(f"Tasks: {describe_tasks(suite, task_ids)}, {config.eval.init_states} initial states")
     for name, folder in folders.items():
         asked = str(getattr(config, name))
         known = tasks_of(folder, config.policy.openvla.unnorm_key)
         display.say(f"{name.capitalize()}: {asked}, {describe_training(asked, known, suite, task_ids)}")
+    temperatures = config.eval.temperatures
+    played = " and ".join(f"{_num_episodes(config, each)} {mode(each)}" for each in temperatures)
+    horizon = config.env.max_steps or get_suite(suite).horizon
+    display.say(
+        f"Episodes: {played}{' for each policy' if len(folders) > 1 else ''}, up to {horizon} steps each, "
+        f"{config.num_envs} at once; engine {config.env.engine}, policy on "
+        f"{choose_device(config.policy.device)}"
+    )
+    display.say("Time: shown with the progress, from the first episodes that end")
 
 
 class _Stage:
@@ -161,7 +171,9 @@ def _evaluate(
         policy.check_image_size(config.env.image_size)
     except ValueError as error:
         raise ConfigError(f"env.image_size: {error}") from error
-    with display.bar(f"{name}, T = {temperature:g}", total=0) as progress:
+    finished = [] if log is None else log.finished(name, temperature)
+    total = _num_episodes(config, temperature)
+    with display.bar(f"{name}, T = {temperature:g}", total, completed=len(finished)) as progress:
         return evaluate(
             share_engine(stage.env, policy.chunk_steps),
             policy,
@@ -171,10 +183,24 @@ def _evaluate(
             temperature=temperature,
             repeats=config.eval.repeats,
             seed=config.seed,
-            finished=() if log is None else log.finished(name, temperature),
+            finished=finished,
             on_episode=None if log is None else partial(log.add, name, temperature),
             progress=progress,
         )
+
+
+def _num_episodes(config: EvaluateConfig, temperature: float) -> int:
+    """Number of episodes that one policy plays at a temperature."""
+    settings = config.eval
+    plan = plan_episodes(
+        config.env.suite,
+        config.env.task_ids,
+        settings.init_states,
+        settings.episodes_per_task,
+        temperature,
+        settings.repeats,
+    )
+    return len(plan)
 
 
 def _videos(

@@ -64,8 +64,13 @@ def test_a_run_is_stopped_continued_and_evaluated_from_the_command_line(
     assert main(command) == 130
     said = capsys.readouterr().out
     assert "Stopped after iteration 1. Continue with resume=" in said
-    assert "Policy:   start, " in said
-    assert "Rollout:  1 x 4 rows at temperatures 0.6 to 0.9, up to 16 steps each" in said or kind == "openvla"
+    assert "Policy:     start, " in said
+    assert (
+        "Rollout:    1 x 4 rows at temperatures 0.6 to 0.9, up to 16 steps each" in said or kind == "openvla"
+    )
+    assert "Training:   3 iterations of 4 episodes on cpu, in runs/mine" in said
+    assert "Evaluation: 2 held_out episodes before and after training" in said or kind == "openvla"
+    assert re.search(r"iteration +1 .* about 0:0\d:\d\d left", said)
     assert main(command) == 0
     assert "Checkpoint: runs/mine/checkpoints/iteration_000003" in capsys.readouterr().out
     records = read_records("runs/mine", METRICS_FILE)
@@ -77,6 +82,7 @@ def test_a_run_is_stopped_continued_and_evaluated_from_the_command_line(
     assert main([*evaluation, "eval.temperatures=[0,0.7]", "eval.episodes_per_task=3"]) == 0
     shown = capsys.readouterr().out
     assert "Report: report/report.md" in shown
+    assert "Episodes: 3 greedy and 3 sampled at T = 0.7 for each policy, up to 16 steps each" in shown
     assert "Checkpoint less baseline, sampled at T = 0.7:" in shown
     report = json.loads(Path("report/report.json").read_text())
     assert report["protocol"]["max_steps"] == 16  # as trained

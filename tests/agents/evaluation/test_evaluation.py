@@ -52,7 +52,7 @@ def test_every_state_of_the_split_is_played_once_however_many_rows_there_are(tin
     assert [episode.init_state_id for episode in result.episodes] == list(range(40, 50))
     assert {episode.finish_step for episode in result.episodes} == {4}  # four full steps of 0.25
     assert (result.success_rate, result.steps_to_success) == (1.0, 4.0)
-    assert seen == [(done, 10) for done in range(1, 11)]
+    assert seen == [(done, 10) for done in range(11)]
     assert sum(reach_engine(env).stepped_rows) == 10
 
 
