@@ -28,7 +28,7 @@ help:
 	@echo "make test-newest   the engine's tests on the newest MuJoCo, beside published LIBERO's"
 	@echo "make test-generic  tests of what depends on the processor, as if it were another one"
 	@echo "make test-thorough further tasks, GPUs and loops that make test leaves out, 10 minutes"
-	@echo "make integrations  TorchRL, RLlib, sb3-contrib, a CleanRL loop and LeRobot on the environments, 5 minutes"
+	@echo "make integrations  TorchRL, RLlib, sb3-contrib, W&B, a CleanRL loop, LeRobot, the notebook, 5 minutes"
 	@echo "make equivalence   39 tasks over full episodes against LIBERO, an hour; five on the newest MuJoCo"
 	@echo "make lint    ruff: style, imports, docstrings; and the format"
 	@echo "make types   mypy over the package, the benchmarks, the tests and the code of docs/"

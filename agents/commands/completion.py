@@ -34,7 +34,7 @@ _ttrl() {{
     local candidates word=${{COMP_LINE:0:COMP_POINT}}
     word=${{word##*[[:space:]]}}
     case $COMP_CWORD:${{COMP_WORDS[1]}} in
-        1:*) candidates='{commands}' ;;
+        1:* | 2:help) candidates='{commands}' ;;
 {cases}
     esac
     mapfile -t COMPREPLY < <(compgen -W "$candidates" -- "$word")
@@ -52,24 +52,22 @@ _ZSH = """\
 (( $+functions[compdef] )) || {{ autoload -Uz compinit && compinit }}
 _ttrl() {{
     local -a candidates
-    if (( CURRENT == 2 )); then
-        compadd -- {commands}
-        return
-    fi
-    case ${{words[2]}} in
+    case $CURRENT:${{words[2]}} in
+        2:* | 3:help) candidates=({commands}) ;;
 {cases}
     esac
     compadd -S '' -- ${{(M)candidates:#*=}}
     compadd -- ${{candidates:#*=}}
-    compset -P '*='
-    _files
+    # files where nothing else fits, as in bash
+    (( compstate[nmatches] )) || {{ compset -P '*='; _files }}
 }}
-compdef _ttrl ttrl
+# as a file of $fpath this is the function's body; evaluated, it defines the function
+if [[ ${{funcstack[1]}} == _ttrl ]]; then _ttrl "$@"; else compdef _ttrl ttrl; fi
 """
 
 _TEMPLATES = {
     "bash": (_BASH, "        *:{command}) candidates='{words}' ;;"),
-    "zsh": (_ZSH, "        {command}) candidates=({words}) ;;"),
+    "zsh": (_ZSH, "        *:{command}) candidates=({words}) ;;"),
 }
 """The script of each shell, and the line of a command in it."""
 
