@@ -60,7 +60,8 @@ def _evaluations(config: TrainConfig) -> str:
         settings.temperature,
         settings.repeats,
     )
-    when = f", after every {settings.every} iterations," if settings.every else ""
+    between = 0 < settings.every < config.iterations
+    when = f", after every {settings.every} iterations," if between else ""
     return f"{len(plan)} {settings.init_states} episodes before{when} and after training"
 
 

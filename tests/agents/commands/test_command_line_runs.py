@@ -65,11 +65,10 @@ def test_a_run_is_stopped_continued_and_evaluated_from_the_command_line(
     said = capsys.readouterr().out
     assert "Stopped after iteration 1. Continue with resume=" in said
     assert "Policy:     start, " in said
-    assert (
-        "Rollout:    1 x 4 rows at temperatures 0.6 to 0.9, up to 16 steps each" in said or kind == "openvla"
-    )
     assert "Training:   3 iterations of 4 episodes on cpu, in runs/mine" in said
-    assert "Evaluation: 2 held_out episodes before and after training" in said or kind == "openvla"
+    if kind == "tiny_vla":
+        assert "Rollout:    1 x 4 rows at temperatures 0.6 to 0.9, up to 16 steps each" in said
+        assert "Evaluation: 2 held_out episodes before and after training" in said
     assert re.search(r"iteration +1 .* about 0:0\d:\d\d left", said)
     assert main(command) == 0
     assert "Checkpoint: runs/mine/checkpoints/iteration_000003" in capsys.readouterr().out
