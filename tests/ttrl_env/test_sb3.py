@@ -188,6 +188,7 @@ def test_sb3_logs_the_success_rate_of_a_gym_id(tmp_path: Path) -> None:
     model = PPO("MultiInputPolicy", env, n_steps=9, batch_size=9, n_epochs=1, device="cpu")
     model.set_logger(configure(str(tmp_path), ["json"]))
     model.learn(9)
+    model.logger.close()  # else a later test that takes warnings for errors finds its file open
     logged = json.loads((tmp_path / "progress.json").read_text().splitlines()[-1])
     assert logged["rollout/success_rate"] == 1
 
