@@ -49,8 +49,8 @@ class LiberoEnv(gym.Env):
             task_id: the task within the suite.
             **kwargs: keywords of :class:`ttrl_env.vector_env.TTRLVectorEnv` that make sense for a
                 single row: ``base_temperature``, ``test_time_rl``, ``test_time_rl_reward``,
-                ``max_steps``, ``chunk_steps``, ``image_size``, ``cameras``, ``init_states``,
-                ``engine``, ``num_workers``, ``settle_steps``, ``fixture_seed``, ``seed``,
+                ``max_steps``, ``chunk_steps``, ``image_size``, ``cameras``, ``robot_state``,
+                ``init_states``, ``engine``, ``num_workers``, ``settle_steps``, ``fixture_seed``, ``seed``,
                 ``render_mode``.
         """
         for keyword in ("task_ids", "n_samples", "num_groups", "autoreset_mode"):

@@ -8,6 +8,13 @@ The observation of every row, in full::
     robot0_eef_quat             float32 [num_envs, 4]  end effector, xyzw
     robot0_gripper_qpos         float32 [num_envs, 2]  finger joints, metres
 
+and with ``robot_state=True``::
+
+    robot0_eef_mat              float32 [num_envs, 3, 3]  its rotation, when its controller last ran
+    robot0_gripper_qvel         float32 [num_envs, 2]  velocities of the finger joints, m/s
+    robot0_joint_pos            float32 [num_envs, 7]  the arm's joints, radians
+    robot0_joint_vel            float32 [num_envs, 7]  their velocities, rad/s
+
 Names and image orientation are LIBERO's: the first image row is the bottom of the scene, as in OpenGL.
 ``render()`` returns upright images. A policy trained on LIBERO data pre-processes these raw arrays itself
 (OpenVLA rotates them by 180 degrees).
@@ -105,6 +112,7 @@ class TTRLVectorEnv(VectorEnv):
         chunk_steps: int = 1,
         image_size: int = 256,
         cameras: Sequence[CameraName] = ("agentview",),
+        robot_state: bool = False,
         init_states: Split | Sequence[int] = "train",
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         engine: EngineChoice = "native",
@@ -129,6 +137,7 @@ class TTRLVectorEnv(VectorEnv):
             chunk_steps: actions executed open loop by each ``step``.
             image_size: height and width of images in pixels.
             cameras: ``"agentview"`` and/or ``"robot0_eye_in_hand"``.
+            robot_state: return the arm's joints, velocities and the end effector's rotation matrix too.
             init_states: ``"train"`` (the first 40), ``"held_out"`` (the last 10), ``"all"`` (the
                 published 50-state protocol) or explicit ids.
             autoreset_mode: what happens to a finished row; see :class:`gymnasium.vector.AutoresetMode`.
@@ -166,6 +175,7 @@ class TTRLVectorEnv(VectorEnv):
             num_rows=self.num_envs,
             cameras=_cameras(cameras),
             image_size=check_positive_int("image_size", image_size),
+            robot_state=check_bool("robot_state", robot_state),
             settle_steps=check_positive_int("settle_steps", settle_steps, minimum=0),
             fixture_seed=check_positive_int("fixture_seed", fixture_seed, minimum=0, maximum=2**32 - 1),
             num_workers=None

@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 
 from tests.contract.counting_engine import counting
+from ttrl_env import tasks
 from ttrl_env.lerobot.vector_env import LeRobotVectorEnv
-from ttrl_env.vector_env import TTRLVectorEnv
 
 pytest.importorskip("lerobot.envs", reason="LeRobot is not installed", exc_type=ImportError)
 pytestmark = pytest.mark.integrations
@@ -26,8 +26,8 @@ pytestmark = pytest.mark.integrations
 import torch
 from lerobot.configs import parser
 from lerobot.envs.factory import make_env, make_env_config, make_env_pre_post_processors
+from lerobot.envs.utils import preprocess_observation
 from lerobot.policies.factory import make_policy, make_policy_config, make_pre_post_processors
-from lerobot.processor.env_processor import LiberoProcessorStep
 from lerobot.scripts.lerobot_eval import eval_policy_all
 
 parser.load_plugin("ttrl_env.lerobot")  # what --env.discover_packages_path does
@@ -94,31 +94,61 @@ def test_success_is_counted_and_videos_are_written(evaluated, tmp_path) -> None:
     assert all(Path(video).stat().st_size for video in report["overall"]["video_paths"])
 
 
-def test_the_state_is_what_lerobots_own_processor_makes_of_liberos_observations() -> None:
-    keywords: dict[str, Any] = {"image_size": 8, "engine": counting()}
-    ours = LeRobotVectorEnv("libero_object", 0, 3, **keywords)
-    plain = TTRLVectorEnv(
-        "libero_object", (0,), 1, num_groups=3, cameras=("agentview", "robot0_eye_in_hand"), **keywords
-    )
-    ours.reset()
-    plain.reset(options={"init_state_ids": [0, 1, 2]})
+def test_the_state_is_what_lerobots_own_processor_makes_of_the_raw_observation() -> None:
     quaternions = np.random.default_rng(0).normal(size=(3, 4))
     quaternions /= np.linalg.norm(quaternions, axis=1, keepdims=True)
     actions = np.concatenate([quaternions, np.zeros((3, 3))], axis=1)  # the engine's next quaternions
-    expected = {key: torch.from_numpy(array) for key, array in plain.step(actions)[0].items()}
-    processed = LiberoProcessorStep().observation(
-        {
-            "observation.images.image": expected["agentview_image"].permute(0, 3, 1, 2),
-            "observation.robot_state": {
-                "eef": {"pos": expected["robot0_eef_pos"], "quat": expected["robot0_eef_quat"]},
-                "gripper": {"qpos": expected["robot0_gripper_qpos"]},
-            },
-        }
+    seen = {}
+    for obs_type in ("pixels_agent_pos", "pixels_robot_state"):
+        config = make_env_config("ttrl", task="libero_object", obs_type=obs_type)
+        envs = LeRobotVectorEnv("libero_object", 0, 3, obs_type=obs_type, image_size=8, engine=counting())
+        envs.reset()
+        processor, _ = config.get_env_processors()
+        seen[obs_type] = processor(preprocess_observation(envs.step(actions)[0]))
+    raw, ready = seen["pixels_robot_state"], seen["pixels_agent_pos"]
+    images = {"observation.images.image", "observation.images.image2"}
+    observed = {key for key in raw if key.startswith("observation.")}  # a processor adds empty ones
+    assert observed == {*images, "observation.state"}
+    torch.testing.assert_close(raw["observation.state"], ready["observation.state"], atol=1e-5, rtol=0)
+    assert all(torch.equal(raw[key], ready[key]) for key in images)
+
+
+@pytest.mark.libero
+def test_the_raw_observation_is_that_of_lerobots_own_environment(monkeypatch) -> None:
+    from ttrl_env.engines.libero.robosuite_import import import_robosuite
+
+    import_robosuite()
+    from lerobot.envs import libero as lerobot_libero
+
+    states = tasks.init_states("libero_object", 0)  # LeRobot looks for them where another LIBERO has them
+    monkeypatch.setattr(lerobot_libero, "get_task_init_states", lambda *_, **__: states)
+    theirs = lerobot_libero.LiberoEnv(
+        lerobot_libero._get_suite("libero_object"),
+        0,
+        "libero_object",
+        obs_type="pixels_agent_pos",
+        observation_height=SIZE,
+        observation_width=SIZE,
     )
-    got = ours.step(actions)[0]
-    np.testing.assert_allclose(got["agent_pos"], processed["observation.state"], atol=1e-5)
-    image = processed["observation.images.image"].permute(0, 2, 3, 1)
-    np.testing.assert_array_equal(got["pixels"]["image"], image)
+    ours = LeRobotVectorEnv("libero_object", 0, 1, obs_type="pixels_robot_state", image_size=SIZE)
+    expected, (observation, _) = theirs.reset(seed=0)[0], ours.reset()
+    assert_same_in_row_0(observation, expected)
+    for action in np.random.default_rng(1).uniform(-1, 1, (8, 7)).astype(np.float32):
+        expected, observation = theirs.step(action)[0], ours.step(action[None])[0]
+        assert_same_in_row_0(observation, expected)
+    theirs.close()
+    ours.close()
+
+
+def assert_same_in_row_0(observation: Any, expected: Any, where: str = "observation") -> None:
+    """Up to the last bits, in which LeRobot's environment differs after its two resets."""
+    if not isinstance(expected, dict):
+        assert (observation.dtype, observation[0].shape) == (expected.dtype, expected.shape), where
+        np.testing.assert_allclose(observation[0], expected, rtol=0, atol=1e-9, err_msg=where)
+        return
+    assert observation.keys() == expected.keys()
+    for key, value in expected.items():
+        assert_same_in_row_0(observation[key], value, f"{where}.{key}")
 
 
 def test_make_env_returns_each_suites_tasks() -> None:

@@ -44,6 +44,8 @@ class EngineConfig:
     """Cameras rendered into ``<camera>_image`` observations."""
     image_size: int = 256
     """Height and width of every image in pixels."""
+    robot_state: bool = False
+    """Whether observations also hold the arm's joints, velocities and the end effector's rotation matrix."""
     settle_steps: int = 10
     """Policy steps of :data:`SETTLE_ACTION` before the first observation; no step count includes them."""
     fixture_seed: int = 0
@@ -95,7 +97,8 @@ class SimulationEngine(Protocol):
     """Arrays of ``num_rows`` rows, refreshed in place for the rows of each reset or step:
     ``<camera>_image`` uint8 ``[num_rows, H, W, 3]`` exactly as LIBERO returns them (OpenGL
     convention: upside down), ``robot0_eef_pos`` ``[num_rows, 3]`` metres, ``robot0_eef_quat``
-    ``[num_rows, 4]`` xyzw, ``robot0_gripper_qpos`` ``[num_rows, 2]`` metres, all float64."""
+    ``[num_rows, 4]`` xyzw, ``robot0_gripper_qpos`` ``[num_rows, 2]`` metres, all float64. With
+    ``config.robot_state`` also the keys of :data:`~ttrl_env.engines.observations.ROBOT_STATE`."""
 
     def reset(self, rows: Sequence[int], task_ids: Sequence[int], init_state_ids: Sequence[int]) -> None:
         """Put ``rows[k]`` at initial state ``init_state_ids[k]`` of task ``task_ids[k]``, settled.

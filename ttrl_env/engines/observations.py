@@ -13,16 +13,32 @@ from numpy.typing import DTypeLike
 
 from ttrl_env.engines.interface import EngineConfig, Observations
 
-PROPRIOCEPTION = {"robot0_eef_pos": 3, "robot0_eef_quat": 4, "robot0_gripper_qpos": 2}
-"""Proprioceptive observation keys and their lengths."""
+PROPRIOCEPTION = {"robot0_eef_pos": (3,), "robot0_eef_quat": (4,), "robot0_gripper_qpos": (2,)}
+"""Proprioceptive observation keys and their shapes."""
+
+EEF_MAT = "robot0_eef_mat"
+"""The end effector's rotation matrix as the controller last measured it; LIBERO does not observe it."""
+
+ROBOT_STATE = {
+    EEF_MAT: (3, 3),
+    "robot0_gripper_qvel": (2,),
+    "robot0_joint_pos": (7,),
+    "robot0_joint_vel": (7,),
+}
+"""Keys and shapes of what ``EngineConfig.robot_state`` adds: metres, radians, and these a second."""
+
+
+def proprioception(config: EngineConfig) -> dict[str, tuple[int, ...]]:
+    """Keys of an engine's proprioceptive observations, and their shapes."""
+    return {**PROPRIOCEPTION, **(ROBOT_STATE if config.robot_state else {})}
 
 
 def layout(config: EngineConfig) -> Iterator[tuple[str, tuple[int, ...], DTypeLike]]:
     """Key, shape and dtype of every observation array of an engine."""
     for camera in config.cameras:
         yield f"{camera}_image", (config.num_rows, config.image_size, config.image_size, 3), np.uint8
-    for key, length in PROPRIOCEPTION.items():
-        yield key, (config.num_rows, length), np.float64
+    for key, shape in proprioception(config).items():
+        yield key, (config.num_rows, *shape), np.float64
 
 
 def allocate(config: EngineConfig) -> Observations:

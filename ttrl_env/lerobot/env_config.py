@@ -14,11 +14,12 @@ from ttrl_env.checks import check_choice
 from ttrl_env.engines.interface import ACTION_DIM, CONTROL_FREQ_HZ, CameraName
 from ttrl_env.errors import ConfigError, MissingDependencyError, UnsupportedVersionError
 from ttrl_env.lerobot.observations import AGENT_POS_DIM, CAMERA_NAMES
-from ttrl_env.lerobot.vector_env import LeRobotVectorEnv
+from ttrl_env.lerobot.vector_env import LeRobotVectorEnv, ObsType
 
 try:
     from lerobot.configs import FeatureType, PolicyFeature
     from lerobot.envs.configs import EnvConfig
+    from lerobot.processor import LiberoProcessorStep, PolicyProcessorPipeline
     from lerobot.utils.constants import ACTION, OBS_IMAGES, OBS_STATE
 except ImportError as error:
     raise MissingDependencyError(
@@ -47,7 +48,7 @@ class TTRLEnvConfig(EnvConfig):  # type: ignore[misc,unused-ignore]  # LeRobot m
     episode_length: int | None = None
     """Horizon in policy steps; by default the suite's (220 for libero_spatial)."""
     obs_type: str = "pixels_agent_pos"
-    """``pixels_agent_pos`` or ``pixels``."""
+    """``pixels_agent_pos``, ``pixels``, or ``pixels_robot_state`` for what LeRobot's own type returns."""
     camera_name: str = "agentview_image,robot0_eye_in_hand_image"
     """Cameras, with commas between them. Each costs an image a step."""
     camera_name_mapping: dict[str, str] | None = None
@@ -76,6 +77,7 @@ class TTRLEnvConfig(EnvConfig):  # type: ignore[misc,unused-ignore]  # LeRobot m
                 f"env.observation_height, env.observation_width: images are square, so expected the same "
                 f"number twice, got {self.observation_height} and {self.observation_width}"
             )
+        check_choice("env.obs_type", self.obs_type, get_args(ObsType))
         if self.fps != CONTROL_FREQ_HZ:
             raise ConfigError(f"env.fps: LIBERO's control frequency is {CONTROL_FREQ_HZ}, got {self.fps}")
         self.features = {ACTION: PolicyFeature(type=FeatureType.ACTION, shape=(ACTION_DIM,))}
@@ -84,9 +86,10 @@ class TTRLEnvConfig(EnvConfig):  # type: ignore[misc,unused-ignore]  # LeRobot m
             key, size = f"{OBS_IMAGES}.{name}", self.observation_height
             self.features[key] = PolicyFeature(type=FeatureType.VISUAL, shape=(size, size, 3))
             self.features_map[key] = key
-        if self.obs_type == "pixels_agent_pos":
-            self.features["agent_pos"] = PolicyFeature(type=FeatureType.STATE, shape=(AGENT_POS_DIM,))
-            self.features_map["agent_pos"] = OBS_STATE
+        if self.obs_type != "pixels":  # LeRobot's processor makes the same state of robot_state
+            name = self.obs_type.removeprefix("pixels_")
+            self.features[name] = PolicyFeature(type=FeatureType.STATE, shape=(AGENT_POS_DIM,))
+            self.features_map[name] = OBS_STATE
 
     @property
     def gym_kwargs(self) -> dict[str, Any]:
@@ -101,6 +104,12 @@ class TTRLEnvConfig(EnvConfig):  # type: ignore[misc,unused-ignore]  # LeRobot m
             "engine": self.engine,
             "num_workers": self.num_workers,
         }
+
+    def get_env_processors(self) -> tuple[PolicyProcessorPipeline, PolicyProcessorPipeline]:
+        """What LeRobot puts between the environment and the policy's own processors: nothing unless raw."""
+        raw = self.obs_type == "pixels_robot_state"
+        steps = [LiberoProcessorStep()] if raw else []
+        return PolicyProcessorPipeline(steps=steps), PolicyProcessorPipeline(steps=[])
 
     def create_envs(
         self, n_envs: int, use_async_envs: bool = False

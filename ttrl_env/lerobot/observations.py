@@ -9,12 +9,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ttrl_env.engines.interface import CameraName
+from ttrl_env.engines.observations import EEF_MAT
 from ttrl_env.rotations import axis_angle
 
 CAMERA_NAMES: Mapping[CameraName, str] = {"agentview": "image", "robot0_eye_in_hand": "image2"}
 """LIBERO's cameras and the names of their images in LeRobot's datasets of LIBERO."""
 
 AGENT_POS_DIM = 8
+
+ROBOT_STATE = {
+    "eef": {"pos": "robot0_eef_pos", "quat": "robot0_eef_quat", "mat": EEF_MAT},
+    "gripper": {"qpos": "robot0_gripper_qpos", "qvel": "robot0_gripper_qvel"},
+    "joints": {"pos": "robot0_joint_pos", "vel": "robot0_joint_vel"},
+}
+"""LeRobot's names of the robot's state, and ours."""
 
 
 def rotated(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -34,3 +42,14 @@ def agent_pos(observations: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
         observations["robot0_gripper_qpos"],
     ]
     return np.concatenate(parts, axis=1, dtype=np.float32)
+
+
+def robot_state(observations: Mapping[str, NDArray[Any]]) -> dict[str, dict[str, NDArray[np.float64]]]:
+    """The robot's state as LeRobot's own LIBERO environment returns it, float64 and first axis ``T``; copies.
+
+    ``observations`` are an engine's, with ``EngineConfig.robot_state``.
+    """
+    return {
+        part: {name: np.array(observations[key], dtype=np.float64) for name, key in keys.items()}
+        for part, keys in ROBOT_STATE.items()
+    }

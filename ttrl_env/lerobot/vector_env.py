@@ -1,6 +1,6 @@
 """One LIBERO task in several rows, with the observations and methods that LeRobot's rollouts use.
 
-The observation in full::
+The observation in full, for ``obs_type="pixels_agent_pos"``::
 
     pixels
       image       uint8   [num_envs, size, size, 3]  agentview, rotated by 180 degrees
@@ -11,6 +11,23 @@ The observation in full::
 LeRobot's own LIBERO environment returns raw images and a ``robot_state``, from which its
 ``LiberoProcessorStep`` makes these same values. So policies trained on LeRobot's LIBERO datasets get the
 inputs that they know, and no processor is needed.
+
+For processors of one's own there is what LeRobot's environment returns, ``obs_type="pixels_robot_state"``::
+
+    pixels
+      image       uint8   [num_envs, size, size, 3]  agentview, bottom row first
+      image2      uint8   [num_envs, size, size, 3]  the wrist camera, likewise
+    robot_state
+      eef
+        pos       float64 [num_envs, 3]     end effector, metres, world frame
+        quat      float64 [num_envs, 4]     xyzw
+        mat       float64 [num_envs, 3, 3]  its rotation, when its controller last ran
+      gripper
+        qpos      float64 [num_envs, 2]     finger joints, metres
+        qvel      float64 [num_envs, 2]     m/s
+      joints
+        pos       float64 [num_envs, 7]     the arm's joints, radians
+        vel       float64 [num_envs, 7]     rad/s
 """
 
 from __future__ import annotations
@@ -27,11 +44,18 @@ from numpy.typing import ArrayLike, NDArray
 from ttrl_env import tasks
 from ttrl_env.checks import check_choice, check_positive_int
 from ttrl_env.engines.interface import CONTROL_FREQ_HZ, CameraName
-from ttrl_env.lerobot.observations import AGENT_POS_DIM, CAMERA_NAMES, agent_pos, rotated
+from ttrl_env.lerobot.observations import (
+    AGENT_POS_DIM,
+    CAMERA_NAMES,
+    ROBOT_STATE,
+    agent_pos,
+    robot_state,
+    rotated,
+)
 from ttrl_env.tasks import Split
 from ttrl_env.vector_env import TTRLVectorEnv
 
-ObsType = Literal["pixels", "pixels_agent_pos"]
+ObsType = Literal["pixels", "pixels_agent_pos", "pixels_robot_state"]
 
 
 class LeRobotVectorEnv(VectorEnv):
@@ -64,13 +88,14 @@ class LeRobotVectorEnv(VectorEnv):
             suite: a LIBERO or LIBERO-PRO suite, e.g. ``"libero_spatial"``.
             task_id: the task within the suite.
             num_envs: number of rows.
-            obs_type: ``"pixels"``, or ``"pixels_agent_pos"`` for ``agent_pos`` too.
+            obs_type: ``"pixels"``, ``"pixels_agent_pos"`` for ``agent_pos`` too, or ``"pixels_robot_state"``
+                for what LeRobot's own environment returns.
             camera_names: the cameras to draw, and the name of each one's images in ``pixels``.
             init_states: as in :class:`~ttrl_env.vector_env.TTRLVectorEnv`; here ``"all"`` by default.
             **kwargs: ``max_steps``, ``image_size``, ``engine``, ``num_workers``, ``settle_steps`` and
                 ``fixture_seed`` as in ``TTRLVectorEnv``.
         """
-        check_choice("obs_type", obs_type, get_args(ObsType))
+        self._obs_type = check_choice("obs_type", obs_type, get_args(ObsType))
         self.num_envs = check_positive_int("num_envs", num_envs)
         self._camera_names = dict(camera_names)
         self._rows = TTRLVectorEnv(
@@ -80,6 +105,7 @@ class LeRobotVectorEnv(VectorEnv):
             num_groups=self.num_envs,
             test_time_rl=False,
             cameras=tuple(self._camera_names),
+            robot_state=obs_type == "pixels_robot_state",
             init_states=init_states,
             autoreset_mode=AutoresetMode.DISABLED,
             **kwargs,
@@ -87,7 +113,6 @@ class LeRobotVectorEnv(VectorEnv):
         self._task = tasks.get_task(self._rows.suite.name, task_id)
         self._init_state_ids = tasks.init_state_ids(self._task.suite, task_id, init_states)
         self._episodes_begun = 0
-        self._with_agent_pos = obs_type == "pixels_agent_pos"
         self.metadata = {**self._rows.metadata, "render_fps": CONTROL_FREQ_HZ}  # videos want an integer
         self.render_mode = self._rows.render_mode
         self._set_spaces()
@@ -151,18 +176,29 @@ class LeRobotVectorEnv(VectorEnv):
                 {name: given[f"{camera}_image"] for camera, name in self._camera_names.items()}
             )
         }
-        if self._with_agent_pos:
+        if self._obs_type == "pixels_agent_pos":
             single["agent_pos"] = spaces.Box(-np.inf, np.inf, (AGENT_POS_DIM,), np.float32)
+        if self._obs_type == "pixels_robot_state":
+            single["robot_state"] = spaces.Dict(
+                {
+                    part: spaces.Dict(
+                        {
+                            name: spaces.Box(-np.inf, np.inf, given[key].shape, np.float64)
+                            for name, key in keys.items()
+                        }
+                    )
+                    for part, keys in ROBOT_STATE.items()
+                }
+            )
         self.single_observation_space = spaces.Dict(single)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.single_action_space, self.action_space = self._rows.single_action_space, self._rows.action_space
 
     def _translated(self, observations: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
-        translated: dict[str, Any] = {
-            "pixels": {
-                name: rotated(observations[f"{camera}_image"]) for camera, name in self._camera_names.items()
-            }
-        }
-        if self._with_agent_pos:
+        images = {name: observations[f"{camera}_image"] for camera, name in self._camera_names.items()}
+        if self._obs_type == "pixels_robot_state":  # in the engine's float64
+            return {"pixels": images, "robot_state": robot_state(self._rows.engine.observations)}
+        translated: dict[str, Any] = {"pixels": {name: rotated(array) for name, array in images.items()}}
+        if self._obs_type == "pixels_agent_pos":
             translated["agent_pos"] = agent_pos(observations)
         return translated

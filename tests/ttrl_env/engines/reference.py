@@ -60,7 +60,8 @@ def play_anew(suite: str, task_id: int, actions: NDArray) -> tuple[NDArray, NDAr
 
 
 def config_of(suite: str, **settings: Any) -> EngineConfig:
-    return EngineConfig(**{"suite": suite, "num_rows": 1, "image_size": 64, "cameras": CAMERAS, **settings})
+    defaults = {"num_rows": 1, "image_size": 64, "cameras": CAMERAS, "robot_state": True}
+    return EngineConfig(**{"suite": suite, **defaults, **settings})
 
 
 def mixed_actions(num_steps: int, seed: int) -> NDArray[np.float64]:

@@ -47,6 +47,26 @@ def test_without_agent_pos_there_are_pixels_alone() -> None:
     assert list(observations["pixels"]) == ["top"]
 
 
+def test_the_robot_state_comes_with_images_as_libero_has_them() -> None:
+    envs = make(obs_type="pixels_robot_state")
+    observations, _ = envs.reset()
+    assert envs.observation_space.contains(observations)
+    state = observations["robot_state"]
+    assert {part: list(values) for part, values in state.items()} == {
+        "eef": ["pos", "quat", "mat"],
+        "gripper": ["qpos", "qvel"],
+        "joints": ["pos", "vel"],
+    }
+    assert state["eef"]["mat"].shape == (2, 3, 3)
+    engine = envs._rows.engine.observations
+    engine["robot0_joint_vel"][1] = np.pi  # which float32 does not hold
+    engine["agentview_image"][0, 0, 1] = 200
+    observations = envs._translated(envs._rows._observations())
+    np.testing.assert_array_equal(observations["robot_state"]["joints"]["vel"][1], np.full(7, np.pi))
+    assert (observations["pixels"]["image"][0, 0, 1] == 200).all()
+    assert (state["joints"]["vel"] == 0).all()  # what was returned before is a copy
+
+
 def test_episodes_go_through_the_initial_states_in_order_whatever_the_seed() -> None:
     envs = make(init_states="held_out")
     began = [envs.reset(seed=seed)[1]["init_state_id"].tolist() for seed in (None, [7, 8], 9, 0, 1, 2)]

@@ -31,7 +31,7 @@ from ttrl_env.engines import opengl
 from ttrl_env.engines.interface import SETTLE_ACTION, EngineConfig, SimState
 from ttrl_env.engines.libero.robosuite_import import import_robosuite
 from ttrl_env.engines.mujoco.records import RENDERED
-from ttrl_env.engines.observations import PROPRIOCEPTION
+from ttrl_env.engines.observations import EEF_MAT, proprioception
 from ttrl_env.errors import ConfigError
 
 import_robosuite()  # must come before MuJoCo and LIBERO's environments are imported
@@ -155,8 +155,9 @@ class LiberoSimulation:
         return state
 
     def _select(self, observation: dict[str, Any]) -> dict[str, NDArray[Any]]:
-        keys = (*(f"{camera}_image" for camera in self.config.cameras), *PROPRIOCEPTION)
-        return {key: np.asarray(observation[key]) for key in keys}
+        keys = (*(f"{camera}_image" for camera in self.config.cameras), *proprioception(self.config))
+        measured = {EEF_MAT: self._env.robots[0].controller.ee_ori_mat}
+        return {key: np.asarray(measured[key] if key in measured else observation[key]) for key in keys}
 
     def _divergence(self) -> str | None:
         """Why the simulation has diverged; ``None`` if it has not."""

@@ -231,6 +231,9 @@ class NativeEngine:
         self.observations["robot0_eef_pos"][row] = replica.sample.eef_pos
         self.observations["robot0_eef_quat"][row] = replica.sample.eef_quat
         self.observations["robot0_gripper_qpos"][row] = replica.sample.gripper_qpos
+        if self.config.robot_state:
+            for key, value in replica.robot_state().items():
+                self.observations[key][row] = value
 
     def _change(self, rows: Sequence[int], jobs: Sequence[Job], task_ids: Sequence[int]) -> list[Any]:
         """Run jobs that change ``rows``; if a job fails, the rows stay marked as halfway."""

@@ -17,6 +17,7 @@ from ttrl_env.engines.native.control_step import DIVERGED, SUCCESS
 from ttrl_env.engines.native.controller import make_arm_state
 from ttrl_env.engines.native.records import Memory, Sample, Views
 from ttrl_env.engines.native.task.bundle import TaskBundle
+from ttrl_env.engines.observations import EEF_MAT
 
 _STATE = mujoco.mjtState.mjSTATE_INTEGRATION
 
@@ -50,6 +51,8 @@ class Replica:
         self._memory = make_memory(bundle.model.nv, num_burners)
         self.sample = make_sample(self._views, num_burners)
         """The data from which the observation after the last reset or step is made."""
+        joints = np.searchsorted(bundle.model.jnt_qposadr, bundle.arrays.sample.gripper_qpos)
+        self._gripper_dofs = bundle.model.jnt_dofadr[joints]
 
     def reset(self, init_state: NDArray[np.float64], settle_steps: int) -> None:
         """Start an episode from ``init_state`` ``[1 + nq + nv]`` (time, qpos, qvel) and settle."""
@@ -121,6 +124,16 @@ class Replica:
             body_xquat=data.xquat.copy(),
             body_names=tuple(model.body(body).name for body in range(model.nbody)),
         )
+
+    def robot_state(self) -> dict[str, NDArray[np.float64]]:
+        """What ``EngineConfig.robot_state`` adds to the observation after the last reset or step."""
+        arm, sample = self.bundle.arrays.arm, self.sample
+        return {
+            EEF_MAT: self._memory.arm.eef_mat,
+            "robot0_gripper_qvel": sample.qvel[self._gripper_dofs],
+            "robot0_joint_pos": sample.qpos[arm.qpos],
+            "robot0_joint_vel": sample.qvel[arm.dofs],
+        }
 
     def _run(self, actions: NDArray[np.float64]) -> int:
         return control_step.run_chunk(
