@@ -168,6 +168,13 @@ def get_task(suite: str, task_id: int) -> Task:
     )
 
 
+def liberos_own_tasks() -> Iterator[Task]:
+    """Every task of LIBERO's own five suites, by suite and id; LIBERO-PRO's changes of them are left out."""
+    for suite in SUITES.values():
+        if original_suite(suite.name) == suite.name:
+            yield from (get_task(suite.name, task_id) for task_id in range(suite.num_tasks))
+
+
 @functools.lru_cache(maxsize=64)
 def init_states(suite: str, task_id: int) -> NDArray[np.float64]:
     """A task's initial states, ``[num_states, 1 + nq + nv]`` float64 rows of time, qpos, qvel (read-only)."""

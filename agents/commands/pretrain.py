@@ -1,4 +1,4 @@
-"""``ttrl pretrain``: a TinyVLA by behaviour cloning of demonstrations in HDF5 files."""
+"""``ttrl pretrain``: a TinyVLA by behaviour cloning of demonstrations in HDF5 files and LeRobotDatasets."""
 
 from __future__ import annotations
 

@@ -41,6 +41,12 @@ COMMANDS = {
         subjects=("suite",),
         arguments="SUITE",
     ),
+    "convert": Command(
+        purpose="make a LeRobotDataset of demonstrations",
+        subjects=("data", "output_dir"),
+        arguments="DATA FOLDER",
+        options="[repo_id=owner/name]",
+    ),
     "pretrain": Command(
         purpose="clone a TinyVLA from demonstrations",
         subjects=("data",),

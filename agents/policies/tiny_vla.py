@@ -61,7 +61,7 @@ class TinyVLAConfig(PreTrainedConfig):
     proprioception: bool = False
     """Whether the end effector's pose and the positions of the fingers are inputs too."""
     demonstrations: list[dict[str, Any]] | None = None
-    """Its training data, as :func:`ttrl_env.demonstrations.reading.describe_files` returns it."""
+    """Its training data, as :func:`ttrl_env.demonstrations.origins.describe` returns it."""
 
     @property
     def cameras(self) -> tuple[CameraName, ...]:

@@ -54,11 +54,11 @@ class PretrainConfig(FolderSettings):
     """Behaviour cloning from demonstrations (`ttrl pretrain`)."""
 
     data: tuple[Annotated[str, Text()], ...] = ()
-    """HDF5 files in LIBERO's layout, or folders that are searched for them."""
+    """HDF5 files in LIBERO's layout, LeRobotDatasets (v3) of LIBERO, or folders that hold either."""
     pairing: Pairing = "auto"
     """Observation i comes "before" action i (ours) or "after" it (published files); "auto": from the file."""
     max_episodes: Annotated[int | None, at_least(1)] = None
-    """Episodes used of each file; null: all."""
+    """Episodes used of each file, or of each task of a LeRobotDataset; null: all."""
     output_dir: Annotated[str, Folder()] = "runs/pretrain"
     """Folder of the policy, the state to resume from, metrics and the report."""
     resume: bool = True

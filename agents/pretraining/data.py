@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,13 +12,8 @@ from torch import Tensor
 from ttrl_env.agents.policies import PolicyInputs, TinyVLA
 from ttrl_env.agents.policies.action_tokenizer import encode_actions
 from ttrl_env.agents.pretraining.config import PretrainConfig
-from ttrl_env.demonstrations.reading import (
-    FileSize,
-    RecordedEpisode,
-    find_files,
-    measure_file,
-    read_episodes,
-)
+from ttrl_env.agents.pretraining.sources import Source
+from ttrl_env.demonstrations.recorded import DataSize, RecordedEpisode
 from ttrl_env.engines.interface import ACTION_DIM
 from ttrl_env.errors import ConfigError
 from ttrl_env.machine.memory import require_memory
@@ -42,24 +36,26 @@ class Pairs:
         return {key: tensor[rows] for key, tensor in self.inputs.items()}, self.tokens[rows]
 
 
-def load_pairs(config: PretrainConfig, policy: TinyVLA, say: Callable[[str], None]) -> tuple[Pairs, Pairs]:
+def load_pairs(
+    config: PretrainConfig, sources: Sequence[Source], policy: TinyVLA, say: Callable[[str], None]
+) -> tuple[Pairs, Pairs]:
     """Training pairs and validation pairs; the latter may be empty.
 
-    Each episode's images are resized to the policy's input size as it is read, to save memory. All files
-    and the memory they need are checked before the first file is read.
+    Each episode's images are resized to the policy's input size as it is read, to save memory. All sources
+    and the memory they need are checked before the first one is read.
 
-    Raises :class:`ConfigError` if a file or one of its demonstrations cannot be used; the message names it.
+    Raises :class:`ConfigError` if a source or one of its demonstrations cannot be used; the message names it.
     """
     train, validation = [], []
     instructions = set()
-    files, pairing = find_files(config.data), config.pairing
-    sizes = [measure_file(path, policy.cameras, pairing, config.max_episodes) for path in files]
-    for path, size in zip(files, sizes, strict=True):
-        _check_images(policy, path, size)
+    wanted = policy.cameras, config.pairing, config.max_episodes
+    sizes = [source.measure(*wanted) for source in sources]
+    for source, size in zip(sources, sizes, strict=True):
+        _check_images(policy, source, size)
     _check_memory(policy, sizes)
-    for path in files:
+    for source in sources:
         episodes = []
-        for episode in read_episodes(path, policy.cameras, pairing, config.max_episodes):
+        for episode in source.read(*wanted):
             episodes.append(episode_pairs(policy, episode))
             instructions.add(episode.instruction)
         kept_out = _kept_out(len(episodes), config)
@@ -104,7 +100,7 @@ def join(parts: Sequence[Pairs], like: Pairs | None = None) -> Pairs:
     return Pairs(inputs, torch.cat([part.tokens for part in parts]))
 
 
-def _check_memory(policy: TinyVLA, sizes: Sequence[FileSize]) -> None:
+def _check_memory(policy: TinyVLA, sizes: Sequence[DataSize]) -> None:
     """Raise before reading if the pairs do not fit into memory; joining them takes it twice."""
     row = len(policy.cameras) * 3 * policy.config.image_size**2 + 8 * policy.config.max_words
     row += 8 * policy.chunk_steps * ACTION_DIM
@@ -113,21 +109,21 @@ def _check_memory(policy: TinyVLA, sizes: Sequence[FileSize]) -> None:
     require_memory(
         needed,
         f"data: reading {steps} steps",
-        "name fewer files, or lower max_episodes or policy.image_size",
+        "name less data, or lower max_episodes or policy.image_size",
     )
 
 
 def _kept_out(num_episodes: int, config: PretrainConfig) -> set[int]:
-    """Indices of a file's validation episodes: a random choice fixed by the seed, at least one if any."""
+    """Indices of a source's validation episodes: a random choice fixed by the seed, at least one if any."""
     if config.validation_fraction == 0.0 or num_episodes < 2:
         return set()
     number = max(round(config.validation_fraction * num_episodes), 1)
     return set(np.random.default_rng(config.seed).permutation(num_episodes)[:number].tolist())
 
 
-def _check_images(policy: TinyVLA, path: Path, size: FileSize) -> None:
+def _check_images(policy: TinyVLA, source: Source, size: DataSize) -> None:
     for image_size in sorted(size.image_sizes):
         try:
             policy.check_image_size(image_size)
         except ValueError as error:
-            raise ConfigError(f"policy.image_size: {error} in {path}") from error
+            raise ConfigError(f"policy.image_size: {error} in {source.name}") from error

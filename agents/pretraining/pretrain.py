@@ -18,7 +18,7 @@ import hashlib
 import json
 import math
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -38,7 +38,8 @@ from ttrl_env.agents.policies import TinyVLA, TinyVLAConfig, TokenPolicy
 from ttrl_env.agents.policies.sharding import all_finite
 from ttrl_env.agents.pretraining.config import PretrainConfig
 from ttrl_env.agents.pretraining.data import Pairs, load_pairs
-from ttrl_env.demonstrations.reading import describe_files, find_files
+from ttrl_env.agents.pretraining.sources import Source, find_sources
+from ttrl_env.demonstrations.origins import describe
 from ttrl_env.errors import CheckpointError, ConfigError, TrainingDivergedError
 from ttrl_env.libero_version import warn_of_another_version
 from ttrl_env.machine.folder_lock import folder_lock
@@ -95,8 +96,9 @@ def _pretrain(
     use_usable_cores()
     torch.manual_seed(config.seed)
     policy = new_policy(config)
-    train_pairs, validation_pairs = load_pairs(config, policy, say)
-    policy.config.demonstrations = _describe(config)
+    sources = find_sources(config.data)
+    train_pairs, validation_pairs = load_pairs(config, sources, policy, say)
+    policy.config.demonstrations = _describe(sources, config.max_episodes)
     nn.Module.to(policy, choose_device(config.device, "device"))
     optimizer = torch.optim.AdamW(
         policy.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
@@ -116,12 +118,14 @@ def _pretrain(
     return state
 
 
-def _describe(config: PretrainConfig) -> list[dict[str, Any]]:
-    """Description of the demonstrations. Warns of files recorded with another version of LIBERO."""
-    files = find_files(config.data)
-    described = describe_files(files, config.max_episodes)
-    for file, entry in zip(files, described, strict=True):
-        warn_of_another_version(f"data: {file}", entry["mujoco"])
+def _describe(sources: Sequence[Source], max_episodes: int | None) -> list[dict[str, Any]]:
+    """Description of the demonstrations. Warns of those recorded with another version of LIBERO."""
+    described = []
+    for source in sources:
+        entries = describe(source.origins(max_episodes))
+        for entry in entries:
+            warn_of_another_version(f"data: {source.name}", entry["mujoco"])
+        described += entries
     return described
 
 

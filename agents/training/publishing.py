@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import CommitOperationAdd, HfApi, constants, get_token
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-from huggingface_hub.utils import validate_repo_id
+from huggingface_hub.errors import HfHubHTTPError
 
 from ttrl_env.agents.common.checkpoint_files import own_file
+from ttrl_env.agents.common.hub_names import check_repo_name
 from ttrl_env.agents.common.run_folder import is_checkpoint
 from ttrl_env.agents.common.training_state import read_state
 from ttrl_env.agents.evaluation.reports.measured import measured_in_report
@@ -91,7 +91,7 @@ def publication(path: str, repo: str, report: str | None = None) -> Publication:
         CheckpointError: there is no policy, it cannot be used without files of this machine, one of its files
             is damaged, or the report is of another policy.
     """
-    _check_repo(repo)
+    check_repo_name("repo", repo)
     if is_repo_id(path):
         raise CheckpointError(f"path: there is no folder {path}; what is on the hub is there already")
     folder = find_policy(path, "path")
@@ -140,15 +140,6 @@ def upload(content: Publication, *, private: bool) -> str:
         return api.create_commit(content.repo, operations, commit_message=message).commit_url
     except _UNREACHED as error:
         raise CheckpointError(f"repo: {content.repo} cannot be uploaded: {error}") from error
-
-
-def _check_repo(repo: str) -> None:
-    try:
-        validate_repo_id(repo)
-    except HFValidationError as error:
-        raise ConfigError(f"repo: expected owner/name, got {repo!r}: {error}") from error
-    if "/" not in repo:
-        raise ConfigError(f"repo: expected owner/name, got {repo!r}: name its owner too")
 
 
 def _weights(folder: Path) -> Sequence[Path]:

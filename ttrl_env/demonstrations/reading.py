@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,54 +16,48 @@ from numpy.typing import NDArray
 from ttrl_env.demonstrations import foreign_files, self_description
 from ttrl_env.demonstrations.foreign_files import refuse
 from ttrl_env.demonstrations.layout import IMAGE_KEYS, Pairing
+from ttrl_env.demonstrations.origins import Origin
+from ttrl_env.demonstrations.recorded import (
+    DataSize,
+    RecordedEpisode,
+    least_steps,
+    recorded_episode,
+    wrong_number,
+)
 from ttrl_env.engines.interface import ACTION_DIM
 from ttrl_env.errors import ConfigError
-from ttrl_env.rotations import quaternions
-
-ROUNDING = 1e-6
-"""Amount by which an action may exceed 1: it may have been clipped in another precision."""
 
 _ROBOT_STATES = {"ee_states": 6, "gripper_states": 2}
 """Robot arrays that are read, and the width of each."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class RecordedEpisode:
-    """One episode of ``T`` steps, with the environment's observations."""
-
-    instruction: str
-    observations: dict[str, NDArray[Any]]
-    """As :class:`~ttrl_env.vector_env.TTRLVectorEnv` returns them, first axis ``T``: images uint8, bottom
-    row first, and the ``robot0_*`` keys."""
-    actions: NDArray[np.float32]
-    """``[T, 7]`` the action taken after each observation."""
+def hdf5_files(folder: Path) -> list[Path]:
+    """The HDF5 files in a folder and in those below it, in order."""
+    return sorted(folder.rglob("*.hdf5"))
 
 
-@dataclass(frozen=True, kw_only=True)
-class FileSize:
-    """The size of a file's episodes, for budgeting memory before they are read."""
+def find_files(
+    paths: Sequence[str | Path],
+    in_folder: Callable[[Path], Sequence[Path]] = hdf5_files,
+    sought: str = ".hdf5 file",
+) -> list[Path]:
+    """The demonstrations that ``paths`` name: files themselves, and those in folders, in order.
 
-    num_steps: int
-    """Number of steps of all episodes."""
-    largest_episode_bytes: int
-    """Memory that the largest episode takes."""
-    image_sizes: frozenset[int]
-    """Heights and widths of the images."""
+    Args:
+        paths: files and folders.
+        in_folder: the demonstrations in a folder, by default its HDF5 files.
+        sought: what ``in_folder`` finds, for errors.
 
-
-def find_files(paths: Sequence[str | Path]) -> list[Path]:
-    """The HDF5 files that ``paths`` name: files themselves, and all ``.hdf5`` files in folders, in order.
-
-    Raises :class:`ConfigError` if a path yields no file or a file is named twice.
+    Raises :class:`ConfigError` if a path yields none or one is named twice.
     """
     found: dict[Path, Path] = {}
     if "" in paths:  # Path("") would be the working directory
         raise ConfigError(f"data: expected names of files or folders, got {list(map(str, paths))}")
     for path in (Path(os.path.expanduser(each)) for each in paths):
-        files = [path] if not path.is_dir() and path.exists() else sorted(path.rglob("*.hdf5"))
+        files = [path] if not path.is_dir() and path.exists() else in_folder(path)
         files = [file for file in files if not file.parent.name.endswith(".parts")]
         if not files:
-            raise ConfigError(f"data: no .hdf5 file in {path}")
+            raise ConfigError(f"data: no {sought} in {path}")
         for file in files:
             if file.resolve() in found:
                 raise ConfigError(
@@ -77,7 +70,7 @@ def find_files(paths: Sequence[str | Path]) -> list[Path]:
 
 def measure_file(
     path: Path, cameras: Sequence[str], pairing: Pairing = "auto", max_episodes: int | None = None
-) -> FileSize:
+) -> DataSize:
     """Size of the episodes that :func:`read_episodes` would read.
 
     Checks everything that it checks, except the values in the arrays.
@@ -88,7 +81,9 @@ def measure_file(
         steps = sum(len(arrays["actions"]) for arrays in episodes)
         memory = [sum(map(foreign_files.num_bytes, arrays.values())) for arrays in episodes]
         sizes = frozenset(arrays[IMAGE_KEYS[camera]].shape[1] for arrays in episodes for camera in cameras)
-    return FileSize(num_steps=steps, largest_episode_bytes=max(memory), image_sizes=sizes)
+    return DataSize(
+        num_episodes=len(episodes), num_steps=steps, largest_episode_bytes=max(memory), image_sizes=sizes
+    )
 
 
 def read_episodes(
@@ -114,45 +109,29 @@ def read_episodes(
         pairing = self_description.pairing(data, pairing)
         for demo in _episodes(data, max_episodes):
             arrays = {name: _numbers(array) for name, array in _arrays(demo, cameras, pairing).items()}
-            actions = np.asarray(arrays["actions"], dtype=np.float32)
-            observations = _observations(arrays, cameras)
-            if upright:
-                for camera in cameras:
-                    observations[f"{camera}_image"] = observations[f"{camera}_image"][:, ::-1]
-            if pairing == "after":
-                observations = {key: array[:-1] for key, array in observations.items()}
-                actions = actions[1:]
-            yield RecordedEpisode(instruction=instruction, observations=observations, actions=actions)
+            images = {camera: arrays[IMAGE_KEYS[camera]][:, :: -1 if upright else 1] for camera in cameras}
+            yield recorded_episode(
+                instruction,
+                images,
+                arrays["ee_states"],
+                arrays["gripper_states"],
+                arrays["actions"],
+                pairing,
+            )
 
 
-def describe_files(files: Sequence[Path], max_episodes: int | None = None) -> list[dict[str, Any]]:
-    """A description of training data for a policy's ``config.json``: up to ``max_episodes`` of each file.
+def read_origins(path: Path, max_episodes: int | None = None) -> list[Origin]:
+    """Where each of a file's episodes comes from, or of its first ``max_episodes``.
 
-    Each entry describes one file:
-
-    - ``suite`` and ``task``: LIBERO's names; null if the file does not contain them.
-    - ``num_episodes``: how many episodes are read.
-    - ``init_state_ids``: the initial states that the episodes start from or near, sorted and unique.
-    - ``mujoco``: the version of MuJoCo that the episodes were recorded with.
-
-    The last two are null for files that ``ttrl record`` did not write.
+    Only files of ``ttrl record`` say the initial states and the version of MuJoCo.
     """
-    return [_describe_file(file, max_episodes) for file in files]
-
-
-def _describe_file(path: Path, max_episodes: int | None) -> dict[str, Any]:
     with _data(path) as data:
-        demos = _episodes(data, max_episodes)
-        states = [foreign_files.whole_number(demo, "init_state_id") for demo in demos]
-        known = [state for state in states if state is not None]
         suite, task = self_description.task_names(path, data)
-        return {
-            "suite": suite,
-            "task": task,
-            "num_episodes": len(demos),
-            "init_state_ids": sorted(set(known)) if len(known) == len(states) else None,
-            "mujoco": self_description.recorded_mujoco(data),
-        }
+        mujoco = self_description.recorded_mujoco(data)
+        return [
+            Origin(suite, task, mujoco, foreign_files.whole_number(demo, "init_state_id"))
+            for demo in _episodes(data, max_episodes)
+        ]
 
 
 @contextmanager
@@ -221,7 +200,7 @@ def _check_lengths(demo: h5py.Group, arrays: dict[str, h5py.Dataset], pairing: P
         raise refuse(
             demo, f"expected as many of everything as actions, got {steps} actions and {', '.join(different)}"
         )
-    needed = 2 if pairing == "after" else 1
+    needed = least_steps(pairing)
     if steps < needed:
         raise refuse(
             demo, f"expected at least {needed} steps (its observations come {pairing} actions), got {steps}"
@@ -233,21 +212,7 @@ def _numbers(array: h5py.Dataset) -> NDArray[Any]:
     numbers = foreign_files.read(array)
     if array.dtype == np.uint8:
         return numbers
-    is_action = array.name.endswith("/actions")
-    limit = 1.0 + ROUNDING if is_action else float(np.finfo(np.float32).max)
-    wrong = np.argwhere(~(np.abs(numbers) <= limit))
-    if len(wrong):
-        step = int(wrong[0, 0])
-        expected = "numbers from -1 to 1" if is_action else "finite numbers"
-        raise refuse(array, f"expected {expected}, got {numbers[tuple(wrong[0])]} at step {step}")
+    problem = wrong_number(numbers, is_action=array.name.endswith("/actions"))
+    if problem is not None:
+        raise refuse(array, problem)
     return numbers
-
-
-def _observations(arrays: dict[str, NDArray[Any]], cameras: Sequence[str]) -> dict[str, NDArray[Any]]:
-    """An episode's observations under the environment's keys."""
-    return {
-        **{f"{camera}_image": arrays[IMAGE_KEYS[camera]] for camera in cameras},
-        "robot0_eef_pos": arrays["ee_states"][:, :3],
-        "robot0_eef_quat": quaternions(arrays["ee_states"][:, 3:]),
-        "robot0_gripper_qpos": arrays["gripper_states"],
-    }

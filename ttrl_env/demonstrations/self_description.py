@@ -15,9 +15,6 @@ from ttrl_env.errors import ConfigError
 from ttrl_env.libero_version import is_version
 from ttrl_env.tasks import Task
 
-_REGENERATED = ("libero_spatial", "libero_object", "libero_goal", "libero_10", "libero_90")
-"""Suites whose published files OpenVLA's ``regenerate_libero_dataset.py`` replays."""
-
 
 def instruction(path: Path, data: h5py.Group) -> str:
     """The task's instruction. Published files store it in quotes, as a string or as a list of characters."""
@@ -84,11 +81,9 @@ def _is_regenerated(data: h5py.Group) -> bool:
 
 def _regenerated_task(path: Path) -> Task:
     """The task of a file without attributes, found by the file's name."""
-    for suite in _REGENERATED:
-        for task_id in range(tasks.get_suite(suite).num_tasks):
-            task = tasks.get_task(suite, task_id)
-            if path.name == f"{task.name}_demo.hdf5":
-                return task
+    for task in tasks.liberos_own_tasks():
+        if path.name == f"{task.name}_demo.hdf5":
+            return task
     example = tasks.get_task("libero_object", 0).name
     raise ConfigError(
         f"data: {path} has no attributes, as files of OpenVLA's regenerate_libero_dataset.py, so only its "

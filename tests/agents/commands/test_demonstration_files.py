@@ -18,8 +18,9 @@ import pytest
 from ttrl_env import tasks
 from ttrl_env.agents import cli
 from ttrl_env.demonstrations import hdf5, recording
+from ttrl_env.demonstrations.origins import describe
 from ttrl_env.demonstrations.playing import Trajectory
-from ttrl_env.demonstrations.reading import describe_files, find_files, read_episodes
+from ttrl_env.demonstrations.reading import find_files, read_episodes, read_origins
 from ttrl_env.demonstrations.recording import RecordingSettings, record_dataset
 from ttrl_env.errors import ConfigError
 from ttrl_env.libero_version import installed_mujoco, stamp
@@ -384,7 +385,7 @@ def test_files_that_openvla_regenerates_hold_the_same_episodes(tmp_path, attempt
         np.testing.assert_array_equal(got.actions, expected.actions[kept])
         for key, array in expected.observations.items():
             np.testing.assert_array_equal(got.observations[key], array[kept])
-    (described,) = describe_files([foreign])
+    (described,) = describe(read_origins(foreign))
     assert (described["suite"], described["num_episodes"]) == ("libero_object", 2)
 
 

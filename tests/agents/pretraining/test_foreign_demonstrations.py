@@ -15,11 +15,13 @@ import psutil
 import pytest
 
 from ttrl_env import tasks
-from ttrl_env.agents.pretraining import data as pretraining_data
+from ttrl_env.agents.pretraining import sources
 from ttrl_env.agents.pretraining.config import load_pretrain_config
+from ttrl_env.agents.pretraining.data import load_pairs
 from ttrl_env.agents.pretraining.pretrain import new_policy
 from ttrl_env.demonstrations import foreign_files
-from ttrl_env.demonstrations.reading import describe_files, find_files, measure_file, read_episodes
+from ttrl_env.demonstrations.origins import describe
+from ttrl_env.demonstrations.reading import find_files, measure_file, read_episodes, read_origins
 from ttrl_env.errors import ConfigError
 
 STEPS = 4
@@ -274,12 +276,12 @@ def test_more_than_fits_into_memory_is_refused_before_it_is_read(file, tmp_path,
     config = load_pretrain_config([f"data=[{file}]", "policy.image_size=16"])
     for number in range(2):
         edit(file, replaced(f"data/demo_{number}/obs/agentview_rgb", np.zeros((STEPS, 16, 16, 3), np.uint8)))
-    monkeypatch.setattr(pretraining_data, "read_episodes", None)
+    monkeypatch.setattr(sources, "read_episodes", None)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=1000))
     with pytest.raises(
         ConfigError, match=r"data: reading 8 steps needs about .* GB of memory, and 1e-06 GB are"
     ):
-        pretraining_data.load_pairs(config, new_policy(config), print)
+        load_pairs(config, sources.find_sources(config.data), new_policy(config), print)
 
 
 @pytest.mark.parametrize(
@@ -338,6 +340,21 @@ def test_each_path_has_files_and_each_file_is_named_once(file, tmp_path) -> None
             find_files(twice)
 
 
+def test_folders_are_searched_for_files_and_lerobots_datasets(file, tmp_path, monkeypatch) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ConfigError, match=r"no \.hdf5 file and no LeRobotDataset in .*empty"):
+        sources.find_sources([tmp_path / "empty"])
+    for name in ("b", "c/d"):
+        (tmp_path / name / "meta").mkdir(parents=True)
+        (tmp_path / name / "meta/info.json").touch()
+    monkeypatch.setattr(sources, "open_tasks", lambda folder: [SimpleNamespace(name=str(folder))] * 2)
+    expected = [str(file), *2 * [str(tmp_path / "b")], *2 * [str(tmp_path / "c/d")]]
+    assert [source.name for source in sources.find_sources([tmp_path])] == expected
+    assert [source.name for source in sources.find_sources([tmp_path / "b"])] == 2 * [str(tmp_path / "b")]
+    with pytest.raises(ConfigError, match="b is named twice"):
+        sources.find_sources([tmp_path / "b", tmp_path])
+
+
 def test_an_empty_name_is_not_the_working_directory(file, monkeypatch) -> None:
     monkeypatch.chdir(file.parent)
     assert [path.name for path in find_files(["."])] == [file.name]
@@ -350,14 +367,14 @@ def test_every_file_is_checked_before_the_first_is_read(file, tmp_path, monkeypa
     config = load_pretrain_config([f"data=[{tmp_path}]", "policy.image_size=16"])
     edit(file, replaced("data/demo_0/obs/agentview_rgb", np.zeros((STEPS, 16, 16, 3), np.uint8)))
     edit(file, replaced("data/demo_1/obs/agentview_rgb", np.zeros((STEPS, 32, 32, 3), np.uint8)))
-    monkeypatch.setattr(pretraining_data, "read_episodes", None)
+    monkeypatch.setattr(sources, "read_episodes", None)
     with pytest.raises(ConfigError, match=r"policy\.image_size: .* to 16 pixels .* got 8 in .*b_demo\.hdf5"):
-        pretraining_data.load_pairs(config, new_policy(config), print)
+        load_pairs(config, sources.find_sources(config.data), new_policy(config), print)
     edit(
         tmp_path / "b_demo.hdf5", lambda opened: opened["data/demo_1/obs"].move("agentview_rgb", "other_rgb")
     )
     with pytest.raises(ConfigError, match=r"b_demo\.hdf5: data/demo_1: it has no obs/agentview_rgb"):
-        pretraining_data.load_pairs(config, new_policy(config), print)
+        load_pairs(config, sources.find_sources(config.data), new_policy(config), print)
 
 
 @pytest.mark.libero
@@ -376,7 +393,7 @@ class TestRegeneratedFiles:
         assert episode.observations["agentview_image"][:, 0, 0, 0].tolist() == [0, 1, 2, 3]
 
     def test_are_described_by_their_name(self, regenerated) -> None:
-        (described,) = describe_files([regenerated])
+        (described,) = describe(read_origins(regenerated))
         assert (described["suite"], described["task"]) == ("libero_10", tasks.get_task("libero_10", 3).name)
 
     def test_of_another_name_are_told_what_to_do(self, regenerated) -> None:

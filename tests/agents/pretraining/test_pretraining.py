@@ -18,7 +18,9 @@ from ttrl_env.agents import cli
 from ttrl_env.agents.pretraining.config import PretrainConfig, load_pretrain_config
 from ttrl_env.agents.pretraining.data import action_chunks, load_pairs
 from ttrl_env.agents.pretraining.pretrain import learning_rate, new_policy, pretrain
-from ttrl_env.demonstrations.reading import describe_files
+from ttrl_env.agents.pretraining.sources import find_sources
+from ttrl_env.demonstrations.origins import describe
+from ttrl_env.demonstrations.reading import read_origins
 from ttrl_env.errors import CheckpointError, ConfigError, TrainingDivergedError, UnknownNameError
 from ttrl_env.libero_version import PUBLISHED_MUJOCO, LiberoVersionWarning, installed_mujoco
 from ttrl_env.machine.folder_lock import folder_lock
@@ -278,13 +280,16 @@ def test_patience_stops_a_run_and_the_best_policy_stays(demos, monkeypatch) -> N
 
 def test_validation_episodes_are_never_trained_on(demos) -> None:
     config = configure(demos)
-    policy = new_policy(config)
-    train, validation = load_pairs(config, policy, lambda text: None)
+    train, validation = pairs_of(config)
     assert (len(train), len(validation)) == (36, 12)
     kept_out = {fingerprint(validation, row) for row in range(12)}
     assert not kept_out & {fingerprint(train, row) for row in range(36)}
-    none, empty = load_pairs(configure(demos, "run", "validation_fraction=0"), policy, lambda text: None)
+    none, empty = pairs_of(configure(demos, "run", "validation_fraction=0"))
     assert (len(none), len(empty)) == (48, 0)
+
+
+def pairs_of(config: PretrainConfig):
+    return load_pairs(config, find_sources(config.data), new_policy(config), lambda text: None)
 
 
 def fingerprint(pairs, row: int) -> bytes:
@@ -293,7 +298,7 @@ def fingerprint(pairs, row: int) -> bytes:
 
 def test_more_senses_are_read_from_the_files(demos) -> None:
     config = configure(demos, "run", "policy.wrist_camera=true", "policy.proprioception=true", "steps=2")
-    pairs, _ = load_pairs(config, new_policy(config), lambda text: None)
+    pairs, _ = pairs_of(config)
     assert set(pairs.inputs) == {"pixels", "word_ids", "wrist_pixels", "proprioception"}
     assert pairs.inputs["proprioception"].shape == (36, 9)
     run(config)
@@ -336,7 +341,7 @@ def test_demonstrations_and_policies_of_another_world_are_warned_of(demos) -> No
 def test_a_strange_recording_says_nothing(demos, recording) -> None:
     with h5py.File(demos / "go_left_demo.hdf5", "r+") as file:
         file["data"].attrs["recording"] = recording
-    (described,) = describe_files([demos / "go_left_demo.hdf5"])
+    (described,) = describe(read_origins(demos / "go_left_demo.hdf5"))
     assert described["mujoco"] is None
 
 
