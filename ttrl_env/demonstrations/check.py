@@ -39,6 +39,7 @@ def check_expert(
     progress: Callable[[int, int], None] | None = None,
 ) -> list[CheckedEpisode]:
     """Play a task's expert once from each initial state, within the task's horizon."""
+    make_expert(task)  # a task without one raises before it is compiled
     bundle = load_bundle(task)
 
     def episode(renderer: Renderer, init_state_id: int) -> CheckedEpisode:
