@@ -1,18 +1,22 @@
-"""Shared by all tests: import path, OpenGL, Triton's interpreter, and one real LIBERO for many tests."""
+"""Shared by all tests: import path, caches, OpenGL, Triton's interpreter, one real LIBERO for many tests."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
 import os
+import shutil
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # networks this small lose more to barriers than they gain
+# Before Numba is imported. One folder for every process and the next run: compiling takes a minute.
+os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(__file__).parents[1] / "build" / "compiled"))
 sys.path.insert(0, str(Path(__file__).parents[1]))  # helpers are imported as tests.<folder>.<module>
 
 from ttrl_env import tasks
@@ -42,6 +46,14 @@ OFF = ("all_tasks", "equivalence", "thorough", "integrations")
 """Marks of tests that take long, or that need what is not installed."""
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Give all processes of the run one cache of compiled tasks; bundles of other code are not trusted."""
+    if not hasattr(config, "workerinput"):  # a worker has it from the process that started it
+        folder = tempfile.mkdtemp(prefix="ttrl-cache-")
+        os.environ["TTRL_CACHE"] = folder
+        config.add_cleanup(lambda: shutil.rmtree(folder))  # hundreds of megabytes a task
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave what is ``OFF`` out unless the ``-m`` expression names it."""
     wanted = config.getoption("-m")
@@ -68,20 +80,41 @@ def stove_engine(
     """
     from ttrl_env.engines.libero.engine import LiberoEngine
 
-    engines: list[LiberoEngine] = []
-
-    def share(config: EngineConfig) -> SimulationEngine:
-        if not engines:
-            engines.append(LiberoEngine(config))
-        assert engines[0].config == config
-        return _Borrowed(engines[0])
-
+    shared = _Shared(LiberoEngine)
     # The workers read the initial states when they first need them, under the path set at their start.
     folder = tmp_path_factory.mktemp("stove")
     with pytest.MonkeyPatch.context() as monkeypatch, _turning_stove(folder, monkeypatch):
-        share(EngineConfig(suite="libero_goal", num_rows=3, image_size=64, num_workers=2))
-    yield share
-    engines[0].close()
+        shared(EngineConfig(suite="libero_goal", num_rows=3, image_size=64, num_workers=2))
+    yield shared
+    shared.close()
+
+
+@pytest.fixture(scope="session")
+def native_stove_engine() -> Iterator[EngineChoice]:
+    """The same with the native engine, whose opening takes most of a short test."""
+    from ttrl_env.engines.native.engine import NativeEngine
+
+    shared = _Shared(NativeEngine)
+    yield shared
+    shared.close()
+
+
+class _Shared:
+    """Builds an engine when first called; lends it to each environment that asks for it."""
+
+    def __init__(self, engine_class: Callable[[EngineConfig], SimulationEngine]) -> None:
+        self._engine_class = engine_class
+        self._engine: SimulationEngine | None = None
+
+    def __call__(self, config: EngineConfig) -> SimulationEngine:
+        if self._engine is None:
+            self._engine = self._engine_class(config)
+        assert self._engine.config == config
+        return _Borrowed(self._engine)
+
+    def close(self) -> None:
+        if self._engine is not None:
+            self._engine.close()
 
 
 class _Borrowed:

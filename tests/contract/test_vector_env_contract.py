@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -84,13 +85,20 @@ def test_wrapper_over_ttrl_env_agrees_with_it(mode: AutoresetMode) -> None:
             np.testing.assert_array_equal(wrapped_infos[key], infos[key])
 
 
+@pytest.fixture(params=["native_stove_engine", pytest.param("stove_engine", marks=pytest.mark.thorough)])
+def engine(request: pytest.FixtureRequest) -> Any:
+    """The native engine, and unmodified LIBERO, whose episodes are the same (``test_native_engine.py``)."""
+    return request.getfixturevalue(request.param)
+
+
 @pytest.mark.libero
 @pytest.mark.usefixtures("turning_stove")
 @pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name)
-def test_libero_keeps_the_contract(mode: AutoresetMode, stove_engine) -> None:
+def test_libero_keeps_the_contract(mode: AutoresetMode, engine: Any) -> None:
     envs = TTRLVectorEnv(
-        **STOVE, max_steps=7, chunk_steps=2, autoreset_mode=mode, engine=stove_engine, init_states="all"
+        **STOVE, max_steps=7, chunk_steps=2, autoreset_mode=mode, engine=engine, init_states="all"
     )
     seen = play(envs, 14, max_steps=7, chunk_steps=2)
     assert min(seen["success"], seen["horizon"], seen["reset"]) >= 2
     assert (seen["frozen"] > 0) == (mode is AutoresetMode.DISABLED)
+    envs.close()

@@ -195,8 +195,8 @@ def test_sb3_logs_the_success_rate_of_a_gym_id(tmp_path: Path) -> None:
 
 @pytest.mark.libero
 @pytest.mark.usefixtures("turning_stove")
-def test_ppo_trains_on_libero(stove_engine) -> None:
-    env = make_sb3_env(**STOVE, max_steps=7, engine=stove_engine, init_states=[0, 1])
+def test_ppo_trains_on_libero(native_stove_engine) -> None:
+    env = make_sb3_env(**STOVE, max_steps=7, engine=native_stove_engine, init_states=[0, 1])
     statistics = train(env, n_steps=9, batch_size=27)
     assert sorted(statistics.lengths) == [3, 3, 3, 6, 6, 6]
     np.testing.assert_allclose(

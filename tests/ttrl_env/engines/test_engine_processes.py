@@ -57,7 +57,7 @@ def test_forked_processes_are_told_what_does_not_work_instead_of_hanging() -> No
             assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
-def test_opening_a_cached_task_is_light_and_exits_quietly(cache: Path, tmp_path: Path) -> None:
+def test_opening_a_cached_task_is_light_and_exits_quietly(tmp_path: Path) -> None:
     script = f"""
 import sys
 from ttrl_env.engines.interface import EngineConfig

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import shutil
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from tests.ttrl_env.stove import STOVE, SUCCESS_STEPS, SUITE, TASK_ID
 from ttrl_env import tasks
 from ttrl_env.engines.native.engine import NativeEngine
 from ttrl_env.engines.native.task.cache import load_bundle
+from ttrl_env.engines.native.task.locations import bundle_folder
 from ttrl_env.vector_env import TTRLVectorEnv
 
 pytestmark = pytest.mark.libero
@@ -81,14 +81,14 @@ ALL = [
 @pytest.mark.all_tasks
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize(("suite", "task_id"), ALL)
-def test_native_engine_equals_libero_on_every_task(suite: str, task_id: int, cache: Path) -> None:
+def test_native_engine_equals_libero_on_every_task(suite: str, task_id: int) -> None:
     with libero_simulation(suite, task_id) as simulation, native_engine(suite) as engine:
         compare_episode(simulation, engine, task_id, task_id % 50, mixed_actions(40, seed=task_id))
         other = (task_id + 25) % 50
         with native_engine(suite, cameras=()) as blind:
             grasping = grasping_actions(blind, task_id, other, 50)
         compare_episode(simulation, engine, task_id, other, grasping)
-    shutil.rmtree(cache / "bundles")  # 130 of them would fill a disk
+    shutil.rmtree(bundle_folder(tasks.get_task(suite, task_id)))  # 130 of them would fill a disk
 
 
 @pytest.mark.usefixtures("turning_stove")
