@@ -1,7 +1,7 @@
 """Compiles the Triton kernels for GPUs that need not be there, and prints what the machine code costs.
 
 Run as a script, since the interpreter that the other tests use cannot be turned off again in a process:
-``python tests/kernels/ahead_of_time.py 80 90 100`` prints one JSON object a kernel and architecture.
+``python tests/kernels/ahead_of_time.py 80-bf16 90-bf16 90-fp32`` prints one JSON object a kernel and target.
 """
 
 from __future__ import annotations
@@ -152,16 +152,15 @@ def run_tool(name, *arguments):
     return subprocess.run([TOOLS / name, *arguments], check=True, capture_output=True, text=True).stdout
 
 
-def main(architectures):
-    for architecture in architectures:
-        for dtype in ("bf16", "fp32") if architecture == 90 else ("bf16",):
-            for name, kernel, options, elements, input_dtype in kernels_to_compile(dtype):
-                # The two differ little, so each dtype is compiled in one of them.
-                in_memory = dtype == "fp32"
-                compiled = compile_kernel(kernel, input_dtype, architecture, options, in_memory)
-                numbers = measure(compiled, elements, 32 * options["num_warps"])
-                print(json.dumps({"kernel": name, "dtype": dtype, "sm": architecture, **numbers}), flush=True)
+def main(targets):
+    for architecture, dtype in (target.split("-") for target in targets):
+        for name, kernel, options, elements, input_dtype in kernels_to_compile(dtype):
+            # The two differ little, so each dtype is compiled in one of them.
+            in_memory = dtype == "fp32"
+            compiled = compile_kernel(kernel, input_dtype, int(architecture), options, in_memory)
+            numbers = measure(compiled, elements, 32 * options["num_warps"])
+            print(json.dumps({"kernel": name, "dtype": dtype, **numbers}), flush=True)
 
 
 if __name__ == "__main__":
-    main([int(argument) for argument in sys.argv[1:]])
+    main(sys.argv[1:])

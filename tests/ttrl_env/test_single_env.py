@@ -45,7 +45,7 @@ def test_gymnasiums_checker_has_no_complaints(chunk_steps: int) -> None:
 
 @pytest.mark.libero
 def test_gymnasiums_checker_has_no_complaints_about_libero() -> None:
-    env = gym.make("ttrl_env/LiberoSpatial-3-v0", image_size=64)
+    env = gym.make("ttrl_env/LiberoSpatial-0-v0", image_size=64)
     check_without_complaints(env.unwrapped, skip_render_check=True)  # it would build another simulation
     image = env.unwrapped.render()
     assert isinstance(image, np.ndarray)

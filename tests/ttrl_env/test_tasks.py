@@ -138,6 +138,7 @@ def test_every_task_constructs_and_steps(suite: str, task_id: int) -> None:
 
 
 @pytest.mark.libero
+@pytest.mark.thorough  # the README's loop plays a task of LIBERO-PRO
 @pytest.mark.parametrize(("suite", "task_id"), [("libero_object_swap", 3)])
 def test_sampled_tasks_construct_and_step(suite: str, task_id: int) -> None:
     _construct_and_step(suite, task_id)

@@ -152,6 +152,7 @@ def test_a_new_policy_has_no_options_of_openvla(tmp_path) -> None:
 
 
 @pytest.mark.libero
+@pytest.mark.thorough  # the same commands: test_command_line_runs.py; on LIBERO: test_libero_training.py
 def test_the_command_line_trains_resumes_and_evaluates_on_libero(
     checkpoint, tmp_path, monkeypatch, capsys
 ) -> None:

@@ -1,16 +1,18 @@
 from __future__ import annotations
 
-from contextlib import closing
-
 import numpy as np
 import pytest
 
 from ttrl_env import tasks
+from ttrl_env.demonstrations.check import check_expert
 from ttrl_env.demonstrations.experts import make_expert
 from ttrl_env.demonstrations.experts.close_drawer import CloseTopDrawer
+from ttrl_env.demonstrations.playing import play
 from ttrl_env.engines.interface import SimState
+from ttrl_env.engines.native.replica import Replica
+from ttrl_env.engines.native.settled import SETTLE_STEPS
+from ttrl_env.engines.native.task.cache import load_bundle
 from ttrl_env.errors import UnknownNameError
-from ttrl_env.vector_env import TTRLVectorEnv
 
 FACING_ROBOT_LEFT = (0.0, 0.0, 0.0, 1.0)
 """Turned by half a turn (wxyz), as the wooden cabinet of KITCHEN_SCENE10: its drawers open along +y."""
@@ -25,26 +27,24 @@ STRAIGHT_DOWN = (1.0, 0.0, 0.0, 0.0)
 @pytest.mark.libero
 @pytest.mark.parametrize("task_id", [0, pytest.param(28, marks=pytest.mark.thorough)])
 def test_closes_the_drawer_from_held_out_states(task_id) -> None:
-    env = TTRLVectorEnv("libero_90", (task_id,), 1, image_size=16, max_steps=40, num_workers=1)
-    expert = make_expert(tasks.get_task("libero_90", task_id))
-    with closing(env):
-        for state in tasks.init_state_ids("libero_90", task_id, "held_out")[:3]:
-            observations, _ = env.reset(options={"init_state_ids": [state]})
-            assert play(env, expert, observations), f"not closed within 40 steps from state {state}"
+    states = tasks.init_state_ids("libero_90", task_id, "held_out")[:3]
+    episodes = check_expert(tasks.get_task("libero_90", task_id), states, num_workers=1)
+    for episode in episodes:
+        assert episode.success, episode
+        assert episode.steps <= 40, episode
 
 
 @pytest.mark.libero
 def test_recovers_from_behind_the_panel() -> None:
-    env = TTRLVectorEnv("libero_90", (0,), 1, image_size=16, max_steps=100, num_workers=1)
-    with closing(env):
-        observations, _ = env.reset(options={"init_state_ids": [40]})
-        for target in [(0.0, -0.12, 1.2), (0.0, -0.12, 1.105)]:  # into the drawer, from above
-            for _ in range(20):
-                move = np.clip((target - observations["robot0_eef_pos"][0]) / 0.05, -1.0, 1.0)
-                observations, *_ = env.step([[*move, 0.0, 0.0, 0.0, 1.0]])  # with the gripper closed
-        assert np.abs(observations["robot0_eef_pos"][0] - target).max() < 0.015
-        assert env.engine.state(0).qpos[DRAWER_JOINT] < -0.13
-        assert play(env, CloseTopDrawer(), observations)
+    replica = Replica(load_bundle(tasks.get_task("libero_90", 0)))
+    replica.reset(tasks.init_states("libero_90", 0)[40], SETTLE_STEPS)
+    for target in [(0.0, -0.12, 1.2), (0.0, -0.12, 1.105)]:  # into the drawer, from above
+        for _ in range(20):
+            move = np.clip((target - replica.sample.eef_pos) / 0.05, -1.0, 1.0)
+            replica.step(np.array([[*move, 0.0, 0.0, 0.0, 1.0]]))  # with the gripper closed
+    assert np.abs(replica.sample.eef_pos - target).max() < 0.015
+    assert replica.state().qpos[DRAWER_JOINT] < -0.13
+    assert play(replica, CloseTopDrawer(), max_steps=60).success
 
 
 @pytest.mark.parametrize(
@@ -112,16 +112,6 @@ def test_a_scene_without_the_cabinet_is_an_error() -> None:
     renamed = SimState(**{**vars(state), "body_names": ("world", "stove_main", "stove_button")})
     with pytest.raises(ValueError, match="_cabinet_top"):
         CloseTopDrawer().act(make_observation((0.0, 0.0, 1.0)), renamed)
-
-
-def play(env, expert, observations):
-    """Let the expert play the only row's episode to its end; whether it succeeded."""
-    done = np.array([False])
-    while not done[0]:
-        row = {key: array[0] for key, array in observations.items()}
-        observations, _, success, truncated, _ = env.step([expert.act(row, env.engine.state(0))])
-        done = success | truncated
-    return bool(success[0])
 
 
 def act(facing, *, lateral, outward, up, quat=STRAIGHT_DOWN):

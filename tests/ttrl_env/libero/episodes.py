@@ -70,14 +70,14 @@ def play(env_class: Any, suite: str, task_id: int, num_steps: int) -> list[tuple
 
 def play_vector(envs: Any, states: list[NDArray]) -> list[tuple[str, Any]]:
     """What a vector environment returns: seeded, reset, put at states, and stepped, also in part."""
-    envs.seed([5, 6, 7])
+    envs.seed([5, 6])
     seen = [("first observations", envs.reset()), ("state", np.stack(envs.get_sim_state()))]
     seen.append(("observations of the states", envs.set_init_state(states)))
     rng = np.random.default_rng(2)
     for _ in range(3):
         observations, *outcomes = envs.step(rng.uniform(-1, 1, (len(states), 7)))
         seen += [("observations", observations), *(("outcome", outcome) for outcome in outcomes)]
-    seen.append(("part", envs.step(rng.uniform(-1, 1, (2, 7)), id=[2, 0])[0]))
+    seen.append(("part", envs.step(rng.uniform(-1, 1, (2, 7)), id=[1, 0])[0]))
     seen.append(("reset of one", envs.reset(id=1)))
     seen.append(("success", [bool(each) for each in envs.check_success()]))
     return [entry for name, value in seen for entry in _flat(name, value)]
