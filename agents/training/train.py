@@ -154,9 +154,9 @@ class _Run:
                 raise TrainingDivergedError(self._last_good(str(error))) from error
             checkpoint = self.save()
         if self.completed < config.iterations:
-            self.display.say(
-                f"Stopped after iteration {self.completed}. Continue with {resume_argument(checkpoint)}"
-            )
+            stopped = f"Stopped after iteration {self.completed}. Continue with {resume_argument(checkpoint)}"
+            # the others wait: torchrun ends this process as soon as one exits with a code other than 0
+            self.world.on_main(lambda: self.display.say(stopped))
         return checkpoint
 
     def save(self) -> Path:
