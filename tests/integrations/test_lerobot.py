@@ -141,7 +141,7 @@ def test_the_raw_observation_is_that_of_lerobots_own_environment(monkeypatch) ->
 
 
 def assert_same_in_row_0(observation: Any, expected: Any, where: str = "observation") -> None:
-    """Up to the last bits, in which LeRobot's environment differs after its two resets."""
+    """Up to rounding; tests of the engines compare the same arrays with LIBERO's bit for bit."""
     if not isinstance(expected, dict):
         assert (observation.dtype, observation[0].shape) == (expected.dtype, expected.shape), where
         np.testing.assert_allclose(observation[0], expected, rtol=0, atol=1e-9, err_msg=where)

@@ -64,11 +64,13 @@ def write_dataset(
             use_videos=use_videos,
         )
         episodes = chain.from_iterable(read_episodes(file, cameras, pairing) for file in files)
-        for number, episode in enumerate(episodes, start=1):
-            _add_episode(dataset, episode, cameras)
-            if progress is not None:
-                progress(number, size.num_episodes)
-        dataset.finalize()
+        try:
+            for number, episode in enumerate(episodes, start=1):
+                _add_episode(dataset, episode, cameras)
+                if progress is not None:
+                    progress(number, size.num_episodes)
+        finally:
+            dataset.finalize()  # else garbage collection would, and make the draft's folder again
         write_origins(draft, [origin for file in files for origin in read_origins(file)])
     return folder
 
