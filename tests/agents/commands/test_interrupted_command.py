@@ -48,7 +48,6 @@ def interrupted(when: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     [
         ("ttrl_env", ["help"]),
         ("gymnasium", ["help"]),
-        ("difflib", ["help"]),
         ("ttrl_env.agents.commands.tasks", ["tasks"]),
         ("hydra", ["train", "--cfg"]),
         ("exit", ["help"]),
