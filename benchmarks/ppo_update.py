@@ -108,6 +108,7 @@ def make_rollout(policy: TinyVLA, num_trajectories: int) -> Rollout:
         mask=mask,
         trajectory=torch.from_numpy(trajectory),
         chunk_rewards=torch.zeros(count, dtype=torch.float64),
+        elapsed=torch.from_numpy(position * steps / HORIZON).float(),
         final_inputs={},
         final_trajectory=torch.empty(0, dtype=torch.int64),
         temperatures=temperatures,

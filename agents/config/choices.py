@@ -7,8 +7,9 @@ from typing import Literal, TypeAlias
 GroupEstimator: TypeAlias = Literal["grpo", "drgrpo", "rloo"]
 """Estimators of advantages within a group: :func:`ttrl_env.agents.update.advantages.group_advantage`."""
 
-AdvantageName: TypeAlias = Literal["grpo", "drgrpo", "rloo", "gae"]
-"""``ppo.advantage``: a group estimator, or :func:`ttrl_env.agents.update.gae.gae_over_chunks`."""
+AdvantageName: TypeAlias = Literal["grpo", "drgrpo", "rloo", "gae", "critic"]
+"""``ppo.advantage``: a group estimator, or :func:`ttrl_env.agents.update.gae.gae_over_chunks` with the values
+of a value head (``gae``) or of a :class:`~ttrl_env.agents.update.critic.Critic`."""
 
 Reduction: TypeAlias = Literal["trajectory-mean", "token-mean"]
 """``ppo.loss_reduction``. ``trajectory-mean`` averages the tokens of each trajectory, then the trajectories:

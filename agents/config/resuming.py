@@ -32,6 +32,7 @@ _FIXED = {
     "policy.openvla.lora_rank": _SHAPE,
     "policy.openvla.lora_alpha": _SHAPE,
     "ppo.gae.value_hidden_size": "the value head of the checkpoint is made with it",
+    "ppo.critic.hidden_size": "the critic of the checkpoint is made with it",
 }
 """Keys that a resumed run cannot change, and the reasons."""
 
@@ -117,8 +118,10 @@ def _why_fixed(key: str, old: Any, new: Any, config: TrainConfig) -> str | None:
         return None  # the reference may have moved; its fingerprint is compared
     if key == "ppo.gae.value_hidden_size" and config.ppo.advantage != "gae":
         return None
-    if key == "ppo.advantage" and "gae" in (old, new):
-        return "gae has a value head, the others have none"
+    if key == "ppo.critic.hidden_size" and config.ppo.advantage != "critic":
+        return None
+    if key == "ppo.advantage" and {"gae", "critic"} & {old, new}:
+        return "gae has a value head, critic has a critic, the others have neither"
     return _FIXED.get(key)
 
 

@@ -168,6 +168,28 @@ class GAEConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CriticConfig:
+    """A critic with an optimiser of its own, trained on the last rollouts: ppo.advantage=critic."""
+
+    lam: Share = 0.8
+    """GAE's lambda: at 0 advantages rely on the critic, at 1 on the rewards."""
+    normalise_advantages: bool = True
+    """Shift and scale a rollout's advantages to mean 0 and standard deviation 1."""
+    hidden_size: Annotated[int, at_least(1, 65536)] = 128
+    """Width of the critic's two layers."""
+    learning_rate: Annotated[float, above(0, 1)] = 1e-3
+    """AdamW's step size."""
+    weight_decay: Weight = 0.01
+    """AdamW's decoupled weight decay."""
+    steps: Annotated[int, at_least(1, 100_000)] = 60
+    """Optimiser steps after each rollout."""
+    batch_chunks: Annotated[int, at_least(1)] = 256
+    """Chunks of the replay that a step sees."""
+    replay_rollouts: Annotated[int, at_least(1, 1000)] = 6
+    """The last rollouts that the critic learns from. Checkpoints hold their features."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class PPOConfig:
     """The policy update."""
 
@@ -205,8 +227,10 @@ class PPOConfig:
     max_skipped_steps: Annotated[int, at_least(1)] = 3
     """A run stops after this many steps in a row whose loss or gradient is NaN or infinite."""
     advantage: AdvantageName = "grpo"
-    """Relative to the group: "grpo", "drgrpo" (not divided by its spread), "rloo"; or "gae" (value head)."""
+    """Relative to the group: "grpo", "drgrpo" (not divided by its spread), "rloo". Relative to a prediction,
+    so that groups without spread teach too: "gae" (value head), "critic" (a network of its own)."""
     gae: GAEConfig = field(default_factory=GAEConfig)
+    critic: CriticConfig = field(default_factory=CriticConfig)
 
     def __post_init__(self) -> None:
         """Check the fields as the command line does: a misspelt choice would train something else."""

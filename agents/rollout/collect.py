@@ -40,7 +40,8 @@ class GroupedVectorEnv(Protocol):
 
     :class:`ttrl_env.vector_env.TTRLVectorEnv` has it, and :class:`ttrl_env.wrapper.TestTimeRL` gives it to
     any other. The autoreset mode must be DISABLED, and ``infos`` must hold ``success``, ``finish_step``,
-    ``task_id`` and ``init_state_id``, and may hold ``failure`` (why a row's simulation diverged).
+    ``task_id`` and ``init_state_id``, and may hold ``failure`` (why a row's simulation diverged). A horizon
+    ``max_steps`` is optional; the critic needs it.
     Observations are an array whose first axis is the row, or a dictionary of such arrays.
     """
 
@@ -167,6 +168,7 @@ class _Recorder:
     ) -> None:
         self._env, self._lockstep, self._policy = env, lockstep, lockstep.policy
         self._num_tokens = tokens_per_chunk(self._policy)
+        self._max_steps = float(getattr(env, "max_steps", np.nan))
         temperatures = env.temperatures if temperatures is None else temperatures
         self._temperatures = torch.from_numpy(
             check_sampling_temperatures("temperatures", temperatures, (env.num_envs,))
@@ -242,6 +244,7 @@ class _Recorder:
         """Note what ``rows`` earned, whether they ended, and how many of the chunk's steps they executed."""
         finish_steps = np.asarray(infos["finish_step"])
         executed = torch.from_numpy(finish_steps[rows] - self._finish_steps[rows])
+        self._chunks[-1]["elapsed"] = torch.from_numpy(self._finish_steps[rows] / self._max_steps).float()
         step_of_token = torch.arange(self._num_tokens) // action_dim(self._policy)
         self._chunks[-1]["mask"] = step_of_token < executed[:, None]
         self._chunks[-1]["chunk_rewards"] = torch.from_numpy(np.asarray(rewards, dtype=np.float64)[rows])
@@ -264,7 +267,7 @@ class _Recorder:
         chunks = self._chunks
         joined = {
             key: torch.cat([chunk[key] for chunk in chunks])
-            for key in ("tokens", "logprobs", "entropies", "mask", "chunk_rewards", "trajectory")
+            for key in ("tokens", "logprobs", "entropies", "mask", "chunk_rewards", "elapsed", "trajectory")
         }
         ends = np.concatenate([np.empty(0, dtype=np.int64), *(rows for _, rows in self._ends)])
         return Rollout(

@@ -33,6 +33,8 @@ class Rollout:
     """``[M]`` int64 which trajectory a chunk belongs to."""
     chunk_rewards: Tensor
     """``[M]`` float64 reward earned while the chunk was executed."""
+    elapsed: Tensor
+    """``[M]`` float32 share of the horizon before the chunk; NaN if the environment has no ``max_steps``."""
     final_inputs: PolicyInputs
     """The policy's inputs *after* the last chunk of the trajectories in ``final_trajectory``."""
     final_trajectory: Tensor
@@ -78,7 +80,7 @@ class Rollout:
         return replace(self, inputs={}, final_inputs={}, final_trajectory=nothing)
 
 
-_PER_CHUNK = ("tokens", "logprobs", "entropies", "mask", "chunk_rewards")
+_PER_CHUNK = ("tokens", "logprobs", "entropies", "mask", "chunk_rewards", "elapsed")
 _PER_TRAJECTORY = (
     "temperatures",
     "rewards",

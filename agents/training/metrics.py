@@ -82,9 +82,11 @@ def update_metrics(report: UpdateReport) -> dict[str, Any]:
         if name != "weight"
     }
     advantages = {} if report.advantages is None else asdict(report.advantages)
+    critic = {} if report.critic is None else asdict(report.critic)
     return {
         **diagnostics,
         **{f"update/advantage_{name}": value for name, value in advantages.items()},
+        **{f"critic/{name}": value for name, value in critic.items()},
         "update/explained_variance": report.explained_variance,
         "update/logprob_difference": report.logprob_difference,
         "update/logprob_difference_mean": report.logprob_difference_mean,

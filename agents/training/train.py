@@ -26,6 +26,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
+from typing import get_args
 
 from ttrl_env.agents.common.interrupts import StopRequest
 from ttrl_env.agents.common.progress import Display
@@ -33,6 +34,7 @@ from ttrl_env.agents.common.run_folder import find_checkpoint, in_run, list_chec
 from ttrl_env.agents.common.training_state import TrainingState, read_state
 from ttrl_env.agents.common.versions import installed_versions
 from ttrl_env.agents.config.checks import check_config
+from ttrl_env.agents.config.choices import GroupEstimator
 from ttrl_env.agents.config.resuming import changes_on_resuming, offering_the_one_before, resume_argument
 from ttrl_env.agents.config.schema import TrainConfig
 from ttrl_env.agents.distributed.devices import choose_device, use_usable_cores
@@ -224,7 +226,7 @@ class _Run:
                 progress=self.display.rollout,
             )
 
-        needs_spread = config.ppo.advantage != "gae"
+        needs_spread = config.ppo.advantage in get_args(GroupEstimator)
         return draw_groups(
             play, config.rollout, config.env.num_groups, needs_spread=needs_spread, world=self.world
         )

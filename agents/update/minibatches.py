@@ -42,6 +42,8 @@ class MicroBatch:
     """``[m, K]`` under the policy before the update; ``None`` until it has been evaluated."""
     old_values: Tensor | None = None
     """``[m]`` of the value head before the update."""
+    features: Tensor | None = None
+    """``[m, num_features]`` float32 on the CPU, of the policy before the update; kept for a critic."""
     reference_logprobs: Tensor | None = None
     """``[m, K]`` under the frozen reference."""
     padding: bool = False

@@ -5,30 +5,38 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ttrl_env.agents.config.choices import GroupEstimator
 from ttrl_env.agents.config.schema import PPOConfig
 from ttrl_env.agents.policies.conformance import UPDATED, check_policy
 from ttrl_env.agents.policies.lockstep import Lockstep
 from ttrl_env.agents.policies.protocol import TokenEvaluation, TokenPolicy, UpdatedPolicy
 from ttrl_env.agents.policies.reference import FrozenReference
 from ttrl_env.agents.rollout.types import Rollout, groups_with_spread
+from ttrl_env.agents.update.critic import Critic
 from ttrl_env.agents.update.losses import LossDiagnostics, clipped_policy_loss, merge_diagnostics
 from ttrl_env.agents.update.micro_batch_size import fitting_chunks
 from ttrl_env.agents.update.minibatches import MicroBatch, assign_targets, make_minibatches, own_batches
 from ttrl_env.agents.update.optimisation import GuardedOptimizer
 from ttrl_env.agents.update.report import UpdateReport, report_update
-from ttrl_env.agents.update.targets import Targets, final_values, group_targets, value_targets
+from ttrl_env.agents.update.targets import (
+    Targets,
+    critic_targets,
+    final_values,
+    group_targets,
+    value_targets,
+)
 from ttrl_env.agents.update.value_head import ValueHead, value_loss
 
 
 class PPOAgent:
-    """Owns the optimiser of a policy, and its value head if the advantage asks for one.
+    """Owns the optimiser of a policy, and its value head or critic if the advantage asks for one.
 
     The ratio of the first step is exactly 1: old log-probabilities are those of the policy before that
     step on the very micro-batches of the update, at the temperature each row was sampled at. The
@@ -57,10 +65,13 @@ class PPOAgent:
             )
         self.lockstep = Lockstep.of(policy)
         self.policy = self.lockstep.policy
-        check_policy(self.policy, (*UPDATED, "num_features") if config.advantage == "gae" else UPDATED)
+        has_values = config.advantage not in get_args(GroupEstimator)
+        check_policy(self.policy, (*UPDATED, "num_features") if has_values else UPDATED)
         self.config = config
         self.reference = reference
         self.value_head = self._make_value_head() if config.advantage == "gae" else None
+        predicts = config.advantage == "critic"
+        self.critic = Critic(self._num_features, config.critic) if predicts else None
         self.optimizer = GuardedOptimizer(self.lockstep, self.value_head, config)
         self._micro_batch_chunks: int | None = None if config.memory_gigabytes else config.micro_batch_chunks
 
@@ -79,18 +90,24 @@ class PPOAgent:
         state = self.optimizer.state_dict()
         if self.value_head is not None:
             state["value_head"] = self.value_head.state_dict()
+        if self.critic is not None:
+            state["critic"] = self.critic.state_dict()
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from :meth:`state_dict`, its tensors whole."""
-        if ("value_head" in state) != (self.value_head is not None):
-            raise ValueError(
-                f"ppo.advantage={self.config.advantage!r} "
-                f"{'needs a value head and the state has none' if self.value_head else 'has no value head'}"
-            )
+        for name, own in (("value_head", self.value_head), ("critic", self.critic)):
+            if (name in state) != (own is not None):
+                words = name.replace("_", " ")
+                raise ValueError(
+                    f"ppo.advantage={self.config.advantage!r} "
+                    f"{f'needs a {words} and the state has none' if own else f'has no {words}'}"
+                )
         self.optimizer.load_state_dict(state)
         if self.value_head is not None:
             self.value_head.load_state_dict(state["value_head"])
+        if self.critic is not None:
+            self.critic.load_state_dict(state["critic"])
 
     def update(self, rollout: Rollout, seed: int | list[int] = 0) -> UpdateReport:
         """Train on every trajectory of a rollout, each with its own reward.
@@ -115,7 +132,7 @@ class PPOAgent:
         targets: Targets | None = None
         if minibatches:
             self._evaluate_before(minibatches, first=int(orders[0][0]))
-            targets = self._targets(rollout, minibatches, size)
+            targets = self._targets(rollout, minibatches, size, rng)
             assign_targets(minibatches, targets)
         steps = []
         for order in orders:  # an epoch
@@ -133,8 +150,8 @@ class PPOAgent:
         )
 
     def _trajectories_to_learn_from(self, rollout: Rollout) -> NDArray[np.int64]:
-        """All of them with a value head; else those of groups whose rewards differ."""
-        if self.value_head is not None:
+        """Those of groups whose rewards differ; with a value head or a critic, all of them."""
+        if self.value_head is not None or self.critic is not None:
             return np.flatnonzero(np.isin(np.arange(rollout.num_trajectories), rollout.trajectory))
         return np.flatnonzero(np.isin(rollout.groups, groups_with_spread(rollout.rewards, rollout.groups)))
 
@@ -143,15 +160,18 @@ class PPOAgent:
         """Note what the policy, its value head and the reference say before the first step.
 
         The ``first`` minibatch to be learnt from gives its own log-probabilities in its first forward
-        pass, which saves this one; only its values are needed before, for the targets.
+        pass, which saves this one unless values or features are needed for the targets.
         """
+        group_relative = self.value_head is None and self.critic is None
         for index, minibatch in enumerate(minibatches):
             for batch in minibatch:
-                if index != first or self.value_head is not None:
+                if index != first or not group_relative:
                     evaluation = self._evaluate(batch)
                     batch.old_logprobs = evaluation.logprobs
                     if self.value_head is not None:
                         batch.old_values = self.value_head(evaluation.features)
+                    if self.critic is not None:
+                        batch.features = evaluation.features.float().cpu()
                 if self.reference is not None:
                     own = batch.select()
                     batch.reference_logprobs = self.reference.logprobs(
@@ -159,10 +179,21 @@ class PPOAgent:
                     )
 
     def _targets(
-        self, rollout: Rollout, minibatches: Sequence[Sequence[MicroBatch]], rows_at_once: int
+        self,
+        rollout: Rollout,
+        minibatches: Sequence[Sequence[MicroBatch]],
+        rows_at_once: int,
+        rng: np.random.Generator,
     ) -> Targets:
-        """Advantages and returns: of the groups, or of the value head as it is before the update."""
+        """Advantages and returns: of the groups, the critic, or the value head before the update."""
         config = self.config
+        if config.advantage == "critic":
+            assert self.critic is not None
+            features = torch.zeros(len(rollout.tokens), self._num_features)
+            for batch in own_batches(minibatches):
+                assert batch.features is not None
+                features[batch.chunks] = batch.features
+            return critic_targets(rollout, features, self.critic, rng, self.lockstep.world)
         if config.advantage != "gae":
             return group_targets(rollout, config.advantage)
         assert self.value_head is not None
@@ -173,7 +204,15 @@ class PPOAgent:
         ends = None
         if config.gae.bootstrap_truncated:
             ends = final_values(rollout, self.lockstep, self.value_head, rows_at_once)
-        return value_targets(rollout, values, ends, config.gae, self.lockstep.world)
+        return value_targets(
+            rollout,
+            values,
+            ends,
+            gamma=config.gae.gamma,
+            lam=config.gae.lam,
+            normalise=config.gae.normalise_advantages,
+            world=self.lockstep.world,
+        )
 
     def _step(self, minibatch: Sequence[MicroBatch]) -> tuple[LossDiagnostics, float]:
         """One optimiser step and its gradient norm, which is NaN where the step was left out."""
@@ -231,9 +270,12 @@ class PPOAgent:
         return self.policy.evaluate(own.inputs, own.tokens, own.temperatures)
 
     def _make_value_head(self) -> ValueHead:
-        num_features = cast(TokenPolicy, self.policy).num_features  # which check_policy has found
-        head = ValueHead(num_features, self.config.gae.value_hidden_size)
+        head = ValueHead(self._num_features, self.config.gae.value_hidden_size)
         return head.to(next(self.policy.parameters()).device)
+
+    @property
+    def _num_features(self) -> int:
+        return cast(TokenPolicy, self.policy).num_features  # which check_policy has found
 
     def _fit_micro_batches(self, rollout: Rollout) -> int:
         """Chunks a micro-batch, measured once if there is a budget, with copies of one chunk."""

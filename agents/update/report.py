@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ttrl_env.agents.distributed.processes import World
 from ttrl_env.agents.rollout.types import Rollout
+from ttrl_env.agents.update.critic import CriticReport
 from ttrl_env.agents.update.losses import LossDiagnostics
 from ttrl_env.agents.update.minibatches import MicroBatch, own_batches
 from ttrl_env.agents.update.targets import Targets
@@ -49,7 +50,9 @@ class UpdateReport:
     advantages: AdvantageStatistics | None
     """Of all chunks that were learnt from, as the loss sees them."""
     explained_variance: float | None
-    """Of the returns by the value head before the update; ``None`` without a value head."""
+    """Of the returns by value head or critic before the update; ``None`` without either."""
+    critic: CriticReport | None
+    """How well the critic predicted the rollout; ``None`` without one."""
     logprob_difference: float
     """Largest |rollout - update| log-probability difference before the first step, nats."""
     logprob_difference_mean: float
@@ -114,6 +117,7 @@ def report_update(
         last=steps[-1][0] if steps else None,
         advantages=AdvantageStatistics.of(advantages) if len(advantages) else None,
         explained_variance=None if targets is None else targets.explained_variance,
+        critic=None if targets is None else targets.critic,
         logprob_difference=float(errors.max()) if len(errors) else 0.0,
         logprob_difference_mean=float(errors.mean()) if len(errors) else 0.0,
         grad_norm=max(norms, default=0.0),

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ttrl_env.agents.config.choices import GroupEstimator
-from ttrl_env.agents.config.schema import GAEConfig
 from ttrl_env.agents.distributed.processes import World
 from ttrl_env.agents.policies.lockstep import Chunks, Lockstep
 from ttrl_env.agents.policies.protocol import UpdatedPolicy
 from ttrl_env.agents.rollout.types import Rollout
 from ttrl_env.agents.update.advantages import group_advantage
+from ttrl_env.agents.update.critic import Critic, CriticReport, CriticSamples
 from ttrl_env.agents.update.gae import gae_over_chunks, normalised
 from ttrl_env.agents.update.value_head import ValueHead, explained_variance
 
@@ -29,6 +30,8 @@ class Targets:
     """``[M]`` what the value head should say; ``None`` without one."""
     explained_variance: float | None = None
     """Of the returns by the values before the update; ``None`` without a value head."""
+    critic: CriticReport | None = None
+    """How well the critic predicted the rollout; ``None`` without one."""
 
 
 def group_targets(rollout: Rollout, estimator: GroupEstimator) -> Targets:
@@ -41,7 +44,10 @@ def value_targets(
     rollout: Rollout,
     values: NDArray[np.float64],
     final_values: NDArray[np.float64] | None,
-    config: GAEConfig,
+    *,
+    gamma: float,
+    lam: float,
+    normalise: bool,
     world: World,
 ) -> Targets:
     """Generalised advantages over the value head as it was before the update, and its returns.
@@ -50,7 +56,9 @@ def value_targets(
         rollout: what was played.
         values: ``[M]`` values of the observations before each chunk.
         final_values: see :func:`final_values`; ``None`` bootstraps nothing.
-        config: discount, lambda, normalisation.
+        gamma: discount of a chunk.
+        lam: GAE's lambda.
+        normalise: shift and scale the advantages of all processes to mean 0 and standard deviation 1.
         world: the processes whose chunks variance and normalisation are about.
     """
     advantages, returns = gae_over_chunks(
@@ -60,15 +68,78 @@ def value_targets(
         rollout.terminations,
         rollout.truncations,
         final_values=final_values,
-        gamma=config.gamma,
-        gae_lambda=config.lam,
+        gamma=gamma,
+        gae_lambda=lam,
     )
     everyones = world.gather((values, returns, advantages))
     all_values, all_returns, all_advantages = (np.concatenate(each) for each in zip(*everyones, strict=True))
-    if config.normalise_advantages:
+    if normalise:
         advantages = normalised(advantages, all_advantages)
     explained = explained_variance(all_values, all_returns)
     return Targets(advantages=advantages, returns=returns, explained_variance=explained)
+
+
+def critic_targets(
+    rollout: Rollout, features: Tensor, critic: Critic, rng: np.random.Generator, world: World
+) -> Targets:
+    """Generalised advantages over the critic's values; the critic learns from the rollout afterwards.
+
+    Every process gathers all samples in the order of a single process, so all have the same critic.
+
+    Args:
+        rollout: what was played.
+        features: ``[M, num_features]`` float32 of the observations before each chunk.
+        critic: what predicts the returns.
+        rng: which samples its steps see; the same in every process.
+        world: the processes.
+
+    Raises:
+        ValueError: a return outside [0, 1], or an environment without a horizon.
+    """
+    nothing = np.zeros(len(rollout.tokens))
+    ends = (rollout.terminations, rollout.truncations)
+    returns, _ = gae_over_chunks(rollout.chunk_rewards, nothing, rollout.trajectory, *ends, gae_lambda=1.0)
+    _check_predictable(returns, rollout.elapsed.numpy())
+    own = CriticSamples(
+        features=features,
+        elapsed=rollout.elapsed,
+        temperatures=rollout.temperatures[rollout.trajectory],
+        returns=torch.from_numpy(returns).float(),
+    )
+    place = np.stack([rollout.draws[rollout.trajectory], rollout.trajectory.numpy()])
+    samples, places = zip(*world.gather((own, place)), strict=True)
+    ranks = np.repeat(np.arange(world.size), [each.shape[1] for each in places])
+    draws, trajectories = np.concatenate(places, axis=1)
+    order = np.lexsort((trajectories, ranks, draws))  # stable: a trajectory's chunks stay in their order
+    everyones = CriticSamples.join(samples).select(torch.from_numpy(order))
+    values = critic.values(everyones)
+    own_values = np.empty(len(order))
+    own_values[order] = values.numpy()
+    targets = value_targets(
+        rollout,
+        own_values[ranks == world.rank],
+        None,
+        gamma=1.0,
+        lam=critic.config.lam,
+        normalise=critic.config.normalise_advantages,
+        world=world,
+    )
+    return replace(targets, critic=critic.learn(everyones, values, rng))
+
+
+def _check_predictable(returns: NDArray[np.float64], elapsed: NDArray[np.float32]) -> None:
+    outside = returns[~((returns >= 0) & (returns <= 1))]
+    if outside.size:
+        raise ValueError(
+            f"ppo.advantage=critic predicts returns from 0 to 1, as success and the efficiency reward give; "
+            f"this environment's are as far as {outside[np.abs(outside).argmax()]:g}. ppo.advantage=gae "
+            f"takes any reward"
+        )
+    if np.isnan(elapsed).any():
+        raise ValueError(
+            "ppo.advantage=critic needs to know how much of the horizon has passed, and the environment has "
+            "no max_steps. Give it that attribute, or take ppo.advantage=gae"
+        )
 
 
 @torch.no_grad()

@@ -116,7 +116,8 @@ def test_a_value_that_cannot_work_is_named(override: str, message: str) -> None:
 
 
 def test_a_value_head_learns_from_single_trajectories_but_a_success_rate_cannot_be_filtered() -> None:
-    assert load_config(TrainConfig, ["env.n_samples=1", "ppo.advantage=gae"]).env.n_samples == 1
+    for advantage in ("gae", "critic"):
+        assert load_config(TrainConfig, ["env.n_samples=1", f"ppo.advantage={advantage}"]).env.n_samples == 1
     with pytest.raises(ConfigError, match=r"rollout\.filter_accuracy: the success rate of a group of one"):
         load_config(TrainConfig, ["env.n_samples=1", "ppo.advantage=gae", "rollout.filter_accuracy=true"])
 

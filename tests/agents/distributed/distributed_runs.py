@@ -39,6 +39,13 @@ RUNS: dict[str, tuple[str, ...]] = {
         "ppo.kl_coef=0.1",
         "ppo.micro_batch_chunks=3",
     ),
+    "critic": (
+        "rollout.redraw=true",
+        "rollout.filter_accuracy=true",
+        "ppo.advantage=critic",
+        "ppo.critic.batch_chunks=16",
+        "ppo.micro_batch_chunks=5",
+    ),
     "redraw": (
         "env.max_steps=32",
         "rollout.redraw=true",

@@ -24,6 +24,7 @@ def _rollout(*groups: list[float]) -> Rollout:
         mask=torch.ones(count, 1, dtype=torch.bool),
         trajectory=torch.arange(count),
         chunk_rewards=torch.from_numpy(rewards),
+        elapsed=torch.zeros(count),
         final_inputs={},
         final_trajectory=torch.empty(0, dtype=torch.int64),
         temperatures=torch.ones(count),

@@ -86,6 +86,7 @@ def _leaves(value: object) -> list[Any]:
     "overrides",
     [
         ("ppo.advantage=gae", "ppo.gae.bootstrap_truncated=true"),
+        ("ppo.advantage=critic", "ppo.critic.replay_rollouts=2"),
         ("ppo.kl_coef=0.1",),
         ("rollout.redraw=true", "rollout.filter_accuracy=true", "rollout.max_draws=3"),
         ("ppo.memory_gigabytes=0.002", "rollout.rows_at_once=3"),

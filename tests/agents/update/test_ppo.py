@@ -192,7 +192,7 @@ def test_values_are_bootstrapped_only_where_the_horizon_cut_off(tiny_policy, rea
         rng = np.random.default_rng(0)
         minibatches = make_minibatches(rollout, np.arange(8), config, 128, rng, agent.lockstep)
         agent._evaluate_before(minibatches, first=0)
-        earned = agent._targets(rollout, minibatches, rows_at_once=3).returns
+        earned = agent._targets(rollout, minibatches, rows_at_once=3, rng=rng).returns
         assert earned is not None
         returns[bootstrap] = np.array([earned[rollout.trajectory.numpy() == b][-1] for b in range(8)])
     assert returns[False] == pytest.approx(rollout.rewards)
