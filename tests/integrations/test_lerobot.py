@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,6 @@ import numpy as np
 import pytest
 
 from tests.contract.counting_engine import counting
-from ttrl_env import tasks
 from ttrl_env.lerobot.vector_env import LeRobotVectorEnv
 
 pytest.importorskip("lerobot.envs", reason="LeRobot is not installed", exc_type=ImportError)
@@ -114,29 +114,17 @@ def test_the_state_is_what_lerobots_own_processor_makes_of_the_raw_observation()
 
 
 @pytest.mark.libero
-def test_the_raw_observation_is_that_of_lerobots_own_environment(monkeypatch) -> None:
-    from ttrl_env.engines.libero.robosuite_import import import_robosuite
-
-    import_robosuite()
-    from lerobot.envs import libero as lerobot_libero
-
-    states = tasks.init_states("libero_object", 0)  # LeRobot looks for them where another LIBERO has them
-    monkeypatch.setattr(lerobot_libero, "get_task_init_states", lambda *_, **__: states)
-    theirs = lerobot_libero.LiberoEnv(
-        lerobot_libero._get_suite("libero_object"),
-        0,
-        "libero_object",
-        obs_type="pixels_agent_pos",
-        observation_height=SIZE,
-        observation_width=SIZE,
-    )
+def test_the_raw_observation_is_that_of_lerobots_own_environment(tmp_path) -> None:
+    actions = np.random.default_rng(1).uniform(-1, 1, (8, 7)).astype(np.float32)
+    np.save(tmp_path / "actions.npy", actions)
+    program = Path(__file__).with_name("lerobots_environment.py")
+    command = [sys.executable, program, tmp_path / "actions.npy", tmp_path / "observations.pickle"]
+    subprocess.run(command, check=True)
+    theirs = pickle.loads((tmp_path / "observations.pickle").read_bytes())
     ours = LeRobotVectorEnv("libero_object", 0, 1, obs_type="pixels_robot_state", image_size=SIZE)
-    expected, (observation, _) = theirs.reset(seed=0)[0], ours.reset()
-    assert_same_in_row_0(observation, expected)
-    for action in np.random.default_rng(1).uniform(-1, 1, (8, 7)).astype(np.float32):
-        expected, observation = theirs.step(action)[0], ours.step(action[None])[0]
-        assert_same_in_row_0(observation, expected)
-    theirs.close()
+    assert_same_in_row_0(ours.reset()[0], theirs[0])
+    for action, expected in zip(actions, theirs[1:], strict=True):
+        assert_same_in_row_0(ours.step(action[None])[0], expected)
     ours.close()
 
 
