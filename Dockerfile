@@ -23,14 +23,15 @@ RUN apt-get update \
 ENV NVIDIA_DRIVER_CAPABILITIES=compute,graphics,utility \
     MUJOCO_GL=egl \
     VIRTUAL_ENV=/opt/ttrl \
-    PATH=/opt/ttrl/bin:$PATH
+    PATH=/opt/ttrl/bin:$PATH \
+    UV_COMPILE_BYTECODE=1
 
 WORKDIR /source
 COPY pyproject.toml README.md LICENSE ./
 COPY ttrl_env ttrl_env
 COPY kernels kernels
 COPY agents agents
-# PyTorch first: the others are then content with it
+# PyTorch first: the others are then content with it. Modules are compiled now, as the user below cannot write there
 RUN python3 -m venv /opt/ttrl \
     && pip install --no-cache-dir 'uv>=0.9' \
     && uv pip install --no-cache --torch-backend "$TORCH" "$(grep -oE 'torch>=[0-9.]+' pyproject.toml)" \
