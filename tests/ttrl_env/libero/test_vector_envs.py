@@ -44,7 +44,7 @@ def envs() -> Iterator[Any]:
     envs.close()
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_vector_environment_equals_libero_s_processes() -> None:
     from ttrl_env.libero import SubprocVectorEnv, upstream
 
