@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -21,43 +21,40 @@ terminal sends as well, and closing a terminal sends several signals."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-@contextlib.contextmanager
-def ending_at_once() -> Iterator[None]:
+def ending_at_once() -> contextlib.AbstractContextManager[None]:
     """While libraries are imported, Ctrl-C ends the process by the signal itself, without a traceback.
 
     A library in C may turn a ``KeyboardInterrupt`` during its import into any other error. Handlers that
     somebody has installed stay.
     """
-    if (
-        threading.current_thread() is not threading.main_thread()
-        or signal.getsignal(signal.SIGINT) is not signal.default_int_handler
-    ):
-        yield
-        return
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    return _replacing(signal.default_int_handler, signal.SIG_DFL)
 
 
-@contextlib.contextmanager
-def raising_interrupts() -> Iterator[None]:
+def raising_interrupts() -> contextlib.AbstractContextManager[None]:
     """Make Ctrl-C a ``KeyboardInterrupt`` meanwhile, if it ends the process, as the ``ttrl`` script has it.
 
     For the part of a program in which somebody catches the exception.
     """
+    return _replacing(signal.SIG_DFL, signal.default_int_handler)
+
+
+_Handler = Callable[[int, FrameType | None], Any] | signal.Handlers
+
+
+@contextlib.contextmanager
+def _replacing(usual: _Handler, meanwhile: _Handler) -> Iterator[None]:
+    """Handle Ctrl-C by ``meanwhile`` where ``usual`` handles it; only a main thread can."""
     if (
         threading.current_thread() is not threading.main_thread()
-        or signal.getsignal(signal.SIGINT) is not signal.SIG_DFL
+        or signal.getsignal(signal.SIGINT) is not usual
     ):
         yield
         return
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGINT, meanwhile)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, usual)
 
 
 class StopRequest:
