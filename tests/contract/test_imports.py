@@ -194,10 +194,12 @@ def test_environments_need_no_torch() -> None:
     assert _loaded(needed, ("torch", "mujoco", "robosuite")) == []
 
 
+@pytest.mark.slow
 def test_demonstrations_need_no_torch() -> None:
     assert _loaded("ttrl_env.demonstrations.recording, ttrl_env.demonstrations.reading", ("torch",)) == []
 
 
+@pytest.mark.slow
 def test_the_update_and_its_mathematics_need_no_transformers() -> None:
     needed = ", ".join(f"ttrl_env.agents.update.{name}" for name in ("losses", "advantages", "gae", "ppo"))
     assert _loaded(needed, ("transformers", "triton", "numba", "mujoco", "h5py", "matplotlib", "peft")) == []
@@ -219,6 +221,7 @@ print(*[name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)
 
 
 @pytest.mark.parametrize("command", ["", *sorted(COMMANDS)])
+@pytest.mark.slow
 def test_the_help_of_a_command_loads_nothing_heavy(command: str) -> None:
     shown = subprocess.run(
         [sys.executable, "-c", SHOW_HELP, *command.split()], capture_output=True, text=True, check=True
@@ -227,6 +230,7 @@ def test_the_help_of_a_command_loads_nothing_heavy(command: str) -> None:
     assert shown.stderr.split() == []
 
 
+@pytest.mark.slow
 def test_listing_tasks_and_the_cache_loads_no_simulator_and_no_torch() -> None:
     heavy = tuple(set(HEAVY) - {"hydra", "libero"})  # they read the arguments and find the tasks
     code = (

@@ -126,6 +126,7 @@ def test_no_rows_are_no_work_and_no_error():
     assert (hidden.grad.shape, float(head.grad.abs().sum())) == ((0, 8), 0.0)
 
 
+@pytest.mark.slow
 def test_the_package_imports_without_triton_or_numba():
     import subprocess
     import sys

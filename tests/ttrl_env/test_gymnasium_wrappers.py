@@ -17,6 +17,8 @@ from ttrl_env.single_env import LiberoEnv
 from ttrl_env.vector_env import TTRLVectorEnv
 from ttrl_env.wrapper import TestTimeRL
 
+pytestmark = pytest.mark.slow
+
 SUCCESS_AT = {0: 3, 1: 5}
 FAILURE_AT = {2: 4}
 """Row 3 goes to the horizon."""

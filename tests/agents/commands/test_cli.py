@@ -154,6 +154,7 @@ def test_the_module_runs_like_the_command() -> None:
 
 
 @pytest.mark.parametrize(("encoding", "reader"), [("utf-8", "true"), ("ascii", "cat")])
+@pytest.mark.slow
 def test_output_is_written_as_far_as_it_is_read(encoding: str, reader: str) -> None:
     """Into a pipe that nobody reads, and onto a terminal that knows ASCII only."""
     program = "import sys; from ttrl_env.agents.cli import main; sys.exit(main(['tasks', 'libero_90']))"

@@ -10,6 +10,8 @@ import pytest
 from ttrl_env.agents.cli import main
 from ttrl_env.agents.commands.table import COMMANDS
 
+pytestmark = pytest.mark.slow
+
 ASK = """
 {script}
 compopt() {{ printf 'nospace\\n'; }}

@@ -11,6 +11,8 @@ import pytest
 
 from ttrl_env.agents.common.interrupts import INTERRUPTED
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = Path(__file__).parents[3] / "agents/ttrl"
 
 # SIGINT is ignored in a shell's background jobs, and the tests themselves may be one

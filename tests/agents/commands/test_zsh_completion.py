@@ -16,7 +16,7 @@ import pytest
 
 from ttrl_env.agents.cli import main
 
-pytestmark = pytest.mark.skipif(shutil.which("zsh") is None, reason="needs zsh")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(shutil.which("zsh") is None, reason="needs zsh")]
 
 STARTUP = """
 autoload -Uz compinit && compinit -u -D

@@ -18,6 +18,8 @@ from ttrl_env.agents.policies import TinyVLA, TinyVLAConfig
 from ttrl_env.agents.training.train import train
 from ttrl_env.engines.interface import EngineConfig
 
+pytestmark = pytest.mark.slow
+
 QUIET = Display(Console(quiet=True))
 
 BOTH = ("agentview", "robot0_eye_in_hand")

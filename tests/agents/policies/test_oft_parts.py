@@ -9,6 +9,8 @@ from ttrl_env.agents import cli
 from ttrl_env.agents.policies.finding import _FILES
 from ttrl_env.errors import CheckpointError
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     ("name", "said"),

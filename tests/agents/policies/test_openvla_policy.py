@@ -12,6 +12,8 @@ from tests.agents.policies.openvla_inputs import INSTRUCTIONS, load, observation
 from ttrl_env.agents.policies.openvla.decoding import Parallel, Prefix
 from ttrl_env.agents.policies.openvla.model import OpenVLAModel
 
+pytestmark = pytest.mark.slow
+
 TEMPERATURES = torch.tensor([1.6, 0.7, 0.25])
 
 

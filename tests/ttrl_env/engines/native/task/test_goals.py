@@ -35,6 +35,7 @@ METHODS: dict[int, Callable[[float], Callable[[float], bool]]] = {
 }
 
 
+@settings(deadline=None)  # the first example loads compiled code
 @given(
     comparison=st.sampled_from(sorted(METHODS)),
     threshold=st.floats(-3, 3),
