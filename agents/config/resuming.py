@@ -116,10 +116,8 @@ def _why_fixed(key: str, old: Any, new: Any, config: TrainConfig) -> str | None:
     """The reason why a key cannot change; ``None`` if it can."""
     if key == "policy.path" and config.ppo.kl_coef > 0:
         return None  # the reference may have moved; its fingerprint is compared
-    if key == "ppo.gae.value_hidden_size" and config.ppo.advantage != "gae":
-        return None
-    if key == "ppo.critic.hidden_size" and config.ppo.advantage != "critic":
-        return None
+    if key.startswith(("ppo.gae.", "ppo.critic.")) and key.split(".")[1] != config.ppo.advantage:
+        return None  # the run does not use it
     if key == "ppo.advantage" and {"gae", "critic"} & {old, new}:
         return "gae has a value head, critic has a critic, the others have neither"
     return _FIXED.get(key)

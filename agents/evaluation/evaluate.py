@@ -9,6 +9,7 @@ from typing import Any, get_args
 import numpy as np
 
 from ttrl_env import tasks
+from ttrl_env.agents.config.schema import EnvConfig, EpisodesConfig
 from ttrl_env.agents.evaluation.episode_queue import Episode, EpisodeStart, play_episodes
 from ttrl_env.agents.evaluation.intervals import wilson_interval
 from ttrl_env.agents.policies.conformance import PLAYED, check_policy
@@ -188,3 +189,16 @@ def plan_episodes(
         for task_id in task_ids
         for state in tasks.init_state_ids(suite, task_id, init_states)[: episodes_per_task or None]
     ]
+
+
+def count_episodes(env: EnvConfig, episodes: EpisodesConfig, temperature: float) -> int:
+    """Number of episodes of a configured evaluation at one temperature."""
+    plan = plan_episodes(
+        env.suite,
+        env.task_ids,
+        episodes.init_states,
+        episodes.episodes_per_task,
+        temperature,
+        episodes.repeats,
+    )
+    return len(plan)

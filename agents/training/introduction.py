@@ -7,7 +7,7 @@ from pathlib import Path
 from ttrl_env import tasks
 from ttrl_env.agents.common.progress import Display
 from ttrl_env.agents.config.schema import TrainConfig
-from ttrl_env.agents.evaluation.evaluate import plan_episodes
+from ttrl_env.agents.evaluation.evaluate import count_episodes
 from ttrl_env.agents.policies.finding import find_policy
 from ttrl_env.agents.policies.known_tasks import describe_tasks, describe_training
 from ttrl_env.agents.policies.origin import tasks_of
@@ -52,17 +52,10 @@ def _rollout(config: TrainConfig) -> str:
 
 def _evaluations(config: TrainConfig) -> str:
     settings = config.eval
-    plan = plan_episodes(
-        config.env.suite,
-        config.env.task_ids,
-        settings.init_states,
-        settings.episodes_per_task,
-        settings.temperature,
-        settings.repeats,
-    )
+    count = count_episodes(config.env, settings, settings.temperature)
     between = 0 < settings.every < config.iterations
     when = f", after every {settings.every} iterations," if between else ""
-    return f"{len(plan)} {settings.init_states} episodes before{when} and after training"
+    return f"{count} {settings.init_states} episodes before{when} and after training"
 
 
 def _policy(config: TrainConfig, checkpoint: Path | None) -> str:

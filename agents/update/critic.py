@@ -48,8 +48,9 @@ class CriticSamples:
     @staticmethod
     def join(parts: Sequence[CriticSamples]) -> CriticSamples:
         """Several as one, in their order."""
-        names = ("features", "elapsed", "temperatures", "returns")
-        return CriticSamples(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
+        return CriticSamples(
+            **{name: torch.cat([getattr(part, name) for part in parts]) for name in vars(parts[0])}
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -65,13 +65,12 @@ class PPOAgent:
             )
         self.lockstep = Lockstep.of(policy)
         self.policy = self.lockstep.policy
-        has_values = config.advantage not in get_args(GroupEstimator)
-        check_policy(self.policy, (*UPDATED, "num_features") if has_values else UPDATED)
+        self._group_relative = config.advantage in get_args(GroupEstimator)
+        check_policy(self.policy, UPDATED if self._group_relative else (*UPDATED, "num_features"))
         self.config = config
         self.reference = reference
         self.value_head = self._make_value_head() if config.advantage == "gae" else None
-        predicts = config.advantage == "critic"
-        self.critic = Critic(self._num_features, config.critic) if predicts else None
+        self.critic = Critic(self._num_features, config.critic) if config.advantage == "critic" else None
         self.optimizer = GuardedOptimizer(self.lockstep, self.value_head, config)
         self._micro_batch_chunks: int | None = None if config.memory_gigabytes else config.micro_batch_chunks
 
@@ -151,7 +150,7 @@ class PPOAgent:
 
     def _trajectories_to_learn_from(self, rollout: Rollout) -> NDArray[np.int64]:
         """Those of groups whose rewards differ; with a value head or a critic, all of them."""
-        if self.value_head is not None or self.critic is not None:
+        if not self._group_relative:
             return np.flatnonzero(np.isin(np.arange(rollout.num_trajectories), rollout.trajectory))
         return np.flatnonzero(np.isin(rollout.groups, groups_with_spread(rollout.rewards, rollout.groups)))
 
@@ -162,10 +161,9 @@ class PPOAgent:
         The ``first`` minibatch to be learnt from gives its own log-probabilities in its first forward
         pass, which saves this one unless values or features are needed for the targets.
         """
-        group_relative = self.value_head is None and self.critic is None
         for index, minibatch in enumerate(minibatches):
             for batch in minibatch:
-                if index != first or not group_relative:
+                if index != first or not self._group_relative:
                     evaluation = self._evaluate(batch)
                     batch.old_logprobs = evaluation.logprobs
                     if self.value_head is not None:

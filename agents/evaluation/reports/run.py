@@ -17,7 +17,7 @@ from ttrl_env.agents.common.progress import Display
 from ttrl_env.agents.config.schema import EvaluateConfig, LoadConfig
 from ttrl_env.agents.distributed.devices import choose_device, use_usable_cores
 from ttrl_env.agents.evaluation.episode_queue import Episode
-from ttrl_env.agents.evaluation.evaluate import Evaluation, evaluate, plan_episodes
+from ttrl_env.agents.evaluation.evaluate import Evaluation, count_episodes, evaluate
 from ttrl_env.agents.evaluation.reports.episode_log import EpisodeLog
 from ttrl_env.agents.evaluation.reports.evaluated_policy import EvaluatedPolicy
 from ttrl_env.agents.evaluation.reports.figure import plot
@@ -93,7 +93,9 @@ def _introduce(config: EvaluateConfig, folders: Mapping[str, Path], display: Dis
         known = tasks_of(folder, config.policy.openvla.unnorm_key)
         display.say(f"{name.capitalize()}: {asked}, {describe_training(asked, known, suite, task_ids)}")
     temperatures = config.eval.temperatures
-    played = " and ".join(f"{_num_episodes(config, each)} {mode(each)}" for each in temperatures)
+    played = " and ".join(
+        f"{count_episodes(config.env, config.eval, each)} {mode(each)}" for each in temperatures
+    )
     horizon = config.env.max_steps or get_suite(suite).horizon
     display.say(
         f"Episodes: {played}{' for each policy' if len(folders) > 1 else ''}, up to {horizon} steps each, "
@@ -172,7 +174,7 @@ def _evaluate(
     except ValueError as error:
         raise ConfigError(f"env.image_size: {error}") from error
     finished = [] if log is None else log.finished(name, temperature)
-    total = _num_episodes(config, temperature)
+    total = count_episodes(config.env, config.eval, temperature)
     with display.bar(f"{name}, T = {temperature:g}", total, completed=len(finished)) as progress:
         return evaluate(
             share_engine(stage.env, policy.chunk_steps),
@@ -187,20 +189,6 @@ def _evaluate(
             on_episode=None if log is None else partial(log.add, name, temperature),
             progress=progress,
         )
-
-
-def _num_episodes(config: EvaluateConfig, temperature: float) -> int:
-    """Number of episodes that one policy plays at a temperature."""
-    settings = config.eval
-    plan = plan_episodes(
-        config.env.suite,
-        config.env.task_ids,
-        settings.init_states,
-        settings.episodes_per_task,
-        temperature,
-        settings.repeats,
-    )
-    return len(plan)
 
 
 def _videos(
