@@ -14,7 +14,7 @@ from ttrl_env import __version__
 from ttrl_env.agents.commands.table import COMMANDS, module_of, overview
 from ttrl_env.agents.common.interrupts import INTERRUPTED, ending_at_once, raising_interrupts
 from ttrl_env.agents.common.quiet_streams import quiet_streams
-from ttrl_env.errors import EnvironmentDiedError, OtherTasksWarning, TTRLError
+from ttrl_env.errors import EnvironmentDiedError, OtherTasksWarning, SettingsWarning, TTRLError
 from ttrl_env.libero_version import LiberoVersionWarning
 
 _USAGE = f"""ttrl {__version__}: test-time reinforcement learning for VLA policies on LIBERO
@@ -104,7 +104,7 @@ def _show_warning(
     command: str, others: Callable[..., None], message: Warning | str, category: type[Warning], *where: Any
 ) -> None:
     """Show the package's own warnings as the command's message, without the line of code that noticed."""
-    if issubclass(category, (LiberoVersionWarning, OtherTasksWarning)):
+    if issubclass(category, (LiberoVersionWarning, OtherTasksWarning, SettingsWarning)):
         print(f"ttrl {command}: {message}", file=sys.stderr)
     else:
         others(message, category, *where)

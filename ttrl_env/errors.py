@@ -56,6 +56,10 @@ class OtherTasksWarning(UserWarning):
     """A policy is played on other tasks than it was trained on."""
 
 
+class SettingsWarning(UserWarning):
+    """Settings that work together, but do not do what one of them is named for."""
+
+
 class ConfigError(TTRLError, ValueError):
     """A configuration value of the wrong type or out of range."""
 

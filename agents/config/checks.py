@@ -6,6 +6,7 @@ fields; this module checks conditions between fields.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import fields
 from typing import Any, get_args
 
@@ -18,10 +19,11 @@ from ttrl_env.agents.config.schema import (
     EvaluateConfig,
     OpenVLATrainConfig,
     PolicyConfig,
+    PPOConfig,
     RolloutConfig,
     TrainConfig,
 )
-from ttrl_env.errors import ConfigError
+from ttrl_env.errors import ConfigError, SettingsWarning
 from ttrl_env.temperatures import group_temperatures
 
 
@@ -46,6 +48,23 @@ def options_of_openvla(options: OpenVLATrainConfig) -> dict[str, Any]:
         for name, value in asked.items()
         if value != getattr(usual, name) and (name, value) != ("dtype", "float32")
     }
+
+
+def warn_of_half_drgrpo(ppo: PPOConfig) -> None:
+    """Give a :class:`SettingsWarning` for Dr.GRPO's advantage without its loss reduction."""
+    if ppo.advantage != "drgrpo" or ppo.loss_reduction == "token-sum-norm":
+        return
+    depends_on = {
+        "trajectory-mean": "the length of its episode",
+        "token-mean": "the number of tokens in its minibatch",
+    }
+    warnings.warn(
+        f"ppo.advantage=drgrpo is half of Dr.GRPO: with ppo.loss_reduction={ppo.loss_reduction} the weight "
+        f"of a token depends on {depends_on[ppo.loss_reduction]}. Take ppo.loss_reduction=token-sum-norm, "
+        f"which divides by a constant",
+        SettingsWarning,
+        stacklevel=3,
+    )
 
 
 def _check_train(config: TrainConfig) -> None:

@@ -11,10 +11,12 @@ AdvantageName: TypeAlias = Literal["grpo", "drgrpo", "rloo", "gae", "critic"]
 """``ppo.advantage``: a group estimator, or :func:`ttrl_env.agents.update.gae.gae_over_chunks` with the values
 of a value head (``gae``) or of a :class:`~ttrl_env.agents.update.critic.Critic`."""
 
-Reduction: TypeAlias = Literal["trajectory-mean", "token-mean"]
+Reduction: TypeAlias = Literal["trajectory-mean", "token-mean", "token-sum-norm"]
 """``ppo.loss_reduction``. ``trajectory-mean`` averages the tokens of each trajectory, then the trajectories:
 long and short ones have equal weight (SimpleVLA-RL). ``token-mean`` averages over all tokens: a trajectory's
-weight is its length (DAPO, RLinf)."""
+weight is its length (DAPO, RLinf). ``token-sum-norm`` divides the sum over all tokens by trajectories times
+the most tokens that one can execute: the weight of a token is a constant (Dr.GRPO; verl calls it
+``seq-mean-token-sum-norm``, TRL ``dr_grpo``)."""
 
 RatioLevel: TypeAlias = Literal["token", "chunk"]
 """``ppo.ratio_level``: one probability ratio for each token, or one for all tokens of a chunk."""

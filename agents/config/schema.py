@@ -208,7 +208,8 @@ class PPOConfig:
     memory_gigabytes: Annotated[float | None, above(0, 1e6)] = None
     """Memory for a forward and backward pass; micro-batches are measured to fit in it. null: no limit."""
     loss_reduction: Reduction = "trajectory-mean"
-    """"trajectory-mean" averages a trajectory's tokens, then trajectories; "token-mean" all tokens alike."""
+    """"trajectory-mean" averages a trajectory's tokens, then trajectories; "token-mean" all tokens alike;
+    "token-sum-norm" divides their sum by trajectories times the tokens of the horizon (Dr.GRPO)."""
     ratio_level: RatioLevel = "token"
     """"token": each token has a probability ratio; "chunk": one of the joint probability of a chunk."""
     clip_low: Annotated[float, above(0)] = 0.2
@@ -227,8 +228,9 @@ class PPOConfig:
     max_skipped_steps: Annotated[int, at_least(1)] = 3
     """A run stops after this many steps in a row whose loss or gradient is NaN or infinite."""
     advantage: AdvantageName = "grpo"
-    """Relative to the group: "grpo", "drgrpo" (not divided by its spread), "rloo". Relative to a prediction,
-    so that groups without spread teach too: "gae" (value head), "critic" (a network of its own)."""
+    """Relative to the group: "grpo", "drgrpo" (not divided by its spread; Dr.GRPO with
+    loss_reduction=token-sum-norm), "rloo". Relative to a prediction, so that groups without spread teach too:
+    "gae" (value head), "critic" (a network of its own)."""
     gae: GAEConfig = field(default_factory=GAEConfig)
     critic: CriticConfig = field(default_factory=CriticConfig)
 

@@ -41,7 +41,7 @@ class GroupedVectorEnv(Protocol):
     :class:`ttrl_env.vector_env.TTRLVectorEnv` has it, and :class:`ttrl_env.wrapper.TestTimeRL` gives it to
     any other. The autoreset mode must be DISABLED, and ``infos`` must hold ``success``, ``finish_step``,
     ``task_id`` and ``init_state_id``, and may hold ``failure`` (why a row's simulation diverged). A horizon
-    ``max_steps`` is optional; the critic needs it.
+    ``max_steps`` is optional; the critic and ``ppo.loss_reduction=token-sum-norm`` need it.
     Observations are an array whose first axis is the row, or a dictionary of such arrays.
     """
 
@@ -168,7 +168,7 @@ class _Recorder:
     ) -> None:
         self._env, self._lockstep, self._policy = env, lockstep, lockstep.policy
         self._num_tokens = tokens_per_chunk(self._policy)
-        self._max_steps = float(getattr(env, "max_steps", np.nan))
+        self._max_steps: int | None = getattr(env, "max_steps", None)
         temperatures = env.temperatures if temperatures is None else temperatures
         self._temperatures = torch.from_numpy(
             check_sampling_temperatures("temperatures", temperatures, (env.num_envs,))
@@ -244,7 +244,8 @@ class _Recorder:
         """Note what ``rows`` earned, whether they ended, and how many of the chunk's steps they executed."""
         finish_steps = np.asarray(infos["finish_step"])
         executed = torch.from_numpy(finish_steps[rows] - self._finish_steps[rows])
-        self._chunks[-1]["elapsed"] = torch.from_numpy(self._finish_steps[rows] / self._max_steps).float()
+        horizon = np.nan if self._max_steps is None else self._max_steps
+        self._chunks[-1]["elapsed"] = torch.from_numpy(self._finish_steps[rows] / horizon).float()
         step_of_token = torch.arange(self._num_tokens) // action_dim(self._policy)
         self._chunks[-1]["mask"] = step_of_token < executed[:, None]
         self._chunks[-1]["chunk_rewards"] = torch.from_numpy(np.asarray(rewards, dtype=np.float64)[rows])
@@ -273,6 +274,7 @@ class _Recorder:
         return Rollout(
             inputs=_join_inputs([chunk["inputs"] for chunk in chunks]),
             **joined,
+            max_steps=self._max_steps,
             final_inputs=_join_inputs([inputs for inputs, _ in self._ends]),
             final_trajectory=torch.from_numpy(ends),
             temperatures=self._temperatures,

@@ -35,6 +35,8 @@ class Rollout:
     """``[M]`` float64 reward earned while the chunk was executed."""
     elapsed: Tensor
     """``[M]`` float32 share of the horizon before the chunk; NaN if the environment has no ``max_steps``."""
+    max_steps: int | None
+    """The environment's horizon in policy steps, one for all trajectories; ``None`` if it has none."""
     final_inputs: PolicyInputs
     """The policy's inputs *after* the last chunk of the trajectories in ``final_trajectory``."""
     final_trajectory: Tensor
@@ -117,21 +119,27 @@ def join_rollouts(rollouts: Sequence[Rollout]) -> Rollout:
     """Several rollouts of one policy as one, groups and trajectories renumbered, times added.
 
     Raises:
-        ValueError: there are none.
+        ValueError: there are none, or their environments' horizons differ.
     """
     if not rollouts:
         raise ValueError("rollouts: expected at least one")
+    if len({each.max_steps for each in rollouts}) > 1:
+        raise ValueError(
+            f"rollouts: expected environments of one max_steps, got {[each.max_steps for each in rollouts]}"
+        )
     if len(rollouts) == 1:
         return rollouts[0]
     first_trajectory = np.cumsum([0, *(each.num_trajectories for each in rollouts[:-1])]).tolist()
     first_group = np.cumsum([0, *(each.groups.max(initial=-1) + 1 for each in rollouts[:-1])])
     first_draw = np.cumsum([0, *(each.draws.max(initial=0) + 1 for each in rollouts[:-1])])
-    parts = {field.name: [getattr(each, field.name) for each in rollouts] for field in fields(Rollout)}
+    names = [field.name for field in fields(Rollout) if field.name != "max_steps"]
+    parts = {name: [getattr(each, name) for each in rollouts] for name in names}
     for name in ("trajectory", "final_trajectory"):
         parts[name] = [part + first for part, first in zip(parts[name], first_trajectory, strict=True)]
     parts["groups"] = [part + first for part, first in zip(parts["groups"], first_group, strict=True)]
     parts["draws"] = [part + first for part, first in zip(parts["draws"], first_draw, strict=True)]
-    return Rollout(**{name: _join(values) for name, values in parts.items()})
+    joined = {name: _join(values) for name, values in parts.items()}
+    return Rollout(max_steps=rollouts[0].max_steps, **joined)
 
 
 def _join(parts: list[Any]) -> Any:

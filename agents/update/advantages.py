@@ -23,7 +23,8 @@ def group_advantage(
 
     - ``grpo``: ``(r_i - m) / (s + 1e-6)`` (Shao et al. 2024, arXiv 2402.03300);
     - ``drgrpo``: ``r_i - m``, which does not favour groups of little spread (Liu et al. 2025,
-      arXiv 2503.20783);
+      arXiv 2503.20783; the other half of it is the ``token-sum-norm`` of
+      :func:`~ttrl_env.agents.update.reductions.token_weights`);
     - ``rloo``: ``r_i`` less the mean of the *other* members, ``N / (N - 1) (r_i - m)``, an unbiased
       baseline (Ahmadian et al. 2024, arXiv 2402.14740).
 

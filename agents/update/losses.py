@@ -12,10 +12,10 @@ from torch import Tensor
 
 @dataclass(frozen=True, kw_only=True)
 class LossDiagnostics:
-    """What to look at when a PPO update misbehaves; means over what the loss averages over."""
+    """What to look at when a PPO update misbehaves; means, weighted as the loss weighs."""
 
     weight: float
-    """Share of the loss's average that this part of a minibatch stands for."""
+    """Sum of its ratios' weights in the loss: 1 for a whole minibatch, or less with ``token-sum-norm``."""
     loss: float
     """The policy loss, entropy bonus and KL penalty included."""
     ratio: float

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -69,7 +70,11 @@ def make_minibatches(
 
     Several processes divide their trajectories into the minibatches that one process with all of them
     would make. Each has the micro-batches of its own, padded to equally many in every process.
+
+    Raises:
+        ValueError: ``token-sum-norm`` of a rollout without a horizon.
     """
+    longest = _longest_trajectory(rollout, config.loss_reduction, lockstep.policy.chunk_steps)
     everyones = _number_over_all_processes(rollout, trajectories, lockstep.world)
     total = len(everyones.num_tokens)
     size = config.minibatch_trajectories or max(total, 1)
@@ -79,7 +84,7 @@ def make_minibatches(
         members = shuffled[start : start + size]
         own = torch.from_numpy(trajectories[np.isin(everyones.own, members)])
         chunks = torch.isin(rollout.trajectory, own).nonzero()[:, 0]
-        weights = _weights(rollout, chunks, everyones, members, config.loss_reduction)
+        weights = _weights(rollout, chunks, everyones, members, config.loss_reduction, longest)
         batches = _micro_batches(rollout, chunks, weights, micro_batch_chunks)
         minibatches.append(lockstep.padded(batches, _padding))
     return minibatches
@@ -127,21 +132,41 @@ def _number_over_all_processes(
     return _Trajectories(own=own, num_tokens=num_tokens[order], num_chunks=num_chunks[order])
 
 
+def _longest_trajectory(rollout: Rollout, reduction: Reduction, chunk_steps: int) -> tuple[int, int] | None:
+    """The most tokens and the most chunks that a trajectory can execute; ``None`` without a horizon."""
+    if rollout.max_steps is None:
+        if reduction == "token-sum-norm":
+            raise ValueError(
+                "ppo.loss_reduction=token-sum-norm divides by the most tokens that an episode can execute, "
+                "and the environment has no max_steps. Give it that attribute, or take "
+                "ppo.loss_reduction=token-mean"
+            )
+        return None
+    tokens_per_step = rollout.mask.shape[1] // chunk_steps
+    return rollout.max_steps * tokens_per_step, math.ceil(rollout.max_steps / chunk_steps)
+
+
 def _weights(
     rollout: Rollout,
     chunks: Tensor,
     everyones: _Trajectories,
     members: NDArray[np.int64],
     reduction: Reduction,
+    longest: tuple[int, int] | None,
 ) -> tuple[Tensor, Tensor]:
     """Token and chunk weights of this process's ``chunks`` in the minibatch of ``members``."""
+    max_tokens, max_chunks = longest or (None, None)
     mask, trajectory = rollout.mask[chunks], rollout.trajectory[chunks]
     num_tokens, num_chunks = (
         int(each[members].sum()) for each in (everyones.num_tokens, everyones.num_chunks)
     )
     return (
-        token_weights(mask, trajectory, len(members), reduction, num_tokens),
-        chunk_weights(mask, trajectory, len(members), reduction, num_chunks),
+        token_weights(
+            mask, trajectory, len(members), reduction, num_tokens=num_tokens, max_tokens=max_tokens
+        ),
+        chunk_weights(
+            mask, trajectory, len(members), reduction, num_chunks=num_chunks, max_chunks=max_chunks
+        ),
     )
 
 

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ttrl_env.agents.config.checks import warn_of_half_drgrpo
 from ttrl_env.agents.config.choices import GroupEstimator
 from ttrl_env.agents.config.schema import PPOConfig
 from ttrl_env.agents.policies.conformance import UPDATED, check_policy
@@ -65,6 +66,8 @@ class PPOAgent:
             )
         self.lockstep = Lockstep.of(policy)
         self.policy = self.lockstep.policy
+        if self.lockstep.world.is_main:
+            warn_of_half_drgrpo(config)
         self._group_relative = config.advantage in get_args(GroupEstimator)
         check_policy(self.policy, UPDATED if self._group_relative else (*UPDATED, "num_features"))
         self.config = config
@@ -119,6 +122,7 @@ class PPOAgent:
             seed: shuffles minibatches.
 
         Raises:
+            ValueError: the environment has no horizon, and critic or loss reduction need one.
             TrainingDivergedError: ``config.max_skipped_steps`` steps in a row, of this update and the
                 ones before, had a loss or gradient that was not finite.
         """

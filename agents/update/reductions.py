@@ -1,4 +1,4 @@
-"""How a loss is averaged over tokens, chunks and trajectories: as weights that sum to 1."""
+"""How a loss is reduced over tokens, chunks and trajectories: what each of them weighs."""
 
 from __future__ import annotations
 
@@ -16,12 +16,19 @@ def token_weights(
     trajectory: Tensor,
     num_trajectories: int,
     reduction: Reduction = "trajectory-mean",
+    *,
     num_tokens: int | None = None,
+    max_tokens: int | None = None,
 ) -> Tensor:
     """Weights ``[M, K]`` float32 of the tokens of whole trajectories; 0 where a token was not executed.
 
-    ``mask / (num_trajectories * tokens of the trajectory)`` or ``mask / tokens``. They sum to 1 if
-    every trajectory executed something; one that executed nothing has no weight.
+    - ``trajectory-mean``: ``mask / (num_trajectories * tokens of the trajectory)``;
+    - ``token-mean``: ``mask / tokens``;
+    - ``token-sum-norm``: ``mask / (num_trajectories * max_tokens)``, the constant of Dr.GRPO (Liu et al.
+      2025, arXiv 2503.20783): a token weighs the same in short and long trajectories.
+
+    The first two sum to 1 if every trajectory executed something; one that executed nothing has no weight.
+    The third sums to the mean share of ``max_tokens`` that was executed.
 
     Args:
         mask: ``[M, K]`` bool, tokens that were executed.
@@ -29,10 +36,21 @@ def token_weights(
         num_trajectories: how many trajectories the loss is averaged over.
         reduction: see :data:`ttrl_env.agents.config.choices.Reduction`.
         num_tokens: executed tokens that the loss is averaged over, if ``mask`` holds a part of them only.
+        max_tokens: the most tokens that a trajectory can execute; ``token-sum-norm`` needs it.
+
+    Raises:
+        ValueError: an unknown reduction, or ``token-sum-norm`` without ``max_tokens`` of at least 1.
     """
     check_choice("reduction", reduction, get_args(Reduction))
     if reduction == "token-mean":
         return mask / (mask.sum() if num_tokens is None else torch.tensor(num_tokens)).clamp(min=1)
+    if reduction == "token-sum-norm":
+        if max_tokens is None or max_tokens < 1:
+            raise ValueError(
+                f"max_tokens: expected the most tokens that a trajectory can execute, which "
+                f"reduction='token-sum-norm' divides by, got {max_tokens}"
+            )
+        return mask / float(num_trajectories * max_tokens)
     counts = torch.zeros(_length(trajectory), dtype=torch.float32, device=mask.device)
     counts.index_add_(0, trajectory, mask.sum(dim=1, dtype=torch.float32))
     return mask / (counts.clamp(min=1)[trajectory][:, None] * num_trajectories)
@@ -43,15 +61,20 @@ def chunk_weights(
     trajectory: Tensor,
     num_trajectories: int,
     reduction: Reduction = "trajectory-mean",
+    *,
     num_chunks: int | None = None,
+    max_chunks: int | None = None,
 ) -> Tensor:
     """Weights ``[M]`` float32 of chunks, every executed chunk of a trajectory alike.
 
     For what there is one of in a chunk: its probability ratio, the value before it. Arguments as for
-    :func:`token_weights`; "token-mean" counts all chunks alike.
+    :func:`token_weights`, counted in chunks; "token-mean" counts all chunks alike.
     """
     executed = mask.any(dim=1, keepdim=True)
-    return token_weights(executed, trajectory, num_trajectories, reduction, num_chunks)[:, 0]
+    weights = token_weights(
+        executed, trajectory, num_trajectories, reduction, num_tokens=num_chunks, max_tokens=max_chunks
+    )
+    return weights[:, 0]
 
 
 def _length(trajectory: Tensor) -> int:

@@ -64,6 +64,7 @@ def test_configurations_are_frozen_and_survive_a_round_trip() -> None:
         ("eval.init_states=heldout", "held_out"),
         ("ppo.advantage=grop", "grpo"),
         ("ppo.loss_reduction=token_mean", "token-mean"),
+        ("ppo.loss_reduction=seq-mean-token-sum-norm", "token-sum-norm"),
         ("ppo.ratio_level=chunks", "chunk"),
         ("env.engine=upstraem", "upstream"),
     ],

@@ -48,6 +48,7 @@ RUNS: dict[str, tuple[str, ...]] = {
     ),
     "redraw": (
         "env.max_steps=32",
+        "ppo.loss_reduction=token-sum-norm",
         "rollout.redraw=true",
         "rollout.max_draws=3",
         "ppo.minibatch_trajectories=4",

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +17,7 @@ from ttrl_env.agents.update.losses import LossDiagnostics
 from ttrl_env.agents.update.minibatches import make_minibatches
 from ttrl_env.agents.update.ppo import PPOAgent
 from ttrl_env.agents.update.report import UpdateReport
-from ttrl_env.errors import ConfigError, TrainingDivergedError
+from ttrl_env.errors import ConfigError, SettingsWarning, TrainingDivergedError
 
 
 @pytest.fixture
@@ -86,9 +87,55 @@ def test_success_of_a_row_makes_its_tokens_likelier(tiny_policy, rollout) -> Non
 
 def test_a_step_that_is_not_finite_is_skipped_and_counted(tiny_policy, rollout) -> None:
     before = [parameter.clone() for parameter in tiny_policy.parameters()]
-    report = PPOAgent(tiny_policy, PPOConfig(advantage="drgrpo")).update(_too_large(rollout))
+    report = PPOAgent(tiny_policy, PPOConfig(advantage="rloo")).update(_too_large(rollout))
     assert (report.steps, report.skipped_steps) == (0, 1)
     assert all(torch.equal(a, b) for a, b in zip(before, tiny_policy.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("size", [0, 3])
+def test_under_dr_grpo_every_token_of_an_update_weighs_one_share_of_the_horizon(
+    tiny_policy, rollout, size
+) -> None:
+    """Of whatever minibatch: a step of fewer trajectories divides by fewer."""
+    config = PPOConfig(
+        advantage="drgrpo", loss_reduction="token-sum-norm", minibatch_trajectories=size, micro_batch_chunks=5
+    )
+    agent = PPOAgent(tiny_policy, config)
+    assert len(set(rollout.finish_steps)) > 1
+    rng = np.random.default_rng(0)
+    minibatches = make_minibatches(rollout, np.arange(8), config, 5, rng, agent.lockstep)
+    for minibatch in minibatches:
+        members = len(torch.cat([rollout.trajectory[batch.chunks] for batch in minibatch]).unique())
+        for batch in minibatch:
+            of_tokens = rollout.mask[batch.chunks] / (members * 32 * 7)  # 32 steps of 7 tokens
+            assert torch.allclose(batch.token_weights, of_tokens)
+            assert torch.allclose(batch.chunk_weights, torch.tensor(1 / (members * 4)))
+
+
+def test_diagnostics_stay_means_when_weights_do_not_sum_to_one(tiny_policy, rollout) -> None:
+    settings: dict[str, Any] = {"advantage": "drgrpo", "loss_reduction": "token-sum-norm"}
+    first, _ = _first_and_last(PPOAgent(tiny_policy, PPOConfig(**settings)).update(rollout))
+    executed = rollout.finish_steps.sum() / (8 * 32)
+    assert executed < 0.9
+    assert first.weight == pytest.approx(executed)
+    assert first.ratio == pytest.approx(1.0)
+    assert first.entropy == pytest.approx(float(rollout.entropies[rollout.mask].mean()), rel=1e-5)
+
+
+def test_dr_grpo_needs_a_horizon(tiny_policy, rollout) -> None:
+    agent = PPOAgent(tiny_policy, PPOConfig(advantage="drgrpo", loss_reduction="token-sum-norm"))
+    with pytest.raises(ValueError, match=r"ppo\.loss_reduction=token-sum-norm .* has no max_steps"):
+        agent.update(replace(rollout, max_steps=None))
+
+
+@pytest.mark.parametrize("reduction", ["trajectory-mean", "token-mean"])
+def test_half_of_dr_grpo_is_told_the_other_half(tiny_policy, reduction) -> None:
+    with pytest.warns(SettingsWarning, match=r"half of Dr\.GRPO.* Take ppo\.loss_reduction=token-sum-norm"):
+        PPOAgent(tiny_policy, PPOConfig(advantage="drgrpo", loss_reduction=reduction))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        PPOAgent(tiny_policy, PPOConfig(advantage="drgrpo", loss_reduction="token-sum-norm"))
+        PPOAgent(tiny_policy, PPOConfig(loss_reduction=reduction))
 
 
 def test_minibatches_hold_every_trajectory_once(tiny_policy, rollout) -> None:
@@ -140,7 +187,7 @@ def test_a_measured_micro_batch_fits_the_budget_and_does_not_change_the_update(r
 def test_steps_that_are_not_finite_stop_training_when_they_repeat(tiny_policy, rollout) -> None:
     before = [parameter.clone() for parameter in tiny_policy.parameters()]
     broken = _too_large(rollout)
-    agent = PPOAgent(tiny_policy, PPOConfig(advantage="drgrpo", max_skipped_steps=3))
+    agent = PPOAgent(tiny_policy, PPOConfig(advantage="rloo", max_skipped_steps=3))
     for _ in range(2):
         assert agent.update(broken).skipped_steps == 1
     assert agent.update(rollout).steps == 1  # a good step starts the count anew
@@ -269,12 +316,12 @@ def test_a_step_size_that_is_lowered_on_resuming_is_the_one_taken(tiny_policy, r
     "settings",
     [
         {"advantage": "grpo"},
-        {"advantage": "drgrpo", "loss_reduction": "token-mean"},
+        {"advantage": "drgrpo", "loss_reduction": "token-sum-norm"},
         {"advantage": "rloo", "clip_ratio_c": 3.0, **CHUNK_RATIOS},
         {"advantage": "gae"},
         {"advantage": "gae", "gae": GAEConfig(value_clip=0.2), **CHUNK_RATIOS},
     ],
-    ids=["grpo", "drgrpo by tokens", "rloo by chunks", "gae", "gae by chunks"],
+    ids=["grpo", "drgrpo", "rloo by chunks", "gae", "gae by chunks"],
 )
 def test_every_estimator_learns_the_reaching_task(settings) -> None:
     before, after = _learn("efficiency", settings)

@@ -28,6 +28,24 @@ def test_chunks_of_a_trajectory_count_alike_however_many_tokens_were_executed() 
     assert thirds.tolist() == pytest.approx([1 / 3] * 3)
 
 
+def test_under_dr_grpo_a_token_of_a_short_success_weighs_as_much_as_one_of_a_long_failure() -> None:
+    chunks = {0: 4, 1: 14}  # of a success and of a failure that met the horizon
+    trajectory = torch.tensor([each for each, count in chunks.items() for _ in range(count)])
+    mask = torch.ones(18, 56, dtype=torch.bool)
+    weights = token_weights(mask, trajectory, 2, "token-sum-norm", max_tokens=14 * 56)
+    assert torch.allclose(weights, torch.tensor(1 / (2 * 14 * 56)))
+    by_trajectory = token_weights(mask, trajectory, 2, "trajectory-mean")
+    assert float(by_trajectory[0, 0] / by_trajectory[-1, 0]) == pytest.approx(3.5)
+    of_chunks = chunk_weights(mask, trajectory, 2, "token-sum-norm", max_chunks=14)
+    assert torch.allclose(of_chunks, torch.tensor(1 / 28))
+
+
+@pytest.mark.parametrize("weights", [token_weights, chunk_weights])
+def test_a_sum_needs_a_constant_to_be_divided_by(weights) -> None:
+    with pytest.raises(ValueError, match=r"max_tokens: expected the most tokens .* got None"):
+        weights(MASK, TRAJECTORY, 2, "token-sum-norm")
+
+
 @pytest.mark.parametrize("reduction", ["trajectory-mean", "token-mean"])
 def test_a_trajectory_that_executed_nothing_has_no_weight(reduction) -> None:
     mask = torch.tensor([[True, True], [False, False]])
