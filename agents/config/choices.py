@@ -18,8 +18,13 @@ weight is its length (DAPO, RLinf). ``token-sum-norm`` divides the sum over all 
 the most tokens that one can execute: the weight of a token is a constant (Dr.GRPO; verl calls it
 ``seq-mean-token-sum-norm``, TRL ``dr_grpo``)."""
 
-RatioLevel: TypeAlias = Literal["token", "chunk"]
-"""``ppo.ratio_level``: one probability ratio for each token, or one for all tokens of a chunk."""
+RatioLevel: TypeAlias = Literal["token", "chunk", "chunk-mean"]
+"""``ppo.ratio_level``: one probability ratio for each token, or one for all tokens of a chunk: their product
+or their geometric mean, see :func:`ttrl_env.agents.update.ratios.ratios_at`."""
+
+KLEstimator: TypeAlias = Literal["k2", "k3"]
+"""``ppo.kl_estimator``: which of Schulman's estimates of the KL divergence is the penalty:
+:func:`ttrl_env.agents.update.kl.kl_estimates`."""
 
 Decoding: TypeAlias = Literal["parallel", "autoregressive"]
 """``policy.openvla.decoding``: OpenVLA-OFT's or the original OpenVLA's."""

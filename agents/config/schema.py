@@ -29,6 +29,7 @@ from ttrl_env.agents.config.bounds import (
 from ttrl_env.agents.config.choices import (
     AdvantageName,
     Decoding,
+    KLEstimator,
     RatioLevel,
     Reduction,
     WeightType,
@@ -211,7 +212,8 @@ class PPOConfig:
     """"trajectory-mean" averages a trajectory's tokens, then trajectories; "token-mean" all tokens alike;
     "token-sum-norm" divides their sum by trajectories times the tokens of the horizon (Dr.GRPO)."""
     ratio_level: RatioLevel = "token"
-    """"token": each token has a probability ratio; "chunk": one of the joint probability of a chunk."""
+    """"token": each token has a probability ratio; "chunk": one of the joint probability of a chunk, which
+    makes the loss larger by the tokens of a chunk; "chunk-mean": the geometric mean of its tokens' (GSPO)."""
     clip_low: Annotated[float, above(0)] = 0.2
     """The probability ratio may fall to 1 - clip_low before its gradient is cut."""
     clip_high: Annotated[float, above(0)] = 0.28
@@ -223,6 +225,9 @@ class PPOConfig:
     kl_coef: Weight = 0.0
     """Weight of the KL divergence from the policy the run started from; 0: off. Unless only adapters are
     trained, a second copy of the policy stays in memory."""
+    kl_estimator: KLEstimator = "k3"
+    """Estimate of KL(policy || reference) that kl_coef weighs. "k2" has its gradient; "k3" (GRPO's) has its
+    value, and the gradient of KL(reference || policy). Near the reference they are alike."""
     max_grad_norm: Annotated[float, above(0)] = 1.0
     """Gradients are scaled down to this norm, separately for policy and value head."""
     max_skipped_steps: Annotated[int, at_least(1)] = 3

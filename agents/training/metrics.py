@@ -79,7 +79,7 @@ def update_metrics(report: UpdateReport) -> dict[str, Any]:
         for when, values in named.items()
         if values is not None
         for name, value in asdict(values).items()
-        if name != "weight"
+        if not name.endswith("weight")
     }
     advantages = {} if report.advantages is None else asdict(report.advantages)
     critic = {} if report.critic is None else asdict(report.critic)

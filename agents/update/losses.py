@@ -9,6 +9,10 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
+from ttrl_env.agents.config.choices import KLEstimator, RatioLevel
+from ttrl_env.agents.update.kl import kl_estimates
+from ttrl_env.agents.update.ratios import ratios_at
+
 
 @dataclass(frozen=True, kw_only=True)
 class LossDiagnostics:
@@ -16,6 +20,8 @@ class LossDiagnostics:
 
     weight: float
     """Sum of its ratios' weights in the loss: 1 for a whole minibatch, or less with ``token-sum-norm``."""
+    token_weight: float
+    """Sum of its tokens' weights, for means over tokens."""
     loss: float
     """The policy loss, entropy bonus and KL penalty included."""
     ratio: float
@@ -31,13 +37,27 @@ class LossDiagnostics:
     dual_clip_fraction: float
     """Share whose loss the dual clip bounds; 0 without it."""
     approx_kl: float
-    """``E[(ratio - 1) - log ratio]``, Schulman's low-variance estimate of KL(old || new), nats."""
+    """Schulman's "k3" estimate of KL(old || new), nats a token whatever has a ratio."""
     reference_kl: float
     """The same estimate of KL(new || reference), nats a token; 0 without a reference."""
     entropy: float
     """Mean entropy of the token distributions at their rows' temperatures, nats."""
+    chunk_weight: float = 0.0
+    """Sum of its chunks' weights in the value loss; 0 without a value head."""
     value_loss: float = 0.0
     """Half the mean squared error of the value head; 0 without one."""
+
+
+_WEIGHTS = {
+    "approx_kl": "token_weight",
+    "reference_kl": "token_weight",
+    "entropy": "token_weight",
+    "value_loss": "chunk_weight",
+}
+"""By which field a mean is weighted where micro-batches are put together; by default by ``weight``."""
+
+_SUMS = ("weight", "token_weight", "chunk_weight", "loss")
+"""Fields that are sums, not means."""
 
 
 def clipped_policy_loss(
@@ -51,21 +71,23 @@ def clipped_policy_loss(
     clip_high: float,
     clip_ratio_c: float | None = None,
     entropy_coef: float = 0.0,
+    ratio_level: RatioLevel = "token",
     chunk_weights: Tensor | None = None,
     reference_logprobs: Tensor | None = None,
     kl_coef: float = 0.0,
+    kl_estimator: KLEstimator = "k3",
 ) -> tuple[Tensor, LossDiagnostics]:
     """PPO's clipped surrogate (Schulman et al. 2017), with DAPO's separate upper clip.
 
-    ``L = -sum_t w_t [ min(r_t A_t, clip(r_t, 1 - clip_low, 1 + clip_high) A_t) + c H_t - k K_t ]``
-    with ``r_t = exp(logprobs_t - old_logprobs_t)``, all log-probabilities at the row's own temperature.
+    ``L = - sum_i w_i min(r_i A_i, clip(r_i, 1 - clip_low, 1 + clip_high) A_i) - sum_t u_t (c H_t - k K_t)``
+    with the ratios ``r_i = pi_new / pi_old``, all log-probabilities at the row's own temperature.
 
-    - Dual clip (Ye et al. 2020): where ``A_t < 0`` the surrogate is at least ``clip_ratio_c A_t``, which
+    - A token or a chunk has a ratio ``r_i``, see :func:`~ttrl_env.agents.update.ratios.ratios_at`.
+    - ``u_t`` is what a token's log-probability weighs in the first sum at ratio 1. So ``c`` and ``k`` trade
+      entropy ``H_t`` and divergence ``K_t`` against advantages at one rate, whatever has a ratio.
+    - Dual clip (Ye et al. 2020): where ``A_i < 0`` the surrogate is at least ``clip_ratio_c A_i``, which
       bounds the loss of a token that has become far likelier than it was.
-    - Chunk level: ``r`` is one a chunk, of the joint probability of its executed tokens, so the sum of
-      their log-ratios. It moves faster than a token's: expect more clipping at the same clip range.
-    - ``K_t = exp(d_t) - 1 - d_t`` with ``d_t = reference_logprobs_t - logprobs_t`` (Schulman's "k3"):
-      unbiased for KL(policy || reference) and never negative.
+    - ``K_t`` estimates KL(policy || reference), see :func:`~ttrl_env.agents.update.kl.kl_estimates`.
 
     Args:
         logprobs: ``[M, K]`` under the current policy.
@@ -78,10 +100,12 @@ def clipped_policy_loss(
         clip_high: how far it may rise above.
         clip_ratio_c: the dual clip's bound, above 1; ``None`` leaves it out.
         entropy_coef: weight ``c`` of the entropy bonus.
-        chunk_weights: ``[M]`` from :func:`~ttrl_env.agents.update.reductions.chunk_weights` for one ratio a
-            chunk; ``None`` for one a token.
+        ratio_level: what has a ratio.
+        chunk_weights: ``[M]`` from :func:`~ttrl_env.agents.update.reductions.chunk_weights`, given exactly if
+            chunks have the ratios.
         reference_logprobs: ``[M, K]`` under a frozen reference policy.
         kl_coef: weight ``k`` of the penalty.
+        kl_estimator: which estimate the penalty is; the diagnostics are always "k3".
 
     Returns:
         The scalar loss and its diagnostics.
@@ -96,23 +120,19 @@ def clipped_policy_loss(
     if kl_coef and reference_logprobs is None:
         raise ValueError(f"reference_logprobs: expected some, as kl_coef={kl_coef} is not 0")
     executed = weights > 0
-    log_ratio = _where(executed, logprobs - old_logprobs)
-    ratio_weights, advantages = weights, advantages[:, None]
-    if chunk_weights is not None:
-        log_ratio, ratio_weights = log_ratio.sum(dim=1, keepdim=True), chunk_weights[:, None]
-    ratio = log_ratio.exp()
-    gain = torch.minimum(ratio * advantages, ratio.clamp(1.0 - clip_low, 1.0 + clip_high) * advantages)
-    surrogate = gain
-    if clip_ratio_c is not None:
-        surrogate = torch.where(advantages < 0, torch.maximum(gain, clip_ratio_c * advantages), gain)
-    loss = -(ratio_weights * surrogate).sum()
+    log_ratios = _where(executed, logprobs - old_logprobs)
+    ratios = ratios_at(ratio_level, log_ratios, weights, chunk_weights)
+    ratio = ratios.log.exp()
+    surrogate, dual_clipped = _surrogate(ratio, advantages[:, None], clip_low, clip_high, clip_ratio_c)
+    loss = -(ratios.weights * surrogate).sum()
     entropies, reference_kl = _where(executed, entropies), torch.zeros_like(weights)
     if entropy_coef:  # else nothing flows back through the entropies, which saves that pass
-        loss = loss - entropy_coef * (weights * entropies).sum()
+        loss = loss - entropy_coef * (ratios.token_weights * entropies).sum()
     if reference_logprobs is not None:
-        difference = _where(executed, reference_logprobs - logprobs)
-        reference_kl = difference.exp() - 1 - difference
-        loss = loss + kl_coef * (weights * reference_kl).sum()
+        from_reference = _where(executed, logprobs - reference_logprobs)
+        penalty = kl_estimates(from_reference, kl_estimator)
+        loss = loss + kl_coef * (ratios.token_weights * penalty).sum()
+        reference_kl = kl_estimates(from_reference.detach())
     with torch.no_grad():
         below, above = ratio < 1.0 - clip_low, ratio > 1.0 + clip_high
         of_ratio = {
@@ -120,11 +140,14 @@ def clipped_policy_loss(
             "clip_fraction": below | above,
             "clip_fraction_low": below,
             "clip_fraction_high": above,
-            "dual_clip_fraction": surrogate > gain,
-            "approx_kl": ratio - 1 - log_ratio,
+            "dual_clip_fraction": dual_clipped,
         }
-        of_token = {"reference_kl": reference_kl, "entropy": entropies}
-        diagnostics = _diagnose(loss, ratio, ratio_weights, of_ratio, weights, of_token)
+        of_token = {
+            "approx_kl": kl_estimates(-log_ratios),
+            "reference_kl": reference_kl,
+            "entropy": entropies,
+        }
+        diagnostics = _diagnose(loss, ratio, ratios.weights, of_ratio, weights, of_token)
     return loss, diagnostics
 
 
@@ -136,13 +159,13 @@ def merge_diagnostics(parts: Sequence[LossDiagnostics]) -> LossDiagnostics:
     """
     if not parts:
         raise ValueError("parts: expected the diagnostics of at least one micro-batch")
-    total = sum(part.weight for part in parts)
-    mean = {
-        field.name: sum(part.weight * getattr(part, field.name) for part in parts) / (total or 1.0)
-        for field in fields(LossDiagnostics)
-    }
-    sums = {"weight": total, "loss": sum(part.loss for part in parts)}  # a loss is a weighted sum already
-    return LossDiagnostics(**{**mean, **sums, "ratio_max": max(part.ratio_max for part in parts)})
+    sums = {name: sum(getattr(part, name) for part in parts) for name in _SUMS}
+    merged = {**sums, "ratio_max": max(part.ratio_max for part in parts)}
+    for name in (field.name for field in fields(LossDiagnostics) if field.name not in merged):
+        weight = _WEIGHTS.get(name, "weight")
+        total = sum(getattr(part, weight) * getattr(part, name) for part in parts)
+        merged[name] = total / (sums[weight] or 1.0)
+    return LossDiagnostics(**merged)
 
 
 def check_shapes(expected: torch.Size, arrays: Mapping[str, Tensor | None]) -> None:
@@ -167,6 +190,17 @@ def _check_coefficients(
             raise ValueError(f"{name}: expected a number of at least 0, got {value}")
 
 
+def _surrogate(
+    ratio: Tensor, advantages: Tensor, clip_low: float, clip_high: float, clip_ratio_c: float | None
+) -> tuple[Tensor, Tensor]:
+    """The clipped surrogate of each ratio, and where the dual clip bounds it."""
+    gain = torch.minimum(ratio * advantages, ratio.clamp(1.0 - clip_low, 1.0 + clip_high) * advantages)
+    if clip_ratio_c is None:
+        return gain, torch.zeros_like(gain, dtype=torch.bool)
+    surrogate = torch.where(advantages < 0, torch.maximum(gain, clip_ratio_c * advantages), gain)
+    return surrogate, surrogate > gain
+
+
 def _where(executed: Tensor, values: Tensor) -> Tensor:
     """``values``, 0 where a token was not executed: 0 times an infinity would be NaN."""
     return torch.where(executed, values, 0.0)
@@ -183,9 +217,10 @@ def _diagnose(
     """Weighted means, fetched from the device in one transfer."""
     smallest = torch.finfo(torch.float32).tiny  # a part in which nothing was executed has means of 0
     total, token_total = (each.sum().clamp(min=smallest) for each in (ratio_weights, weights))
-    names = ["weight", "loss", "ratio_max", *of_ratio, *of_token]
+    names = ["weight", "token_weight", "loss", "ratio_max", *of_ratio, *of_token]
     values = [
         total,
+        token_total,
         loss,
         torch.where(ratio_weights > 0, ratio, 0.0).max(),
         *((ratio_weights * value).sum() / total for value in of_ratio.values()),

@@ -245,15 +245,18 @@ class PPOAgent:
             clip_high=config.clip_high,
             clip_ratio_c=config.clip_ratio_c,
             entropy_coef=config.entropy_coef,
-            chunk_weights=batch.chunk_weights.to(device) if config.ratio_level == "chunk" else None,
+            ratio_level=config.ratio_level,
+            chunk_weights=None if config.ratio_level == "token" else batch.chunk_weights.to(device),
             reference_logprobs=batch.reference_logprobs,
             kl_coef=config.kl_coef,
+            kl_estimator=config.kl_estimator,
         )
         if self.value_head is None:
             return loss, diagnostics
         error = self._value_loss(batch, evaluation.features)
-        weight = float(batch.chunk_weights.sum()) or 1.0
-        diagnostics = replace(diagnostics, value_loss=float(error.detach()) / weight)
+        weight = float(batch.chunk_weights.sum())
+        mean = float(error.detach()) / (weight or 1.0)
+        diagnostics = replace(diagnostics, chunk_weight=weight, value_loss=mean)
         return loss + config.gae.value_coef * error, diagnostics
 
     def _value_loss(self, batch: MicroBatch, features: Tensor) -> Tensor:

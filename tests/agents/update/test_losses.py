@@ -104,13 +104,77 @@ def test_a_chunks_ratio_is_of_the_joint_probability_of_its_executed_tokens() -> 
             torch.tensor([advantage]),
             weights,
             **CLIP,
+            ratio_level="chunk",
             chunk_weights=torch.ones(1),
         )
         assert float(loss.detach()) == pytest.approx(expected)
         assert report.ratio == pytest.approx(1.65)
+        # nats a token at every level: the mean of r - 1 - log r over 1.1 and 1.5
+        assert report.approx_kl == pytest.approx((0.1 - math.log(1.1) + 0.5 - math.log(1.5)) / 2, abs=1e-6)
     loss.backward()
     assert logprobs.grad is not None
     assert logprobs.grad.flatten().tolist() == pytest.approx([1.65, 1.65, 0.0])  # d(ratio)/d(log p) = ratio
+
+
+def test_a_chunks_mean_ratio_is_the_geometric_mean_of_its_executed_tokens() -> None:
+    # sqrt(1.1 * 1.5) = 1.284523 is above 1.28; the third token was not executed
+    logprobs = torch.tensor([1.1, 1.5, 9.0]).log()[None].requires_grad_()
+    weights = torch.tensor([[0.5, 0.5, 0.0]])
+    for advantage, expected in ((1.0, -1.28), (-1.0, 1.2845233)):
+        loss, report = clipped_policy_loss(
+            logprobs,
+            torch.zeros(1, 3),
+            torch.zeros(1, 3),
+            torch.tensor([advantage]),
+            weights,
+            **CLIP,
+            ratio_level="chunk-mean",
+            chunk_weights=torch.ones(1),
+        )
+        assert float(loss.detach()) == pytest.approx(expected)
+        assert (report.ratio, report.clip_fraction) == (pytest.approx(1.2845233), 1.0)
+    loss.backward()
+    assert logprobs.grad is not None
+    half = 1.2845233 / 2  # each of two tokens moves the mean of the logarithms by half
+    assert logprobs.grad.flatten().tolist() == pytest.approx([half, half, 0.0])
+
+
+@pytest.mark.parametrize(
+    ("level", "per_token"),
+    [
+        ("token", [[0.25, 0.25], [0.5, 0.0]]),
+        ("chunk", [[0.5, 0.5], [0.5, 0.0]]),
+        ("chunk-mean", [[0.25, 0.25], [0.5, 0.0]]),
+    ],
+)
+def test_entropy_and_kl_are_traded_against_advantages_at_one_rate_at_every_level(level, per_token) -> None:
+    """Two chunks of one trajectory each, one cut after its first token; everything at ratio 1."""
+    weights = torch.tensor([[0.25, 0.25], [0.5, 0.0]])
+    chunk_weights = None if level == "token" else torch.tensor([0.5, 0.5])
+    logprobs = torch.full((2, 2), -1.0, requires_grad=True)
+    entropies = torch.ones(2, 2, requires_grad=True)
+    loss, report = clipped_policy_loss(
+        logprobs,
+        logprobs.detach(),
+        entropies,
+        torch.ones(2),
+        weights,
+        clip_low=0.2,
+        clip_high=0.28,
+        entropy_coef=0.1,
+        ratio_level=level,
+        chunk_weights=chunk_weights,
+        reference_logprobs=logprobs.detach() - 0.5,
+        kl_coef=0.2,
+        kl_estimator="k2",
+    )
+    loss.backward()
+    assert logprobs.grad is not None
+    assert entropies.grad is not None
+    expected = torch.tensor(per_token)
+    assert torch.allclose(logprobs.grad, -expected * (1.0 - 0.2 * 0.5))  # A minus k (log p - log q)
+    assert torch.allclose(entropies.grad, -0.1 * expected)
+    assert (report.entropy, report.weight, report.token_weight) == (1.0, 1.0, 1.0)
 
 
 def test_the_kl_penalty_is_schulmans_k3_and_pulls_back_to_the_reference() -> None:
@@ -135,7 +199,8 @@ def test_the_kl_penalty_is_schulmans_k3_and_pulls_back_to_the_reference() -> Non
     assert logprobs.grad.flatten().tolist() == pytest.approx([0.0196735, -0.0859141], abs=1e-6)
 
 
-def test_micro_batches_add_up_to_their_minibatch() -> None:
+@pytest.mark.parametrize("level", ["token", "chunk", "chunk-mean"])
+def test_micro_batches_add_up_to_their_minibatch(level) -> None:
     generator = torch.Generator().manual_seed(0)
     logprobs, old, entropies, reference = (
         -torch.rand(6, 4, generator=generator, dtype=torch.float64).float() for _ in range(4)
@@ -143,7 +208,9 @@ def test_micro_batches_add_up_to_their_minibatch() -> None:
     advantages = torch.randn(6, generator=generator)
     weights = torch.rand(6, 4, generator=generator) * (torch.rand(6, 4, generator=generator) > 0.3)
     weights = weights / weights.sum()
-    settings = {**CLIP, "entropy_coef": 0.1, "clip_ratio_c": 1.5, "kl_coef": 0.2}
+    settings = {**CLIP, "entropy_coef": 0.1, "clip_ratio_c": 1.5, "kl_coef": 0.2, "ratio_level": level}
+    of_chunks = None if level == "token" else torch.tensor([0.1, 0.0, 0.3, 0.2, 0.3, 0.1])
+    weights[1] = 0.0
     rows = (slice(0, 1), slice(1, 4), slice(4, 6))
     parts = [
         clipped_policy_loss(
@@ -153,12 +220,20 @@ def test_micro_batches_add_up_to_their_minibatch() -> None:
             advantages[r],
             weights[r],
             reference_logprobs=reference[r],
+            chunk_weights=None if of_chunks is None else of_chunks[r],
             **settings,
         )
         for r in rows
     ]
     whole_loss, whole = clipped_policy_loss(
-        logprobs, old, entropies, advantages, weights, reference_logprobs=reference, **settings
+        logprobs,
+        old,
+        entropies,
+        advantages,
+        weights,
+        reference_logprobs=reference,
+        chunk_weights=of_chunks,
+        **settings,
     )
     assert float(sum(loss for loss, _ in parts)) == pytest.approx(float(whole_loss), abs=1e-6)
     merged = merge_diagnostics([report for _, report in parts])
@@ -187,6 +262,7 @@ def test_a_part_in_which_nothing_was_executed_counts_for_nothing() -> None:
         ("advantages", torch.zeros(2, 3)),
         ("entropies", torch.zeros(2, 1)),
         ("chunk_weights", torch.zeros(2, 3)),
+        ("chunk_weights", torch.zeros(2)),  # tokens have the ratios
     ],
 )
 def test_coefficients_out_of_range_and_arrays_that_would_be_broadcast_are_refused(argument, value) -> None:
