@@ -147,6 +147,12 @@ def _check_groups(config: TrainConfig) -> None:
             f"(env.num_groups={num_groups} * env.n_samples={n_samples}), got {size}; the nearest are "
             f"{_nearest_divisors(total, size)}"
         )
+    if config.ppo.target_kl is not None and config.ppo.epochs == 1 and size in (0, total):
+        raise ConfigError(
+            f"ppo.target_kl: with ppo.epochs=1 and all trajectories in one minibatch an update has a single "
+            f"step, before which the divergence is 0; raise ppo.epochs, set ppo.minibatch_trajectories, or "
+            f"leave it out, got {config.ppo.target_kl}"
+        )
 
 
 def _nearest_divisors(total: int, value: int) -> str:

@@ -202,6 +202,9 @@ class PPOConfig:
     """AdamW's decoupled weight decay."""
     epochs: Annotated[int, at_least(1, 1000)] = 1
     """Passes over each rollout."""
+    target_kl: Annotated[float | None, above(0)] = None
+    """An update takes no further step once KL(old || new), estimated on the step's minibatch in nats a token,
+    exceeds 1.5 times this (Stable-Baselines3's rule); null: off."""
     minibatch_trajectories: Annotated[int, at_least(0)] = 0
     """Trajectories per optimiser step, a divisor of env.num_groups * env.n_samples; 0: all in one."""
     micro_batch_chunks: Annotated[int, at_least(1)] = 128

@@ -93,6 +93,7 @@ def update_metrics(report: UpdateReport) -> dict[str, Any]:
         "update/grad_norm": report.grad_norm,
         "update/steps": report.steps,
         "update/skipped_steps": report.skipped_steps,
+        "update/stopped_early": int(report.stopped_early),
         "update/dropped_groups": report.dropped_groups,
         "update/chunks": report.chunks,
         "update/micro_batch_chunks": report.micro_batch_chunks,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -25,7 +26,7 @@ from ttrl_env.agents.update.losses import LossDiagnostics, clipped_policy_loss, 
 from ttrl_env.agents.update.micro_batch_size import fitting_chunks
 from ttrl_env.agents.update.minibatches import MicroBatch, assign_targets, make_minibatches, own_batches
 from ttrl_env.agents.update.optimisation import GuardedOptimizer
-from ttrl_env.agents.update.report import UpdateReport, report_update
+from ttrl_env.agents.update.report import StepReport, UpdateReport, report_update
 from ttrl_env.agents.update.targets import (
     Targets,
     critic_targets,
@@ -34,6 +35,10 @@ from ttrl_env.agents.update.targets import (
     value_targets,
 )
 from ttrl_env.agents.update.value_head import ValueHead, value_loss
+
+_TOLERANCE = 1.5
+"""Of ``target_kl``, as in Stable-Baselines3, because one minibatch's estimate is noisy. CleanRL has none, and
+stops after whole epochs."""
 
 
 class PPOAgent:
@@ -137,16 +142,12 @@ class PPOAgent:
             self._evaluate_before(minibatches, first=int(orders[0][0]))
             targets = self._targets(rollout, minibatches, size, rng)
             assign_targets(minibatches, targets)
-        steps = []
-        for order in orders:  # an epoch
-            for index in order:
-                steps.append(self._step(minibatches[index]))
         return report_update(
             rollout,
             learning,
             minibatches,
             targets,
-            steps,
+            self._take_steps(minibatches, orders),
             micro_batch_chunks=size,
             seconds=time.perf_counter() - started,
             world=world,
@@ -216,8 +217,20 @@ class PPOAgent:
             world=self.lockstep.world,
         )
 
-    def _step(self, minibatch: Sequence[MicroBatch]) -> tuple[LossDiagnostics, float]:
-        """One optimiser step and its gradient norm, which is NaN where the step was left out."""
+    def _take_steps(
+        self, minibatches: Sequence[Sequence[MicroBatch]], orders: Sequence[NDArray[np.int64]]
+    ) -> list[StepReport]:
+        """A pass over the minibatches in each of ``orders``, until the policy has moved too far."""
+        steps: list[StepReport] = []
+        for order in orders:  # an epoch
+            for index in order:
+                steps.append(self._step(minibatches[index]))
+                if steps[-1].too_far:
+                    return steps
+        return steps
+
+    def _step(self, minibatch: Sequence[MicroBatch]) -> StepReport:
+        """One optimiser step, unless the policy has moved too far before it: the same in every process."""
         self.optimizer.zero_grad()
         parts = []
         for batch in minibatch:
@@ -226,7 +239,15 @@ class PPOAgent:
             parts.append(part)
         everyones = self.lockstep.world.gather(parts)
         diagnostics = merge_diagnostics([part for parts in everyones for part in parts])
-        return diagnostics, self.optimizer.step(diagnostics.loss + diagnostics.value_loss)
+        total = diagnostics.loss + diagnostics.value_loss
+        if math.isfinite(total) and self._too_far(diagnostics):  # what is not finite is skipped and counted
+            self.optimizer.zero_grad()
+            return StepReport(diagnostics=diagnostics, too_far=True)
+        return StepReport(diagnostics=diagnostics, grad_norm=self.optimizer.step(total))
+
+    def _too_far(self, diagnostics: LossDiagnostics) -> bool:
+        target = self.config.target_kl
+        return target is not None and diagnostics.approx_kl > _TOLERANCE * target
 
     def _loss(self, batch: MicroBatch) -> tuple[Tensor, LossDiagnostics]:
         """The micro-batch's part of the minibatch's loss."""

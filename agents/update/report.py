@@ -40,13 +40,25 @@ class AdvantageStatistics:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StepReport:
+    """What came of one minibatch."""
+
+    diagnostics: LossDiagnostics
+    """Of all processes, before the step."""
+    grad_norm: float = math.nan
+    """Of the policy before clipping; NaN if the step was not taken."""
+    too_far: bool = False
+    """Whether the policy had moved too far before it, so that the update ended."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class UpdateReport:
     """What one update did. A field that has nothing to say, as nothing was learnt, is ``None``."""
 
     first: LossDiagnostics | None
     """Diagnostics of the first optimiser step, before it is taken (ratio 1, KL 0)."""
     last: LossDiagnostics | None
-    """Diagnostics of the last optimiser step."""
+    """Diagnostics of the last optimiser step, or of the one that ``target_kl`` left out."""
     advantages: AdvantageStatistics | None
     """Of all chunks that were learnt from, as the loss sees them."""
     explained_variance: float | None
@@ -63,6 +75,8 @@ class UpdateReport:
     """Optimiser steps taken."""
     skipped_steps: int
     """Optimiser steps left out because loss or gradient was not finite."""
+    stopped_early: bool
+    """Whether ``target_kl`` left out the remaining steps."""
     dropped_groups: int
     """Groups without reward spread: no gradient, so not computed."""
     chunks: int
@@ -88,7 +102,7 @@ def report_update(
     learning: NDArray[np.int64],
     minibatches: Sequence[Sequence[MicroBatch]],
     targets: Targets | None,
-    steps: Sequence[tuple[LossDiagnostics, float]],
+    steps: Sequence[StepReport],
     *,
     micro_batch_chunks: int,
     seconds: float,
@@ -101,7 +115,7 @@ def report_update(
         learning: its trajectories that were not dropped.
         minibatches: their chunks.
         targets: of the rollout's chunks; ``None`` if no process has any minibatches.
-        steps: diagnostics and gradient norm of each optimiser step, NaN where it was left out.
+        steps: in their order.
         micro_batch_chunks: chunks of one pass, at most.
         seconds: wall time.
         world: the processes.
@@ -111,10 +125,11 @@ def report_update(
     own = (dropped, _logprob_errors(batches), _learnt_advantages(batches, targets))
     all_dropped, all_errors, all_advantages = zip(*world.gather(own), strict=True)
     errors, advantages = torch.cat(all_errors), np.concatenate(all_advantages)
-    norms = [norm for _, norm in steps if math.isfinite(norm)]
+    norms = [step.grad_norm for step in steps if math.isfinite(step.grad_norm)]
+    stopped_early = any(step.too_far for step in steps)
     return UpdateReport(
-        first=steps[0][0] if steps else None,
-        last=steps[-1][0] if steps else None,
+        first=steps[0].diagnostics if steps else None,
+        last=steps[-1].diagnostics if steps else None,
         advantages=AdvantageStatistics.of(advantages) if len(advantages) else None,
         explained_variance=None if targets is None else targets.explained_variance,
         critic=None if targets is None else targets.critic,
@@ -122,7 +137,8 @@ def report_update(
         logprob_difference_mean=float(errors.mean()) if len(errors) else 0.0,
         grad_norm=max(norms, default=0.0),
         steps=len(norms),
-        skipped_steps=len(steps) - len(norms),
+        skipped_steps=len(steps) - len(norms) - stopped_early,
+        stopped_early=stopped_early,
         dropped_groups=sum(all_dropped),
         chunks=len(advantages),
         micro_batch_chunks=micro_batch_chunks,

@@ -105,6 +105,8 @@ def test_a_misspelt_name_is_told_its_nearest(override: str, nearest: str) -> Non
         ("ppo.clip_ratio_c=1.1", r"ppo\.clip_ratio_c: expected a number above 1\.28, got 1\.1"),
         ("ppo.gae.lam=1.5", r"ppo\.gae\.lam: expected a number from 0 to 1, got 1\.5"),
         ("ppo.kl_coef=-1", r"ppo\.kl_coef: expected 0 \(off\) or more"),
+        ("ppo.target_kl=0", r"ppo\.target_kl: expected a number above 0"),
+        ("ppo.target_kl=0.02", r"ppo\.target_kl: with ppo\.epochs=1 .* single step.*, got 0\.02"),
         ("ppo.memory_gigabytes=0", r"ppo\.memory_gigabytes: expected a number above 0"),
         ("ppo.max_skipped_steps=0", r"ppo\.max_skipped_steps: expected an integer of at least 1"),
         ("rollout.accuracy_lower_bound=0.95", r"0 <= lower <= upper <= 1, got 0\.95 and 0\.9"),

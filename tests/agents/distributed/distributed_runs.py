@@ -49,6 +49,8 @@ RUNS: dict[str, tuple[str, ...]] = {
     "redraw": (
         "env.max_steps=32",
         "ppo.loss_reduction=token-sum-norm",
+        "ppo.target_kl=1e-6",  # all processes stop after the first step
+        "ppo.ratio_level=chunk-mean",
         "rollout.redraw=true",
         "rollout.max_draws=3",
         "ppo.minibatch_trajectories=4",

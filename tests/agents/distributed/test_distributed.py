@@ -123,6 +123,7 @@ def test_the_runs_are_about_what_they_are_named_for(played) -> None:
     records = {name: read_records(played.folder / "two" / name, METRICS_FILE) for name in RUNS}
     assert max(record["rollout/draws"] for record in records["redraw"]) > 1
     assert [record["rollout/groups_kept"] for record in records["gae"]] == [1, 1]
+    assert all(record["update/steps"] == record["update/stopped_early"] == 1 for record in records["redraw"])
     assert all(record["update/steps"] > 0 for run in records.values() for record in run)
 
 

@@ -138,6 +138,29 @@ def test_half_of_dr_grpo_is_told_the_other_half(tiny_policy, reduction) -> None:
         PPOAgent(tiny_policy, PPOConfig(loss_reduction=reduction))
 
 
+def test_an_update_that_overshoots_stops_before_its_next_step(rollout) -> None:
+    settings: dict[str, Any] = {"learning_rate": 3e-2, "warmup_steps": 0, "epochs": 6}
+    policies = [make_tiny_policy() for _ in range(3)]
+    free = PPOAgent(policies[0], PPOConfig(**settings)).update(rollout)
+    assert (free.steps, free.stopped_early) == (6, False)
+    stopped = PPOAgent(policies[1], PPOConfig(**settings, target_kl=1e-3)).update(rollout)
+    assert (stopped.steps, stopped.skipped_steps, stopped.stopped_early) == (1, 0, True)
+    assert _first_and_last(stopped)[1].approx_kl > 1.5e-3  # of the step that was left out
+    PPOAgent(policies[2], PPOConfig(**{**settings, "epochs": 1})).update(rollout)
+    weights = [torch.cat([each.flatten() for each in policy.parameters()]) for policy in policies]
+    assert torch.equal(weights[1], weights[2])  # the first step alone
+    assert not torch.equal(weights[0], weights[2])
+
+
+def test_a_divergence_up_to_one_and_a_half_times_the_target_is_tolerated(rollout) -> None:
+    settings: dict[str, Any] = {"learning_rate": 1e-3, "warmup_steps": 0, "epochs": 2}
+    kl = _first_and_last(PPOAgent(make_tiny_policy(), PPOConfig(**settings)).update(rollout))[1].approx_kl
+    assert kl > 0
+    for target, steps in ((kl / 1.4, 2), (kl / 1.6, 1)):
+        config = PPOConfig(**settings, target_kl=target)
+        assert PPOAgent(make_tiny_policy(), config).update(rollout).steps == steps
+
+
 def test_minibatches_hold_every_trajectory_once(tiny_policy, rollout) -> None:
     report = PPOAgent(tiny_policy, PPOConfig(minibatch_trajectories=3)).update(rollout)
     assert report.steps == 3  # 8 trajectories in threes
@@ -358,7 +381,15 @@ def _learn(reward: str, settings: dict[str, Any]) -> tuple[np.ndarray, np.ndarra
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"advantage": "GRPO"}, {"ratio_level": "tokens"}, {"minibatch_trajectories": -1}, {"epochs": 0}]
+    "wrong",
+    [
+        {"advantage": "GRPO"},
+        {"ratio_level": "tokens"},
+        {"minibatch_trajectories": -1},
+        {"epochs": 0},
+        {"target_kl": 0.0},
+        {"kl_estimator": "mse"},
+    ],
 )
 def test_a_configuration_that_cannot_train_is_refused_where_it_is_made(wrong) -> None:
     with pytest.raises(ValueError, match=f"ppo.{next(iter(wrong))}: (expected|no such name)"):
