@@ -19,6 +19,7 @@ from ttrl_env.agents.config.alias_table import ALIASES, FORMER_KEYS, REFUSED_PRE
 from ttrl_env.agents.config.alias_treatments import Refused, Renamed, Treatment
 from ttrl_env.agents.config.loading import preset_names
 from ttrl_env.agents.config.schema import EvaluateConfig, TrainConfig
+from ttrl_env.agents.preview.config import PreviewConfig
 
 DOCS = Path(__file__).parent
 
@@ -50,6 +51,12 @@ def train_keys() -> str:
     return _keys(TrainConfig)
 
 
+def preview_keys() -> str:
+    """The keys that ``ttrl preview`` has beside those of ``ttrl train``."""
+    of_train = {key for key, *_ in described_keys(TrainConfig)}
+    return _rows([row for row in described_keys(PreviewConfig) if row[0] not in of_train])
+
+
 def evaluate_keys() -> str:
     """Every key of ``ttrl eval``."""
     return _keys(EvaluateConfig)
@@ -79,7 +86,12 @@ def worlds(make: Callable[[Comparisons], str], version: str) -> str:
 
 
 PAGES: dict[str, dict[str, Callable[[], str]]] = {
-    "configuration.md": {"train keys": train_keys, "eval keys": evaluate_keys, "presets": presets},
+    "configuration.md": {
+        "train keys": train_keys,
+        "preview keys": preview_keys,
+        "eval keys": evaluate_keys,
+        "presets": presets,
+    },
     "migration.md": {"keys": simplevla_keys, "former keys": former_keys},
     "which-libero.md": {
         "newest by suite": partial(worlds, by_suite, NEWEST),
@@ -93,7 +105,11 @@ PAGES: dict[str, dict[str, Callable[[], str]]] = {
 
 
 def _keys(schema: type) -> str:
-    rows = [(f"`{key}`", f"`{default}`", meaning) for key, default, meaning in described_keys(schema)]
+    return _rows(described_keys(schema))
+
+
+def _rows(keys: list[tuple[str, str, str]]) -> str:
+    rows = [(f"`{key}`", f"`{default}`", meaning) for key, default, meaning in keys]
     return table(("key", "default", "meaning"), rows)
 
 

@@ -29,6 +29,10 @@ class Command:
 
 COMMANDS = {
     "train": Command(purpose="train a policy"),
+    "preview": Command(
+        purpose="before training: what a run can learn, and how long it will take",
+        options="[output=FOLDER]",
+    ),
     "eval": Command(
         purpose="evaluate a checkpoint, alone or against a baseline",
         subjects=("checkpoint",),

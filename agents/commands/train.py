@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 from ttrl_env.agents.commands.arguments import read_arguments
 from ttrl_env.agents.common.interrupts import INTERRUPTED, ending_at_once
 from ttrl_env.agents.config.schema import TrainConfig
 
 SCHEMA = TrainConfig
+
+Run = TypeVar("Run", bound=TrainConfig)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -29,17 +32,19 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _load(overrides: Sequence[str]) -> TrainConfig:
+    return load_run(TrainConfig, overrides)
+
+
+def load_run(schema: type[Run], overrides: Sequence[str]) -> Run:
     """With the suite and tasks of the policy it starts from, unless they are given or a run goes on."""
     from ttrl_env.agents.commands.policy_tasks import own_tasks
     from ttrl_env.agents.config.composing import compose_config
     from ttrl_env.agents.config.loading import load_config, read_settings, values_of_run
 
-    settings = read_settings(TrainConfig, overrides)
-    config = compose_config(TrainConfig, settings)
+    settings = read_settings(schema, overrides)
+    config = compose_config(schema, settings)
     path = config.policy.path
     if path is None or values_of_run(config):
-        return load_config(TrainConfig, overrides)
+        return load_config(schema, overrides)
     given = {key for key, _ in settings}
-    return load_config(
-        TrainConfig, overrides, own_tasks(path, "policy.path", config.env, config.policy, given)
-    )
+    return load_config(schema, overrides, own_tasks(path, "policy.path", config.env, config.policy, given))

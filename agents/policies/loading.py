@@ -35,7 +35,7 @@ def load_policy(name: str | Path, options: PolicyOptions | None = None) -> Token
     options = PolicyOptions() if options is None else options
     check_kind(options.kind)
     folder = find_policy(name)
-    model_type = _model_type(folder)
+    model_type = read_kind(folder)
     if options.kind not in ("auto", model_type):
         raise CheckpointError(
             f"policy.kind: expected a {options.kind} checkpoint, {folder} has a {model_type}"
@@ -66,7 +66,7 @@ def check_kind(kind: str) -> None:
 
 def read_cameras(folder: Path) -> tuple[CameraName, ...]:
     """The cameras that the policy in a folder needs, without loading its weights."""
-    model_type = _model_type(folder)
+    model_type = read_kind(folder)
     if model_type == OPENVLA:
         from ttrl_env.agents.policies.openvla import OpenVLAPolicy
 
@@ -76,7 +76,7 @@ def read_cameras(folder: Path) -> tuple[CameraName, ...]:
     return registered_policy(model_type).cameras
 
 
-def _model_type(folder: Path) -> str:
+def read_kind(folder: Path) -> str:
     """Which policy a folder holds; adapters without a ``config.json`` are OpenVLA's."""
     config_file = folder / "config.json"
     if not config_file.exists():

@@ -29,8 +29,8 @@ def introduce(config: TrainConfig, checkpoint: Path | None, device: str, display
     env, rows = config.env, config.env.num_groups * config.env.n_samples
     lines = {
         "Tasks": describe_tasks(env.suite, env.task_ids),
-        "Policy": _policy(config, checkpoint),
-        "Rollout": _rollout(config),
+        "Policy": describe_policy(config, checkpoint),
+        "Rollout": describe_rollout(config),
         "Training": f"{config.iterations} iterations of {rows} episodes on {device}, in {config.output_dir}",
         "Evaluation": _evaluations(config),
         "Time": "said after the first iteration, which measures it",
@@ -39,7 +39,8 @@ def introduce(config: TrainConfig, checkpoint: Path | None, device: str, display
         display.say(f"{label + ':':<11} {text}")
 
 
-def _rollout(config: TrainConfig) -> str:
+def describe_rollout(config: TrainConfig) -> str:
+    """The rows of a rollout, their temperatures, horizon and engine."""
     env = config.env
     temperatures = group_temperatures(
         env.n_samples, config.base_temperature, config.temperature_range, test_time_rl=config.test_time_rl
@@ -58,7 +59,8 @@ def _evaluations(config: TrainConfig) -> str:
     return f"{count} {settings.init_states} episodes before{when} and after training"
 
 
-def _policy(config: TrainConfig, checkpoint: Path | None) -> str:
+def describe_policy(config: TrainConfig, checkpoint: Path | None) -> str:
+    """The policy a run starts from, and what it was trained on; warns of tasks that are new to it."""
     path = config.policy.path
     if checkpoint is not None:
         return f"of {checkpoint}"

@@ -12,6 +12,7 @@ import pytest
 from ttrl_env.agents.cli import main
 from ttrl_env.agents.config.loading import load_config
 from ttrl_env.agents.config.schema import EvaluateConfig, TrainConfig
+from ttrl_env.agents.preview.config import PreviewConfig
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -57,7 +58,7 @@ def test_every_python_block_is_laid_out_for_the_type_checker(tmp_path) -> None:
 @pytest.mark.parametrize("command", _commands())
 def test_a_command_of_the_documentation_is_valid(command, capsys, tmp_path, monkeypatch) -> None:
     _, name, *arguments = shlex.split(command, comments=True)
-    schemas = {"train": TrainConfig, "eval": EvaluateConfig}
+    schemas = {"train": TrainConfig, "preview": PreviewConfig, "eval": EvaluateConfig}
     if name in schemas:
         load_config(schemas[name], [argument for argument in arguments if argument != "--cfg"])
     elif name == "pretrain":

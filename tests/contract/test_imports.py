@@ -72,6 +72,7 @@ AGENT_LAYERS = (
     ("ttrl_env.agents.update",),
     ("ttrl_env.agents.evaluation",),
     ("ttrl_env.agents.training",),
+    ("ttrl_env.agents.preview",),
     ("ttrl_env.agents.checkup",),
     ("ttrl_env.agents.demo",),
     ("ttrl_env.agents.commands",),

@@ -19,26 +19,27 @@ COMMAND_FILE, EPISODES_FILE = "command.json", "episodes.jsonl"
 
 
 class EpisodeLog:
-    """A log with one JSON line an episode, in a folder that belongs to one evaluation.
+    """A log with one JSON line an episode, in a folder that belongs to one evaluation, or other job.
 
     Args:
         folder: the folder; created if it does not exist.
         command: all settings that determine the episodes. A folder with other settings is refused.
+        job: what the folder belongs to, for errors.
 
     Raises:
-        ConfigError: the folder contains another evaluation or other files, or another process uses it.
+        ConfigError: the folder contains another job or other files, or another process uses it.
         CheckpointError: a file in it is damaged; the message names the file.
     """
 
-    def __init__(self, folder: str | Path, command: Mapping[str, Any]) -> None:
+    def __init__(self, folder: str | Path, command: Mapping[str, Any], job: str = "evaluation") -> None:
         self.folder = Path(folder)
-        _check_place(self.folder)
+        _check_place(self.folder, job)
         self.folder.mkdir(parents=True, exist_ok=True)
         self._file = (self.folder / EPISODES_FILE).open("a", encoding="utf-8")
         try:
             lock_file(self._file, self.folder, "output")
             self._episodes = _read(self.folder / EPISODES_FILE)
-            _claim(self.folder, json.loads(json.dumps(command)), begun=bool(self._episodes))
+            _claim(self.folder, json.loads(json.dumps(command)), job, begun=bool(self._episodes))
         except TTRLError:
             self._file.close()
             raise
@@ -72,18 +73,18 @@ class EpisodeLog:
         self._file.close()
 
 
-def _check_place(folder: Path) -> None:
-    """Raise unless the folder is new, empty or of an evaluation."""
+def _check_place(folder: Path, job: str) -> None:
+    """Raise unless the folder is new, empty or of a job with a log."""
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"output: expected a folder, got the file {folder}")
     names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     if names - {EPISODES_FILE} and COMMAND_FILE not in names:
         raise ConfigError(
-            f"output: {folder} is not empty and holds no evaluation; choose a new folder for the report"
+            f"output: {folder} is not empty and holds no {job}; choose a new folder for the report"
         )
 
 
-def _claim(folder: Path, command: dict[str, Any], *, begun: bool) -> None:
+def _claim(folder: Path, command: dict[str, Any], job: str, *, begun: bool) -> None:
     """Raise if the folder has episodes of other settings; if it has none yet, write these settings to it."""
     file = folder / COMMAND_FILE
     if not begun:
@@ -97,7 +98,7 @@ def _claim(folder: Path, command: dict[str, Any], *, begun: bool) -> None:
         if "mujoco" in differing:  # absent in reports of earlier versions
             note = " Success in two versions of LIBERO does not compare (docs/which-libero.md)."
         raise ConfigError(
-            f"output: {folder} holds another evaluation ({listed}).{note} Repeat its command to go on with "
+            f"output: {folder} holds another {job} ({listed}).{note} Repeat its command to go on with "
             f"it, or choose another folder"
         )
 

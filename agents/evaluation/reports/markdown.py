@@ -19,7 +19,7 @@ def markdown(report: dict[str, Any]) -> str:
         *(_tasks(each) for each in report["evaluations"]),
         *([_videos(report["videos"])] if report["videos"] else []),
         "## Protocol\n"
-        + _table(("", ""), [(key, _plain(value)) for key, value in report["protocol"].items()]),
+        + table(("", ""), [(key, _plain(value)) for key, value in report["protocol"].items()]),
         "Intervals of rates are Wilson's, of differences Newcombe's for paired proportions (method 10), "
         "all at 95 %. Every episode is in `report.json`.",
     ]
@@ -33,7 +33,7 @@ def _totals(evaluations: Sequence[dict[str, Any]]) -> str:
         for key, states in (("on_training_states", "trained on"), ("on_other_states", "not trained on")):
             if each["on_training_states"] is not None and each[key] is not None:
                 rows.append((each["checkpoint"], mode(each["temperature"]), states, *_numbers(each[key])))
-    return _table(
+    return table(
         (
             "checkpoint",
             "actions",
@@ -50,7 +50,7 @@ def _totals(evaluations: Sequence[dict[str, Any]]) -> str:
 def _tasks(evaluation: dict[str, Any]) -> str:
     rows = [(str(task["task_id"]), task["instruction"], *_numbers(task)) for task in evaluation["tasks"]]
     header = ("task", "instruction", "episodes", "success", "95 % interval", "steps to success")
-    return f"### {evaluation['checkpoint']}, {mode(evaluation['temperature'])}\n" + _table(header, rows)
+    return f"### {evaluation['checkpoint']}, {mode(evaluation['temperature'])}\n" + table(header, rows)
 
 
 def _difference(comparison: dict[str, Any]) -> str:
@@ -70,7 +70,7 @@ def _difference(comparison: dict[str, Any]) -> str:
         )
         for name, each in parts
     ]
-    text = f"## Checkpoint less baseline, {mode(comparison['temperature'])}\n" + _table(header, rows)
+    text = f"## Checkpoint less baseline, {mode(comparison['temperature'])}\n" + table(header, rows)
     if len(parts) > 1:
         text += (
             f"\n\nOf {len(parts) - 1} tasks taken alone, about {0.05 * (len(parts) - 1):.2g} would show a "
@@ -98,6 +98,7 @@ def _plain(value: Any) -> str:
     return ", ".join(str(each) for each in value) if isinstance(value, (list, tuple)) else str(value)
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

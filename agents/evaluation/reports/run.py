@@ -59,7 +59,7 @@ def evaluate_checkpoints(
     protocol = _protocol(config)
     display.say(f"World: {describe(protocol['mujoco'])}")
     _introduce(config, folders, display)
-    command = {**protocol, **{name: _identity(folder) for name, folder in folders.items()}}
+    command = {**protocol, **{name: policy_identity(folder) for name, folder in folders.items()}}
     with contextlib.ExitStack() as stack:
         log = None if config.output is None else stack.enter_context(EpisodeLog(config.output, command))
         env = _environment(config, _cameras(folders.values()), engine)
@@ -244,7 +244,7 @@ def _protocol(config: EvaluateConfig) -> dict[str, Any]:
     }
 
 
-def _identity(folder: Path) -> dict[str, Any]:
+def policy_identity(folder: Path) -> dict[str, Any]:
     """Identifies a policy by its path and the time of its newest file, so that a rewritten one differs."""
     newest = max(file.stat().st_mtime for file in folder.iterdir())
     return {"policy": str(folder), "written": datetime.fromtimestamp(newest, timezone.utc).isoformat()}

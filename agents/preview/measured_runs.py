@@ -1,0 +1,57 @@
+"""The training runs of our own that forecasts are calibrated on: ``measured_runs.jsonl``, a run a line.
+
+``python -m benchmarks.preview_runs`` makes the file of recorded runs, and adds further ones.
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+import json
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+FILE = "measured_runs.jsonl"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasuredRun:
+    """How often a run succeeded in each of its rollouts, and with which settings."""
+
+    name: str
+    """Experiment, arm and seed."""
+    kind: str
+    """Kind of policy, as in its ``config.json``."""
+    suite: str
+    task_ids: tuple[int, ...]
+    max_steps: int
+    """Horizon in policy steps."""
+    advantage: str
+    learning_rate: float
+    epochs: int
+    rollout_episodes: int
+    """Episodes of each rollout."""
+    successes: tuple[int, ...]
+    """Successful episodes of each rollout."""
+
+    @property
+    def tasks(self) -> tuple[str, tuple[int, ...]]:
+        """What it was played on: runs with the same tasks are alike."""
+        return self.suite, self.task_ids
+
+    @property
+    def episodes_per_task(self) -> float:
+        """Episodes of the whole run for each of its tasks."""
+        return len(self.successes) * self.rollout_episodes / len(self.task_ids)
+
+
+@cache
+def read_measured_runs() -> tuple[MeasuredRun, ...]:
+    """The runs that come with the package."""
+    text = (importlib.resources.files(__package__) / FILE).read_text(encoding="utf-8")
+    return tuple(_run(json.loads(line)) for line in text.splitlines())
+
+
+def _run(values: dict[str, Any]) -> MeasuredRun:
+    lists = {name: tuple(values[name]) for name in ("task_ids", "successes")}
+    return MeasuredRun(**{**values, **lists})
