@@ -56,7 +56,7 @@ def _states(axes: Axes, report: dict[str, Any]) -> None:
             axes.axhline(number - 0.5, color="black", linewidth=0.8)
     names = [f"task {group['task_id']}, state {group['init_state_id']}" for group in groups]
     axes.set_yticks(range(len(groups)), names, fontsize=7)
-    axes.set_xticks(range(success.shape[1]), range(1, success.shape[1] + 1), fontsize=7)
+    axes.set_xticks(range(success.shape[1]), [str(rung + 1) for rung in range(success.shape[1])], fontsize=7)
     axes.set_xlabel("episode, in the order of the ladder (blue: success)")
 
 

@@ -39,7 +39,7 @@ class Outcomes:
     def with_spread(self, reward: RewardName) -> NDArray[np.bool_]:
         """``[G]`` groups whose rewards are not all equal."""
         rewards = episode_reward(reward, self.success, self.steps, self.max_steps)
-        return np.ptp(rewards, axis=1) != 0
+        return np.asarray(np.ptp(rewards, axis=1) != 0)
 
     def of_task(self, task_id: int) -> Outcomes:
         """The groups of one task."""
