@@ -111,7 +111,7 @@ class Display:
             self._progress.update(self._iterations, completed=number, left=_left(seconds_left))
         steps = metrics["rollout/steps_to_success"]
         self.say(
-            f"iteration {number:4d}  success {metrics['rollout/success_rate']:4.0%}"
+            f"iteration {number:4d}  success {metrics['rollout/success_rate']:4.0%}{_of_all_states(metrics)}"
             f"  steps {'-' if steps is None else format(steps, '.0f'):>4}"
             f"  reward {metrics['rollout/reward_mean']:.3f} (spread {metrics['rollout/reward_spread']:.3f})"
             f"  KL {metrics.get('update/approx_kl_last', 0.0):.4f}"
@@ -140,6 +140,12 @@ class Display:
 
     def _progress_of(self, *columns: ProgressColumn) -> Progress:
         return Progress(*columns, console=self.console, transient=True, speed_estimate_period=_RATE_SECONDS)
+
+
+def _of_all_states(metrics: dict[str, Any]) -> str:
+    """The estimate beside the success of rollouts whose states were not drawn alike."""
+    estimate = metrics.get("states/success_rate")
+    return "" if estimate is None else f" (all states about {estimate:.0%})"
 
 
 def _left(seconds: float | None, before: str = "") -> str:

@@ -28,6 +28,9 @@ class TrainingState:
     """The resolved configuration."""
     versions: dict[str, str]
     """Versions of the packages that results depend on."""
+    outcomes: dict[str, Any] | None = None
+    """How episodes have ended (:class:`ttrl_env.agents.rollout.state_outcomes.StateOutcomes`); ``None`` if
+    ``rollout.states`` does not depend on it."""
 
 
 def read_state(checkpoint: Path) -> TrainingState:
@@ -42,6 +45,8 @@ def read_state(checkpoint: Path) -> TrainingState:
     except TypeError as error:
         raise CheckpointError(f"{checkpoint / STATE_FILE} cannot be read: {error}") from error
     kinds = {"iteration": int, "groups_dealt": int, "config": dict, "versions": dict}
+    if state.outcomes is not None:
+        kinds["outcomes"] = dict
     for name, kind in kinds.items():
         value = getattr(state, name)
         if type(value) is not kind or (isinstance(value, int) and not 0 <= value < 2**31):

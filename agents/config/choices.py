@@ -11,6 +11,10 @@ AdvantageName: TypeAlias = Literal["grpo", "drgrpo", "rloo", "gae", "critic"]
 """``ppo.advantage``: a group estimator, or :func:`ttrl_env.agents.update.gae.gae_over_chunks` with the values
 of a value head (``gae``) or of a :class:`~ttrl_env.agents.update.critic.Critic`."""
 
+StateOrder: TypeAlias = Literal["in_turn", "mixed_outcomes"]
+"""``rollout.states``: the dealers of :mod:`ttrl_env.agents.rollout.assignments` and
+:mod:`ttrl_env.agents.rollout.mixed_outcomes`."""
+
 Reduction: TypeAlias = Literal["trajectory-mean", "token-mean", "token-sum-norm"]
 """``ppo.loss_reduction``. ``trajectory-mean`` averages the tokens of each trajectory, then the trajectories:
 long and short ones have equal weight (SimpleVLA-RL). ``token-mean`` averages over all tokens: a trajectory's

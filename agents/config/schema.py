@@ -32,6 +32,7 @@ from ttrl_env.agents.config.choices import (
     KLEstimator,
     RatioLevel,
     Reduction,
+    StateOrder,
     WeightType,
 )
 from ttrl_env.agents.config.output_folders import Folder, FolderSettings
@@ -58,7 +59,7 @@ class EnvConfig:
     suite: Annotated[str, Text()] = "libero_spatial"
     """LIBERO or LIBERO-PRO suite; `ttrl tasks` lists them. "libero_long" is taken as libero_10."""
     task_ids: tuple[int, ...] = (0,)
-    """Tasks of the suite; the groups of successive rollouts take them in turn."""
+    """Tasks of the suite. The groups of a training run take them in turn, or as rollout.states says."""
     max_steps: Annotated[int | None, at_least(1, 100_000)] = None
     """Horizon in policy steps (SimpleVLA-RL: actor_rollout_ref.model.max_steps); null: the suite's. It need
     not be a multiple of the policy's chunk: the last chunk is then executed, and learnt from, in part."""
@@ -248,9 +249,28 @@ class PPOConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MixedOutcomesConfig:
+    """Initial states by their estimated success: rollout.states=mixed_outcomes."""
+
+    floor: Annotated[float, above(0, 1)] = 0.25
+    """Share of the groups that all training states divide evenly. The rest follows p (1 - p), where p is a
+    state's estimated success rate. 1: all states alike, drawn at random."""
+    task_half_life: Annotated[float, above(0, 1e6)] = 5.0
+    """Iterations after which an episode counts half in its task's level of success, which training moves."""
+    state_half_life: Annotated[float, above(0, 1e6)] = 40.0
+    """Iterations after which an episode counts half in its state's distance from that level."""
+    prior_episodes: Annotated[float, Between(0.1, 1e6)] = 2.0
+    """Episodes from a state after which its distance counts half; unplayed, it has its task's level."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class RolloutConfig:
     """The groups that an update learns from, and their rollouts."""
 
+    states: StateOrder = "in_turn"
+    """Which states groups play. "in_turn": tasks take turns, each with all its states before one again.
+    "mixed_outcomes": more often those that are estimated to be solved now and then, of tasks too."""
+    mixed_outcomes: MixedOutcomesConfig = field(default_factory=MixedOutcomesConfig)
     filter_accuracy: bool = False
     """Leave out groups whose success rate is outside the bounds. Off by default: under test-time RL a
     group that always succeeds still learns to be faster."""

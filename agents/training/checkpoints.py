@@ -4,7 +4,7 @@ A checkpoint is a folder ``checkpoints/iteration_000010`` in the run's folder. I
 safetensors weights or adapter, and a model card; loadable on its own), ``agent.pt`` (optimiser, step-size
 schedule, value head) and ``state.json`` (:class:`TrainingState`). No random state is stored: the run's seed
 and the iteration's number seed its random numbers. A group's task and initial state follow from the number of
-groups dealt before.
+groups dealt before, and from the outcomes of earlier episodes if ``rollout.states`` asks for it.
 """
 
 from __future__ import annotations

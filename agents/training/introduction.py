@@ -48,7 +48,11 @@ def describe_rollout(config: TrainConfig) -> str:
     low, high = min(temperatures), max(temperatures)
     at = f"temperature {low:g}" if low == high else f"temperatures {low:g} to {high:g}"
     horizon = env.max_steps or tasks.get_suite(env.suite).horizon
-    return f"{env.num_groups} x {env.n_samples} rows at {at}, up to {horizon} steps each, engine {env.engine}"
+    states = "" if config.rollout.states == "in_turn" else ", from states whose outcomes are mixed"
+    return (
+        f"{env.num_groups} x {env.n_samples} rows at {at}, up to {horizon} steps each, engine "
+        f"{env.engine}{states}"
+    )
 
 
 def _evaluations(config: TrainConfig) -> str:

@@ -35,15 +35,20 @@ _KEYS = ("iteration",)
 
 
 def rollout_metrics(rollout: Rollout) -> dict[str, Any]:
-    """Metrics of a rollout: success, rewards and their spread in each group, temperatures and times."""
+    """Metrics of a rollout: success, rewards and their spread in each group, temperatures and times.
+
+    ``groups_mixed`` counts the groups in which some rows succeeded and some failed.
+    """
     groups = np.unique(rollout.groups)
     spread = [float(rollout.rewards[rollout.groups == group].std()) for group in groups]
+    rates = np.array([rollout.success[rollout.groups == group].mean() for group in groups])
     solved = rollout.finish_steps[rollout.success]
     entropy = rollout.entropies[rollout.mask]
     return {
         "rollout/success_rate": float(rollout.success.mean()),
         "rollout/reward_mean": float(rollout.rewards.mean()),
         "rollout/reward_spread": float(np.mean(spread)),
+        "rollout/groups_mixed": int(((rates > 0) & (rates < 1)).sum()),
         "rollout/steps_to_success": float(solved.mean()) if solved.size else None,
         "rollout/entropy": float(entropy.mean()),
         "rollout/temperature_min": float(rollout.temperatures.min()),

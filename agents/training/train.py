@@ -2,7 +2,7 @@
 
 One iteration, and what passes from part to part::
 
-    TaskDealer.deal
+    Dealer.deal                            in turn, or by the outcomes of earlier episodes
         | a task and an initial state for each group
         v
     collect_rollout <-> TTRLVectorEnv      observations and instructions one way, actions the other;
@@ -10,7 +10,7 @@ One iteration, and what passes from part to part::
         | Rollout: inputs, tokens, log-probabilities, rewards, success
         v
     draw_groups                            further rollouts until enough groups are kept
-        | GroupSelection: the groups to learn from, and all that were played
+        | GroupSelection: the groups to learn from, and all that were played (Dealer.record)
         v
     PPOAgent.update                        targets, epochs, minibatches, loss, step
         | the policy's new weights, and an UpdateReport for the MetricsWriter
@@ -23,6 +23,7 @@ call the policy equally often.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -34,7 +35,7 @@ from ttrl_env.agents.common.run_folder import find_checkpoint, in_run, list_chec
 from ttrl_env.agents.common.training_state import TrainingState, read_state
 from ttrl_env.agents.common.versions import installed_versions
 from ttrl_env.agents.config.checks import check_config
-from ttrl_env.agents.config.choices import GroupEstimator
+from ttrl_env.agents.config.choices import GroupEstimator, StateOrder
 from ttrl_env.agents.config.resuming import changes_on_resuming, offering_the_one_before, resume_argument
 from ttrl_env.agents.config.schema import TrainConfig
 from ttrl_env.agents.distributed.devices import choose_device, use_usable_cores
@@ -43,10 +44,11 @@ from ttrl_env.agents.evaluation.evaluate import Evaluation, evaluate
 from ttrl_env.agents.evaluation.videos import record_episodes, write_video
 from ttrl_env.agents.policies.building import make_policies, policy_options
 from ttrl_env.agents.policies.lockstep import Lockstep
-from ttrl_env.agents.rollout.assignments import Assignment, TaskDealer
+from ttrl_env.agents.rollout.assignments import Assignment, Dealer, InTurnDealer
 from ttrl_env.agents.rollout.collect import collect_rollout
 from ttrl_env.agents.rollout.environments import make_train_env, share_engine
 from ttrl_env.agents.rollout.group_selection import GroupSelection, draw_groups
+from ttrl_env.agents.rollout.mixed_outcomes import MixedOutcomesDealer
 from ttrl_env.agents.rollout.types import Rollout
 from ttrl_env.agents.training import checkpoints
 from ttrl_env.agents.training.introduction import introduce
@@ -64,6 +66,12 @@ from ttrl_env.agents.update.ppo import PPOAgent
 from ttrl_env.engines.make_engine import EngineChoice
 from ttrl_env.errors import CheckpointError, ConfigError, EnvironmentDiedError, TrainingDivergedError
 from ttrl_env.machine.folder_lock import folder_lock
+
+_DEALERS: dict[StateOrder, Callable[[TrainConfig, TrainingState | None], Dealer]] = {
+    "in_turn": InTurnDealer,
+    "mixed_outcomes": MixedOutcomesDealer,
+}
+"""By ``rollout.states``."""
 
 _STOPPING = "Stopping after this iteration, with a checkpoint. Ctrl-C again stops at once, without it."
 
@@ -120,7 +128,7 @@ class _Run:
             self.completed = self.saved_at = state.iteration if state else 0
             # if the checkpoint is of another run, all records in output_dir are of an abandoned course
             self.recorded = self.completed if checkpoint and in_run(checkpoint, config.output_dir) else 0
-            self.groups_dealt = state.groups_dealt if state else 0
+            self.dealer: Dealer = _DEALERS[config.rollout.states](config, state)
             self.policy, reference = make_policies(config, checkpoint, world)
             self.lockstep = Lockstep(self.policy, world)
             self.agent = PPOAgent(self.lockstep, config.ppo, reference)
@@ -129,9 +137,7 @@ class _Run:
                 display.say(f"Resuming after iteration {self.completed} from {checkpoint}")
         for change in changes:
             display.say(f"  {change}")
-        self.dealer = TaskDealer(config)
-        first = self._deal(self.groups_dealt)
-        self.env = make_train_env(config, first, self.policy, engine, world.num_workers)
+        self.env = make_train_env(config, self._deal(draw=0), self.policy, engine, world.num_workers)
         self.evaluation_env = share_engine(self.env)
 
     def loop(self) -> Path:
@@ -167,7 +173,8 @@ class _Run:
             return self.saved
         state = TrainingState(
             iteration=self.completed,
-            groups_dealt=self.groups_dealt,
+            groups_dealt=self.dealer.groups_dealt,
+            outcomes=self.dealer.outcomes,
             reference=self.agent.reference_fingerprint,
             config=asdict(self.config),
             versions=installed_versions(),
@@ -188,13 +195,14 @@ class _Run:
         with self.time_left.iteration():
             groups = self._draw_groups(seed)
             report = self.agent.update(groups.kept, seed=seed)
+        self.dealer.record(groups.played, groups.draws)
         metrics = {
             **rollout_metrics(groups.played),
             **selection_metrics(groups),
+            **self.dealer.metrics(),
             **update_metrics(report),
             "memory_gigabytes": sum(self.world.gather(memory_gigabytes())),
         }
-        self.groups_dealt += groups.draws * config.env.num_groups
         self.completed += 1
         writer.write(self.completed, metrics)
         self.display.iteration(self.completed, metrics, self.time_left.seconds(self.completed))
@@ -215,7 +223,7 @@ class _Run:
         config = self.config
 
         def play(draw: int) -> Rollout:
-            assignment = self._deal(self.groups_dealt + draw * config.env.num_groups)
+            assignment = self._deal(draw)
             return collect_rollout(
                 self.env,
                 self.lockstep,
@@ -231,9 +239,9 @@ class _Run:
             play, config.rollout, config.env.num_groups, needs_spread=needs_spread, world=self.world
         )
 
-    def _deal(self, first: int) -> Assignment:
-        """Tasks and initial states for this process's groups; ``first`` groups were dealt before."""
-        return self.dealer.deal(first).part(self.world.part(self.config.env.num_groups))
+    def _deal(self, draw: int) -> Assignment:
+        """Tasks and initial states for this process's groups in a draw of the iteration."""
+        return self.dealer.deal(draw).part(self.world.part(self.config.env.num_groups))
 
     def _make_writer(self) -> MetricsWriter:
         config = self.config

@@ -50,6 +50,13 @@ def impatient(monkeypatch) -> None:
     monkeypatch.setattr(minute_lines, "SECONDS_BETWEEN", 0.0)
 
 
+def test_success_on_states_that_were_chosen_is_told_from_that_on_all(impatient) -> None:
+    written = io.StringIO()
+    display = Display(Console(file=written, width=200))
+    display.iteration(3, {**METRICS, "rollout/success_rate": 0.4, "states/success_rate": 0.62})
+    assert "success  40% (all states about 62%)  steps" in written.getvalue()
+
+
 def test_without_a_terminal_a_job_speaks_in_plain_lines(impatient) -> None:
     written = io.StringIO()
     display = Display(Console(file=written, force_terminal=False, width=200))

@@ -40,6 +40,8 @@ RUNS: dict[str, tuple[str, ...]] = {
         "ppo.micro_batch_chunks=3",
     ),
     "critic": (
+        "env.task_ids=[0,1]",
+        "rollout.states=mixed_outcomes",
         "rollout.redraw=true",
         "rollout.filter_accuracy=true",
         "ppo.advantage=critic",

@@ -19,6 +19,7 @@ from tests.agents.distributed import distributed_runs
 from tests.agents.distributed.distributed_runs import RUNS, configuration, play
 from tests.agents.policies.tiny_openvla import write_checkpoint
 from ttrl_env.agents.common.run_folder import list_checkpoints
+from ttrl_env.agents.common.training_state import read_state
 from ttrl_env.agents.distributed import processes
 from ttrl_env.agents.distributed.processes import ALONE, World
 from ttrl_env.agents.training.metrics import EVALUATIONS_FILE, METRICS_FILE, read_records
@@ -124,7 +125,15 @@ def test_the_runs_are_about_what_they_are_named_for(played) -> None:
     assert max(record["rollout/draws"] for record in records["redraw"]) > 1
     assert [record["rollout/groups_kept"] for record in records["gae"]] == [1, 1]
     assert all(record["update/steps"] == record["update/stopped_early"] == 1 for record in records["redraw"])
+    assert all(record["states/played"] > 0 for record in records["critic"])
     assert all(record["update/steps"] > 0 for run in records.values() for record in run)
+
+
+def test_two_processes_note_the_outcomes_of_all(played) -> None:
+    runs = [list_checkpoints(played.folder / side / "critic")[-1] for side in ("one", "two")]
+    one, two = (read_state(checkpoint).outcomes for checkpoint in runs)
+    assert one is not None
+    assert one == two
 
 
 def test_the_preset_computes_in_bfloat16_alike_in_rollout_and_update_and_keeps_float32(played) -> None:

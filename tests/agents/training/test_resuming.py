@@ -69,6 +69,7 @@ def _assert_same(first: Path, second: Path) -> None:
     for one, other in (weights, agents):
         assert _leaves(one) == _leaves(other)
     assert states[0].groups_dealt == states[1].groups_dealt
+    assert states[0].outcomes == states[1].outcomes
     assert states[0].reference == states[1].reference
 
 
@@ -90,6 +91,7 @@ def _leaves(value: object) -> list[Any]:
         ("ppo.kl_coef=0.1",),
         ("rollout.redraw=true", "rollout.filter_accuracy=true", "rollout.max_draws=3"),
         ("ppo.memory_gigabytes=0.002", "rollout.rows_at_once=3"),
+        ("rollout.states=mixed_outcomes", "rollout.redraw=true", "rollout.max_draws=3"),
     ],
     ids=lambda overrides: overrides[0],
 )
@@ -122,6 +124,32 @@ def test_redrawing_plays_further_states_and_reports_them(tmp_path) -> None:
     for record in records:
         assert record["rollout/groups_kept"] <= 2
         assert (record["update/steps"] > 0) == (record["rollout/groups_kept"] > 0)
+
+
+def test_a_checkpoint_without_outcomes_goes_on_in_turn_or_starts_to_note_them(tmp_path) -> None:
+    """As checkpoints of release 0.1 are, and those of runs that deal their states in turn."""
+    config = _config(tmp_path, "iterations=1", "env.max_steps=32")
+    file = _train(config) / "state.json"
+    state = json.loads(file.read_text())
+    assert state.pop("outcomes") is None
+    file.write_text(json.dumps(state))
+    in_turn = _train(replace(config, resume="auto", iterations=2))
+    assert read_state(in_turn).outcomes is None
+    rollout = replace(config.rollout, states="mixed_outcomes")
+    mixed = _train(replace(config, resume="auto", iterations=3, rollout=rollout))
+    record = read_records(tmp_path, METRICS_FILE)[-1]
+    played = {*zip(record["rollout/task_ids"], record["rollout/init_state_ids"], strict=True)}
+    outcomes = read_state(mixed).outcomes
+    assert outcomes is not None
+    assert {tuple(each[:2]) for each in outcomes["states"]} == played
+    assert record["states/played"] == len(played) / 40
+    assert 0 < record["states/success_rate"] < 1
+    file = mixed / "state.json"
+    file.write_text(
+        json.dumps({**json.loads(file.read_text()), "outcomes": {"tasks": [], "states": [[0, 41, 0, 1]]}})
+    )
+    with pytest.raises(CheckpointError, match=r"state\.json: outcomes: states: expected ids .*41"):
+        _train(replace(config, resume="auto", iterations=4, rollout=rollout))
 
 
 def test_the_reference_is_the_policy_the_run_started_from(tmp_path) -> None:
@@ -296,7 +324,8 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_offered(
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("iteration", "2"), ("iteration", -1), ("groups_dealt", None), ("config", [])]
+    ("key", "value"),
+    [("iteration", "2"), ("iteration", -1), ("groups_dealt", None), ("config", []), ("outcomes", [])],
 )
 def test_a_state_of_other_kinds_is_named(tmp_path, whole_run, key, value) -> None:
     shutil.copytree(whole_run / "checkpoints" / "iteration_000002", tmp_path / "one")
