@@ -5,12 +5,15 @@ import os
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 
 import pytest
 
 from ttrl_env.agents.cli import main
 from ttrl_env.agents.commands.table import COMMANDS, module_of
+from ttrl_env.agents.config.checks import warn_of_half_drgrpo
 from ttrl_env.agents.config.loading import walk_fields
+from ttrl_env.agents.config.schema import PPOConfig
 
 
 def test_help_names_every_command(capsys) -> None:
@@ -37,6 +40,18 @@ def test_help_explains_every_key(command, capsys, monkeypatch) -> None:
     lines = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines() if line.strip()}
     for key, _ in walk_fields(module_of(command).SCHEMA):
         assert len(lines[key]) > 2, f"{key} has no explanation"
+
+
+def test_a_warning_about_settings_is_a_message_of_the_command(capsys, monkeypatch) -> None:
+    def run(arguments: Sequence[str]) -> int:
+        warn_of_half_drgrpo(PPOConfig(advantage="drgrpo"))
+        return 0
+
+    monkeypatch.setattr(module_of("train"), "run", run)
+    assert main(["train"]) == 0
+    message = capsys.readouterr().err
+    assert message.startswith("ttrl train: ppo.advantage=drgrpo is half of Dr.GRPO: with ppo.loss_reduction=")
+    assert len(message.splitlines()) == 1
 
 
 def test_the_resolved_configuration_can_be_looked_at(capsys) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -44,6 +46,12 @@ def test_joined_rollouts_are_renumbered(rollout) -> None:
     assert joined.simulation_seconds == 2 * rollout.simulation_seconds
     with pytest.raises(ValueError, match="at least one"):
         join_rollouts([])
+
+
+def test_rollouts_of_different_horizons_are_not_joined(rollout) -> None:
+    assert rollout.max_steps == join_rollouts([rollout, rollout]).max_steps == 32
+    with pytest.raises(ValueError, match=r"one max_steps, got \[32, 48\]"):
+        join_rollouts([rollout, replace(rollout, max_steps=48)])
 
 
 def test_what_statistics_need_is_left_without_the_inputs(rollout) -> None:

@@ -343,8 +343,9 @@ def test_a_step_size_that_is_lowered_on_resuming_is_the_one_taken(tiny_policy, r
         {"advantage": "rloo", "clip_ratio_c": 3.0, **CHUNK_RATIOS},
         {"advantage": "gae"},
         {"advantage": "gae", "gae": GAEConfig(value_clip=0.2), **CHUNK_RATIOS},
+        {"advantage": "grpo", "ratio_level": "chunk-mean", "clip_low": 0.02, "clip_high": 0.028},
     ],
-    ids=["grpo", "drgrpo", "rloo by chunks", "gae", "gae by chunks"],
+    ids=["grpo", "drgrpo", "rloo by chunks", "gae", "gae by chunks", "grpo by means of chunks"],
 )
 def test_every_estimator_learns_the_reaching_task(settings) -> None:
     before, after = _learn("efficiency", settings)
