@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # seed by seed, so that an unfinished experiment has every arm
         for seed in options.seeds:
             for family in options.families:
-                for arm in options.arms:
+                for arm in options.arms or FAMILIES[family].arms:
                     folder = options.runs / family / f"{arm}_seed{seed}"
                     display.say(f"{family}, {ARMS[arm].title}, seed {seed}: {folder}")
                     iterations = options.iterations or FAMILIES[family].iterations
@@ -99,8 +99,7 @@ def _parser() -> argparse.ArgumentParser:
         "--arms",
         nargs="+",
         choices=ARMS,
-        default=list(MAIN_ARMS),
-        help=f"ways of adapting; default {' '.join(MAIN_ARMS)}",
+        help="ways of adapting; default: the family's",
     )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="default 0 1 2")
     parser.add_argument("--iterations", type=int, help="updates a run; default: the family's")

@@ -1,4 +1,4 @@
-"""The arms of the experiment: training with each part of test-time RL on or off, and with other ladders."""
+"""The arms of the experiment: each part of test-time RL on or off, other ladders, and other advantages."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ class Arm:
     """Title in tables and figures."""
     overrides: tuple[str, ...]
     """Overrides of the training configuration; they take precedence over the family's."""
+    n_samples: int = 8
+    """Rows of a group. The family's rows of an update, divided by these, are the groups of an update."""
 
 
 MAIN_ARMS = {
@@ -56,11 +58,25 @@ VARIATIONS = {
         Arm(
             name="fours",
             title="test-time RL, eight groups of four",
-            overrides=("env.num_groups=8", "env.n_samples=4", "test_time_rl=true"),
+            overrides=("test_time_rl=true",),
+            n_samples=4,
         ),
     )
 }
 """Test-time RL with another ladder or group size; run only on request (``--arms``)."""
 
-ARMS = MAIN_ARMS | VARIATIONS
+CRITICS = {
+    arm.name: arm
+    for arm in (
+        Arm(
+            name="critic",
+            title="test-time RL with a critic, groups of four",
+            overrides=("test_time_rl=true", "ppo.advantage=critic", "ppo.loss_reduction=token-mean"),
+            n_samples=4,
+        ),
+    )
+}
+"""Test-time RL whose advantages are relative to a critic, so that groups may be smaller and more."""
+
+ARMS = MAIN_ARMS | VARIATIONS | CRITICS
 """All arms by name."""

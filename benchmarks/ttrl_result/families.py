@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from benchmarks.ttrl_result.arms import MAIN_ARMS
+
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
@@ -20,13 +22,14 @@ class Family:
     """Number of sampled episodes from each held-out state."""
     max_steps: int = 112
     """Horizon in policy steps: fourteen chunks of eight. Demonstrations take 60 to 80 steps."""
-    training: tuple[str, ...] = (
-        "env.num_groups=4",
-        "env.n_samples=8",
-        "ppo.epochs=4",
-        "ppo.learning_rate=2e-4",
-    )
+    rows_per_update: int = 32
+    """Episodes of an update, the same for all arms; groups are as large as the arm says."""
+    training: tuple[str, ...] = ("ppo.epochs=4", "ppo.learning_rate=2e-4")
     """Training overrides that all arms share."""
+    evaluate_every: int = 0
+    """Updates between evaluations on the held-out states, one sampled episode from each; 0: none."""
+    arms: tuple[str, ...] = tuple(MAIN_ARMS)
+    """The arms that run unless others are asked for."""
 
 
 FAMILIES = {
@@ -49,6 +52,19 @@ FAMILIES = {
             task_ids=(2,),
             iterations=20,
             repeats=4,
+        ),
+        Family(
+            name="object",
+            title="all ten tasks of LIBERO's libero_object, one policy",
+            policy="tiny-vla-libero-object",
+            suite="libero_object",
+            task_ids=tuple(range(10)),
+            iterations=75,
+            repeats=1,
+            rows_per_update=80,
+            training=("ppo.epochs=4", "ppo.learning_rate=3e-4"),
+            evaluate_every=10,
+            arms=("ttrl", "critic"),
         ),
     )
 }

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.ttrl_result.arms import Arm
+from benchmarks.ttrl_result.curve import held_out_curve
 from benchmarks.ttrl_result.families import Family
 from ttrl_env.agents.common.progress import Display
 from ttrl_env.agents.common.versions import installed_versions
@@ -53,6 +54,7 @@ def run(
         "protocol": report["protocol"],
         "evaluations": report["evaluations"],
         "comparisons": report["comparisons"],
+        "held_out_curve": held_out_curve(folder) if family.evaluate_every else [],
         "training_success": [record["rollout/success_rate"] for record in records],
         "training_steps_to_success": [record["rollout/steps_to_success"] for record in records],
     }
@@ -61,10 +63,11 @@ def run(
 
 
 def settings(family: Family, arm: Arm) -> list[str]:
-    """Training overrides: those of the family that the arm does not set itself, then the arm's."""
+    """Training overrides: the groups, those of the family that the arm does not set itself, the arm's."""
     set_by_arm = {override.partition("=")[0] for override in arm.overrides}
     shared = [override for override in family.training if override.partition("=")[0] not in set_by_arm]
-    return [*shared, *arm.overrides]
+    groups = [f"env.num_groups={family.rows_per_update // arm.n_samples}", f"env.n_samples={arm.n_samples}"]
+    return [*groups, *shared, *arm.overrides]
 
 
 def _training(family: Family, arm: Arm, seed: int, folder: Path, iterations: int) -> list[str]:
@@ -78,8 +81,10 @@ def _training(family: Family, arm: Arm, seed: int, folder: Path, iterations: int
         f"output_dir='{folder}'",
         "resume=auto",
         "checkpoint_every=5",
-        "eval.every=0",
-        "eval.episodes_per_task=1",  # the report below evaluates on all of them
+        f"eval.every={family.evaluate_every}",
+        f"eval.temperature={BASE_TEMPERATURE}",
+        # without a curve one state is enough: the report below evaluates on all of them
+        f"eval.episodes_per_task={0 if family.evaluate_every else 1}",
     ]
 
 

@@ -10,7 +10,8 @@ import pytest
 
 from benchmarks.ttrl_result.__main__ import main, read_results, report
 from benchmarks.ttrl_result.arms import ARMS
-from benchmarks.ttrl_result.families import FAMILIES
+from benchmarks.ttrl_result.curve import episodes_to, held_out_curve
+from benchmarks.ttrl_result.families import FAMILIES, Family
 from benchmarks.ttrl_result.run import RESULT_FILE, run, settings
 from benchmarks.ttrl_result.table import markdown
 from ttrl_env.agents.common.progress import Display
@@ -153,9 +154,36 @@ def test_an_arm_sets_what_its_family_sets_otherwise() -> None:
 
 
 @pytest.mark.parametrize("arm", ARMS)
-def test_every_arm_plays_equally_many_episodes(arm: str) -> None:
-    config = load_config(TrainConfig, settings(FAMILIES["replaced"], ARMS[arm]))
-    assert config.env.num_groups * config.env.n_samples == 32
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=list(FAMILIES))
+def test_every_arm_plays_equally_many_episodes(family: Family, arm: str) -> None:
+    values = dict(override.split("=") for override in settings(family, ARMS[arm]))
+    assert int(values["env.num_groups"]) * int(values["env.n_samples"]) == family.rows_per_update
+
+
+def test_families_name_arms_that_exist() -> None:
+    assert all(arm in ARMS for family in FAMILIES.values() for arm in family.arms)
+
+
+def curve(*successes: int) -> list[dict[str, Any]]:
+    return [
+        {"trained_on": 100 * k, "num_episodes": 10, "num_successes": each} for k, each in enumerate(successes)
+    ]
+
+
+def test_a_level_is_reached_where_the_line_between_two_evaluations_crosses_it() -> None:
+    assert episodes_to(0.9, curve(2, 8, 10)) == pytest.approx(150)
+    assert episodes_to(0.9, curve(9, 2)) == 0
+    assert episodes_to(0.9, curve(2, 8, 8)) is None
+    assert episodes_to(0.5, curve(2, 7, 3, 8)) == pytest.approx(60)
+
+
+def test_a_curve_counts_the_episodes_learnt_from_before_each_evaluation(tmp_path: Path) -> None:
+    metrics = [{"iteration": k, "rollout/success": [True] * size} for k, size in ((1, 4), (2, 4), (3, 6))]
+    evaluations = [{"iteration": k, "num_episodes": 5, "num_successes": k} for k in (0, 2, 3)]
+    for name, records in (("metrics.jsonl", metrics), ("evaluations.jsonl", evaluations)):
+        (tmp_path / name).write_text("".join(json.dumps(each) + "\n" for each in records), encoding="utf-8")
+    assert [point["trained_on"] for point in held_out_curve(tmp_path)] == [0, 8, 14]
+    assert [point["num_successes"] for point in held_out_curve(tmp_path)] == [0, 2, 3]
 
 
 def test_unknown_names_are_refused_with_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
