@@ -109,6 +109,7 @@ def make_rollout(policy: TinyVLA, num_trajectories: int) -> Rollout:
         trajectory=torch.from_numpy(trajectory),
         chunk_rewards=torch.zeros(count, dtype=torch.float64),
         elapsed=torch.from_numpy(position * steps / HORIZON).float(),
+        privileged=torch.empty(count, 0),
         max_steps=HORIZON,
         final_inputs={},
         final_trajectory=torch.empty(0, dtype=torch.int64),

@@ -53,6 +53,7 @@ from ttrl_env.engines.make_engine import EngineChoice, make_engine
 from ttrl_env.engines.observations import layout
 from ttrl_env.episodes import Episodes, require_known
 from ttrl_env.groups import Groups, entropy, group_tasks
+from ttrl_env.privileged_state import privileged_state
 from ttrl_env.rewards import RewardName, check_reward, episode_reward
 from ttrl_env.seeds import check_given_seeds, seeds_of_groups
 from ttrl_env.tasks import Split
@@ -204,6 +205,26 @@ class TTRLVectorEnv(VectorEnv):
     def task_ids(self) -> NDArray[np.int64]:
         """The task every row plays, ``[num_envs]``."""
         return self._groups.task_ids[self.groups]
+
+    @property
+    def privileged_state(self) -> NDArray[np.float32]:
+        """``[num_envs, 56]`` float32 for a critic in training: what the simulator knows of each row's goal.
+
+        The values are in :mod:`ttrl_env.privileged_state`, as of the last reset or step.
+        """
+        check_open("privileged_state", self.closed)
+        seen = self.engine.observations
+        return np.stack(
+            [
+                privileged_state(
+                    tasks.get_task(self.suite.name, int(task)),
+                    self.engine.state(row),
+                    seen["robot0_eef_pos"][row],
+                    seen["robot0_gripper_qpos"][row],
+                )
+                for row, task in enumerate(self.task_ids)
+            ]
+        )
 
     def reset(
         self, *, seed: Seed | Sequence[Seed | None] | None = None, options: dict[str, Any] | None = None

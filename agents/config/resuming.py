@@ -33,6 +33,7 @@ _FIXED = {
     "policy.openvla.lora_alpha": _SHAPE,
     "ppo.gae.value_hidden_size": "the value head of the checkpoint is made with it",
     "ppo.critic.hidden_size": "the critic of the checkpoint is made with it",
+    "ppo.critic.privileged_state": "the critic of the checkpoint is made with it",
 }
 """Keys that a resumed run cannot change, and the reasons."""
 

@@ -187,6 +187,9 @@ class CriticConfig:
     """Optimiser steps after each rollout."""
     batch_chunks: Annotated[int, at_least(1)] = 256
     """Chunks of the replay that a step sees."""
+    privileged_state: bool = False
+    """true: it also sees what the simulator knows of the goal, such as where its objects are. The policy
+    does not. Needs an environment that tells (ttrl_env.privileged_state)."""
     replay_rollouts: Annotated[int, at_least(1, 1000)] = 6
     """The last rollouts that the critic learns from. Checkpoints hold their features."""
 

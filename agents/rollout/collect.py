@@ -20,6 +20,7 @@ from ttrl_env.agents.policies.lockstep import Lockstep, Observations
 from ttrl_env.agents.policies.protocol import PlayedPolicy, PolicyInputs, action_dim, tokens_per_chunk
 from ttrl_env.agents.rollout.playable import (
     check_playable,
+    check_privileged_state,
     check_reports,
     check_sampling_temperatures,
 )
@@ -41,7 +42,9 @@ class GroupedVectorEnv(Protocol):
     :class:`ttrl_env.vector_env.TTRLVectorEnv` has it, and :class:`ttrl_env.wrapper.TestTimeRL` gives it to
     any other. The autoreset mode must be DISABLED, and ``infos`` must hold ``success``, ``finish_step``,
     ``task_id`` and ``init_state_id``, and may hold ``failure`` (why a row's simulation diverged). A horizon
-    ``max_steps`` is optional; the critic and ``ppo.loss_reduction=token-sum-norm`` need it.
+    ``max_steps`` is optional; the critic and ``ppo.loss_reduction=token-sum-norm`` need it. So is
+    ``privileged_state``, ``[num_envs, P]`` numbers that only a simulator knows;
+    ``ppo.critic.privileged_state`` needs it.
     Observations are an array whose first axis is the row, or a dictionary of such arrays.
     """
 
@@ -80,6 +83,7 @@ def collect_rollout(
     temperatures: ArrayLike | None = None,
     rows_at_once: int = 0,
     keep_final_inputs: bool = False,
+    keep_privileged_state: bool = False,
     progress: Progress | None = None,
 ) -> Rollout:
     """Reset ``env`` and play every row to its end (with ``options["reset_mask"]``, the rows it resets).
@@ -105,6 +109,7 @@ def collect_rollout(
         temperatures: ``[num_envs]`` sampling temperatures instead of the environment's; 0 is greedy.
         rows_at_once: rows in one forward pass of the policy, which bounds its memory; 0: all.
         keep_final_inputs: keep what the policy sees after the horizon, to bootstrap values from.
+        keep_privileged_state: keep ``env.privileged_state`` before every chunk, for a critic.
         progress: called after each step.
 
     Raises:
@@ -114,6 +119,8 @@ def collect_rollout(
     lockstep = Lockstep.of(policy)
     check_policy(lockstep.policy, PLAYED)
     env = _grouped(env, lockstep.policy.chunk_steps)
+    if keep_privileged_state:
+        check_privileged_state(env)
     recorder = _Recorder(env, lockstep, temperatures, seed, rows_at_once)
     mask = (options or {}).get("reset_mask")
     _check_whole_groups(mask, env.groups)
@@ -123,6 +130,8 @@ def collect_rollout(
     check_reports(infos, _REPORTS)
     active = np.arange(env.num_envs) if mask is None else np.flatnonzero(mask)
     while (actions := recorder.act(observations, active)) is not None:
+        if keep_privileged_state:
+            recorder.keep_privileged_state(active)
         if not active.size:  # the rows of other processes are not finished yet
             continue
         started = time.perf_counter()
@@ -210,6 +219,12 @@ class _Recorder:
         self._policy_seconds += time.perf_counter() - started
         return actions
 
+    def keep_privileged_state(self, rows: NDArray[np.int64]) -> None:
+        """Add what the simulator knows of ``rows`` to the chunk that was just sampled."""
+        if rows.size:
+            state = np.asarray(self._env.privileged_state, dtype=np.float32)  # type: ignore[attr-defined]
+            self._chunks[-1]["privileged"] = torch.from_numpy(state[rows])
+
     def _decode(self, tokens: torch.Tensor, rows: NDArray[np.int64]) -> NDArray[Any]:
         """Actions of all rows for ``env.step``, of ``tokens`` ``[rows, K]``; zero in the other rows."""
         decoded = self._policy.decode(tokens)
@@ -230,7 +245,10 @@ class _Recorder:
             for name in ("tokens", "logprobs", "entropies")
         }
         inputs = _join_inputs([inputs for inputs, _ in parts])
-        self._chunks.append({**chunk, "inputs": inputs, "trajectory": torch.from_numpy(rows)})
+        nothing = torch.empty(len(rows), 0)
+        self._chunks.append(
+            {**chunk, "inputs": inputs, "trajectory": torch.from_numpy(rows), "privileged": nothing}
+        )
         return chunk["tokens"]
 
     def observe(
@@ -268,7 +286,10 @@ class _Recorder:
         chunks = self._chunks
         joined = {
             key: torch.cat([chunk[key] for chunk in chunks])
-            for key in ("tokens", "logprobs", "entropies", "mask", "chunk_rewards", "elapsed", "trajectory")
+            for key in (
+                *("tokens", "logprobs", "entropies", "mask", "chunk_rewards", "elapsed", "trajectory"),
+                "privileged",
+            )
         }
         ends = np.concatenate([np.empty(0, dtype=np.int64), *(rows for _, rows in self._ends)])
         return Rollout(

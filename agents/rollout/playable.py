@@ -39,6 +39,17 @@ def check_playable(env: Any, chunk_steps: int, attributes: Sequence[str]) -> Non
         )
 
 
+def check_privileged_state(env: Any) -> None:
+    """Raise unless ``env`` has numbers ``[num_envs, P]`` for a critic to see."""
+    state = getattr(env, "privileged_state", None)
+    if state is None:
+        raise ValueError(
+            f"ppo.critic.privileged_state=true needs an environment with privileged_state, [num_envs, P] "
+            f"numbers that only a simulator knows; {type(env).__name__} has none. Leave it false: the critic "
+            f"then sees the policy's features alone"
+        )
+
+
 def check_one_row_an_episode(env: TTRLVectorEnv, chunk_steps: int) -> None:
     """Raise unless every row of ``env`` can be given an episode of its own, played in such chunks."""
     check_playable(env, chunk_steps, ("suite", "max_steps", "n_samples", "task_ids", "instructions"))

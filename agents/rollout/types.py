@@ -37,6 +37,8 @@ class Rollout:
     """``[M]`` float32 share of the horizon before the chunk; NaN if the environment has no ``max_steps``."""
     max_steps: int | None
     """The environment's horizon in policy steps, one for all trajectories; ``None`` if it has none."""
+    privileged: Tensor
+    """``[M, P]`` float32 what the simulator knew before the chunk; ``P`` is 0 unless it was asked for."""
     final_inputs: PolicyInputs
     """The policy's inputs *after* the last chunk of the trajectories in ``final_trajectory``."""
     final_trajectory: Tensor
@@ -82,7 +84,7 @@ class Rollout:
         return replace(self, inputs={}, final_inputs={}, final_trajectory=nothing)
 
 
-_PER_CHUNK = ("tokens", "logprobs", "entropies", "mask", "chunk_rewards", "elapsed")
+_PER_CHUNK = ("tokens", "logprobs", "entropies", "mask", "chunk_rewards", "elapsed", "privileged")
 _PER_TRAJECTORY = (
     "temperatures",
     "rewards",

@@ -231,6 +231,7 @@ class _Run:
                 seed=[*seed, draw] if draw else seed,
                 rows_at_once=config.rollout.rows_at_once,
                 keep_final_inputs=config.ppo.advantage == "gae" and config.ppo.gae.bootstrap_truncated,
+                keep_privileged_state=config.ppo.advantage == "critic" and config.ppo.critic.privileged_state,
                 progress=self.display.rollout,
             )
 

@@ -2,7 +2,8 @@
 
 The value head of ``gae`` takes as many steps as the policy and sees its features alone. This critic has an
 optimiser of its own and takes many small steps on the last few rollouts. It also sees how much of the horizon
-has passed and how hot the row samples, because both change the chance of success.
+has passed and how hot the row samples, because both change the chance of success. In simulation it
+may see what the simulator knows of the goal as well: an asymmetric critic (Pinto et al. 2017, arXiv 1710.06542).
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ _WAVES = 6
 """Cosines of the elapsed share of the horizon: the sharpest changes six times over an episode."""
 _TEMPERATURE_SCALE = 5.0
 """A ladder spans a few tenths, the other inputs a unit or two."""
+_CONSTANT = 1e-6
+"""Standard deviation below which an entry of the privileged state is a constant with rounding errors."""
 _LARGEST_LOGIT = 4.0
 """The prior of a critic that has seen nothing stays between 2 % and 98 %."""
 
@@ -38,6 +41,8 @@ class CriticSamples:
     """``[m]`` float32 share of the horizon that has passed before the chunk, 0 to 1."""
     temperatures: Tensor
     """``[m]`` float32 sampling temperature of the chunk's row."""
+    privileged: Tensor
+    """``[m, P]`` float32 what the simulator knew before the chunk; ``P`` is 0 if that is hidden."""
     returns: Tensor
     """``[m]`` float32 reward that the episode still earned, 0 to 1."""
 
@@ -68,15 +73,23 @@ class CriticReport:
 
 
 class SuccessNetwork(nn.Module):
-    """Features, elapsed share of the horizon and temperature to the logit of the return."""
+    """Features, elapsed share of the horizon, temperature and privileged state to the logit of the return."""
 
-    def __init__(self, num_features: int, hidden_size: int, seed: int = 0) -> None:
+    mean: Tensor
+    """``[P]`` of the privileged state in the replay; 0 until something has been learnt."""
+    scale: Tensor
+    """``[P]`` its standard deviation."""
+
+    def __init__(self, num_features: int, num_privileged: int, hidden_size: int, seed: int = 0) -> None:
         super().__init__()
+        self.num_privileged = num_privileged
+        self.register_buffer("mean", torch.zeros(num_privileged))
+        self.register_buffer("scale", torch.ones(num_privileged))
         with torch.random.fork_rng(devices=[]):  # the same network whatever was sampled before
             torch.manual_seed(seed)
             self.normalise = nn.LayerNorm(num_features)
             self.hidden = nn.Sequential(
-                nn.Linear(num_features + _WAVES + 1, hidden_size),
+                nn.Linear(num_features + _WAVES + 1 + num_privileged, hidden_size),
                 nn.GELU(),
                 nn.Linear(hidden_size, hidden_size),
                 nn.GELU(),
@@ -85,12 +98,22 @@ class SuccessNetwork(nn.Module):
         nn.init.zeros_(self.logit.weight)
         nn.init.zeros_(self.logit.bias)
 
-    def forward(self, features: Tensor, elapsed: Tensor, temperatures: Tensor) -> Tensor:
-        """Logits ``[m]`` float32 of ``features`` ``[m, num_features]`` and two arrays ``[m]``."""
-        waves = torch.cos(math.pi * elapsed[:, None] * torch.arange(1, _WAVES + 1))
-        heat = _TEMPERATURE_SCALE * (temperatures[:, None] - 1.0)
-        seen = torch.cat([self.normalise(features.float()), waves, heat], dim=1)
+    def forward(self, samples: CriticSamples) -> Tensor:
+        """Logits ``[m]`` float32."""
+        waves = torch.cos(math.pi * samples.elapsed[:, None] * torch.arange(1, _WAVES + 1))
+        heat = _TEMPERATURE_SCALE * (samples.temperatures[:, None] - 1.0)
+        features = self.normalise(samples.features.float())
+        privileged = (samples.privileged - self.mean) / self.scale
+        seen = torch.cat([features, waves, heat, privileged], dim=1)
         return self.logit(self.hidden(seen))[:, 0]
+
+    def standardise(self, privileged: Tensor) -> None:
+        """From now on, shift and scale the privileged state as that of ``privileged`` ``[m, P]`` asks for."""
+        if not self.num_privileged:
+            return
+        self.mean = privileged.mean(dim=0)
+        spread = privileged.std(dim=0, correction=0)
+        self.scale = torch.where(spread > _CONSTANT, spread, 1.0)
 
 
 class Critic:
@@ -102,11 +125,16 @@ class Critic:
 
     def __init__(self, num_features: int, config: CriticConfig) -> None:
         self.config = config
-        self.network = SuccessNetwork(num_features, config.hidden_size)
-        self.optimizer = torch.optim.AdamW(
-            self.network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
-        )
+        self._num_features = num_features
         self.replay: deque[CriticSamples] = deque(maxlen=config.replay_rollouts)
+        self._build(num_privileged=0)
+
+    def _build(self, num_privileged: int) -> None:
+        """A new network and optimiser. How long privileged states are is known from the first rollout on."""
+        self.network = SuccessNetwork(self._num_features, num_privileged, self.config.hidden_size)
+        self.optimizer = torch.optim.AdamW(
+            self.network.parameters(), lr=self.config.learning_rate, weight_decay=self.config.weight_decay
+        )
 
     @torch.no_grad()
     def values(self, samples: CriticSamples) -> Tensor:
@@ -115,6 +143,7 @@ class Critic:
         Before the first rollout has been learnt from, all are the mean return of ``samples``.
         """
         if not self.replay:
+            self._build(samples.privileged.shape[1])
             self._start_at(float(samples.returns.mean()))
         return torch.sigmoid(self._logits(samples))
 
@@ -128,6 +157,7 @@ class Critic:
         """
         self.replay.append(samples)
         everything = CriticSamples.join(list(self.replay))
+        self.network.standardise(everything.privileged)
         total, size = len(everything.returns), self.config.batch_chunks
         for _ in range(self.config.steps):
             batch = everything.select(torch.from_numpy(rng.integers(total, size=min(size, total))))
@@ -148,6 +178,7 @@ class Critic:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from :meth:`state_dict`."""
+        self._build(len(state["network"]["mean"]))
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         for group in self.optimizer.param_groups:
@@ -156,7 +187,7 @@ class Critic:
         self.replay.extend(CriticSamples(**samples) for samples in state["replay"])
 
     def _logits(self, samples: CriticSamples) -> Tensor:
-        logits: Tensor = self.network(samples.features, samples.elapsed, samples.temperatures)
+        logits: Tensor = self.network(samples)
         return logits
 
     def _loss(self, samples: CriticSamples) -> Tensor:

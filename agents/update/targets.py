@@ -104,6 +104,7 @@ def critic_targets(
         features=features,
         elapsed=rollout.elapsed,
         temperatures=rollout.temperatures[rollout.trajectory],
+        privileged=_privileged(rollout, critic),
         returns=torch.from_numpy(returns).float(),
     )
     place = np.stack([rollout.draws[rollout.trajectory], rollout.trajectory.numpy()])
@@ -125,6 +126,18 @@ def critic_targets(
         world=world,
     )
     return replace(targets, critic=critic.learn(everyones, values, rng))
+
+
+def _privileged(rollout: Rollout, critic: Critic) -> Tensor:
+    """``[M, P]`` what the critic may see of it."""
+    if not critic.config.privileged_state:
+        return torch.empty(len(rollout.tokens), 0)
+    if not rollout.privileged.shape[1]:
+        raise ValueError(
+            "rollout: ppo.critic.privileged_state=true needs what the simulator knew, and this rollout has "
+            "none; play it with collect_rollout(..., keep_privileged_state=True)"
+        )
+    return rollout.privileged
 
 
 def _check_predictable(returns: NDArray[np.float64], elapsed: NDArray[np.float32]) -> None:

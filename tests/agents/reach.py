@@ -53,7 +53,17 @@ class ReachEngine:
         return ChunkResult(executed_steps=executed, success=success, failure=[None] * len(rows))
 
     def state(self, row: int) -> SimState:
-        raise NotImplementedError
+        """The task's bowl is the point, and its plate where the point succeeds."""
+        return SimState(
+            time=0.0,
+            qpos=np.zeros(0),
+            qvel=np.zeros(0),
+            body_pos=np.zeros((2, 3)),
+            body_quat=np.zeros((2, 4)),
+            body_xpos=np.array([[self.position[row], 0.0, 0.0], [1.0, 0.0, 0.0]]),
+            body_xquat=np.tile([1.0, 0.0, 0.0, 0.0], (2, 1)),
+            body_names=("akita_black_bowl_1_main", "plate_1_main"),
+        )
 
     def close(self) -> None:
         self.closed = True

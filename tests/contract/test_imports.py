@@ -29,7 +29,7 @@ ENVIRONMENT_LAYERS = (
         "ttrl_env.rotations",
         "ttrl_env.seeds",
     ),
-    ("ttrl_env.tasks", "ttrl_env.init_states", "ttrl_env.registration", "ttrl_env"),
+    ("ttrl_env.tasks", "ttrl_env.goals", "ttrl_env.init_states", "ttrl_env.registration", "ttrl_env"),
     ("ttrl_env.engines",),
     (
         "ttrl_env.published_scenes",
@@ -37,6 +37,7 @@ ENVIRONMENT_LAYERS = (
         "ttrl_env.demonstrations",
         "ttrl_env.episodes",
         "ttrl_env.groups",
+        "ttrl_env.privileged_state",
         "ttrl_env.vector_env",
         "ttrl_env.vector_entry",
         "ttrl_env.single_env",

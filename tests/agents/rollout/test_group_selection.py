@@ -25,6 +25,7 @@ def _rollout(*groups: list[float]) -> Rollout:
         trajectory=torch.arange(count),
         chunk_rewards=torch.from_numpy(rewards),
         elapsed=torch.zeros(count),
+        privileged=torch.empty(count, 0),
         max_steps=1,
         final_inputs={},
         final_trajectory=torch.empty(0, dtype=torch.int64),

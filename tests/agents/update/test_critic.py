@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.agents.reach import make_reach_env
+from tests.agents.reach import ReachEngine, make_reach_env
 from ttrl_env.agents.config.schema import CriticConfig, GAEConfig, PPOConfig
 from ttrl_env.agents.distributed.processes import ALONE
 from ttrl_env.agents.rollout.collect import collect_rollout
@@ -15,6 +15,8 @@ from ttrl_env.agents.rollout.types import Rollout
 from ttrl_env.agents.update.critic import Critic, CriticSamples
 from ttrl_env.agents.update.ppo import PPOAgent
 from ttrl_env.agents.update.targets import critic_targets
+from ttrl_env.privileged_state import PRIVILEGED_DIM
+from ttrl_env.vector_env import TTRLVectorEnv
 
 
 @pytest.fixture
@@ -24,21 +26,31 @@ def rollout(reach_env, tiny_policy) -> Rollout:
     return rollout
 
 
-def _samples(seed: int, rows: int = 400) -> CriticSamples:
-    """Success is likely where the first feature is large, early in an episode, and in cool rows."""
+def _samples(seed: int, rows: int = 400, num_privileged: int = 0) -> CriticSamples:
+    """Success is likely where the first feature is large, early in an episode, and in cool rows.
+
+    Where there is a privileged state, its first entry says how the episode ends.
+    """
     rng = torch.Generator().manual_seed(seed)
     features = torch.randn(rows, 8, generator=rng)
     elapsed = torch.rand(rows, generator=rng)
     temperatures = 0.6 + 0.3 * torch.randint(0, 4, (rows,), generator=rng) / 3
     chance = torch.sigmoid(2 * features[:, 0] - 3 * (elapsed - 0.5) - 6 * (temperatures - 0.75))
     returns = (torch.rand(rows, generator=rng) < chance).float()
-    return CriticSamples(features=features, elapsed=elapsed, temperatures=temperatures, returns=returns)
+    privileged = 3.0 + 0.01 * returns[:, None].expand(rows, num_privileged)
+    return CriticSamples(
+        features=features,
+        elapsed=elapsed,
+        temperatures=temperatures,
+        privileged=privileged,
+        returns=returns,
+    )
 
 
-def _learnt(config: CriticConfig, rollouts: int) -> Critic:
+def _learnt(config: CriticConfig, rollouts: int, num_privileged: int = 0) -> Critic:
     critic = Critic(8, config)
     for seed in range(rollouts):
-        samples = _samples(seed)
+        samples = _samples(seed, num_privileged=num_privileged)
         critic.learn(samples, critic.values(samples), np.random.default_rng(seed))
     return critic
 
@@ -64,6 +76,45 @@ def test_it_sees_time_and_temperature(name) -> None:
     early = replace(_samples(99), **{name: torch.full((400,), 0.0 if name == "elapsed" else 0.6)})
     late = replace(early, **{name: torch.full((400,), 1.0 if name == "elapsed" else 0.9)})
     assert critic.values(early).mean() > critic.values(late).mean() + 0.1
+
+
+def test_it_sees_a_privileged_state_whatever_its_scale() -> None:
+    unseen = _samples(99, num_privileged=2)
+    values = _learnt(CriticConfig(privileged_state=True), 6, num_privileged=2).values(unseen)
+    assert values[unseen.returns == 1].min() > values[unseen.returns == 0].max()
+
+
+def test_a_rollout_keeps_what_the_simulator_knew_before_each_chunk(reach_env, tiny_policy) -> None:
+    rollout = collect_rollout(reach_env, tiny_policy, seed=3, keep_privileged_state=True)
+    point, goal = rollout.privileged[:, 8], rollout.privileged[:, 21]  # x of the first two bodies
+    assert torch.equal(goal, torch.ones(len(rollout.tokens)))
+    first = torch.stack([(rollout.trajectory == row).nonzero()[0, 0] for row in range(8)])
+    assert torch.equal(point[first], torch.zeros(8))
+    assert point.unique().numel() > 8
+
+
+def test_a_critic_is_shown_the_privileged_state_only_where_asked_for(reach_env, tiny_policy) -> None:
+    rollout = collect_rollout(reach_env, tiny_policy, seed=3, keep_privileged_state=True)
+    for shown in (False, True):
+        config = PPOConfig(advantage="critic", critic=CriticConfig(privileged_state=shown))
+        agent = PPOAgent(tiny_policy, config)
+        agent.update(rollout)
+        assert agent.critic is not None
+        assert agent.critic.network.num_privileged == (PRIVILEGED_DIM if shown else 0)
+
+
+def test_a_missing_privileged_state_is_refused_with_the_alternative(rollout, tiny_policy) -> None:
+    config = PPOConfig(advantage="critic", critic=CriticConfig(privileged_state=True))
+    with pytest.raises(ValueError, match="keep_privileged_state=True"):
+        PPOAgent(tiny_policy, config).update(rollout)
+
+    class RealRobot(TTRLVectorEnv):
+        privileged_state = None
+
+    settings = {"max_steps": 32, "chunk_steps": 8, "image_size": 16, "autoreset_mode": "disabled"}
+    robot = RealRobot("libero_spatial", (0,), 2, engine=ReachEngine, **settings)
+    with pytest.raises(ValueError, match=r"critic\.privileged_state.*RealRobot has none.*Leave it false"):
+        collect_rollout(robot, tiny_policy, seed=0, keep_privileged_state=True)
 
 
 def test_a_rollout_is_judged_before_it_is_learnt_from(rollout) -> None:
@@ -92,12 +143,13 @@ def test_groups_without_spread_teach(tiny_policy, rollout) -> None:
     assert report.chunks == len(rollout.tokens)
 
 
-def test_a_critic_continues_exactly() -> None:
-    whole = _learnt(CriticConfig(), rollouts=3)
-    half = _learnt(CriticConfig(), rollouts=2)
+@pytest.mark.parametrize("num_privileged", [0, 2])
+def test_a_critic_continues_exactly(num_privileged) -> None:
+    whole = _learnt(CriticConfig(), 3, num_privileged)
+    half = _learnt(CriticConfig(), 2, num_privileged)
     resumed = Critic(8, CriticConfig())
     resumed.load_state_dict(half.state_dict())
-    third = _samples(2)
+    third = _samples(2, num_privileged=num_privileged)
     resumed.learn(third, resumed.values(third), np.random.default_rng(2))
     assert torch.equal(resumed.values(third), whole.values(third))
 

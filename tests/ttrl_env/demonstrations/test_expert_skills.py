@@ -8,12 +8,12 @@ import pytest
 from ttrl_env import tasks
 from ttrl_env.demonstrations.check import check_expert
 from ttrl_env.demonstrations.experts import find_skill, make_expert
-from ttrl_env.demonstrations.experts.goal import Predicate, read_goal
 from ttrl_env.demonstrations.experts.grasps import WIDEST, choose_grasp
 from ttrl_env.demonstrations.experts.motion import down_rotation, make_action, turn_between, wrap
 from ttrl_env.demonstrations.experts.scene import Gripper
 from ttrl_env.demonstrations.experts.travel import travel
 from ttrl_env.errors import UnknownNameError
+from ttrl_env.goals import Predicate, read_goal
 
 NOTHING = np.zeros((0, 3))
 BASE = np.array([-0.6, 0.0, 0.0])

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ttrl_env.demonstrations.experts.close_drawer import CloseTopDrawer
-from ttrl_env.demonstrations.experts.goal import Predicate, read_goal
 from ttrl_env.demonstrations.experts.pick_place import PickPlace
 from ttrl_env.demonstrations.experts.scene import Scene
 from ttrl_env.demonstrations.experts.turn_knob import TurnKnobOn
 from ttrl_env.engines.interface import SimState
 from ttrl_env.errors import UnknownNameError
+from ttrl_env.goals import Predicate, read_goal
 from ttrl_env.tasks import Task
 
 
