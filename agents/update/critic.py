@@ -3,7 +3,7 @@
 The value head of ``gae`` takes as many steps as the policy and sees its features alone. This critic has an
 optimiser of its own and takes many small steps on the last few rollouts. It also sees how much of the horizon
 has passed and how hot the row samples, because both change the chance of success. In simulation it
-may see what the simulator knows of the goal as well: an asymmetric critic (Pinto et al. 2017, arXiv 1710.06542).
+may also see what the simulator knows of the goal: an asymmetric critic (Pinto et al. 2017, arXiv 1710.06542).
 """
 
 from __future__ import annotations
