@@ -109,10 +109,11 @@ def test_a_missing_privileged_state_is_refused_with_the_alternative(rollout, tin
         PPOAgent(tiny_policy, config).update(rollout)
 
     class RealRobot(TTRLVectorEnv):
-        privileged_state = None
+        privileged_state = None  # type: ignore[assignment]
 
-    settings = {"max_steps": 32, "chunk_steps": 8, "image_size": 16, "autoreset_mode": "disabled"}
-    robot = RealRobot("libero_spatial", (0,), 2, engine=ReachEngine, **settings)
+    robot = RealRobot(
+        "libero_spatial", max_steps=32, chunk_steps=8, autoreset_mode="disabled", engine=ReachEngine
+    )
     with pytest.raises(ValueError, match=r"critic\.privileged_state.*RealRobot has none.*Leave it false"):
         collect_rollout(robot, tiny_policy, seed=0, keep_privileged_state=True)
 
