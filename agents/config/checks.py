@@ -79,6 +79,7 @@ def _check_train(config: TrainConfig) -> None:
     if clip is not None and not clip > highest:
         raise ConfigError(f"ppo.clip_ratio_c: expected a number above {highest:g}, got {clip}")
     _check_filter(config.rollout)
+    _check_ladder_shift(config)
     _check_groups(config)
 
 
@@ -124,6 +125,24 @@ def _check_filter(rollout: RolloutConfig) -> None:
         raise ConfigError(
             f"rollout.accuracy_lower_bound, rollout.accuracy_upper_bound: expected 0 <= lower <= upper <= 1, "
             f"got {low} and {high}"
+        )
+
+
+def _check_ladder_shift(config: TrainConfig) -> None:
+    """Raise unless there are a ladder and estimates that shift it, and every temperature stays above 0."""
+    shift = config.rollout.ladder_shift
+    if not shift:
+        return
+    if not config.test_time_rl or config.rollout.states != "mixed_outcomes":
+        raise ConfigError(
+            f"rollout.ladder_shift: shifts the ladder of test_time_rl=true by the success that "
+            f"rollout.states=mixed_outcomes estimates, got {shift} without both; set them, or leave it at 0"
+        )
+    lowest = min(config.base_temperature, config.base_temperature + config.temperature_range)
+    if not shift < lowest:
+        raise ConfigError(
+            f"rollout.ladder_shift: expected a number below the ladder's lowest temperature, {lowest:g}, got "
+            f"{shift}"
         )
 
 

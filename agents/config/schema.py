@@ -274,6 +274,9 @@ class RolloutConfig:
     """Which states groups play. "in_turn": tasks take turns, each with all its states before one again.
     "mixed_outcomes": more often those that are estimated to be solved now and then, of tasks too."""
     mixed_outcomes: MixedOutcomesConfig = field(default_factory=MixedOutcomesConfig)
+    ladder_shift: Annotated[float, Between(0.0, LARGEST_TEMPERATURE, zero="off")] = 0.0
+    """With states=mixed_outcomes, the largest change of a group's temperatures: hotter where its state is
+    estimated to fail always, cooler where it succeeds always, in proportion between. 0: off."""
     filter_accuracy: bool = False
     """Leave out groups whose success rate is outside the bounds. Off by default: under test-time RL a
     group that always succeeds still learns to be faster."""

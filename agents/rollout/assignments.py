@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ttrl_env.agents.common.training_state import TrainingState
 from ttrl_env.agents.config.schema import TrainConfig
 from ttrl_env.agents.rollout.types import Rollout
@@ -19,10 +22,23 @@ class Assignment:
     """One task a group."""
     init_state_ids: list[int]
     """One initial state a group."""
+    temperature_shifts: list[float] | None = None
+    """How much hotter each group samples than the environment says; ``None``: none does."""
 
     def part(self, groups: slice) -> Assignment:
         """What some of the groups play."""
-        return Assignment(task_ids=self.task_ids[groups], init_state_ids=self.init_state_ids[groups])
+        return Assignment(
+            task_ids=self.task_ids[groups],
+            init_state_ids=self.init_state_ids[groups],
+            temperature_shifts=self.temperature_shifts and self.temperature_shifts[groups],
+        )
+
+    def shifted(self, temperatures: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The rows' ``temperatures``, those of each group shifted; rows of a group are side by side."""
+        if self.temperature_shifts is None:
+            return temperatures
+        rows = len(temperatures) // len(self.temperature_shifts)
+        return (temperatures + np.repeat(self.temperature_shifts, rows)).astype(np.float32)
 
 
 class Dealer(Protocol):

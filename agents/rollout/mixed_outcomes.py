@@ -44,6 +44,7 @@ class MixedOutcomesDealer:
         self._task_ids, self._init_state_ids = (np.array(ids) for ids in zip(*states, strict=True))
         self._num_groups, self._seed = env.num_groups, config.seed
         self._floor = config.rollout.mixed_outcomes.floor
+        self._ladder_shift = config.rollout.ladder_shift
         self._outcomes = StateOutcomes(
             config.rollout.mixed_outcomes, self._task_ids.tolist(), self._init_state_ids.tolist()
         )
@@ -53,13 +54,17 @@ class MixedOutcomesDealer:
 
     def deal(self, draw: int) -> Assignment:
         """What the groups of all processes play in a draw of this iteration, counted from 0."""
-        weights = draw_shares(self._outcomes.success_rates(), self._floor)
+        rates = self._outcomes.success_rates()
+        weights = draw_shares(rates, self._floor)
         times = np.zeros(len(weights), dtype=np.int64)
         for each in range(draw + 1):
             chosen = self._choose(weights, times, each)
             times += np.bincount(chosen, minlength=len(times))
+        shifts = self._ladder_shift * (1 - 2 * rates[chosen])
         return Assignment(
-            task_ids=self._task_ids[chosen].tolist(), init_state_ids=self._init_state_ids[chosen].tolist()
+            task_ids=self._task_ids[chosen].tolist(),
+            init_state_ids=self._init_state_ids[chosen].tolist(),
+            temperature_shifts=shifts.tolist() if self._ladder_shift else None,
         )
 
     def record(self, played: Rollout, draws: int) -> None:

@@ -49,6 +49,8 @@ def describe_rollout(config: TrainConfig) -> str:
     at = f"temperature {low:g}" if low == high else f"temperatures {low:g} to {high:g}"
     horizon = env.max_steps or tasks.get_suite(env.suite).horizon
     states = "" if config.rollout.states == "in_turn" else ", from states whose outcomes are mixed"
+    if config.rollout.ladder_shift:
+        at += f" (shifted by up to {config.rollout.ladder_shift:g})"
     return (
         f"{env.num_groups} x {env.n_samples} rows at {at}, up to {horizon} steps each, engine "
         f"{env.engine}{states}"

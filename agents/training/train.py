@@ -229,6 +229,7 @@ class _Run:
                 self.lockstep,
                 options={"task_ids": assignment.task_ids, "init_state_ids": assignment.init_state_ids},
                 seed=[*seed, draw] if draw else seed,
+                temperatures=assignment.shifted(self.env.temperatures),
                 rows_at_once=config.rollout.rows_at_once,
                 keep_final_inputs=config.ppo.advantage == "gae" and config.ppo.gae.bootstrap_truncated,
                 keep_privileged_state=config.ppo.advantage == "critic" and config.ppo.critic.privileged_state,

@@ -88,6 +88,7 @@ def test_defaults_are_inside_their_bounds(schema) -> None:
         ("iterations=2000000000", r"would take at least [\d.]+ years"),
         ("eval.repeats=1000000000", "expected an integer of at most 10000"),
         ("rollout.max_draws=100000000", "expected an integer of at most 1000"),
+        ("rollout.ladder_shift=0.2", "got 0.2 without both; set them, or leave it at 0"),
         ("rollout.states=mixed", "no such name 'mixed'. Known: in_turn, mixed_outcomes"),
         ("rollout.mixed_outcomes.floor=0", "expected a number above 0"),
         ("rollout.mixed_outcomes.prior_episodes=0", "expected a number of at least 0.1"),

@@ -42,6 +42,7 @@ RUNS: dict[str, tuple[str, ...]] = {
     "critic": (
         "env.task_ids=[0,1]",
         "rollout.states=mixed_outcomes",
+        "rollout.ladder_shift=0.5",
         "rollout.redraw=true",
         "rollout.filter_accuracy=true",
         "ppo.advantage=critic",

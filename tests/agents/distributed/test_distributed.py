@@ -126,6 +126,8 @@ def test_the_runs_are_about_what_they_are_named_for(played) -> None:
     assert [record["rollout/groups_kept"] for record in records["gae"]] == [1, 1]
     assert all(record["update/steps"] == record["update/stopped_early"] == 1 for record in records["redraw"])
     assert all(record["states/played"] > 0 for record in records["critic"])
+    coolest, hottest = (records["critic"][1][f"rollout/temperature_{which}"] for which in ("min", "max"))
+    assert coolest < 1.0 or hottest > 1.3  # the ladder that is shifted
     assert all(record["update/steps"] > 0 for run in records.values() for record in run)
 
 

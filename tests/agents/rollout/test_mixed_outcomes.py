@@ -85,6 +85,27 @@ def test_one_task_has_more_groups_than_states() -> None:
     assert {groups.count(group) for group in groups} <= {1, 2, 3}
 
 
+def test_a_ladder_is_shifted_hotter_where_states_fail_and_cooler_where_they_succeed() -> None:
+    config = _config(num_groups=9)
+    dealer = MixedOutcomesDealer(replace(config, rollout=replace(config.rollout, ladder_shift=0.2)))
+    ladders = np.tile(np.array([0.6, 0.9], dtype=np.float32), 9)
+    assert dealer.deal(0).shifted(ladders).tolist() == ladders.tolist()  # estimates of one half
+    for _ in range(15):
+        _play(dealer)
+    dealt = dealer.deal(0)
+    shifted = dealt.shifted(ladders).reshape(9, 2)
+    assert shifted[:, 1] - shifted[:, 0] == pytest.approx(0.3)
+    means = {task: float(shifted[np.array(dealt.task_ids) == task, 0].mean()) for task in (0, 1, 2)}
+    assert means == pytest.approx({0: 0.8, 1: 0.4, 2: 0.6}, abs=0.05)
+    parts = [dealt.part(groups).shifted(ladders[:6]) for groups in (slice(0, 3), slice(3, 6), slice(6, 9))]
+    assert np.concatenate(parts).tolist() == shifted.flatten().tolist()
+
+
+def test_without_a_shift_temperatures_are_those_of_the_environment() -> None:
+    ladders = np.array([0.6, 0.9], dtype=np.float32)
+    assert MixedOutcomesDealer(_config(num_groups=1)).deal(0).shifted(ladders) is ladders
+
+
 def test_what_is_dealt_follows_from_seed_number_and_outcomes() -> None:
     first, second = MixedOutcomesDealer(_config()), MixedOutcomesDealer(_config())
     assert [_play(first) for _ in range(4)] == [_play(second) for _ in range(4)]

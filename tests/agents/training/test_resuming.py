@@ -91,7 +91,12 @@ def _leaves(value: object) -> list[Any]:
         ("ppo.kl_coef=0.1",),
         ("rollout.redraw=true", "rollout.filter_accuracy=true", "rollout.max_draws=3"),
         ("ppo.memory_gigabytes=0.002", "rollout.rows_at_once=3"),
-        ("rollout.states=mixed_outcomes", "rollout.redraw=true", "rollout.max_draws=3"),
+        (
+            "rollout.states=mixed_outcomes",
+            "rollout.ladder_shift=0.3",
+            "rollout.redraw=true",
+            "rollout.max_draws=3",
+        ),
     ],
     ids=lambda overrides: overrides[0],
 )

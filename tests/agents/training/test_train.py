@@ -66,6 +66,7 @@ def test_a_run_leaves_metrics_evaluations_and_checkpoints(tmp_path) -> None:
     for record in records:
         assert record["rollout/temperatures"] == pytest.approx([0.6, 0.7, 0.8, 0.9])
         assert record["rollout/success_rate"] == pytest.approx(sum(record["rollout/success"]) / 4)
+        assert record["rollout/groups_mixed"] == int(0 < sum(record["rollout/success"]) < 4)
         assert record["update/logprob_difference"] < 1e-5
         assert record["memory_gigabytes"] > 0
         assert record["seconds/simulation"] > 0
