@@ -13,7 +13,7 @@ from ttrl_env import tasks
 from ttrl_env.agents.evaluation.episode_queue import Episode, EpisodeStart
 from ttrl_env.agents.policies.protocol import PlayedPolicy
 from ttrl_env.agents.preview.config import PreviewConfig
-from ttrl_env.agents.rollout.assignments import Assignment, TaskDealer
+from ttrl_env.agents.rollout.assignments import Assignment, InTurnDealer
 from ttrl_env.agents.rollout.collect import collect_rollout
 from ttrl_env.agents.rollout.types import Rollout
 from ttrl_env.vector_env import TTRLVectorEnv
@@ -41,11 +41,11 @@ class PlannedRollout:
 
 def plan(config: PreviewConfig) -> list[PlannedRollout]:
     """The rollouts of a preview: the run's own first training states, each once, none held out."""
-    dealer, at_once = TaskDealer(config), config.env.num_groups
+    dealer, at_once = InTurnDealer(config), config.env.num_groups
     total = len(config.env.task_ids) * states_per_task(config)
     return [
-        PlannedRollout(assignment=dealer.deal(first), num_groups=min(at_once, total - first))
-        for first in range(0, total, at_once)
+        PlannedRollout(assignment=dealer.deal(draw), num_groups=min(at_once, total - first))
+        for draw, first in enumerate(range(0, total, at_once))
     ]
 
 

@@ -20,7 +20,7 @@ from ttrl_env.agents.preview.outcomes import Outcomes
 from ttrl_env.agents.preview.play import plan
 from ttrl_env.agents.preview.run import preview
 from ttrl_env.agents.preview.summary import summarise
-from ttrl_env.agents.rollout.assignments import TaskDealer
+from ttrl_env.agents.rollout.assignments import InTurnDealer
 
 QUIET = Display(Console(quiet=True))
 
@@ -83,7 +83,7 @@ def told(report: dict) -> str:
 def test_it_plays_the_states_that_the_run_deals_first_and_none_held_out(policies) -> None:
     config = configure(policies, "half", "env.task_ids=[0,3]", "env.num_groups=4")
     starts = [start for rollout in plan(config) for start in rollout.starts]
-    dealt = [TaskDealer(config).deal(first) for first in (0, 4)]
+    dealt = [InTurnDealer(config).deal(draw) for draw in (0, 1)]
     run = [pair for each in dealt for pair in zip(each.task_ids, each.init_state_ids, strict=True)]
     assert starts == run[:6]
     assert [task for task, _ in starts] == [0, 3] * 3
