@@ -301,7 +301,7 @@ class EpisodesConfig:
     episodes_per_task: Annotated[int, at_least(0)] = 0
     """Initial states evaluated per task; 0: all of the split."""
     repeats: Annotated[int, at_least(1, 10_000)] = 1
-    """Episodes from each initial state when sampling; more than one narrows the interval."""
+    """Episodes from each initial state when sampling; more narrow the interval, less than more states do."""
 
 
 @dataclass(frozen=True, kw_only=True)

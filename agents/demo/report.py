@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.table import Table
 
+from ttrl_env.agents.evaluation.evaluate import recorded_interval
 from ttrl_env.agents.training.metrics import EVALUATIONS_FILE, METRICS_FILE, read_records
 from ttrl_env.libero_version import stamp
 from ttrl_env.tasks import Task
@@ -22,7 +23,10 @@ def summarise(output: Path, record: dict[str, Any], greedy_after: dict[str, Any]
         greedy_after: the same totals after training.
     """
     records, evaluations = read_records(output, METRICS_FILE), read_records(output, EVALUATIONS_FILE)
-    sampled = [{key: evaluation[key] for key in greedy_after} for evaluation in evaluations]
+    sampled = [
+        {key: each[key] for key in greedy_after} | {"success_rate_interval_95": list(recorded_interval(each))}
+        for each in evaluations
+    ]
     third = max(len(records) // 3, 1)
     spreads = [each["rollout/reward_spread"] for each in records]
     return {

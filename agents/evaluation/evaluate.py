@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, get_args
 
@@ -11,7 +11,7 @@ import numpy as np
 from ttrl_env import tasks
 from ttrl_env.agents.config.schema import EnvConfig, EpisodesConfig
 from ttrl_env.agents.evaluation.episode_queue import Episode, EpisodeStart, play_episodes
-from ttrl_env.agents.evaluation.intervals import wilson_interval
+from ttrl_env.agents.evaluation.intervals import success_interval
 from ttrl_env.agents.policies.conformance import PLAYED, check_policy
 from ttrl_env.agents.policies.lockstep import Lockstep
 from ttrl_env.agents.policies.protocol import PlayedPolicy
@@ -39,8 +39,8 @@ class Evaluation:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """95 % Wilson interval of the success rate."""
-        return wilson_interval(sum(episode.success for episode in self.episodes), len(self.episodes))
+        """95 % interval of the success rate; episodes from one initial state count as dependent."""
+        return episodes_interval(self.episodes)
 
     @property
     def steps_to_success(self) -> float | None:
@@ -83,6 +83,20 @@ class Evaluation:
             "tasks": {task_id: self.of_task(task_id).totals() for task_id in self.task_ids},
             "episodes": [asdict(episode) for episode in self.episodes],
         }
+
+
+def episodes_interval(episodes: Sequence[Episode]) -> tuple[float, float]:
+    """95 % interval of the success rate of a policy's episodes, with initial states as clusters."""
+    states = [(episode.task_id, episode.init_state_id) for episode in episodes]
+    return success_interval([episode.success for episode in episodes], states)
+
+
+def recorded_interval(record: Mapping[str, Any]) -> tuple[float, float]:
+    """:func:`episodes_interval` of an evaluation that was recorded, from its ``episodes``.
+
+    Its own ``success_rate_interval_95`` may be of an earlier version, which took repeats for independent.
+    """
+    return episodes_interval([Episode(**episode) for episode in record["episodes"]])
 
 
 def evaluate(

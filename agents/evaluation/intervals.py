@@ -3,11 +3,62 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable, Sequence
 from statistics import NormalDist
 
+from ttrl_env.agents.evaluation.effective_trials import effective_trials
 
-def wilson_interval(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Wilson's score interval of a proportion (Wilson 1927), good for few trials and rates near 0 or 1."""
+
+def success_interval(
+    successes: Sequence[bool], *clusterings: Sequence[Hashable], confidence: float = 0.95
+) -> tuple[float, float]:
+    """Interval of a success rate measured on episodes that may be correlated.
+
+    It is Wilson's for the number of episodes that they are worth (:func:`effective_trials`), so Wilson's own
+    if no cluster has two.
+
+    Args:
+        successes: ``[n]``.
+        clusterings: labels ``[n]`` of the clusters, such as one sequence of initial states, and one of
+            training seeds.
+        confidence: the nominal coverage.
+    """
+    trials = effective_trials(successes, clusterings, confidence)
+    return wilson_interval(trials * sum(successes) / len(successes), trials, confidence)
+
+
+def success_difference_interval(
+    before: Sequence[bool],
+    after: Sequence[bool],
+    *clusterings: Sequence[Hashable],
+    confidence: float = 0.95,
+) -> tuple[float, float]:
+    """Interval of the difference ``after - before`` of success rates, from pairs that may be correlated.
+
+    It is :func:`paired_difference_interval` for the number of pairs that they are worth
+    (:func:`effective_trials` of their differences). Pairs stay together, so what a state or a seed does to
+    both sides cancels.
+
+    Args:
+        before: ``[n]``.
+        after: ``[n]``, in the same order.
+        clusterings: labels ``[n]`` of the clusters to which pairs belong.
+        confidence: the nominal coverage.
+    """
+    pairs = list(zip(before, after, strict=True))
+    share = effective_trials([int(b) - int(a) for a, b in pairs], clusterings, confidence) / len(pairs)
+    both, gained, lost, neither = (
+        share * pairs.count(outcome)
+        for outcome in ((True, True), (False, True), (True, False), (False, False))
+    )
+    return paired_difference_interval(both, gained, lost, neither, confidence)
+
+
+def wilson_interval(successes: float, trials: float, confidence: float = 0.95) -> tuple[float, float]:
+    """Wilson's score interval of a proportion (Wilson 1927), good for few trials and rates near 0 or 1.
+
+    The trials are independent. Where they are not, numbers of effective ones need not be whole.
+    """
     if trials < 1:
         raise ValueError(f"trials: expected at least 1, got {trials}")
     z = NormalDist().inv_cdf((1 + confidence) / 2)
@@ -18,9 +69,9 @@ def wilson_interval(successes: int, trials: int, confidence: float = 0.95) -> tu
 
 
 def paired_difference_interval(
-    both: int, gained: int, lost: int, neither: int, confidence: float = 0.95
+    both: float, gained: float, lost: float, neither: float, confidence: float = 0.95
 ) -> tuple[float, float]:
-    """Interval of the difference ``after - before`` of two success rates measured on the same trials.
+    """Interval of the difference ``after - before`` of two success rates on the same, independent trials.
 
     This is Newcombe's square-and-add interval with his correction of the correlation. Source: method 10 of
     Newcombe 1998, "Improved confidence intervals for the difference between binomial proportions based on
@@ -58,7 +109,7 @@ def paired_difference_interval(
     )
 
 
-def _correlation(both: int, gained: int, lost: int, neither: int) -> float:
+def _correlation(both: float, gained: float, lost: float, neither: float) -> float:
     """Newcombe's ``phi``; a continuity correction of ``n / 2`` shrinks a positive correlation."""
     scale = (both + lost) * (gained + neither) * (both + gained) * (lost + neither)
     if scale == 0:

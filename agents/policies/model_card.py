@@ -43,7 +43,7 @@ class Measured:
     num_episodes: int
     success_rate: float
     interval: tuple[float, float]
-    """95 % Wilson interval of the success rate."""
+    """95 % interval of the success rate."""
     mujoco: str | None
     """The version of MuJoCo in which it was measured; ``None``: unknown."""
 
@@ -281,7 +281,10 @@ def _table(measured: Sequence[Measured]) -> str:
         cells = [each.suite, tasks, each.init_states, each.actions, each.num_episodes]
         shown = [f"{100 * each.success_rate:.0f} %", f"{100 * low:.0f} to {100 * high:.0f} %"]
         lines.append("| " + " | ".join([*map(as_text, cells), *shown]) + " |")
-    return "\n".join(lines) + "\n\nIntervals are Wilson's. `model-index` above has the same figures."
+    return (
+        "\n".join(lines) + "\n\nIntervals are Wilson's, for as many independent episodes as those played are "
+        "worth: repeats of an initial state are correlated. `model-index` above has the same figures."
+    )
 
 
 def _use(facts: _Facts, name: str | None) -> str:

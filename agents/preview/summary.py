@@ -9,7 +9,7 @@ import numpy as np
 
 from ttrl_env.agents.common.versions import installed_versions
 from ttrl_env.agents.config.choices import GroupEstimator
-from ttrl_env.agents.evaluation.intervals import wilson_interval
+from ttrl_env.agents.evaluation.intervals import success_interval
 from ttrl_env.agents.preview.config import PreviewConfig
 from ttrl_env.agents.preview.forecast import TARGET, check, forecast, start_of, unlike
 from ttrl_env.agents.preview.measured_runs import MeasuredRun, read_measured_runs
@@ -69,14 +69,16 @@ def summarise(
 
 
 def totals(outcomes: Outcomes) -> dict[str, Any]:
-    """Episodes, successes, their rate with its interval, and mean steps to success."""
-    successes = int(outcomes.success.sum())
+    """Episodes, successes, their rate with its interval (groups are clusters), and mean steps to success."""
+    successes, (groups, rows) = int(outcomes.success.sum()), outcomes.success.shape
     steps = outcomes.steps[outcomes.success]
     return {
         "num_episodes": outcomes.success.size,
         "num_successes": successes,
         "success_rate": successes / outcomes.success.size,
-        "success_rate_interval_95": list(wilson_interval(successes, outcomes.success.size)),
+        "success_rate_interval_95": list(
+            success_interval(outcomes.success.ravel().tolist(), np.repeat(np.arange(groups), rows).tolist())
+        ),
         "steps_to_success": float(steps.mean()) if steps.size else None,
     }
 

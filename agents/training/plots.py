@@ -10,6 +10,7 @@ import matplotlib
 import numpy as np
 from numpy.typing import NDArray
 
+from ttrl_env.agents.evaluation.evaluate import recorded_interval
 from ttrl_env.agents.training.metrics import EVALUATIONS_FILE, METRICS_FILE, read_records
 from ttrl_env.machine.whole_files import naming
 
@@ -74,7 +75,7 @@ def _success(axes: Axes, records: Sequence[dict[str, Any]], evaluations: Sequenc
     axes.plot(iterations, [record["rollout/success_rate"] for record in records], color="tab:gray", alpha=0.7)
     axes.plot([], [], color="tab:gray", label="training rollouts, sampled")
     rates = np.array([record["success_rate"] for record in evaluations])
-    intervals = np.array([record["success_rate_interval_95"] for record in evaluations])
+    intervals = np.array([recorded_interval(record) for record in evaluations])
     axes.errorbar(
         [record["iteration"] for record in evaluations],
         rates,

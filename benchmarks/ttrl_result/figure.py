@@ -11,6 +11,7 @@ import numpy as np
 
 from benchmarks.ttrl_result.arms import MAIN_ARMS
 from benchmarks.ttrl_result.families import FAMILIES
+from benchmarks.ttrl_result.rates import rate
 from benchmarks.ttrl_result.table import sampled
 
 matplotlib.use("Agg")
@@ -26,7 +27,8 @@ SMOOTHING = 5
 def plot(results: Sequence[dict[str, Any]], family: str, file: Path) -> None:
     """Plot a family's main arms to a PNG file.
 
-    Thick lines and bars are means over seeds; thin lines and dots are single seeds.
+    Thick lines and bars are means over seeds; thin lines and dots are single seeds; upright lines are 95 %
+    intervals with initial states and seeds as clusters.
     """
     mine = [result for result in results if result["family"] == family]
     arms = [arm for arm in MAIN_ARMS.values() if any(result["arm"] == arm.name for result in mine)]
@@ -40,6 +42,8 @@ def plot(results: Sequence[dict[str, Any]], family: str, file: Path) -> None:
         _curve(axes[1], [run["training_steps_to_success"] for run in runs], colour, label)
         for panel, key in held_out:
             _seeds(panel, place, [sampled(run, "checkpoint")[key] for run in runs], colour)
+        _, low, high = rate([sampled(run, "checkpoint") for run in runs])
+        axes[2].vlines(place - 0.22, low, high, color=colour, linewidth=1.5)
     for panel, key in held_out:
         before = sampled(mine[0], "baseline")[key]
         if before is not None:
@@ -49,7 +53,7 @@ def plot(results: Sequence[dict[str, Any]], family: str, file: Path) -> None:
         panel.set_xlim(-0.6, len(arms) - 0.4)
     axes[0].set(xlabel="iteration", title="success in training", ylim=(0, 1.05))
     axes[1].set(xlabel="iteration", title="steps to success in training")
-    axes[2].set(title="success, held-out states", ylim=(0, 1.05))
+    axes[2].set(title="success, held-out states, 95 % interval", ylim=(0, 1.05))
     axes[3].set(title="steps to success, held-out states")
     figure.suptitle(FAMILIES[family].title)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(arms))

@@ -8,16 +8,22 @@ from typing import Any
 
 from benchmarks.ttrl_result.arms import ARMS
 from benchmarks.ttrl_result.families import FAMILIES
-from ttrl_env.agents.evaluation.intervals import wilson_interval
+from benchmarks.ttrl_result.rates import difference, rate
+
+CAPTION = (
+    "Brackets hold 95 % intervals, with initial states and training seeds as clusters. `less the first arm` "
+    "is in percentage points, from pairs of episodes with the same seed, state and random numbers."
+)
 
 
 def markdown(results: Sequence[dict[str, Any]]) -> str:
     """One section a family: the policy before adaptation, then every arm with results, in ``ARMS``' order."""
-    return "\n".join(
+    sections = [
         _section(family, [result for result in results if result["family"] == family])
         for family in FAMILIES
         if any(result["family"] == family for result in results)
-    )
+    ]
+    return "\n".join([*sections, CAPTION, ""])
 
 
 def sampled(result: dict[str, Any], checkpoint: str) -> dict[str, Any]:
@@ -30,12 +36,13 @@ def _section(family: str, results: Sequence[dict[str, Any]]) -> str:
     lines = [
         f"### {FAMILIES[family].title}",
         "",
-        "| | success on held-out states | each seed | steps to success | each seed | where both succeed "
-        "| episodes | training |",
-        "|---|---|---|---|---|---|---|---|",
+        "| | success on held-out states | each seed | less the first arm | steps to success | each seed "
+        "| where both succeed | episodes | training |",
+        "|---|---|---|---|---|---|---|---|---|",
         # every arm and seed starts from the same policy and is compared on the same episodes
-        _row("no adaptation", [sampled(results[0], "baseline")], "", "0", ""),
+        _row("no adaptation", [sampled(results[0], "baseline")], "", "", "0", ""),
     ]
+    first: list[dict[str, Any]] = []
     for name, arm in ARMS.items():
         runs = sorted((result for result in results if result["arm"] == name), key=lambda each: each["seed"])
         if runs:
@@ -43,12 +50,25 @@ def _section(family: str, results: Sequence[dict[str, Any]]) -> str:
                 _row(
                     arm.title,
                     [sampled(each, "checkpoint") for each in runs],
+                    _points(first, runs) if first else "",
                     _steps_of_pairs(runs),
                     str(runs[0]["episodes"]),
                     f"{fmean(each['training_seconds'] for each in runs) / 60:.0f} min",
                 )
             )
+            first = first or runs
     return "\n".join([*lines, ""])
+
+
+def _points(before: Sequence[dict[str, Any]], after: Sequence[dict[str, Any]]) -> str:
+    """The difference of two arms in percentage points, with its interval."""
+    found = difference(
+        *({run["seed"]: sampled(run, "checkpoint") for run in runs} for runs in (before, after))
+    )
+    if found is None:
+        return "-"
+    points, low, high = (f"{round(100 * each):+d}" if round(100 * each) else "0" for each in found)
+    return f"{points} [{low}, {high}]"
 
 
 def _steps_of_pairs(runs: Sequence[dict[str, Any]]) -> str:
@@ -64,17 +84,17 @@ def _steps_of_pairs(runs: Sequence[dict[str, Any]]) -> str:
     return " → ".join(_steps(fmean(pair[when] for pair in pairs)) for when in ("before", "after"))
 
 
-def _row(title: str, evaluations: Sequence[dict[str, Any]], pairs: str, episodes: str, minutes: str) -> str:
-    trials = sum(each["num_episodes"] for each in evaluations)
-    successes = sum(each["num_successes"] for each in evaluations)
-    low, high = wilson_interval(successes, trials)
+def _row(
+    title: str, evaluations: Sequence[dict[str, Any]], points: str, pairs: str, episodes: str, minutes: str
+) -> str:
+    success, low, high = rate(evaluations)
     rates = ", ".join(f"{each['success_rate']:.0%}" for each in evaluations)
     steps = [each["steps_to_success"] for each in evaluations]
     known = [each for each in steps if each is not None]
     mean_steps = _steps(fmean(known) if known else None)
     each_steps = ", ".join(map(_steps, steps))
-    rate = f"{successes / trials:.0%} [{low:.0%}, {high:.0%}]"
-    return f"| {title} | {rate} | {rates} | {mean_steps} | {each_steps} | {pairs} | {episodes} | {minutes} |"
+    cells = (title, f"{success:.0%} [{low:.0%}, {high:.0%}]", rates, points, mean_steps, each_steps, pairs)
+    return f"| {' | '.join(cells)} | {episodes} | {minutes} |"
 
 
 def _steps(mean: float | None) -> str:

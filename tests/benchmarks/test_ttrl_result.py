@@ -12,11 +12,13 @@ from benchmarks.ttrl_result.__main__ import main, read_results, report
 from benchmarks.ttrl_result.arms import ARMS
 from benchmarks.ttrl_result.curve import episodes_to, held_out_curve
 from benchmarks.ttrl_result.families import FAMILIES, Family
+from benchmarks.ttrl_result.rates import rate
 from benchmarks.ttrl_result.run import RESULT_FILE, run, settings
 from benchmarks.ttrl_result.table import markdown
 from ttrl_env.agents.common.progress import Display
 from ttrl_env.agents.config.loading import load_config
 from ttrl_env.agents.config.schema import TrainConfig
+from ttrl_env.agents.evaluation.intervals import paired_difference_interval, wilson_interval
 from ttrl_env.libero_version import installed_mujoco
 
 pytestmark = pytest.mark.slow
@@ -36,6 +38,16 @@ def result(arm: str, seed: int, successes: int, steps: float | None) -> dict[str
             "num_successes": num_successes,
             "success_rate": num_successes / 40,
             "steps_to_success": steps,
+            "episodes": [
+                {
+                    "task_id": 3,
+                    "init_state_id": 40 + number // 4,
+                    "repeat": number % 4,
+                    "success": number < num_successes,
+                    "finish_step": 70,
+                }
+                for number in range(40)
+            ],
         }
 
     pair = None if steps is None else {"before": 70.0, "after": steps}
@@ -87,16 +99,48 @@ def test_recorded_runs_have_the_settings_that_the_command_would_use() -> None:
         assert each["iterations"] == family.iterations == len(each["training_success"])
 
 
-def test_a_row_pools_episodes_over_seeds_and_averages_steps() -> None:
+def row(table: str, title: str) -> list[str]:
+    """The cells of a row."""
+    return next(line for line in table.splitlines() if title in line).strip("| ").split(" | ")
+
+
+def test_a_row_has_the_rate_over_seeds_and_mean_steps() -> None:
     table = markdown([result("ttrl", 1, 40, 66.0), result("ttrl", 0, 20, 64.0)])
-    row = next(line for line in table.splitlines() if "ladder and efficiency" in line)
-    assert "| 75% [65%, 83%] | 50%, 100% | 65.0 | 64.0, 66.0 | 70.0 → 65.0 | 64 | 2 min |" in row
+    _, success, *others = row(table, "ladder and efficiency")
+    # the first five states always succeed, the others with seed 1 only: two seeds are worth two trials
+    low, high = wilson_interval(1.5, 2)
+    assert success == f"75% [{low:.0%}, {high:.0%}]"
+    assert others == ["50%, 100%", "", "65.0", "64.0, 66.0", "70.0 → 65.0", "64", "2 min"]
+
+
+def test_seeds_that_agree_make_a_narrower_interval_than_seeds_that_do_not() -> None:
+    def width(*successes: int) -> float:
+        evaluations = [result("ttrl", 0, each, None)["evaluations"][1] for each in successes]
+        _, low, high = rate(evaluations)
+        return high - low
+
+    assert width(30, 30, 30) < width(20, 30, 40)
+    assert width(40, 40, 40) == pytest.approx(wilson_interval(10, 10)[1] - wilson_interval(10, 10)[0])
+
+
+def test_arms_are_compared_on_the_same_seeds_and_states() -> None:
+    runs = [result("binary", 0, 24, 70.0), result("binary", 1, 20, 70.0)]
+    runs += [result("ttrl", 0, 32, 66.0), result("ttrl", 1, 28, 66.0), result("ttrl", 2, 0, None)]
+    table = markdown(runs)
+    assert row(table, "binary reward")[3] == ""
+    points = row(table, "ladder and efficiency")[3]  # seed 2 has no partner
+    assert points.startswith("+20 [")
+    low, high = (int(each) for each in points.partition("[")[2].rstrip("]").split(","))
+    # eight of ten states do not change, the others do for both seeds: worth about ten pairs
+    expected = paired_difference_interval(both=5.5, gained=2, lost=0, neither=2.5)
+    assert (low / 100, high / 100) == pytest.approx(expected, abs=0.01)
+    alone = markdown([result("binary", 0, 24, 70.0), result("ttrl", 1, 32, 66.0)])
+    assert row(alone, "ladder and efficiency")[3] == "-"
 
 
 def test_a_seed_without_success_has_no_steps() -> None:
     table = markdown([result("binary", 0, 0, None), result("binary", 1, 4, 80.0)])
-    row = next(line for line in table.splitlines() if "binary" in line)
-    assert "| 0%, 10% | 80.0 | -, 80.0 | 70.0 → 80.0 |" in row
+    assert row(table, "binary")[2:7] == ["0%, 10%", "", "80.0", "-, 80.0", "70.0 → 80.0"]
 
 
 def finished_run(runs: Path, result: dict[str, Any]) -> Path:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ttrl_env.agents.evaluation.episode_queue import Episode
 from ttrl_env.agents.evaluation.evaluate import Evaluation
-from ttrl_env.agents.evaluation.intervals import paired_difference_interval
+from ttrl_env.agents.evaluation.intervals import success_difference_interval
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,13 +31,10 @@ class Comparison:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """95 % interval of the difference (:mod:`ttrl_env.agents.evaluation.intervals`)."""
-        return paired_difference_interval(
-            both=self.count(True, True),
-            gained=self.count(False, True),
-            lost=self.count(True, False),
-            neither=self.count(False, False),
-        )
+        """95 % interval of the difference; pairs from one initial state count as dependent."""
+        before, after = zip(*((a.success, b.success) for a, b in self.pairs), strict=True)
+        states = [(episode.task_id, episode.init_state_id) for episode, _ in self.pairs]
+        return success_difference_interval(before, after, states)
 
     @property
     def verdict(self) -> str:

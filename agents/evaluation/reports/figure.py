@@ -34,7 +34,7 @@ def plot(report: dict[str, Any], file: str | Path) -> None:
         label = f"{evaluation['checkpoint']}, {mode(evaluation['temperature'])}"
         _success(success, offsets, entries, _COLOURS[index % len(_COLOURS)], label)
         _steps(steps, offsets, entries, evaluation["episodes"], _COLOURS[index % len(_COLOURS)])
-    success.set(xlabel="success rate, 95 % Wilson interval", xlim=(-0.02, 1.02), ylim=(len(rows) - 0.4, -0.6))
+    success.set(xlabel="success rate, 95 % interval", xlim=(-0.02, 1.02), ylim=(len(rows) - 0.4, -0.6))
     success.set_yticks(range(len(rows)), rows, fontsize=7)
     steps.set(
         xlabel="policy steps to success: episodes and their mean", xlim=(0, report["protocol"]["max_steps"])

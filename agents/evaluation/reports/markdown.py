@@ -21,7 +21,8 @@ def markdown(report: dict[str, Any]) -> str:
         "## Protocol\n"
         + table(("", ""), [(key, _plain(value)) for key, value in report["protocol"].items()]),
         "Intervals of rates are Wilson's, of differences Newcombe's for paired proportions (method 10), "
-        "all at 95 %. Every episode is in `report.json`.",
+        "all at 95 %. Episodes from one initial state are correlated, and count as what they are worth in "
+        "independent ones. Every episode is in `report.json`.",
     ]
     return "\n\n".join(parts) + "\n"
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ttrl_env.agents.common.checkpoint_files import read_own_json
+from ttrl_env.agents.evaluation.evaluate import recorded_interval
 from ttrl_env.agents.policies.model_card import Measured
 from ttrl_env.errors import CheckpointError
 from ttrl_env.libero_version import is_version
@@ -64,7 +65,7 @@ def measured_in_training(
 
 def _measured(values: Mapping[str, Any], task_ids: Any, mujoco: Any) -> Measured:
     """Make it from JSON values; raises if one is absent, or is no number where one is expected."""
-    limits = values["success_rate_interval_95"]
+    limits = recorded_interval(values)
     # a limit that is 0 or 1 has been computed in floating point
     low, rate, high = (round(float(each), 9) for each in (limits[0], values["success_rate"], limits[1]))
     if not 0 <= low <= rate <= high <= 1:

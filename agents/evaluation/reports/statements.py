@@ -24,8 +24,8 @@ def statements(subjects: Sequence[EvaluatedPolicy], comparisons: Sequence[Compar
         found.append(f"{diverged} episodes ended because their simulation diverged; they count as failures.")
     if any(episode.repeat for each in evaluations for episode in each.episodes):
         found.append(
-            "Sampled episodes repeat their initial states: their intervals cover the sampling of actions on "
-            "these states, not the choice of states."
+            "Sampled episodes repeat their initial states. Those from one state count as dependent, so the "
+            "intervals cover the choice of states as well as the sampling of actions."
         )
     if any(each.init_states == "all" for each in evaluations):
         found.append(

@@ -15,8 +15,11 @@ from ttrl_env.agents.policies.provenance import Demonstrated
 from ttrl_env.libero_version import describe, installed_mujoco, stamp
 from ttrl_env.tasks import get_task
 
-SCHEMA = "ttrl-env/evaluation/1"
-"""Version of the format; it changes when a key changes its meaning."""
+SCHEMA = "ttrl-env/evaluation/2"
+"""Version of the format; it changes when a key changes its meaning.
+
+2: intervals take episodes from one initial state for dependent, which 1 did not.
+"""
 
 
 def summarise(

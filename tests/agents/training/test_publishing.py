@@ -22,6 +22,15 @@ from ttrl_env.agents.evaluation.intervals import wilson_interval
 from ttrl_env.agents.evaluation.reports.measured import measured_in_training
 from ttrl_env.agents.training import publishing
 
+
+def episodes(successes: int) -> list[dict]:
+    """Ten episodes, each from a state of its own."""
+    return [
+        {"task_id": 0, "init_state_id": 40 + k, "repeat": 0, "success": k < successes, "finish_step": 9}
+        for k in range(10)
+    ]
+
+
 EVALUATION = {
     "suite": "libero_spatial",
     "init_states": "held_out",
@@ -29,6 +38,7 @@ EVALUATION = {
     "num_episodes": 10,
     "success_rate": 0.5,
     "success_rate_interval_95": [0.24, 0.76],
+    "episodes": episodes(5),
     "tasks": {"0": {}},
 }
 
@@ -164,7 +174,7 @@ def test_a_run_is_its_last_checkpoint_with_what_it_measured(run, hub) -> None:
     assert isinstance(card.data, ModelCardData)
     (result,) = card.data.eval_results or []
     assert result.metric_args is not None
-    assert (result.metric_value, result.metric_args["confidence_interval_95"]) == (0.5, [0.24, 0.76])
+    assert (result.metric_value, result.metric_args["confidence_interval_95"]) == (0.5, [0.2366, 0.7634])
     assert "Iterations: 3." in card.text
     assert "test-time-reinforcement-learning" in (card.data.tags or [])
 
@@ -176,10 +186,18 @@ def test_a_rate_at_the_end_of_its_range_is_taken(successes) -> None:
         "iteration": 1,
         **EVALUATION,
         "success_rate": successes / 10,
-        "success_rate_interval_95": limits,
+        "episodes": episodes(successes),
     }
     (measured,) = measured_in_training([record], 1, {})
     assert measured.interval == pytest.approx(limits)
+
+
+def test_intervals_of_earlier_versions_are_made_anew() -> None:
+    repeated = [{**each, "repeat": repeat} for repeat in range(3) for each in episodes(5)]
+    before = list(wilson_interval(15, 30))  # as if thirty episodes from ten states were independent
+    record = {"iteration": 1, **EVALUATION, "success_rate_interval_95": before, "episodes": repeated}
+    (measured,) = measured_in_training([record], 1, {})
+    assert measured.interval == pytest.approx(wilson_interval(5, 10))
 
 
 def _write_report(folder: Path, policy: Path) -> None:
@@ -191,7 +209,7 @@ def _write_report(folder: Path, policy: Path) -> None:
         "protocol": protocol,
         "evaluations": [
             {**figures, "checkpoint": "baseline"},
-            {**figures, "checkpoint": "checkpoint", "success_rate": 0.6},
+            {**figures, "checkpoint": "checkpoint", "success_rate": 0.6, "episodes": episodes(6)},
         ],
     }
     (folder / "report.json").write_text(json.dumps(content))
