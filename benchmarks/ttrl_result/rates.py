@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ttrl_env.agents.evaluation.evaluate import Episode
+from ttrl_env.agents.evaluation.episode_queue import Episode
 from ttrl_env.agents.evaluation.intervals import success_difference_interval, success_interval
 
 Evaluation = Mapping[str, Any]
