@@ -15,6 +15,7 @@ from ttrl_env.agents.cli import main
 from ttrl_env.agents.commands.preview import show
 from ttrl_env.agents.common.progress import Display
 from ttrl_env.agents.config.loading import load_config
+from ttrl_env.agents.evaluation.intervals import wilson_interval
 from ttrl_env.agents.preview.config import PreviewConfig
 from ttrl_env.agents.preview.outcomes import Outcomes
 from ttrl_env.agents.preview.play import plan
@@ -89,6 +90,13 @@ def test_it_plays_the_states_that_the_run_deals_first_and_none_held_out(policies
     assert [task for task, _ in starts] == [0, 3] * 3
     assert len(set(starts)) == 6
     assert all(state < 40 for _, state in starts)
+
+
+def test_episodes_from_one_state_are_not_taken_for_independent() -> None:
+    clustered = report_of(outcomes("ssss", "ffff", "ssss", "ffff"))
+    assert clustered["success_rate_interval_95"] == pytest.approx(wilson_interval(2, 4))
+    spread = report_of(outcomes("sffs", "fssf", "ssff", "ffss"))
+    assert spread["success_rate_interval_95"] == pytest.approx(wilson_interval(8, 16))
 
 
 def test_more_states_than_a_task_has_are_played_once_each(policies) -> None:
