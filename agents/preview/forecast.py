@@ -75,11 +75,15 @@ def forecast(start: Start, runs: Sequence[MeasuredRun], num_tasks: int) -> Forec
     return Forecast(low=low, middle=middle, high=high, longest=longest)
 
 
-def unlike(start: Start, kind: str, runs: Sequence[MeasuredRun]) -> str | None:
-    """Why there is no number for a policy and its start; ``None`` if something alike has been measured."""
+def unlike(start: Start, kind: str, num_tasks: int, runs: Sequence[MeasuredRun]) -> str | None:
+    """Why there is no number for a run; ``None`` if runs alike have been measured."""
     kinds = sorted({run.kind for run in runs})
     if kind not in kinds:
         return f"the policy is {kind}; measured were {', '.join(kinds)}"
+    tasks = [len(run.task_ids) for run in runs]
+    if not min(tasks) <= num_tasks <= max(tasks):
+        span = f"{min(tasks)}" if min(tasks) == max(tasks) else f"{min(tasks)} to {max(tasks)}"
+        return f"the run shares its episodes among {num_tasks} tasks; measured were runs of {span}"
     first = [run.successes[0] / run.rollout_episodes for run in runs]
     margin = start.error * NormalDist().inv_cdf(0.975)
     low, high = (1 / (1 + math.exp(-logit(start.rate) - side * margin)) for side in (-1, 1))

@@ -117,7 +117,12 @@ def _teaching(outcomes: Outcomes, config: PreviewConfig) -> dict[str, Any]:
         "efficiency": int(outcomes.with_spread("efficiency").sum()),
     }
     compares = config.ppo.advantage in get_args(GroupEstimator)
-    share = spread[reward] / len(outcomes.task_ids) if compares else 1.0
+    learnt_from = (
+        outcomes.with_spread(reward) if compares else np.ones(len(outcomes.task_ids), dtype=np.bool_)
+    )
+    if config.rollout.filter_accuracy:
+        rates, bounds = outcomes.success.mean(1), config.rollout
+        learnt_from &= (bounds.accuracy_lower_bound <= rates) & (rates <= bounds.accuracy_upper_bound)
     return {
         "num_groups": len(outcomes.task_ids),
         **_kinds(outcomes),
@@ -126,7 +131,7 @@ def _teaching(outcomes: Outcomes, config: PreviewConfig) -> dict[str, Any]:
         "advantage": config.ppo.advantage,
         "compares_group": compares,
         "groups_per_update": config.env.num_groups,
-        "groups_learnt_from_per_update": share * config.env.num_groups,
+        "groups_learnt_from_per_update": float(learnt_from.mean()) * config.env.num_groups,
     }
 
 
@@ -136,7 +141,7 @@ def _forecast(outcomes: Outcomes, config: PreviewConfig, kind: str) -> dict[str,
     num_tasks, rows = len(config.env.task_ids), outcomes.success.shape[1]
     start = start_of(outcomes.success.sum(1), rows)
     succeeds = bool(outcomes.success.any())
-    reason = unlike(start, kind, runs) if succeeds and start.rate < TARGET else None
+    reason = unlike(start, kind, num_tasks, runs) if succeeds and start.rate < TARGET else None
     episodes = None
     if succeeds and start.rate < TARGET and reason is None:
         episodes = asdict(forecast(start, runs, num_tasks))
@@ -158,7 +163,6 @@ def _differences(config: PreviewConfig, runs: tuple[MeasuredRun, ...]) -> list[s
         ),
         "ppo.epochs": (config.ppo.epochs, [run.epochs for run in runs]),
         "ppo.learning_rate": (config.ppo.learning_rate, [run.learning_rate for run in runs]),
-        "number of tasks": (len(config.env.task_ids), [len(run.task_ids) for run in runs]),
     }
     found = []
     for name, (own, measured) in compared.items():

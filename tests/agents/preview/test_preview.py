@@ -55,11 +55,11 @@ def look(config: PreviewConfig, engine=ReachEngine) -> dict:
     return preview(config, QUIET, engine)
 
 
-def outcomes(*groups: str) -> Outcomes:
+def outcomes(*groups: str, num_tasks: int = 1) -> Outcomes:
     """Groups of four episodes: ``s`` succeeds in ten steps, ``q`` in five, ``f`` fails."""
     success = np.array([[each != "f" for each in group] for group in groups])
     return Outcomes(
-        task_ids=np.zeros(len(groups), dtype=np.int64),
+        task_ids=np.arange(len(groups)) % num_tasks,
         init_state_ids=np.arange(len(groups)),
         temperatures=LADDER,
         success=success,
@@ -183,6 +183,8 @@ def test_binary_rewards_have_no_spread_where_all_succeed() -> None:
     binary = report_of(played, "test_time_rl=false")["teaching"]
     assert binary["groups_learnt_from_per_update"] == pytest.approx(8 * 1 / 4)
     assert report_of(played, "ppo.advantage=critic")["teaching"]["groups_learnt_from_per_update"] == 8
+    filtered = report_of(played, "rollout.filter_accuracy=true")["teaching"]
+    assert filtered["groups_learnt_from_per_update"] == pytest.approx(8 * 1 / 4)
     assert "Binary rewards do not see steps" in told(report_of(outcomes("ssss"), "test_time_rl=false"))
 
 
@@ -199,7 +201,10 @@ def test_a_forecast_comes_with_its_range_its_evidence_and_how_far_the_run_is_fro
 
 def test_what_was_never_measured_gets_no_number() -> None:
     rare = outcomes(*["ffff"] * 39, "sfff")
-    for report in (report_of(rare), report_of(outcomes("ssff", "sfff"), kind="openvla")):
+    groups = ("ssff", "sfff")
+    other_kind = report_of(outcomes(*groups), kind="openvla")
+    more_tasks = report_of(outcomes(*groups, num_tasks=2), "env.task_ids=[0,1]", "ppo.epochs=4")
+    for report in (report_of(rare), other_kind, more_tasks):
         assert "outside what was measured" in told(report)
         assert report["forecast"]["episodes"] is None
         assert "runs alike" not in told(report)
