@@ -62,8 +62,10 @@ def _of_results(file: Path) -> Iterator[MeasuredRun]:
 def _of_folder(folder: Path) -> Iterator[MeasuredRun]:
     checkpoint = find_checkpoint(folder)
     config = saved_config(checkpoint)
-    if config.rollout.redraw or config.rollout.filter_accuracy:
-        raise SystemExit(f"{folder}: with redrawn or filtered groups, success is not that of a sample")
+    if config.rollout.redraw or config.rollout.states != "in_turn":
+        raise SystemExit(
+            f"{folder}: with chosen or redrawn groups, success is not that of a sample of states"
+        )
     yield MeasuredRun(
         kind=json.loads((checkpoint / "policy/config.json").read_text(encoding="utf-8"))["model_type"],
         name=f"{folder.resolve().parent.name}-{folder.name}",

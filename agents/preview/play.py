@@ -40,7 +40,7 @@ class PlannedRollout:
 
 
 def plan(config: PreviewConfig) -> list[PlannedRollout]:
-    """The rollouts of a preview: the run's own first training states, each once, none held out."""
+    """The rollouts of a preview: the training states that come first in turn, each once, none held out."""
     dealer, at_once = InTurnDealer(config), config.env.num_groups
     total = len(config.env.task_ids) * states_per_task(config)
     return [
@@ -67,7 +67,8 @@ def play(
 ) -> tuple[list[Episode], float | None]:
     """Play every rollout of the plan that is not finished.
 
-    The first rollout has the episodes that the run's own first rollout will have, token for token.
+    With ``rollout.states=in_turn``, the first rollout has the episodes that the run's own first rollout will
+    have, token for token.
 
     Args:
         env: the run's training environment.

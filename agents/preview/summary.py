@@ -155,8 +155,17 @@ def _forecast(outcomes: Outcomes, config: PreviewConfig, kind: str) -> dict[str,
 
 
 def _differences(config: PreviewConfig, runs: tuple[MeasuredRun, ...]) -> list[str]:
-    """Settings of the run that no measured run had, nor two that it lies between."""
-    compared = {
+    """Settings of the run that no measured run had; of numbers, those outside of their range."""
+    choices = {
+        "ppo.advantage": (config.ppo.advantage, {run.advantage for run in runs}),
+        "rollout.states": (config.rollout.states, {"in_turn"}),  # the script takes no others
+    }
+    found = [
+        f"{name}={own}, measured {' and '.join(sorted(measured))}"
+        for name, (own, measured) in choices.items()
+        if own not in measured
+    ]
+    numbers = {
         "env.num_groups * env.n_samples": (
             config.env.num_groups * config.env.n_samples,
             [run.rollout_episodes for run in runs],
@@ -164,8 +173,7 @@ def _differences(config: PreviewConfig, runs: tuple[MeasuredRun, ...]) -> list[s
         "ppo.epochs": (config.ppo.epochs, [run.epochs for run in runs]),
         "ppo.learning_rate": (config.ppo.learning_rate, [run.learning_rate for run in runs]),
     }
-    found = []
-    for name, (own, measured) in compared.items():
+    for name, (own, measured) in numbers.items():
         low, high = min(measured), max(measured)
         if not low <= own <= high:
             found.append(f"{name}={own:g}, measured {f'{low:g}' if low == high else f'{low:g} to {high:g}'}")

@@ -194,7 +194,8 @@ def test_a_forecast_comes_with_its_range_its_evidence_and_how_far_the_run_is_fro
     assert "to more than" in told(alike)
     assert "runs of our own" in told(alike)
     assert "No run like this one was measured" not in told(alike)
-    other = report_of(played, "ppo.epochs=1", "env.num_groups=1")
+    other = report_of(played, "ppo.epochs=1", "env.num_groups=1", "ppo.advantage=rloo")
+    assert "ppo.advantage=rloo, measured critic and grpo" in told(other)
     assert "ppo.epochs=1, measured 4" in told(other)
     assert "env.num_groups * env.n_samples=4, measured 32" in told(other)
 
