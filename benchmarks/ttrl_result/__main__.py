@@ -15,7 +15,7 @@ from typing import Any
 import torch
 import transformers
 
-from benchmarks.ttrl_result.arms import ARMS, MAIN_ARMS
+from benchmarks.ttrl_result.arms import ARMS
 from benchmarks.ttrl_result.families import FAMILIES
 from benchmarks.ttrl_result.figure import plot
 from benchmarks.ttrl_result.run import RESULT_FILE, run, settings
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def report(runs: Path, results: Path) -> None:
-    """Write results as JSON lines and as a table, and plot each family's main arms.
+    """Write results as JSON lines and as a table, and plot the arms that each family runs by default.
 
     The results are the finished runs in ``runs``, and those of an earlier report in ``results`` that were
     made with the current settings.
@@ -68,7 +68,9 @@ def report(runs: Path, results: Path) -> None:
     results.mkdir(parents=True, exist_ok=True)
     write_whole(results / RESULTS_FILE, "".join(json.dumps(result) + "\n" for result in ordered))
     write_whole(results / "table.md", markdown(ordered))
-    for family in sorted({result["family"] for result in ordered if result["arm"] in MAIN_ARMS}):
+    for family in sorted(
+        {each["family"] for each in ordered if each["arm"] in FAMILIES[each["family"]].arms}
+    ):
         plot(ordered, family, results / f"{family}.png")
 
 

@@ -9,10 +9,10 @@ from typing import Any
 import matplotlib
 import numpy as np
 
-from benchmarks.ttrl_result.arms import MAIN_ARMS
+from benchmarks.ttrl_result.arms import ARMS
 from benchmarks.ttrl_result.families import FAMILIES
 from benchmarks.ttrl_result.rates import rate
-from benchmarks.ttrl_result.table import sampled
+from benchmarks.ttrl_result.table import LEVEL, sampled
 
 matplotlib.use("Agg")
 
@@ -25,21 +25,24 @@ SMOOTHING = 5
 
 
 def plot(results: Sequence[dict[str, Any]], family: str, file: Path) -> None:
-    """Plot a family's main arms to a PNG file.
+    """Plot the arms that a family runs by default to a PNG file.
 
     Thick lines and bars are means over seeds; thin lines and dots are single seeds; upright lines are 95 %
     intervals with initial states and seeds as clusters.
     """
     mine = [result for result in results if result["family"] == family]
-    arms = [arm for arm in MAIN_ARMS.values() if any(result["arm"] == arm.name for result in mine)]
-    figure, axes = plt.subplots(1, 4, figsize=(16, 4.2), layout="constrained")
+    arms = [ARMS[name] for name in FAMILIES[family].arms if any(result["arm"] == name for result in mine)]
+    curves = FAMILIES[family].evaluate_every > 0
+    figure, axes = plt.subplots(1, 4 + curves, figsize=(16 + 4 * curves, 4.2), layout="constrained")
     held_out = ((axes[2], "success_rate"), (axes[3], "steps_to_success"))
     for place, arm in enumerate(arms):
         runs = [result for result in mine if result["arm"] == arm.name]
-        colour = f"C{list(MAIN_ARMS).index(arm.name)}"
+        colour = f"C{FAMILIES[family].arms.index(arm.name)}"
         label = f"{arm.title}, {len(runs)} seed{'s' * (len(runs) > 1)}"
         _curve(axes[0], [run["training_success"] for run in runs], colour, label)
         _curve(axes[1], [run["training_steps_to_success"] for run in runs], colour, label)
+        if curves:
+            _held_out_curves(axes[4], [run["held_out_curve"] for run in runs], colour)
         for panel, key in held_out:
             _seeds(panel, place, [sampled(run, "checkpoint")[key] for run in runs], colour)
         _, low, high = rate([sampled(run, "checkpoint") for run in runs])
@@ -55,6 +58,9 @@ def plot(results: Sequence[dict[str, Any]], family: str, file: Path) -> None:
     axes[1].set(xlabel="iteration", title="steps to success in training")
     axes[2].set(title="success, held-out states, 95 % interval", ylim=(0, 1.05))
     axes[3].set(title="steps to success, held-out states")
+    if curves:
+        axes[4].set(xlabel="episodes of training", title="success, held-out states", ylim=(0, 1.05))
+        axes[4].axhline(LEVEL, color="gray", linestyle=":")
     figure.suptitle(FAMILIES[family].title)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(arms))
     figure.savefig(file, dpi=110)
@@ -70,6 +76,13 @@ def _curve(axes: Axes, runs: Sequence[Sequence[float | None]], colour: str, labe
     axes.plot(iterations, smooth.mean(axis=0), color=colour, label=label)
     axes.plot(iterations, smooth.T, color=colour, alpha=0.25, linewidth=0.8)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def _held_out_curves(axes: Axes, runs: Sequence[Sequence[dict[str, int]]], colour: str) -> None:
+    played = np.array([[point["trained_on"] for point in run] for run in runs])
+    rates = np.array([[point["num_successes"] / point["num_episodes"] for point in run] for run in runs])
+    axes.plot(played.mean(axis=0), rates.mean(axis=0), "o-", color=colour, markersize=3)
+    axes.plot(played.T, rates.T, color=colour, alpha=0.25, linewidth=0.8)
 
 
 def _seeds(axes: Axes, place: int, values: Sequence[float | None], colour: str) -> None:

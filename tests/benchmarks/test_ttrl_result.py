@@ -6,12 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 import pytest
 
 from benchmarks.ttrl_result.__main__ import main, read_results, report
 from benchmarks.ttrl_result.arms import ARMS
 from benchmarks.ttrl_result.curve import episodes_to, held_out_curve
 from benchmarks.ttrl_result.families import FAMILIES, Family
+from benchmarks.ttrl_result.figure import plot
 from benchmarks.ttrl_result.rates import rate
 from benchmarks.ttrl_result.run import RESULT_FILE, run, settings
 from benchmarks.ttrl_result.table import markdown
@@ -110,7 +112,7 @@ def test_a_row_has_the_rate_over_seeds_and_mean_steps() -> None:
     # the first five states always succeed, the others with seed 1 only: two seeds are worth two trials
     low, high = wilson_interval(1.5, 2)
     assert success == f"75% [{low:.0%}, {high:.0%}]"
-    assert others == ["50%, 100%", "", "65.0", "64.0, 66.0", "70.0 → 65.0", "64", "2 min"]
+    assert others == ["50%, 100%", "", "65.0", "64.0, 66.0", "70.0 → 65.0", "64", "", "2 min"]
 
 
 def test_seeds_that_agree_make_a_narrower_interval_than_seeds_that_do_not() -> None:
@@ -141,6 +143,19 @@ def test_arms_are_compared_on_the_same_seeds_and_states() -> None:
 def test_a_seed_without_success_has_no_steps() -> None:
     table = markdown([result("binary", 0, 0, None), result("binary", 1, 4, 80.0)])
     assert row(table, "binary")[2:7] == ["0%, 10%", "", "80.0", "-, 80.0", "70.0 → 80.0"]
+
+
+def test_a_family_with_curves_shows_them_and_the_episodes_until_ninety_percent(tmp_path: Path) -> None:
+    runs = [
+        result("ttrl", seed, 30, 66.0) | {"family": "object", "held_out_curve": curve(2, 8, last)}
+        for seed, last in ((0, 10), (1, 8))
+    ]
+    row = next(line for line in markdown(runs).splitlines() if "ladder and efficiency" in line)
+    assert "| 64 | 150, - | 2 min |" in row
+    plot(runs, "object", tmp_path / "object.png")
+    plot([{**each, "family": "replaced"} for each in runs], "replaced", tmp_path / "replaced.png")
+    widths = [plt.imread(tmp_path / f"{name}.png").shape[1] for name in ("object", "replaced")]
+    assert widths[0] > widths[1]
 
 
 def finished_run(runs: Path, result: dict[str, Any]) -> Path:
