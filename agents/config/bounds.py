@@ -35,11 +35,30 @@ def check_fields(config: Any, prefix: str = "") -> None:
         value, key = getattr(config, name), f"{prefix}{name}"
         type_ = unwrap(hint)
         if not type_.is_group:
-            _check(key, value, hint)
+            check_value(key, value, hint)
         elif isinstance(value, type_.plain):
             check_fields(value, f"{key}.")
         else:
             raise ConfigError(f"{key}: expected a {type_.plain.__name__}, got {value!r:.80}")
+
+
+def check_value(key: str, value: Any, hint: Any) -> None:
+    """Raise :class:`ConfigError`, which names ``key``, unless a value is what its annotation says."""
+    field = unwrap(hint)
+    wanted = field.plain
+    if value is None and field.optional:
+        return
+    if typing.get_origin(wanted) is tuple:
+        if not isinstance(value, (tuple, list)):
+            raise ConfigError(f"{key}: expected a list, got {value!r}")
+        for each in value:
+            check_value(key, each, get_args(wanted)[0])
+    elif not _is_a(value, wanted):
+        raise ConfigError(f"{key}: expected {_TYPE_NAMES[wanted]}, got {value!r}")
+    if field.choices:
+        check_choice(key, value, field.choices)
+    for bound in field.bounds:
+        bound.check(key, value)
 
 
 class Bound(Protocol):
@@ -169,24 +188,6 @@ SMALLEST_TEMPERATURE, LARGEST_TEMPERATURE = 1e-6, 1e6
 
 Temperature = Annotated[float, Between(SMALLEST_TEMPERATURE, LARGEST_TEMPERATURE, zero="greedy")]
 """A sampling temperature; 0 is greedy."""
-
-
-def _check(key: str, value: Any, hint: Any) -> None:
-    field = unwrap(hint)
-    wanted = field.plain
-    if value is None and field.optional:
-        return
-    if typing.get_origin(wanted) is tuple:
-        if not isinstance(value, (tuple, list)):
-            raise ConfigError(f"{key}: expected a list, got {value!r}")
-        for each in value:
-            _check(key, each, get_args(wanted)[0])
-    elif not _is_a(value, wanted):
-        raise ConfigError(f"{key}: expected {_TYPE_NAMES[wanted]}, got {value!r}")
-    if field.choices:
-        check_choice(key, value, field.choices)
-    for bound in field.bounds:
-        bound.check(key, value)
 
 
 def _is_a(value: Any, wanted: type[Any]) -> bool:

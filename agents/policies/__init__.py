@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from ttrl_env.agents.policies.options import PolicyOptions
     from ttrl_env.agents.policies.protocol import PolicyInputs, TokenEvaluation, TokenPolicy
     from ttrl_env.agents.policies.registry import register_policy
-    from ttrl_env.agents.policies.tiny_vla import TinyVLA, TinyVLAConfig
+    from ttrl_env.agents.policies.tiny_vla import TinyVLA
+    from ttrl_env.agents.policies.tiny_vla_config import TinyVLAConfig
 
 __all__ = [
     "PolicyInputs",
@@ -33,7 +34,7 @@ __getattr__ = imported_when_used(
         "PolicyInputs": "protocol",
         "PolicyOptions": "options",
         "TinyVLA": "tiny_vla",
-        "TinyVLAConfig": "tiny_vla",
+        "TinyVLAConfig": "tiny_vla_config",
         "TokenEvaluation": "protocol",
         "TokenPolicy": "protocol",
         "load_policy": "loading",

@@ -20,53 +20,17 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
-from ttrl_env.agents.config.choices import CHUNK_STEPS, TINY_VLA
 from ttrl_env.agents.policies.action_tokenizer import NUM_ACTION_TOKENS, decode_tokens
 from ttrl_env.agents.policies.protocol import PolicyInputs, TokenEvaluation
+from ttrl_env.agents.policies.tiny_vla_config import WRIST_CAMERA, TinyVLAConfig
 from ttrl_env.agents.policies.token_grid import grid_logprobs, sample_grid
-from ttrl_env.engines.interface import ACTION_DIM, CameraName
+from ttrl_env.engines.interface import ACTION_DIM
 from ttrl_env.kernels import SampledTokens
-
-_WRIST: CameraName = "robot0_eye_in_hand"
 
 _PROPRIOCEPTION_SCALE = (5.0, 5.0, 5.0, 1.0, 1.0, 1.0, 1.0, 25.0, 25.0)
 """Factors that scale position (metres), quaternion and finger positions (metres) to values of about 1."""
-
-
-class TinyVLAConfig(PreTrainedConfig):
-    """Shape of a :class:`TinyVLA`."""
-
-    model_type = TINY_VLA
-
-    camera: CameraName = "agentview"
-    """The camera whose image is an input (observation key ``<camera>_image``)."""
-    image_size: int = 64
-    """Height and width to which images are averaged down, pixels; a multiple of 16."""
-    chunk_steps: int = CHUNK_STEPS
-    """Actions decoded from one observation and executed open loop."""
-    hidden_size: int = 128
-    """Width of tokens and queries."""
-    num_layers: int = 2
-    """Number of decoder layers."""
-    num_heads: int = 4
-    """Number of attention heads."""
-    word_buckets: int = 1024
-    """Number of embeddings into which words are hashed."""
-    max_words: int = 24
-    """Number of words of the instruction that are read; further ones are ignored."""
-    wrist_camera: bool = False
-    """Whether the wrist camera's image is an input too, with an encoder of its own."""
-    proprioception: bool = False
-    """Whether the end effector's pose and the positions of the fingers are inputs too."""
-    demonstrations: list[dict[str, Any]] | None = None
-    """Its training data, as :func:`ttrl_env.demonstrations.origins.describe` returns it."""
-
-    @property
-    def cameras(self) -> tuple[CameraName, ...]:
-        """The cameras whose images are inputs."""
-        return (self.camera, *((_WRIST,) if self.wrist_camera else ()))
 
 
 class TinyVLA(PreTrainedModel):
@@ -77,6 +41,7 @@ class TinyVLA(PreTrainedModel):
     main_input_name = "pixels"
 
     def __init__(self, config: TinyVLAConfig) -> None:
+        config.check()  # it may have changed since it was made
         super().__init__(config)
         width = config.hidden_size
         self.chunk_steps = config.chunk_steps
@@ -111,7 +76,7 @@ class TinyVLA(PreTrainedModel):
             "word_ids": torch.tensor(ids, dtype=torch.int64),
         }
         if self.config.wrist_camera:
-            inputs["wrist_pixels"] = self._pixels(observations, _WRIST)
+            inputs["wrist_pixels"] = self._pixels(observations, WRIST_CAMERA)
         if self.config.proprioception:
             inputs["proprioception"] = _proprioception(observations)
         return inputs

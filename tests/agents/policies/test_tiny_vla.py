@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import json
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from tests.agents.policies.tiny_openvla import edit_json
 from tests.agents.reach import load_tiny_policy
 from ttrl_env.agents.policies import TinyVLA, TinyVLAConfig, load_policy
 from ttrl_env.errors import CheckpointError, UnknownNameError
@@ -167,3 +168,42 @@ class TestMoreSenses:
         policy = TinyVLA(TinyVLAConfig(image_size=16, hidden_size=16, num_layers=1))
         assert policy.cameras == ("agentview",)
         assert set(policy.prepare(self.OBSERVATIONS, ["go"] * 2)) == {"pixels", "word_ids"}
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value", "message"),
+    [
+        ("hidden_size", 7, "hidden_size: expected a multiple of 16 from 16 to 1048576 .*, got 7"),
+        ("hidden_size", 0, "hidden_size: expected a multiple of 16 .*, got 0"),
+        ("image_size", 50, r"image_size: expected a multiple of 16 .*\(the encoder halves .*, got 50"),
+        ("chunk_steps", 0, "chunk_steps: expected an integer of at least 1, got 0"),
+        ("num_heads", 3, "num_heads: expected a divisor of hidden_size=128, got 3"),
+        ("num_layers", 2.0, "num_layers: expected an integer, got 2.0"),
+        ("wrist_camera", "false", "wrist_camera: expected true or false, got 'false'"),
+        ("camera", "sideview", "camera: no such name 'sideview'. Known: agentview, "),
+        ("demonstrations", "many", "demonstrations: expected null or a list of objects, got 'many'"),
+        ("hiden_size", 32, "TinyVLAConfig: no such name 'hiden_size'. Did you mean 'hidden_size'"),
+    ],
+)
+def test_keywords_that_cannot_work_are_refused_by_name(keyword: str, value: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        TinyVLAConfig(**{keyword: value})
+
+
+def test_values_set_after_the_configuration_was_made_are_checked_by_the_policy() -> None:
+    config = TinyVLAConfig(image_size=16, hidden_size=16, num_layers=1)
+    config.hidden_size = 7
+    with pytest.raises(ValueError, match="hidden_size: expected a multiple of 16"):
+        TinyVLA(config)
+
+
+def test_keywords_of_every_hugging_face_configuration_are_taken(tmp_path) -> None:
+    keywords: dict[str, Any] = {"attn_implementation": "eager", "name_or_path": "mine", "num_labels": 2}
+    config = TinyVLAConfig(hidden_size=16, dtype="float32", **keywords)
+    assert (config.hidden_size, config.name_or_path) == (16, "mine")
+    config.save_pretrained(tmp_path)
+    edit_json(tmp_path / "config.json", of_a_later_version=1)
+    loaded = TinyVLAConfig.from_pretrained(tmp_path, output_hidden_states=True, attn_implementation="eager")
+    assert loaded.hidden_size == 16
+    assert loaded.output_hidden_states
+    assert not hasattr(loaded, "of_a_later_version")
