@@ -1,8 +1,8 @@
 """Numba's decorators, with machine code that is cached on disk for the next process.
 
 Numba only checks whether a function's own file has changed. It would not notice changes in functions from
-other files. So the cache folder's name contains a digest of all source files. If no folder is writable, every
-process compiles anew.
+other files. So the cache folder's name contains a digest of all source files. If no folder is writable, or
+the disk is full, every process compiles anew.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import pickle
 import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -17,6 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import numba
+from numba.core.caching import FunctionCache
+
+_UNUSABLE = (OSError, EOFError, pickle.UnpicklingError)
+"""Exceptions of Numba's cache when the disk is full or a file in it was cut off, as by a power failure."""
 
 _CONFIG: Any = numba.config
 
@@ -35,6 +40,8 @@ class CompiledCode:
         content = b"".join(source.read_bytes() for source in sorted(sources))
         self.digest = hashlib.sha256(content).hexdigest()
         """SHA-256 of the source files."""
+        self._name = name
+        self._has_warned = False
         self._folder = _writable_folder(name, f"{name}-{self.digest[:16]}", package)
 
     def njit(self, **options: Any) -> Callable[[Callable[..., Any]], Any]:
@@ -44,7 +51,7 @@ class CompiledCode:
             dispatcher = numba.njit(**options)(function)
             if self._is_kept():
                 with self._kept_in_folder():
-                    dispatcher.enable_caching()
+                    dispatcher._cache = _LenientCache(function, self.warn_once)
             return dispatcher
 
         return compiled
@@ -53,10 +60,21 @@ class CompiledCode:
         """``numba.cfunc``, cached for the next process if a folder is writable."""
 
         def compiled(function: Callable[..., Any]) -> Any:
-            with self._kept_in_folder():
-                return numba.cfunc(signature, cache=self._is_kept())(function)
+            try:
+                with self._kept_in_folder():
+                    return numba.cfunc(signature, cache=self._is_kept())(function)
+            except _UNUSABLE as error:
+                self.warn_once(error)
+            return numba.cfunc(signature)(function)
 
         return compiled
+
+    def warn_once(self, error: Exception) -> None:
+        """Warn that a function's machine code cannot be cached, unless that was said before."""
+        if not self._has_warned:
+            self._has_warned = True
+            reason = str(error) or type(error).__name__
+            _warn(f"{self._name}: compiled code cannot be kept in {self._folder} ({reason})", stacklevel=3)
 
     def _is_kept(self) -> bool:
         return self._folder is not None and not _CONFIG.DISABLE_JIT
@@ -71,6 +89,31 @@ class CompiledCode:
             _CONFIG.CACHE_DIR = own
 
 
+class _LenientCache(FunctionCache):
+    """Numba's cache of one function; without effect, instead of an error, where it cannot be used."""
+
+    def __init__(self, function: Callable[..., Any], report: Callable[[Exception], None]) -> None:
+        """Cache in the folder that is configured now; ``report`` is told of errors."""
+        super().__init__(function)
+        self._report = report
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """The cached code, or ``None`` if there is none. An index that cannot be read is replaced."""
+        try:
+            return super().load_overload(sig, target_context)
+        except _UNUSABLE:
+            with contextlib.suppress(OSError):  # saving will raise it again
+                self.flush()
+            return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Cache compiled code."""
+        try:
+            super().save_overload(sig, data)
+        except _UNUSABLE as error:
+            self._report(error)
+
+
 def _writable_folder(name: str, folder_name: str, package: Path) -> Path | None:
     """The first folder that can be written; warns and returns ``None`` if there is none."""
     for place in _places(package):
@@ -81,13 +124,16 @@ def _writable_folder(name: str, folder_name: str, package: Path) -> Path | None:
                 return folder
         except OSError:  # read-only, full, or no folder
             continue
-    warnings.warn(
-        f"{name}: no folder for compiled code can be written, so every process compiles it anew, up to a "
-        f"minute; name one with TTRL_CACHE",
-        RuntimeWarning,
-        stacklevel=3,
-    )
+    _warn(f"{name}: no folder for compiled code can be written", stacklevel=4)
     return None
+
+
+def _warn(reason: str, stacklevel: int) -> None:
+    warnings.warn(
+        f"{reason}, so every process compiles it anew, up to a minute; name a folder with TTRL_CACHE",
+        RuntimeWarning,
+        stacklevel=stacklevel,
+    )
 
 
 def _places(package: Path) -> Iterator[Path]:
