@@ -15,8 +15,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from ttrl_env.checks import check_choice
-from ttrl_env.errors import ConfigError, MissingDependencyError, TTRLError
+from ttrl_env.errors import ConfigError, MissingDependencyError, TTRLError, unknown_name
 
 APT_LINE = "apt-get install -y libegl1 libgl1 libopengl0 libgl1-mesa-dri"
 APT_LINE_OSMESA = "apt-get install -y libosmesa6"
@@ -43,13 +42,18 @@ def missing_libraries() -> tuple[str, ...]:
 
 
 def require_gl() -> None:
-    """Raise :class:`MissingDependencyError` with the exact install line unless rendering can work.
+    """Raise unless rendering can work. The message has the exact install line.
 
     Call it before MuJoCo is imported, because that fails with an ``AttributeError`` if a library is missing.
+
+    Raises:
+        ConfigError: ``MUJOCO_GL`` draws into windows, or another variable contradicts it.
+        UnknownNameError: ``MUJOCO_GL`` is no backend.
+        MissingDependencyError: a shared library is not installed.
     """
     backend = choose_backend()
     if sys.platform.startswith("linux"):
-        check_choice("MUJOCO_GL", backend, (*_LIBRARIES, "glfw", "glx"))
+        _check_off_screen(backend)
     missing = missing_libraries()
     if missing:
         raise MissingDependencyError(
@@ -78,6 +82,22 @@ def explaining_failures() -> Iterator[None]:
 
 def _install_line() -> str:
     return f"On Debian or Ubuntu: {APT_LINE_OSMESA if choose_backend() == 'osmesa' else APT_LINE}"
+
+
+def _check_off_screen(backend: str) -> None:
+    """Raise unless the backend renders off-screen, in any thread."""
+    if backend in _LIBRARIES:
+        return
+    choices = (
+        f"Unset it, which chooses egl, or set MUJOCO_GL=egl (on a GPU or, through Mesa, a CPU: {APT_LINE}) "
+        f"or MUJOCO_GL=osmesa ({APT_LINE_OSMESA})."
+    )
+    if backend in ("glfw", "glx"):
+        raise ConfigError(
+            f"MUJOCO_GL={backend} draws into a window, for which it needs a display and the main thread; "
+            f"here threads render off-screen. {choices}"
+        )
+    raise unknown_name("MUJOCO_GL", backend, _LIBRARIES, choices)
 
 
 def _check_companions(backend: str) -> None:

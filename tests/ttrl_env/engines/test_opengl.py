@@ -100,8 +100,10 @@ def test_an_empty_choice_of_opengl_is_none(monkeypatch: pytest.MonkeyPatch, give
 @pytest.mark.parametrize(
     ("variable", "value", "error", "message"),
     [
-        ("MUJOCO_GL", "elg", UnknownNameError, "MUJOCO_GL: no such name 'elg'.*Did you mean 'egl'"),
-        ("MUJOCO_GL", "off", UnknownNameError, "MUJOCO_GL: no such name 'off'"),
+        ("MUJOCO_GL", "elg", UnknownNameError, "MUJOCO_GL: no such name 'elg'.*Did you mean 'egl'.*apt-get"),
+        ("MUJOCO_GL", "off", UnknownNameError, "MUJOCO_GL: no such name 'off'. Known: egl, osmesa. Unset it"),
+        ("MUJOCO_GL", "glfw", ConfigError, "MUJOCO_GL=glfw draws into a window.*MUJOCO_GL=egl .*apt-get"),
+        ("MUJOCO_GL", " GLX", ConfigError, "MUJOCO_GL=glx .*needs a display.*MUJOCO_GL=osmesa .*libosmesa6"),
         ("PYOPENGL_PLATFORM", "osmesa", ConfigError, "PYOPENGL_PLATFORM: expected 'egl'.*got 'osmesa'"),
         ("MUJOCO_EGL_DEVICE_ID", "-1", ConfigError, "MUJOCO_EGL_DEVICE_ID: expected the number.*got '-1'"),
         ("MUJOCO_EGL_DEVICE_ID", "GPU-8f6a", ConfigError, "MUJOCO_EGL_DEVICE_ID.*unset it"),
