@@ -238,7 +238,7 @@ class TTRLVectorEnv(VectorEnv):
                 seed. ``None`` in it leaves the group's order as it is.
             options: any of ``"task_ids"`` (one a group, for this and later episodes), ``"init_state_ids"``
                 (one a group, for this episode) and ``"reset_mask"`` (bool ``[num_envs]``: reset only these
-                rows).
+                rows; the others keep their episodes, which go on with the actions of later steps).
         """
         check_open("reset", self.closed)
         chosen = check_options("options", options, ("task_ids", "init_state_ids", "reset_mask"))

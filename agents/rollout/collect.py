@@ -115,6 +115,8 @@ def collect_rollout(
     Raises:
         TypeError, ValueError: before anything is played: an environment that is not a
             :class:`GroupedVectorEnv` or does not take the policy's chunks, or an argument that cannot work.
+        ValueError: after the first chunk: a row that ``"reset_mask"`` leaves out is in the midst of an
+            episode. Every row takes part in a step, so the episode would go on with actions of zeros.
     """
     lockstep = Lockstep.of(policy)
     check_policy(lockstep.policy, PLAYED)
@@ -129,6 +131,7 @@ def collect_rollout(
     recorder.simulation_seconds += time.perf_counter() - started
     check_reports(infos, _REPORTS)
     active = np.arange(env.num_envs) if mask is None else np.flatnonzero(mask)
+    left_out = {row: infos["finish_step"][row] for row in np.setdiff1d(np.arange(env.num_envs), active)}
     while (actions := recorder.act(observations, active)) is not None:
         if keep_privileged_state:
             recorder.keep_privileged_state(active)
@@ -137,6 +140,7 @@ def collect_rollout(
         started = time.perf_counter()
         observations, rewards, terminations, truncations, infos = env.step(actions)
         recorder.simulation_seconds += time.perf_counter() - started
+        _check_left_out(left_out, infos)
         recorder.observe(active, rewards, terminations, truncations, infos)
         if keep_final_inputs:
             recorder.keep_final_inputs(observations, active, infos)
@@ -161,6 +165,16 @@ def _check_whole_groups(mask: Any, groups: NDArray[np.int64]) -> None:
     if split.size:
         raise ValueError(
             f"options['reset_mask']: expected whole groups, got some rows of groups {split.tolist()}"
+        )
+
+
+def _check_left_out(finish_steps: dict[int, Any], infos: dict[str, Any]) -> None:
+    """Raise if a step has moved a row that is not played; ``finish_steps`` are those rows' before it."""
+    moved = [int(row) for row, before in finish_steps.items() if infos["finish_step"][row] != before]
+    if moved:
+        raise ValueError(
+            f"options['reset_mask']: rows {moved} are left out in the midst of an episode, and a step "
+            f"without a policy's action would change it; reset them too, or play them to the end before"
         )
 
 

@@ -94,6 +94,20 @@ def test_only_rows_of_the_reset_mask_are_played(tiny_policy) -> None:
     assert (rollout.finish_steps[3:] == 0).all()
 
 
+def test_rows_left_out_of_a_rollout_are_over_and_stay_as_they_are(tiny_policy) -> None:
+    mask = np.arange(9) < 3
+    envs = make_reach_env(n_samples=3, num_groups=3)
+    whole = collect_rollout(envs, tiny_policy, seed=0)
+    part = collect_rollout(envs, tiny_policy, seed=0, options={"reset_mask": mask})
+    assert part.success[3:].tolist() == whole.success[3:].tolist()
+    envs.reset(seed=0)
+    envs.step(np.zeros(envs.action_space.shape))
+    with pytest.raises(
+        ValueError, match=r"reset_mask'\]: rows \[3, 4, 5, 6, 7, 8\] are left out in the midst"
+    ):
+        collect_rollout(envs, tiny_policy, seed=0, options={"reset_mask": mask})
+
+
 def test_a_horizon_that_ends_within_a_chunk_executes_and_counts_a_part_of_it(tiny_policy) -> None:
     """LIBERO's 220 steps are 27 chunks of 8 and half of one; here 20 are two and a half."""
     rollout = collect_rollout(make_reach_env(max_steps=20), tiny_policy, seed=3)
