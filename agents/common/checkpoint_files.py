@@ -65,6 +65,23 @@ def own_file(folder: Path, name: str, argument: str = "policy.path") -> Path:
     return target
 
 
+def own_folder(folder: Path, name: str, argument: str = "policy.path") -> Path:
+    """Path of the subfolder ``name`` of a checkpoint, if it is there.
+
+    The checkpoint's own folder may be a link, by which the user has named it. What is in it may not.
+
+    Raises:
+        CheckpointError: the subfolder is a link out of ``folder``.
+    """
+    path = folder / name
+    if folder.resolve() not in path.resolve().parents:
+        raise CheckpointError(
+            f"{argument}: {path} leads out of its folder, to {path.resolve()}, and is not read. If that "
+            f"one is meant, name it"
+        )
+    return path
+
+
 def read_own_file(
     folder: Path, name: str, argument: str = "policy.path", limit: int = LARGEST_SMALL_FILE
 ) -> bytes:

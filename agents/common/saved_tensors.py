@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import re
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,8 @@ DAMAGED = (
     LookupError,
     AttributeError,
     ArithmeticError,
+    AssertionError,
+    struct.error,
     pickle.UnpicklingError,
 )
 """Exceptions of reading a truncated or altered file, and of loading a state of another shape from it."""
@@ -38,10 +42,18 @@ def load_saved(file: Path, remedy: str, *, mapped: bool = False) -> dict[str, An
     try:
         content = torch.load(file, map_location="cpu", mmap=mapped, weights_only=True)
     except DAMAGED as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise CheckpointError(
-            f"{file} cannot be read: it is missing or damaged ({reason}); {remedy}"
-        ) from error
+        raise CheckpointError(f"{file} cannot be read: {_reason(error)}; {remedy}") from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{file}: expected a dictionary, got {type(content).__name__}; {remedy}")
     return content
+
+
+def _reason(error: Exception) -> str:
+    """What is wrong with a file. PyTorch's own words for pickles advise to run the code in them."""
+    text = str(error) or type(error).__name__
+    if not isinstance(error, pickle.UnpicklingError):
+        return f"it is missing or damaged ({text.splitlines()[0]})"
+    foreign = re.search(r"GLOBAL ([\w.]+)", text)
+    if foreign:
+        return f"it is damaged or not ours: it names {foreign[1]}, which is not run"
+    return "it is damaged or not ours: it is no file of tensors and plain values"

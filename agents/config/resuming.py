@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ttrl_env.agents.common.run_folder import find_checkpoint, list_checkpoints
+from ttrl_env.agents.common.run_folder import find_checkpoint, iteration_of, list_checkpoints
 from ttrl_env.agents.config.saved_config import saved_config
 from ttrl_env.agents.config.schema import TrainConfig
 from ttrl_env.agents.config.schema_fields import walk_values
@@ -98,14 +98,18 @@ def offering_the_one_before(checkpoint: Path | None) -> Iterator[None]:
     try:
         yield
     except CheckpointError as error:
-        run = [] if checkpoint is None else list_checkpoints(checkpoint.parent.parent)
-        earlier = [path for path in run if checkpoint is not None and path.name < checkpoint.name]
-        if not earlier:
+        before = None if checkpoint is None else checkpoint_before(checkpoint)
+        if before is None:
             raise
         raise CheckpointError(
-            f"{error}\nIf {checkpoint} is damaged, go on from the one before it: "
-            f"{resume_argument(earlier[-1])}"
+            f"{error}\nIf {checkpoint} is damaged, go on from the one before it: {resume_argument(before)}"
         ) from error
+
+
+def checkpoint_before(checkpoint: Path) -> Path | None:
+    """The checkpoint of the same run that is the one before; ``None`` if there is none."""
+    run = list_checkpoints(checkpoint.parent.parent)
+    return max((path for path in run if path.name < checkpoint.name), key=iteration_of, default=None)
 
 
 def resume_argument(checkpoint: Path) -> str:

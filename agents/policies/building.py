@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from ttrl_env.agents.common.checkpoint_files import own_folder
 from ttrl_env.agents.config.choices import CHUNK_STEPS
 from ttrl_env.agents.config.schema import LoadConfig, PolicyConfig, TrainConfig
 from ttrl_env.agents.distributed.devices import choose_device
@@ -53,7 +54,7 @@ def make_policy(
     settings, seed = config.policy, config.seed
     device = choose_device(settings.device) if device is None else device
     if checkpoint is not None:
-        policy = load_policy(checkpoint / "policy", policy_options(settings, seed))
+        policy = load_policy(own_folder(checkpoint, "policy", "checkpoint"), policy_options(settings, seed))
     elif settings.path is not None:
         policy = load_policy(settings.path, policy_options(settings, seed))
     else:

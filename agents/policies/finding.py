@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from ttrl_env.agents.common.checkpoint_files import check_own_files
+from ttrl_env.agents.common.checkpoint_files import check_own_files, own_folder
 from ttrl_env.agents.common.run_folder import is_checkpoint, list_checkpoints
 from ttrl_env.errors import CheckpointError
 
@@ -41,8 +41,8 @@ def find_policy(name: str | Path, argument: str = "policy.path", *, described: b
     ``hf:owner/name`` always means the repository.
 
     Raises:
-        CheckpointError: there is no such policy, it cannot be downloaded, or one of its files is a link to
-            elsewhere or no regular file.
+        CheckpointError: there is no such policy, it cannot be downloaded, or one of its files, or the policy
+            of a training checkpoint, is a link to elsewhere or no regular file.
     """
     path = Path(os.path.expanduser(name))
     if path.name in ("", ".."):  # a folder is known by where it lies
@@ -109,10 +109,10 @@ def _policy_in(path: Path, argument: str) -> Path:
     if any((path / file).is_file() for file in ("config.json", "adapter_config.json")):
         return path
     if is_checkpoint(path):
-        return path / "policy"
+        return own_folder(path, "policy", argument)
     checkpoints = list_checkpoints(path)
     if checkpoints:
-        return checkpoints[-1] / "policy"
+        return own_folder(checkpoints[-1], "policy", argument)
     raise CheckpointError(
         f"{argument}: {path} has no config.json and no checkpoints; expected a folder written by "
         f"save_pretrained, a training checkpoint, a run's folder that has some, or a published OpenVLA "

@@ -27,6 +27,7 @@ from ttrl_env.agents.common.json_lines import read_records
 from ttrl_env.agents.common.run_folder import iteration_of, list_checkpoints
 from ttrl_env.agents.common.saved_tensors import DAMAGED, load_saved
 from ttrl_env.agents.common.training_state import STATE_FILE, TrainingState, read_state
+from ttrl_env.agents.distributed.processes import World
 from ttrl_env.agents.evaluation.reports.measured import measured_in_training
 from ttrl_env.agents.policies import TokenPolicy
 from ttrl_env.agents.policies.conformance import check_policy
@@ -101,16 +102,25 @@ def evaluated_in_run(checkpoint: Path, state: TrainingState) -> list[Measured]:
     return measured_in_training(records, state.iteration, state.versions)
 
 
+def require_finite(policy: TokenPolicy, source: Path | str | None, world: World) -> None:
+    """Raise :class:`CheckpointError` if a weight of the policy loaded from ``source`` is NaN or infinite."""
+    if not all_finite(policy, world):
+        raise CheckpointError(f"the weights of the policy in {source} are NaN or infinite")
+
+
 def restore_agent(checkpoint: Path, agent: PPOAgent) -> None:
     """Load optimiser, schedule and value head from a checkpoint.
 
     Raises:
-        CheckpointError: the file is damaged or does not fit the policy or configuration, or the run
-            started from another reference policy.
+        CheckpointError: the file is damaged, has tensors that are NaN or infinite, or does not fit the
+            policy or configuration; or the run started from another reference policy.
     """
     file = own_file(checkpoint, AGENT_FILE, "checkpoint")
     # several processes map the file instead of reading it, because each needs only its slices
-    saved = load_saved(file, "go on from another checkpoint", mapped=not agent.lockstep.world.alone)
+    world = agent.lockstep.world
+    saved = load_saved(file, "go on from another checkpoint", mapped=not world.alone)
+    if not world.on_main(lambda: _are_finite(saved)):
+        raise CheckpointError(f"{file}: it has numbers that are NaN or infinite")
     try:
         agent.load_state_dict(saved)
     except DAMAGED as error:
@@ -121,6 +131,14 @@ def restore_agent(checkpoint: Path, agent: PPOAgent) -> None:
             f"policy.path: not the policy that the run of {checkpoint} started from, which ppo.kl_coef "
             f"needs as its reference. Put that one back, or start a new run"
         )
+
+
+def _are_finite(value: Any) -> bool:
+    """Whether all tensors of a nested state are finite numbers."""
+    if isinstance(value, Tensor):
+        return bool(torch.isfinite(value).all())
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+    return all(_are_finite(part) for part in parts)
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,12 @@ from ttrl_env.agents.common.training_state import TrainingState, read_state
 from ttrl_env.agents.common.versions import installed_versions
 from ttrl_env.agents.config.checks import check_config
 from ttrl_env.agents.config.choices import GroupEstimator, StateOrder
-from ttrl_env.agents.config.resuming import changes_on_resuming, offering_the_one_before, resume_argument
+from ttrl_env.agents.config.resuming import (
+    changes_on_resuming,
+    checkpoint_before,
+    offering_the_one_before,
+    resume_argument,
+)
 from ttrl_env.agents.config.schema import TrainConfig
 from ttrl_env.agents.distributed.devices import choose_device, use_usable_cores
 from ttrl_env.agents.distributed.processes import ALONE, World, join_world
@@ -124,12 +129,13 @@ class _Run:
         world.on_main(lambda: introduce(config, checkpoint, device, display))
         with offering_the_one_before(checkpoint):
             state = read_state(checkpoint) if checkpoint else None
-            self.saved = checkpoint  # the last one written, or started from
+            self.resumed_from = self.saved = checkpoint  # the last one written, or started from
             self.completed = self.saved_at = state.iteration if state else 0
             # if the checkpoint is of another run, all records in output_dir are of an abandoned course
             self.recorded = self.completed if checkpoint and in_run(checkpoint, config.output_dir) else 0
             self.dealer: Dealer = _DEALERS[config.rollout.states](config, state)
             self.policy, reference = make_policies(config, checkpoint, world)
+            checkpoints.require_finite(self.policy, checkpoint or config.policy.path, world)
             self.lockstep = Lockstep(self.policy, world)
             self.agent = PPOAgent(self.lockstep, config.ppo, reference)
             if checkpoint is not None:
@@ -293,12 +299,19 @@ class _Run:
         return file
 
     def _last_good(self, reason: str) -> str:
-        """``reason``, and the command that resumes from the last checkpoint."""
-        where = (
-            f"The last good checkpoint is {self.saved}: continue with {resume_argument(self.saved)}"
-            if self.saved is not None
-            else "No checkpoint had been written yet: start again"
-        )
+        """``reason``, and the command that resumes from the last checkpoint with which that may not recur."""
+        last, where = self.saved, ""
+        if last is not None and last == self.resumed_from:
+            where = f"The run went on from {last} and came no further. "
+            last = checkpoint_before(last)
+        if last is not None:
+            where += f"The last good checkpoint is {last}: continue with {resume_argument(last)}"
+        else:
+            where += (
+                "There is none before it: start again"
+                if where
+                else "No checkpoint had been written yet: start again"
+            )
         return f"iteration {self.completed + 1}: {reason}. {where}"
 
 

@@ -117,6 +117,23 @@ def test_a_folder_that_is_itself_a_link_is_fine(own_checkpoint, tmp_path) -> Non
     assert load(tmp_path / "name").source.files == load(own_checkpoint).source.files
 
 
+def test_the_policy_of_a_checkpoint_is_not_a_link_to_another(tmp_path, tiny_policy) -> None:
+    tiny_policy.save_pretrained(tmp_path / "private")
+    checkpoint = tmp_path / "run" / "checkpoints" / "iteration_000001"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "state.json").write_text("{}")
+    (checkpoint / "policy").symlink_to(tmp_path / "private")
+    for name in (checkpoint, tmp_path / "run"):
+        with pytest.raises(CheckpointError, match=r"policy leads out of its folder, to .*private.* name it"):
+            load_policy(name)
+    (checkpoint / "policy").unlink()
+    tiny_policy.save_pretrained(checkpoint / "own")
+    (checkpoint / "policy").symlink_to("own")
+    (tmp_path / "best").symlink_to(checkpoint)  # which the user has named so
+    for name in (checkpoint, tmp_path / "run", tmp_path / "best"):
+        load_policy(name)
+
+
 def test_folders_with_a_files_name_do_not_travel(own_checkpoint) -> None:
     (own_checkpoint / "tests.py").mkdir()
     assert "tests.py" not in load(own_checkpoint).source.files

@@ -328,6 +328,72 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_offered(
     assert _train(replace(config, resume=str(before))).name == "iteration_000003"
 
 
+class _Hostile:
+    """What a pickle may do."""
+
+    def __reduce__(self):
+        return pytest.fail, ("code of a checkpoint was run",)
+
+
+def test_a_pickle_in_place_of_the_agents_file_is_named_and_not_run(tmp_path, whole_run) -> None:
+    shutil.copytree(whole_run, tmp_path / "run")
+    before, last = list_checkpoints(tmp_path / "run")
+    torch.save({"optimizer": _Hostile()}, last / "agent.pt")
+    with pytest.raises(CheckpointError) as error:
+        _train(_config(tmp_path / "run", "iterations=3", "resume=auto"))
+    expected = f"{last / 'agent.pt'} cannot be read: it is damaged or not ours: it names _pytest.outcomes."
+    assert str(error.value).startswith(expected)
+    assert str(error.value).endswith(f"go on from the one before it: resume={before}")
+    assert "weights_only" not in str(error.value)
+
+
+def test_a_run_does_not_go_on_from_a_policy_that_is_a_link_to_elsewhere(tmp_path, whole_run) -> None:
+    shutil.copytree(whole_run, tmp_path / "run")
+    _, last = list_checkpoints(tmp_path / "run")
+    shutil.move(last / "policy", tmp_path / "elsewhere")
+    (last / "policy").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(CheckpointError, match=rf"checkpoint: {last / 'policy'} leads out of its folder"):
+        _train(_config(tmp_path / "run", "iterations=3", f"resume={last}"))
+
+
+@pytest.mark.parametrize("part", ["policy", "agent.pt"])
+def test_a_checkpoint_of_numbers_that_are_none_is_refused_and_the_one_before_it_offered(
+    tmp_path, whole_run, part
+) -> None:
+    shutil.copytree(whole_run, tmp_path / "run")
+    before, last = list_checkpoints(tmp_path / "run")
+    if part == "policy":
+        policy = load_tiny_policy(last / "policy")
+        torch.nn.init.constant_(policy.head.bias, float("nan"))
+        policy.save_pretrained(last / "policy")
+    else:
+        agent = torch.load(last / "agent.pt", weights_only=True)
+        agent["optimizer"]["state"][0]["exp_avg"].fill_(float("inf"))
+        torch.save(agent, last / "agent.pt")
+    with pytest.raises(CheckpointError) as error:
+        _train(_config(tmp_path / "run", "iterations=3", "resume=auto"))
+    assert f"{last}" in str(error.value)
+    assert "NaN or infinite" in str(error.value)
+    assert str(error.value).endswith(f"go on from the one before it: resume={before}")
+
+
+def test_a_run_that_diverges_where_it_went_on_is_told_of_the_checkpoint_before(
+    tmp_path, whole_run, monkeypatch
+) -> None:
+    from ttrl_env.agents.training import train as module
+
+    def diverge(*_arguments, **_settings):
+        raise TrainingDivergedError("the policy's logits are NaN or infinite")
+
+    shutil.copytree(whole_run, tmp_path / "run")
+    before, last = list_checkpoints(tmp_path / "run")
+    monkeypatch.setattr(module, "collect_rollout", diverge)
+    with pytest.raises(TrainingDivergedError) as error:
+        _train(_config(tmp_path / "run", "iterations=3", "resume=auto"))
+    assert f"went on from {last} and came no further" in str(error.value)
+    assert str(error.value).endswith(f"The last good checkpoint is {before}: continue with resume={before}")
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [("iteration", "2"), ("iteration", -1), ("groups_dealt", None), ("config", []), ("outcomes", [])],
