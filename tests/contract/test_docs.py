@@ -116,3 +116,16 @@ def test_every_finding_is_listed_by_its_title() -> None:
     for page in folder.glob("[!R]*.md"):
         title = page.read_text(encoding="utf-8").splitlines()[0].removeprefix("# ")
         assert f"- [{title}]({page.name})" in listed
+
+
+def test_bad_inputs_are_counted() -> None:
+    head, *sections = re.split(r"^## ", (ROOT / "docs/bad-inputs.md").read_text(encoding="utf-8"), flags=re.M)
+    counts = {}
+    for section in sections:
+        title, *lines = section.splitlines()
+        rows = [re.split(r"(?<!\\)\|", line) for line in lines if line.startswith("| ")][1:]
+        right = sum(row[4].strip().startswith("right") for row in rows)
+        counts[title] = [len(rows), len(rows) - right, right]
+    counts["all"] = [sum(column) for column in zip(*counts.values(), strict=True)]
+    stated = re.findall(r"^\| (?:\[(.+?)\]\(.+?\)|(all)) \| (\d+) \| (\d+) \| (\d+) \|$", head, flags=re.M)
+    assert {link or all_: [int(number) for number in numbers] for link, all_, *numbers in stated} == counts
