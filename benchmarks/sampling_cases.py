@@ -23,11 +23,12 @@ REFERENCE_ROWS = 256
 
 @dataclass(frozen=True, kw_only=True)
 class Shapes:
-    """Rows, vocabulary and window; hidden states' dimensions after the rows."""
+    """Rows, vocabulary and window; after the rows hidden states' dimensions, or a ladder's temperatures."""
 
     sampling: tuple[tuple[int, int, Window], ...]
     graphs: tuple[tuple[int, int, Window], ...]
     training: tuple[tuple[int, int, Window], ...]
+    ladders: tuple[tuple[int, int, int, Window], ...]
     hidden: tuple[tuple[int, int, int, Window], ...]
     hidden_graphs: tuple[tuple[int, int, int, Window], ...]
 
@@ -45,6 +46,7 @@ SHAPES = Shapes(
     ),
     graphs=((448, 256, None),),
     training=((448, 256, None), (448, 32064, ACTIONS), (4096, 32064, None)),
+    ladders=((448, 4, 256, None), (448, 8, 256, None), (448, 4, 32064, None), (448, 8, 32064, None)),
     hidden=(
         (56, 4096, 32064, ACTIONS),
         (448, 4096, 32064, ACTIONS),
@@ -58,6 +60,7 @@ DRY_SHAPES = Shapes(
     sampling=((4, 64, None), (4, 300, (40, 104))),
     graphs=((4, 64, None),),
     training=((4, 300, (40, 104)),),
+    ladders=((4, 3, 300, (40, 104)),),
     hidden=((4, 32, 300, (40, 104)),),
     hidden_graphs=((4, 32, 64, None),),
 )
@@ -92,6 +95,7 @@ def all_cases(shapes: Shapes, device: str) -> list[CaseSpec]:
         ("sample from hidden states in a CUDA graph", hidden_graph_case, shapes.hidden_graphs),
         ("log-probs", forward_case, shapes.training),
         ("log-probs and gradient", training_case, shapes.training),
+        ("log-probs and gradient at several temperatures", ladder_case, shapes.ladders),
     ]
     return [
         CaseSpec(name=f"{kind} {shape_name(shape, dtype)}", make=partial(make, *shape, dtype, device))
@@ -195,6 +199,30 @@ def forward_case(rows: int, vocab: int, window: Window, dtype: torch.dtype, devi
 def training_case(rows: int, vocab: int, window: Window, dtype: torch.dtype, device: str) -> Case:
     """Log-probabilities and entropies of given tokens, and the gradient of both."""
     logits, forward = logprob_variants(rows, vocab, window, dtype, device)
+    return with_gradient(logits, window, forward)
+
+
+def ladder_case(rows: int, count: int, vocab: int, window: Window, dtype: torch.dtype, device: str) -> Case:
+    """Log-probabilities and entropies at several temperatures, with the gradient, in one read or in many."""
+    logits, _, seeds = make_inputs(rows, vocab, dtype, device)
+    lo, hi = window or (0, vocab)
+    tokens = lo + seeds % (hi - lo)
+    ladder = 0.5 + torch.rand(rows, count, device=device)
+    columns = [column.contiguous() for column in ladder.unbind(1)]
+
+    def one_read() -> Any:
+        return token_logprobs(logits, tokens, ladder, window=window)
+
+    def a_call_each() -> Any:
+        return [output for one in columns for output in token_logprobs(logits, tokens, one, window=window)]
+
+    logprobs, entropies = one_read()
+    torch.testing.assert_close([*logprobs.t(), *entropies.t()], [*a_call_each()[::2], *a_call_each()[1::2]])
+    return with_gradient(logits, window, {"ours": one_read, "ours, a call for each": a_call_each})
+
+
+def with_gradient(logits: Tensor, window: Window, forward: Variants) -> Case:
+    """A case whose variants also compute the gradient of their outputs with respect to ``logits``."""
     logits.requires_grad_()
 
     def with_backward(function: Callable[[], Any]) -> Callable[[], None]:
@@ -204,6 +232,7 @@ def training_case(rows: int, vocab: int, window: Window, dtype: torch.dtype, dev
 
         return run
 
+    rows, vocab = logits.shape
     lo, hi = window or (0, vocab)
     # Forward reads the logits; backward reads them again and writes a gradient as large as the vocabulary.
     size = (2 * rows * (hi - lo) + rows * vocab) * logits.element_size()

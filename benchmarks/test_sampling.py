@@ -120,3 +120,29 @@ def test_logprobs_and_their_gradient(benchmark: BenchmarkFixture, name: str, row
         torch.autograd.grad(logprobs.sum() + entropies.sum(), logits)
 
     run(benchmark, f"log-probs and gradient {rows}x{vocab}", forward_and_backward, rows, vocab)
+
+
+@pytest.mark.parametrize(("rows", "vocab"), SHAPES)
+@pytest.mark.parametrize("count", [4, 8])
+@pytest.mark.parametrize("with_gradient", [False, True], ids=["values", "gradient"])
+@pytest.mark.parametrize("name", ["one_read", "a_call_each"])
+def test_several_temperatures(
+    benchmark: BenchmarkFixture, name: str, with_gradient: bool, count: int, rows: int, vocab: int
+) -> None:
+    logits, _, seeds = make_inputs(rows, vocab)
+    tokens = seeds % vocab
+    ladder = 0.5 + torch.rand(rows, count, generator=torch.Generator().manual_seed(1))
+    columns = [column.contiguous() for column in ladder.unbind(1)]
+    together = token_logprobs(logits, tokens, ladder)[0]
+    for k, column in enumerate(columns):
+        assert torch.equal(together[:, k], token_logprobs(logits, tokens, column)[0])
+    logits.requires_grad_(with_gradient)
+
+    def score() -> None:
+        calls = [ladder] if name == "one_read" else columns
+        outputs = [each for one in calls for each in token_logprobs(logits, tokens, one)]
+        if with_gradient:
+            torch.autograd.grad([each.sum() for each in outputs], logits)
+
+    kind = "values and gradient" if with_gradient else "values"
+    run(benchmark, f"{count} temperatures, {kind} {rows}x{vocab}", score, rows, vocab)

@@ -8,8 +8,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+
+LARGEST_TEMPERATURES = 8
+"""Most temperatures a row: on a GPU a program keeps the sums of each in registers."""
 
 
 def check_logits(logits: Any, dtypes: tuple[torch.dtype, ...]) -> None:
@@ -36,17 +40,25 @@ def check_matrix(matrix: Any, dtypes: tuple[torch.dtype, ...], argument: str, ax
 
 def check_rows(argument: str, value: Any, logits: Tensor, dtype: torch.dtype) -> None:
     """Raise unless ``value`` is ``[rows]`` of ``dtype`` on the device of ``logits``."""
-    _check_tensor(argument, value)
-    if value.dtype != dtype:
-        raise TypeError(f"{argument}: expected {dtype}, got {value.dtype}; convert with .to({dtype})")
+    _check_kind(argument, value, logits, dtype)
     if value.shape != logits.shape[:1]:
         raise ValueError(
             f"{argument}: expected shape [{logits.shape[0]}], one value for each row, got {list(value.shape)}"
         )
-    if value.device != logits.device:
+
+
+def check_temperatures(temperatures: Any, logits: Tensor) -> None:
+    """Raise unless ``temperatures`` are ``[rows]`` or ``[rows, K]``, float32, and such as can be scored."""
+    _check_kind("temperatures", temperatures, logits, torch.float32)
+    rows, shape = logits.shape[0], tuple(temperatures.shape)
+    if shape != (rows,) and not (
+        len(shape) == 2 and shape[0] == rows and 1 <= shape[1] <= LARGEST_TEMPERATURES
+    ):
         raise ValueError(
-            f"{argument}: expected a tensor on {logits.device} like the logits, got {value.device}"
+            f"temperatures: expected shape [{rows}], one for each row, or [{rows}, K] with K from 1 to"
+            f" {LARGEST_TEMPERATURES}, got {list(shape)}; split more columns over several calls"
         )
+    check_temperature_values(temperatures)
 
 
 def check_temperature_values(temperatures: Tensor) -> None:
@@ -55,10 +67,10 @@ def check_temperature_values(temperatures: Tensor) -> None:
         return
     values = temperatures.detach().numpy()  # NumPy's minimum is NaN where one value is
     if not (values.min() >= 0 and values.max() < math.inf):
-        row = int((temperatures.isfinite() & (temperatures >= 0)).long().argmin())
+        row, *column = np.argwhere(~(np.isfinite(values) & (values >= 0)))[0].tolist()
         raise ValueError(
             "temperatures: expected finite values of at least 0 (0 is greedy),"
-            f" got {temperatures[row].item()} in row {row}"
+            f" got {values[(row, *column)]} in row {row}" + "".join(f", column {k}" for k in column)
         )
 
 
@@ -114,6 +126,16 @@ def check_window(window: Any, vocab: int) -> tuple[int, int]:
 def _can_be_looked_at(values: Tensor) -> bool:
     """Whether values can be read without waiting: not on a GPU, nor while a graph is compiled."""
     return values.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
+def _check_kind(argument: str, value: Any, logits: Tensor, dtype: torch.dtype) -> None:
+    _check_tensor(argument, value)
+    if value.dtype != dtype:
+        raise TypeError(f"{argument}: expected {dtype}, got {value.dtype}; convert with .to({dtype})")
+    if value.device != logits.device:
+        raise ValueError(
+            f"{argument}: expected a tensor on {logits.device} like the logits, got {value.device}"
+        )
 
 
 def _check_tensor(argument: str, value: Any) -> None:

@@ -20,17 +20,21 @@ def token_logprobs(
     With the same temperatures and window this is the distribution from which ``sample_tokens`` samples. So
     the ratio of new to old probabilities is 1 until the policy changes.
 
+    Several temperatures a row are scored in one read of the logits. Each column of the results equals, bit
+    for bit, what a call with that column of ``temperatures`` returns. The gradient is the sum over columns.
+
     Args:
         logits: ``[rows, vocab]`` float32, bfloat16, float16 or float64, any strides.
         tokens: ``[rows]`` int64 ids in the full vocabulary, inside the window.
-        temperatures: ``[rows]`` float32, finite and not negative.
+        temperatures: ``[rows]``, or ``[rows, K]`` with K from 1 to 8, float32, finite and not negative.
         window: ``(lo, hi)``, half open, restricts the distribution to these token ids and renormalises.
 
     Returns:
-        ``(logprobs, entropies)``, each ``[rows]`` float32 (float64 for float64 logits), both differentiable
-        once with respect to ``logits``; the backward pass keeps three numbers a row. A row of temperature 0
-        has log-probability 0 at its most likely token and -inf at any other; a row that holds NaN or +inf, or
-        only -inf, has -inf. Such rows have entropy 0 and no gradient: leave them out of a loss.
+        ``(logprobs, entropies)``, each shaped as ``temperatures``, float32 (float64 for float64 logits), both
+        differentiable once with respect to ``logits``; the backward pass keeps three numbers for each.
+        Temperature 0 has log-probability 0 at a row's most likely token and -inf at any other; a row that
+        holds NaN or +inf, or only -inf, has -inf. Both have entropy 0 and no gradient: leave them out of a
+        loss.
 
     Raises:
         TypeError: an argument of the wrong type or dtype.
@@ -39,8 +43,7 @@ def token_logprobs(
     """
     arguments.check_logits(logits, (torch.float32, torch.bfloat16, torch.float16, torch.float64))
     arguments.check_rows("tokens", tokens, logits, torch.int64)
-    arguments.check_rows("temperatures", temperatures, logits, torch.float32)
-    arguments.check_temperature_values(temperatures)
+    arguments.check_temperatures(temperatures, logits)
     lo, hi = arguments.check_window(window, logits.shape[1])
     arguments.check_token_values(tokens, lo, hi)
     if logits.dtype == torch.float64:
@@ -79,15 +82,13 @@ def keep_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, .
 def logprobs_forward(
     logits: Tensor, tokens: Tensor, temperatures: Tensor, lo: int, hi: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Log-probs and entropies ``[rows]``, and statistics for the backward pass: ``[3, rows]`` float32.
+    """Log-probs and entropies, shaped as ``temperatures``, and statistics for the backward pass.
 
-    The statistics are the maximum logit, the sum of weights (0 where the row has no gradient) and the sum
-    of weights times base-2 exponents.
+    The statistics are float32, ``[3, *temperatures.shape]``: the maximum logit, the sum of weights (0 where
+    there is no gradient) and the sum of weights times base-2 exponents.
     """
-    rows = logits.shape[0]
-    logprobs, entropies = (logits.new_empty(rows, dtype=torch.float32) for _ in range(2))
-    statistics = logits.new_empty((3, rows), dtype=torch.float32)
-    if rows == 0:
+    logprobs, entropies, statistics = empty_outputs(temperatures)
+    if logits.shape[0] == 0:
         return logprobs, entropies, statistics
     arrays = (logits[:, lo:hi], tokens, temperatures, lo, logprobs, entropies, statistics)
     if logits.device.type == "cuda":
@@ -100,6 +101,13 @@ def logprobs_forward(
 
         forward_cpu(*arrays)
     return logprobs, entropies, statistics
+
+
+def empty_outputs(temperatures: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Uninitialised log-probs, entropies and statistics; see ``logprobs_forward``."""
+    shape = temperatures.shape
+    logprobs, entropies = (temperatures.new_empty(shape, dtype=torch.float32) for _ in range(2))
+    return logprobs, entropies, temperatures.new_empty((3, *shape), dtype=torch.float32)
 
 
 def logprobs_backward(

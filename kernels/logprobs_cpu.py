@@ -8,6 +8,7 @@ import math
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ttrl_env.kernels.compiled import njit
@@ -20,8 +21,10 @@ from ttrl_env.kernels.row_sums_cpu import (
     is_valid,
     make_scratch,
     power_of_two,
+    sum_chunks,
     sum_row,
 )
+from ttrl_env.kernels.sampling_reference import CHUNK
 from ttrl_env.kernels.threads import over_threads
 
 LARGEST_INVERSE_TEMPERATURE = 1e25
@@ -42,8 +45,8 @@ def forward_cpu(
 ) -> None:
     """Fill the last three arguments; see ``logprobs.logprobs_forward``."""
     logits = logits.detach()
-    rows = [x.contiguous().numpy() for x in (tokens, temperatures)]
-    rows += [x.numpy() for x in (logprobs, entropies, *statistics)]
+    rows = [tokens.contiguous().numpy()]
+    rows += [_columns(x) for x in (temperatures, logprobs, entropies, *statistics)]
 
     def work(first: int, last: int) -> None:
         for start, stop, flat, row_stride in float32_rows(logits, first, last):
@@ -65,10 +68,10 @@ def backward_cpu(
 ) -> None:
     """Fill ``grad_logits`` ``[rows, width]``; see ``logprobs.logprobs_backward``."""
     logits = logits.detach()
-    zero = logits.new_zeros(logits.shape[0], dtype=torch.float32)
+    zero = torch.zeros_like(temperatures)
     grads = [zero if grad is None else grad for grad in (grad_logprobs, grad_entropies)]
-    # Contiguous, because numba compiles anew for every other layout.
-    rows = [x.contiguous().numpy() for x in (tokens, temperatures, *grads, *statistics)]
+    rows = [tokens.contiguous().numpy()]
+    rows += [_columns(x) for x in (temperatures, *grads, *statistics)]
 
     def work(first: int, last: int) -> None:
         for start, stop, flat, row_stride in float32_rows(logits, first, last):
@@ -81,6 +84,11 @@ def backward_cpu(
                 wanted.copy_(grad)
 
     over_threads(work, *logits.shape)
+
+
+def _columns(values: Tensor) -> NDArray[np.float32]:
+    """``[rows]`` or ``[rows, K]`` as ``[rows, K]``; contiguous, since numba compiles for each layout anew."""
+    return values.contiguous().numpy().reshape(values.shape[0], -1)
 
 
 @njit()
@@ -97,29 +105,39 @@ def _forward_rows(
     kept_totals,
     kept_weighted,
 ):
-    maxima, sums, weights, _blocks = make_scratch(width)
+    scales, maxima, sums, weights, _blocks = make_scratch(width, temperatures.shape[1])
     flat_bits = flat.view(np.int32)
     for i in range(tokens.shape[0]):
         first = i * row_stride
         row = flat[first : first + width]
         bits = flat_bits[first : first + width]
-        temperature = np.float64(temperatures[i])
-        scale = 1.0 if temperature == 0 else min(LOG2_E / temperature, LARGEST_SCALE)
-        maximum, total, weighted = sum_row(row, bits, np.float32(scale), maxima, sums, weights)
+        for k in range(scales.shape[0]):
+            scales[k] = np.float32(_exponent_scale(temperatures[i, k]))
+        maximum = sum_chunks(row, bits, scales, maxima, sums, weights)
         position = tokens[i] - lo
-        kept_maxima[i] = kept_totals[i] = kept_weighted[i] = 0.0
-        entropies[i] = 0.0
-        logprobs[i] = -np.inf
-        if not (is_valid(maximum, total, temperature) and 0 <= position < width):
-            continue
-        if temperature == 0:
-            logprobs[i] = 0.0 if position == first_equal(row, maximum) else -np.inf
-            continue
-        kept_maxima[i] = maximum
-        kept_totals[i] = total
-        kept_weighted[i] = weighted
-        logprobs[i] = min((row[position] - maximum) * scale * LN_2 - math.log(total), 0.0)
-        entropies[i] = max(math.log(total) - weighted / total * LN_2, 0.0)
+        for k in range(scales.shape[0]):
+            temperature = np.float64(temperatures[i, k])
+            total, weighted = sum_row(k, scales[k], maximum, maxima, sums)
+            kept_maxima[i, k] = kept_totals[i, k] = kept_weighted[i, k] = 0.0
+            entropies[i, k] = 0.0
+            logprobs[i, k] = -np.inf
+            if not (is_valid(maximum, total, temperature) and 0 <= position < width):
+                continue
+            if temperature == 0:
+                logprobs[i, k] = 0.0 if position == first_equal(row, maximum) else -np.inf
+                continue
+            kept_maxima[i, k] = maximum
+            kept_totals[i, k] = total
+            kept_weighted[i, k] = weighted
+            exponent = (row[position] - maximum) * _exponent_scale(temperatures[i, k])
+            logprobs[i, k] = min(exponent * LN_2 - math.log(total), 0.0)
+            entropies[i, k] = max(math.log(total) - weighted / total * LN_2, 0.0)
+
+
+@njit(forceinline=True)
+def _exponent_scale(temperature):
+    """The factor from ``logit - maximum`` to a base-2 exponent, in float64; 1 for a greedy row."""
+    return 1.0 if temperature == 0 else min(LOG2_E / np.float64(temperature), LARGEST_SCALE)
 
 
 @njit()
@@ -128,34 +146,50 @@ def _backward_rows(
 ):
     width = grad.shape[1]
     for i in range(tokens.shape[0]):
-        total = totals[i]
-        if total == 0.0:
-            grad[i] = 0.0
-            continue
-        inverse_temperature = 1.0 / np.float64(temperatures[i])
-        scale = min(LOG2_E * inverse_temperature, LARGEST_SCALE)
-        inverse_temperature = min(inverse_temperature, LARGEST_INVERSE_TEMPERATURE)
-        at_logprob = grad_logprobs[i] * inverse_temperature
-        at_entropy = grad_entropies[i] * inverse_temperature
-        _backward_row(
-            flat[i * row_stride : i * row_stride + width],
-            maxima[i],
-            np.float32(scale),
-            np.float32(1.0 / total),
-            np.float32(weighted[i] / total),
-            np.float32(at_logprob),
-            np.float32(at_entropy * LN_2),
-            grad[i],
-        )
-        grad[i, tokens[i] - lo] += np.float32(at_logprob)
+        for start in range(0, width, CHUNK):  # which stays in the innermost cache for all temperatures
+            stop = min(start + CHUNK, width)
+            is_first = True
+            for k in range(temperatures.shape[1]):
+                total = totals[i, k]
+                if total == 0.0:
+                    continue
+                inverse_temperature = 1.0 / np.float64(temperatures[i, k])
+                scale = min(LOG2_E * inverse_temperature, LARGEST_SCALE)
+                inverse_temperature = min(inverse_temperature, LARGEST_INVERSE_TEMPERATURE)
+                at_logprob = grad_logprobs[i, k] * inverse_temperature
+                at_entropy = grad_entropies[i, k] * inverse_temperature
+                _backward_chunk(
+                    flat[i * row_stride + start : i * row_stride + stop],
+                    maxima[i, k],
+                    np.float32(scale),
+                    np.float32(1.0 / total),
+                    np.float32(weighted[i, k] / total),
+                    np.float32(at_logprob),
+                    np.float32(at_entropy * LN_2),
+                    is_first,
+                    grad[i, start:stop],
+                )
+                is_first = False
+                position = tokens[i] - lo
+                if start <= position < stop:
+                    grad[i, position] += np.float32(at_logprob)
+            if is_first:
+                grad[i, start:stop] = 0.0
 
 
-@njit(fastmath={"contract"})
-def _backward_row(row, maximum, scale, inverse_total, mean, at_logprob, at_entropy, grad):
-    """Every gradient term but the token's own: ``-p (g_logprob + g_entropy (x - mean x))``.
+@njit()
+def _backward_chunk(logits, maximum, scale, inverse_total, mean, at_logprob, at_entropy, is_first, grad):
+    """Every gradient term of one temperature but the token's own; it replaces or is added to ``grad``."""
+    if is_first:
+        for i in range(logits.shape[0]):
+            grad[i] = _gradient(logits[i], maximum, scale, inverse_total, mean, at_logprob, at_entropy)
+    else:
+        for i in range(logits.shape[0]):
+            grad[i] += _gradient(logits[i], maximum, scale, inverse_total, mean, at_logprob, at_entropy)
 
-    x is the base-2 exponent.
-    """
-    for i in range(row.shape[0]):
-        exponent, weight = power_of_two((row[i] - maximum) * scale)
-        grad[i] = -weight * inverse_total * (at_logprob + at_entropy * (exponent - mean))
+
+@njit(forceinline=True, fastmath={"contract"})
+def _gradient(logit, maximum, scale, inverse_total, mean, at_logprob, at_entropy):
+    """``-p (g_logprob + g_entropy (x - mean x))``, x the base-2 exponent."""
+    exponent, weight = power_of_two((logit - maximum) * scale)
+    return -weight * inverse_total * (at_logprob + at_entropy * (exponent - mean))

@@ -10,7 +10,12 @@ from torch import Tensor
 
 from ttrl_env.kernels import arguments
 from ttrl_env.kernels.head import check_head, head_logits, row_blocks
-from ttrl_env.kernels.logprobs import keep_for_backward, logprobs_backward, logprobs_forward
+from ttrl_env.kernels.logprobs import (
+    empty_outputs,
+    keep_for_backward,
+    logprobs_backward,
+    logprobs_forward,
+)
 from ttrl_env.kernels.once import differentiable_once
 from ttrl_env.kernels.products import plain_products
 
@@ -34,16 +39,15 @@ def token_logprobs_from_hidden(
         tokens: this and the following as for ``token_logprobs``.
 
     Returns:
-        ``(logprobs, entropies)``, each ``[rows]`` float32, differentiable once with respect to ``hidden`` and
-        ``head_weight``.
+        ``(logprobs, entropies)``, each shaped as ``temperatures``, float32, differentiable once with respect
+        to ``hidden`` and ``head_weight``.
 
     Raises:
         TypeError, ValueError: as ``token_logprobs``, and where ``hidden`` and ``head_weight`` do not fit.
     """
     lo, hi = check_head(hidden, head_weight, window)
     arguments.check_rows("tokens", tokens, hidden, torch.int64)
-    arguments.check_rows("temperatures", temperatures, hidden, torch.float32)
-    arguments.check_temperature_values(temperatures)
+    arguments.check_temperatures(temperatures, hidden)
     arguments.check_token_values(tokens, lo, hi)
     arrays = (hidden, head_weight, tokens, temperatures.detach())
     if torch.compiler.is_compiling():
@@ -71,10 +75,9 @@ def hidden_forward(
     hidden: Tensor, head_weight: Tensor, tokens: Tensor, temperatures: Tensor, lo: int, hi: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Log-probs, entropies and statistics as ``logprobs.logprobs_forward``."""
-    rows, width = hidden.shape[0], hi - lo
-    logprobs, entropies = (hidden.new_empty(rows, dtype=torch.float32) for _ in range(2))
-    statistics = hidden.new_empty((3, rows), dtype=torch.float32)
-    for block in row_blocks(rows, width):
+    width = hi - lo
+    logprobs, entropies, statistics = empty_outputs(temperatures)
+    for block in row_blocks(hidden.shape[0], width):
         logits = head_logits(hidden[block], head_weight[lo:hi])
         of_block = logprobs_forward(logits, tokens[block] - lo, temperatures[block], 0, width)
         logprobs[block], entropies[block], statistics[:, block] = of_block

@@ -7,12 +7,17 @@ from torch import Tensor
 
 
 def token_logprobs_reference(logits: Tensor, tokens: Tensor, temperatures: Tensor) -> tuple[Tensor, Tensor]:
-    """Log-probs and entropies ``[rows]``, float64, of ``logits`` ``[rows, width]``, the window already cut.
+    """Log-probs and entropies, float64, of ``logits`` ``[rows, width]``, the window already cut.
 
+    Both are ``[rows]``, as ``temperatures`` are, or ``[rows, K]``: a column for each column of temperatures.
     ``tokens`` count from the window's start. Rows that cannot be sampled have log-prob -inf and entropy 0;
     rows at temperature 0 have log-prob 0 at their most likely token, -inf elsewhere, and entropy 0. Neither
     kind carries gradient.
     """
+    if temperatures.ndim == 2:
+        columns = [token_logprobs_reference(logits, tokens, column) for column in temperatures.unbind(1)]
+        logprobs, entropies = (torch.stack(column, dim=1) for column in zip(*columns, strict=True))
+        return logprobs, entropies
     if logits.shape[0] == 0:
         return logits.double().sum(1), logits.double().sum(1)
     detached = logits.detach().double()

@@ -1,6 +1,7 @@
 """``token_logprobs`` on a GPU: one Triton kernel for each pass, with three numbers a row kept in between."""
 
-# mypy: disable-error-code="no-untyped-def, no-untyped-call"
+# mypy: disable-error-code="no-untyped-def, no-untyped-call, assignment"
+# ruff: noqa: RUF005  Triton's tuples grow by +, not by unpacking
 
 from __future__ import annotations
 
@@ -20,10 +21,11 @@ from ttrl_env.kernels.row_sums_triton import (
     is_valid,
     load_logits,
     statistics,
+    weighted_exponents,
 )
 
 FORWARD_BLOCK = 8192
-BACKWARD_BLOCK = 4096
+BACKWARD_BLOCK = 8192
 SMALLEST_GRADIENT_TEMPERATURE = tl.constexpr(1e-25)
 """Lower bound on the temperature. The inverse of a smaller one would overflow in a gradient.
 
@@ -54,7 +56,7 @@ def launch_forward(
         rows,
         lo,
         width,
-        **block_options(width, FORWARD_BLOCK),
+        **forward_options(width, logits.element_size(), temperatures[0].numel()),
     )
 
 
@@ -70,7 +72,7 @@ def launch_backward(
 ) -> None:
     """Fill ``grad_logits`` ``[rows, width]``, its rows contiguous; see ``logprobs.logprobs_backward``."""
     rows, width = logits.shape
-    options = block_options(width, BACKWARD_BLOCK)
+    options = backward_options(width, temperatures[0].numel())
     _backward[(rows, triton.cdiv(width, options["BLOCK"]))](
         logits,
         tokens.contiguous(),
@@ -81,8 +83,8 @@ def launch_backward(
         grad_logits,
         logits.stride(0),
         logits.stride(1),
-        0 if grad_logprobs is None else grad_logprobs.stride(0),
-        0 if grad_entropies is None else grad_entropies.stride(0),
+        *_strides(grad_logprobs),
+        *_strides(grad_entropies),
         grad_logits.stride(0),
         rows,
         lo,
@@ -91,10 +93,36 @@ def launch_backward(
     )
 
 
-def block_options(width: int, largest: int) -> dict[str, Any]:
-    """Compile-time arguments: the number of logits in a step and of warps that share them."""
-    block = min(max(triton.next_power_of_2(width), 32), largest)
-    return {"BLOCK": block, "num_warps": min(max(block // 256, 1), 8), "enable_fp_fusion": True}
+def _strides(gradient: Tensor | None) -> tuple[int, int]:
+    """A gradient's strides by row and by column of temperatures."""
+    if gradient is None:
+        return 0, 0
+    return gradient.stride(0), gradient.stride(1) if gradient.ndim == 2 else 0
+
+
+def forward_options(width: int, element_bytes: int, temperatures: int) -> dict[str, Any]:
+    """Compile-time arguments of the forward pass; ``K`` is the number of temperatures a row.
+
+    A tile of ``STEPS * LANES * VECTOR`` logits is read in 16-byte vectors, one lane a thread.
+    """
+    block = min(max(triton.next_power_of_2(width), 256), FORWARD_BLOCK)
+    num_warps = min(block // 256, 8)
+    vector = 16 // element_bytes
+    return {
+        "K": temperatures,
+        "STEPS": block // (num_warps * 32 * vector),
+        "LANES": num_warps * 32,
+        "VECTOR": vector,
+        "num_warps": num_warps,
+        "enable_fp_fusion": True,
+    }
+
+
+def backward_options(width: int, temperatures: int) -> dict[str, Any]:
+    """Compile-time arguments of the backward pass."""
+    block = min(max(triton.next_power_of_2(width), 32), BACKWARD_BLOCK)
+    num_warps = min(max(block // 256, 1), 8)
+    return {"K": temperatures, "BLOCK": block, "num_warps": num_warps, "enable_fp_fusion": True}
 
 
 @triton.jit(do_not_specialize=["lo", "rows"])
@@ -110,49 +138,93 @@ def _forward(
     rows,
     lo,
     width,
-    BLOCK: tl.constexpr,
+    K: tl.constexpr,
+    STEPS: tl.constexpr,
+    LANES: tl.constexpr,
+    VECTOR: tl.constexpr,
 ):
     row = tl.program_id(0).to(tl.int64)
-    temperature = tl.load(temperatures + row)
-    is_greedy = temperature == 0.0
-    scale = exponent_scale(temperature, is_greedy)
     row_logits = logits + row * logits_row_stride
     position = tl.load(tokens + row) - lo
     inside = (position >= 0) & (position < width)
     chosen = tl.load(row_logits + position * logits_stride, mask=inside, other=-float("inf")).to(tl.float32)
+    BLOCK: tl.constexpr = STEPS * LANES * VECTOR
+    tile = _tile_offsets(STEPS, LANES, VECTOR)
 
+    scales = ()
+    totals = ()
+    weighted = ()
+    for k in tl.static_range(K):
+        temperature = tl.load(temperatures + row * K + k)
+        scales = scales + (exponent_scale(temperature, temperature == 0.0),)
+        totals = totals + (tl.zeros([LANES], tl.float32),)
+        weighted = weighted + (tl.zeros([LANES], tl.float32),)
     maximum = -float("inf")
-    total = 0.0
-    weighted = 0.0
     for start in range(0, width, BLOCK):
-        values = load_logits(row_logits, start + tl.arange(0, BLOCK), logits_stride, width)
-        higher = tl.maximum(maximum, tl.max(values, 0))
+        values = load_logits(row_logits, start + tile, logits_stride, width)
+        higher = tl.maximum(maximum, tl.max(values))
+        distances = values - finite_or_zero(higher)
         # Rescale the sums so far to the new maximum. In the first step they are 0, relative to -inf.
-        shift = tl.maximum((maximum - finite_or_zero(higher)) * scale, SMALLEST_EXPONENT)
-        exponents = (values - finite_or_zero(higher)) * scale
-        weights = tl.exp2(exponents)
-        factor = tl.exp2(shift)
-        weighted = factor * (weighted + shift * total) + tl.sum(
-            weights * tl.maximum(exponents, SMALLEST_EXPONENT), 0
-        )
-        total = factor * total + tl.sum(weights, 0)
+        step = maximum - finite_or_zero(higher)
+        new_totals = ()
+        new_weighted = ()
+        for k in tl.static_range(K):
+            shift = tl.maximum(step * scales[k], SMALLEST_EXPONENT)
+            factor = tl.exp2(shift)
+            exponents = distances * scales[k]
+            weights = tl.exp2(exponents)
+            terms = _lane_sums(weighted_exponents(weights, exponents))
+            new_weighted = new_weighted + (factor * (weighted[k] + shift * totals[k]) + terms,)
+            new_totals = new_totals + (factor * totals[k] + _lane_sums(weights),)
+        totals = new_totals
+        weighted = new_weighted
         maximum = higher
-    valid = is_valid(total, maximum, temperature) & inside
 
-    logprob, entropy = statistics(chosen, maximum, scale, total, weighted)
-    if is_greedy & valid:
-        first = width
-        for start in range(0, width, BLOCK):
-            offsets = start + tl.arange(0, BLOCK)
-            values = load_logits(row_logits, offsets, logits_stride, width)
-            first = tl.minimum(first, tl.min(tl.where(values == maximum, offsets, width), 0))
-        logprob = tl.where(position == first, 0.0, -float("inf"))
-    regular = valid & (is_greedy == 0)
-    tl.store(logprobs + row, tl.where(valid, logprob, -float("inf")))
-    tl.store(entropies + row, tl.where(regular, entropy, 0.0))
-    tl.store(kept + row, tl.where(regular, maximum, 0.0))
-    tl.store(kept + rows.to(tl.int64) + row, tl.where(regular, total, 0.0))
-    tl.store(kept + rows.to(tl.int64) * 2 + row, tl.where(regular, weighted, 0.0))
+    any_greedy = False
+    for k in tl.static_range(K):
+        any_greedy = any_greedy | (tl.load(temperatures + row * K + k) == 0.0)
+    first = 0
+    if any_greedy:
+        first = _first_equal(row_logits, logits_stride, width, maximum, BLOCK)
+    for k in tl.static_range(K):
+        column = row * K + k
+        temperature = tl.load(temperatures + column)
+        is_greedy = temperature == 0.0
+        total = tl.sum(totals[k], 0)
+        weighted_total = tl.sum(weighted[k], 0)
+        valid = is_valid(total, maximum, temperature) & inside
+        logprob, entropy = statistics(chosen, maximum, scales[k], total, weighted_total)
+        logprob = tl.where(is_greedy, tl.where(position == first, 0.0, -float("inf")), logprob)
+        regular = valid & (is_greedy == 0)
+        tl.store(logprobs + column, tl.where(valid, logprob, -float("inf")))
+        tl.store(entropies + column, tl.where(regular, entropy, 0.0))
+        tl.store(kept + column, tl.where(regular, maximum, 0.0))
+        tl.store(kept + rows.to(tl.int64) * K + column, tl.where(regular, total, 0.0))
+        tl.store(kept + rows.to(tl.int64) * (2 * K) + column, tl.where(regular, weighted_total, 0.0))
+
+
+@triton.jit
+def _tile_offsets(STEPS: tl.constexpr, LANES: tl.constexpr, VECTOR: tl.constexpr):
+    """``[STEPS, LANES, VECTOR]``: what a lane reads in each step is adjacent, and so are lanes."""
+    steps = tl.arange(0, STEPS)[:, None, None] * (LANES * VECTOR)
+    return steps + tl.arange(0, LANES)[None, :, None] * VECTOR + tl.arange(0, VECTOR)[None, None, :]
+
+
+@triton.jit
+def _lane_sums(tile):
+    """Each lane's own sum, so that no step waits for other lanes."""
+    return tl.sum(tl.sum(tile, 2), 0)
+
+
+@triton.jit
+def _first_equal(row_logits, stride, width, value, BLOCK: tl.constexpr):
+    """The lowest offset that holds ``value``, or ``width``."""
+    first = width
+    for start in range(0, width, BLOCK):
+        offsets = start + tl.arange(0, BLOCK)
+        values = load_logits(row_logits, offsets, stride, width)
+        first = tl.minimum(first, tl.min(tl.where(values == value, offsets, width), 0))
+    return first
 
 
 @triton.jit(do_not_specialize=["lo", "rows"])
@@ -166,36 +238,48 @@ def _backward(
     grad_logits,
     logits_row_stride,
     logits_stride,
+    grad_logprobs_row_stride,
     grad_logprobs_stride,
+    grad_entropies_row_stride,
     grad_entropies_stride,
     grad_logits_row_stride,
     rows,
     lo,
     width,
+    K: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
     row = tl.program_id(0).to(tl.int64)
-    temperature = tl.load(temperatures + row)
-    maximum = tl.load(kept + row)
-    total = tl.load(kept + rows.to(tl.int64) + row)
-    weighted = tl.load(kept + rows.to(tl.int64) * 2 + row)
-    position = tl.load(tokens + row) - lo
     offsets = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    values = load_logits(logits + row * logits_row_stride, offsets, logits_stride, width)
     grads = tl.zeros([BLOCK], tl.float32)
-    if total > 0.0:  # rows without gradient keep 0
-        scale = tl.minimum(LOG2_E / temperature, LARGEST_SCALE)
-        values = load_logits(logits + row * logits_row_stride, offsets, logits_stride, width)
-        exponents = (values - maximum) * scale
-        weights = tl.exp2(exponents)
-        temperature = tl.maximum(temperature, SMALLEST_GRADIENT_TEMPERATURE)
-        if grad_entropies is not None:
-            at_entropy = tl.load(grad_entropies + row * grad_entropies_stride).to(tl.float32)
-            at_entropy *= LN_2 / (temperature * total)
-            distances = tl.maximum(exponents, SMALLEST_EXPONENT) - weighted / total
-            grads -= at_entropy * weights * distances
-        if grad_logprobs is not None:
-            at_logprob = tl.load(grad_logprobs + row * grad_logprobs_stride).to(tl.float32) / temperature
-            grads -= (at_logprob / total) * weights
-            grads += tl.where(offsets == position, at_logprob, 0.0)
+    at_token = 0.0
+    for k in tl.static_range(K):
+        column = row * K + k
+        total = tl.load(kept + rows.to(tl.int64) * K + column)
+        if total > 0.0:  # temperatures without gradient add nothing, not even NaN
+            temperature = tl.load(temperatures + column)
+            scale = tl.minimum(LOG2_E / temperature, LARGEST_SCALE)
+            exponents = (values - tl.load(kept + column)) * scale
+            weights = tl.exp2(exponents)
+            inverse_temperature = 1.0 / tl.maximum(temperature, SMALLEST_GRADIENT_TEMPERATURE)
+            at_weight = 0.0
+            if grad_logprobs is not None:
+                pointer = grad_logprobs + row * grad_logprobs_row_stride + k * grad_logprobs_stride
+                at_logprob = tl.load(pointer).to(tl.float32) * inverse_temperature
+                at_token += at_logprob
+                at_weight = at_logprob / total
+            if grad_entropies is not None:
+                pointer = grad_entropies + row * grad_entropies_row_stride + k * grad_entropies_stride
+                at_exponent = tl.load(pointer).to(tl.float32) * inverse_temperature * LN_2 / total
+                mean = tl.load(kept + rows.to(tl.int64) * (2 * K) + column) / total
+                at_weight -= at_exponent * mean
+                grads -= weights * (at_exponent * tl.maximum(exponents, SMALLEST_EXPONENT) + at_weight)
+            else:
+                grads -= weights * at_weight
+    if grad_logprobs is not None:
+        # A token beyond 32 bits is outside the window: its row has no gradient.
+        position = (tl.load(tokens + row) - lo).to(tl.int32)
+        grads += tl.where(offsets == position, at_token, 0.0)
     pointers = grad_logits + row * grad_logits_row_stride + offsets
     tl.store(pointers, grads.to(grad_logits.dtype.element_ty), mask=offsets < width)

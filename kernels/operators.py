@@ -12,7 +12,12 @@ import torch
 from torch import Tensor
 from torch.library import custom_op, register_autograd
 
-from ttrl_env.kernels.logprobs import keep_for_backward, logprobs_backward, logprobs_forward
+from ttrl_env.kernels.logprobs import (
+    empty_outputs,
+    keep_for_backward,
+    logprobs_backward,
+    logprobs_forward,
+)
 from ttrl_env.kernels.logprobs_hidden import hidden_backward, hidden_forward
 from ttrl_env.kernels.sampling import fill_samples
 from ttrl_env.kernels.sampling_hidden import fill_samples_from_hidden
@@ -75,13 +80,13 @@ def _empty_samples(like: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor, Tenso
 def token_logprobs_operator(
     logits: Tensor, tokens: Tensor, temperatures: Tensor, lo: int, hi: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Log-probs, entropies and the three numbers a row that the gradient needs."""
+    """Log-probs, entropies and the three numbers for each that the gradient needs."""
     return logprobs_forward(logits, tokens, temperatures, lo, hi)
 
 
 @token_logprobs_operator.register_fake
-def _(logits: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor]:
-    return _empty_rows(logits)
+def _(_logits: Tensor, _tokens: Tensor, temperatures: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor]:
+    return empty_outputs(temperatures)
 
 
 @custom_op(
@@ -118,13 +123,15 @@ def _(_logprobs: Tensor | None, _entropies: Tensor | None, logits: Tensor, *_: A
 def token_logprobs_from_hidden_operator(
     hidden: Tensor, head_weight: Tensor, tokens: Tensor, temperatures: Tensor, lo: int, hi: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Log-probs, entropies and the three numbers a row that the gradient needs."""
+    """Log-probs, entropies and the three numbers for each that the gradient needs."""
     return hidden_forward(hidden, head_weight, tokens, temperatures, lo, hi)
 
 
 @token_logprobs_from_hidden_operator.register_fake
-def _(hidden: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor]:
-    return _empty_rows(hidden)
+def _(
+    _hidden: Tensor, _head: Tensor, _tokens: Tensor, temperatures: Tensor, *_: Any
+) -> tuple[Tensor, Tensor, Tensor]:
+    return empty_outputs(temperatures)
 
 
 @custom_op(
@@ -162,12 +169,6 @@ def _(
         torch.empty_like(hidden) if wanted[0] else hidden.new_empty(0),
         torch.empty_like(head_weight) if wanted[1] else hidden.new_empty(0),
     )
-
-
-def _empty_rows(like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    rows = like.shape[0]
-    logprobs, entropies = (like.new_empty(rows, dtype=torch.float32) for _ in range(2))
-    return logprobs, entropies, like.new_empty((3, rows), dtype=torch.float32)
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:

@@ -55,21 +55,25 @@ def float32_rows(
 
 
 @njit(forceinline=True)
-def make_scratch(width):
-    """``maxima``, ``sums`` and ``weights`` for ``sum_row`` to fill, and a view of ``weights`` by blocks."""
+def make_scratch(width, temperatures):
+    """``scales``, ``maxima``, ``sums`` and ``weights`` of a row, and a view of ``weights`` by blocks.
+
+    The caller sets ``scales``, one for each of the row's ``temperatures``; ``sum_chunks`` fills the others.
+    """
     chunks = (width + CHUNK - 1) // CHUNK
+    scales = np.empty(temperatures, np.float32)
     maxima = np.empty(chunks, np.float32)
-    sums = np.empty((2, chunks), np.float64)
+    sums = np.empty((temperatures, 2, chunks), np.float64)
     weight_blocks = np.empty((CHUNK // BLOCK, BLOCK), np.float32)
-    return maxima, sums, weight_blocks.reshape(CHUNK), weight_blocks
+    return scales, maxima, sums, weight_blocks.reshape(CHUNK), weight_blocks
 
 
 @njit(forceinline=True)
-def sum_row(row, bits, scale, maxima, sums, weights):
-    """The row's maximum, total weight and weighted base-2 exponents, in float64.
+def sum_chunks(row, bits, scales, maxima, sums, weights):
+    """The row's maximum, with every chunk's sums at each of ``scales``, one for each temperature.
 
-    Fills ``maxima`` with each chunk's maximum and ``sums`` with its sums relative to that maximum. Afterwards
-    ``weights`` holds the last chunk's weights. A row that holds NaN has a NaN total.
+    Fills ``maxima`` with each chunk's maximum, and ``sums`` ``[temperatures, 2, chunks]`` with its sums
+    relative to that maximum. Afterwards ``weights`` holds the last chunk's weights at the last temperature.
     """
     maximum = -np.inf
     for chunk in range(maxima.shape[0]):
@@ -77,16 +81,26 @@ def sum_row(row, bits, scale, maxima, sums, weights):
         stop = min(start + CHUNK, row.shape[0])
         maxima[chunk] = _maximum(bits[start:stop])
         base = np.float32(0.0) if maxima[chunk] == -np.inf else maxima[chunk]
-        sums[0, chunk], sums[1, chunk] = sum_chunk(row[start:stop], base, scale, weights)
+        for k in range(scales.shape[0]):  # the chunk is in the innermost cache after the first
+            sums[k, 0, chunk], sums[k, 1, chunk] = sum_chunk(row[start:stop], base, scales[k], weights)
         maximum = max(maximum, np.float64(maxima[chunk]))
+    return maximum
+
+
+@njit(forceinline=True)
+def sum_row(k, scale, maximum, maxima, sums):
+    """The row's total weight and weighted base-2 exponents at its ``k``-th temperature, in float64.
+
+    A row that holds NaN has a NaN total.
+    """
     total = 0.0
     weighted = 0.0
     for chunk in range(maxima.shape[0]):
         shift = shift_exponent(maxima[chunk], maximum, scale)
         factor = 2.0**shift
-        total += factor * sums[0, chunk]
-        weighted += factor * (sums[1, chunk] + shift * sums[0, chunk])
-    return maximum, total, weighted
+        total += factor * sums[k, 0, chunk]
+        weighted += factor * (sums[k, 1, chunk] + shift * sums[k, 0, chunk])
+    return total, weighted
 
 
 @njit(forceinline=True)

@@ -27,6 +27,7 @@ from ttrl_env.kernels.row_sums_cpu import (
     make_scratch,
     shift_exponent,
     sum_chunk,
+    sum_chunks,
     sum_row,
 )
 from ttrl_env.kernels.sampling_reference import CHUNK
@@ -62,7 +63,8 @@ def sample_tokens_cpu(logits: Tensor, sampling: SamplingInputs, lo: int, out: Sa
 def _sample_rows(
     flat, row_stride, width, temperatures, seeds, step, greedy, lo, tokens, logprobs, entropies, valid
 ):
-    scratch = make_scratch(width)
+    scales, maxima, sums, weights, weight_blocks = make_scratch(width, 1)
+    scratch = maxima, sums, weights, weight_blocks
     flat_bits = flat.view(np.int32)
     for i in range(tokens.shape[0]):
         first = i * row_stride
@@ -71,7 +73,9 @@ def _sample_rows(
         is_greedy = greedy[i] or temperature == 0
         scale = 1.0 if is_greedy else min(LOG2_E / temperature, LARGEST_SCALE)
         bits = flat_bits[first : first + width]
-        maximum, total, weighted = sum_row(row, bits, np.float32(scale), *scratch[:3])
+        scales[0] = np.float32(scale)
+        maximum = sum_chunks(row, bits, scales, maxima, sums, weights)
+        total, weighted = sum_row(0, scales[0], maximum, maxima, sums)
         position = 0
         logprob = -np.inf
         entropy = 0.0
@@ -112,7 +116,7 @@ def _sample(
     stop = min(start + CHUNK, row.shape[0])
     if chunk != maxima.shape[0] - 1:  # ``weights`` still holds the last chunk's
         sum_chunk(row[start:stop], maxima[chunk], np.float32(scale), weights)
-    index = _pick_token(stop - start, sums[0, chunk], weights, weight_blocks, token_uniform)
+    index = _pick_token(stop - start, sums[0, 0, chunk], weights, weight_blocks, token_uniform)
     if index < 0:
         exact = _exact_weights(row, start, stop, np.float64(maxima[chunk]), temperature)
         index = _inverse_cumulative(exact, token_uniform)
@@ -128,7 +132,7 @@ def _pick_chunk(scale, maximum, total, maxima, sums, uniform):
     below = 0.0
     above = 0.0
     while chunk < chunks:
-        above = below + sums[0, chunk] * 2.0 ** shift_exponent(maxima[chunk], maximum, scale)
+        above = below + sums[0, 0, chunk] * 2.0 ** shift_exponent(maxima[chunk], maximum, scale)
         if above > threshold:
             break
         below = above

@@ -57,8 +57,6 @@ def kernels_to_compile(dtype):
     large = sampling_triton.many_chunks_options(32064)
     small = sampling_triton.one_chunk_options(256)
     split = sampling_triton.one_chunk_options(256, 8)
-    forward = logprobs_triton.block_options(32064, logprobs_triton.FORWARD_BLOCK)
-    backward = logprobs_triton.block_options(32064, logprobs_triton.BACKWARD_BLOCK)
     window = sampling_hidden_triton.window_options(256, DTYPES[dtype])
     partial = head_triton.partial_options(DTYPES[dtype])
     tiles = sampling_hidden_wide_triton.tile_options(DTYPES[dtype])
@@ -69,13 +67,23 @@ def kernels_to_compile(dtype):
         ("sample_many_chunks", many, large, large["TILE_CHUNKS"] * large["CHUNK"], dtype),
         ("sample_one_chunk", one, small, small["BLOCK"], dtype),
         ("sample_eight_splits", one, split, split["BLOCK"], "fp32"),
-        ("logprobs_forward", logprobs_triton._forward, forward, forward["BLOCK"], dtype),
-        ("logprobs_backward", logprobs_triton._backward, backward, backward["BLOCK"], dtype),
+        *logprobs_kernels(dtype),
         ("sample_window", sampling_hidden_triton._sample_window, window, per_tile[0], dtype),
         ("partial_logits", head_triton._partial_logits, partial, per_tile[1], dtype),
         ("sum_tiles", sampling_hidden_wide_triton._sum_tiles, tiles, per_tile[2], dtype),
         ("sample_in_tiles", sampling_hidden_wide_triton._sample_in_tiles, sample, sample["BLOCK"], dtype),
     ]
+
+
+def logprobs_kernels(dtype):
+    """Both passes at 1, 4 and 8 temperatures a row."""
+    for k in (1, 4, 8):
+        forward = logprobs_triton.forward_options(32064, DTYPES[dtype].itemsize, k)
+        backward = logprobs_triton.backward_options(32064, k)
+        tile = forward["STEPS"] * forward["LANES"] * forward["VECTOR"]
+        suffix = "" if k == 1 else f"_{k}_temperatures"
+        yield "logprobs_forward" + suffix, logprobs_triton._forward, forward, tile, dtype
+        yield "logprobs_backward" + suffix, logprobs_triton._backward, backward, backward["BLOCK"], dtype
 
 
 def compile_kernel(kernel, dtype, architecture, options, in_memory=False):

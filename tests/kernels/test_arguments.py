@@ -32,6 +32,7 @@ WRONG_CALLS = [
     (dict(temperatures=1.0), TypeError, "temperatures: expected a torch.Tensor, got float"),
     (dict(temperatures=ONES.double()), TypeError, "temperatures: expected torch.float32, got torch.float64"),
     (dict(temperatures=torch.ones(3)), ValueError, r"temperatures: expected shape \[4\].*\[3\]"),
+    (dict(temperatures=torch.ones(4, 1)), ValueError, r"temperatures: expected shape \[4\].*\[4, 1\]"),
     (dict(temperatures=ONES.to("meta")), ValueError, "temperatures: expected a tensor on cpu"),
     (dict(temperatures=torch.tensor([1, 1, -0.5, 1])), ValueError, "temperatures: .*got -0.5 in row 2"),
     (
@@ -83,6 +84,19 @@ def test_sample_tokens_names_the_wrong_argument(wrong, error, message):
         (dict(tokens=torch.tensor([0, -1, 3, 2])), ValueError, "got -1 in row 1"),
         (dict(window=(2, 8)), ValueError, r"tokens: expected ids in \[2, 8\).*got 0 in row 0"),
         (dict(temperatures=-ONES), ValueError, "temperatures"),
+        (
+            dict(temperatures=torch.ones(4, 9)),
+            ValueError,
+            r"temperatures: .*K from 1 to 8, got \[4, 9\]; split",
+        ),
+        (dict(temperatures=torch.ones(4, 0)), ValueError, r"temperatures: .*got \[4, 0\]"),
+        (dict(temperatures=torch.ones(2, 4)), ValueError, r"temperatures: expected shape \[4\].*\[2, 4\]"),
+        (dict(temperatures=torch.ones(4, 2, 1)), ValueError, "temperatures: expected shape"),
+        (
+            dict(temperatures=torch.tensor([[1, 1], [1, NAN], [1, -1], [1, 1]])),
+            ValueError,
+            "temperatures: .*got nan in row 1, column 1",
+        ),
         (dict(logits=LOGITS.half().long()), TypeError, "logits"),
     ],
 )

@@ -24,8 +24,12 @@ INSTRUCTIONS_PER_ELEMENT = {
     "sample_many_chunks": 15,
     "sample_one_chunk": None,
     "sample_eight_splits": None,
-    "logprobs_forward": 14,
-    "logprobs_backward": 27,
+    "logprobs_forward": 12,
+    "logprobs_forward_4_temperatures": 30,
+    "logprobs_forward_8_temperatures": 54,
+    "logprobs_backward": 20,
+    "logprobs_backward_4_temperatures": 46,
+    "logprobs_backward_8_temperatures": 80,
 }
 # Kernels that multiply: shared bytes, at most what any GPU since sm_80 lets one block have
 PRODUCTS = {
@@ -39,7 +43,11 @@ REGISTERS = {
     "sample_one_chunk": 96,
     "sample_eight_splits": 96,
     "logprobs_forward": 64,
-    "logprobs_backward": 64,
+    "logprobs_forward_4_temperatures": 96,
+    "logprobs_forward_8_temperatures": 136,
+    "logprobs_backward": 80,
+    "logprobs_backward_4_temperatures": 128,
+    "logprobs_backward_8_temperatures": 128,
     "sample_window": 192,
     "partial_logits": 255,
     "sum_tiles": 255,

@@ -141,6 +141,20 @@ def test_more_than_two_to_the_31_elements(sampling_inputs):
     torch.testing.assert_close(logprobs, got.logprobs, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("vocab", [256, 32064])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
+def test_each_of_several_temperatures_equals_a_call_of_its_own(sampling_inputs, vocab, dtype):
+    logits, _, _ = sampling_inputs(64, vocab, dtype)
+    logits, tokens = on_gpu(logits, torch.arange(64))
+    temperatures = 0.2 + torch.rand(64, 8, device="cuda")
+    temperatures[5, 3] = 0.0
+    together = token_logprobs(logits, tokens, temperatures)
+    for k, column in enumerate(temperatures.unbind(1)):
+        for ours, alone in zip(together, token_logprobs(logits, tokens, column), strict=True):
+            assert torch.equal(ours[:, k], alone)
+    assert count_launches(lambda: token_logprobs(logits, tokens, temperatures)) == 1
+
+
 def test_senseless_temperatures_and_tokens_are_marked(sampling_inputs):
     logits, temperatures, seeds = on_gpu(*sampling_inputs(4, 300))
     temperatures[:2] = torch.tensor([-1.0, float("inf")])

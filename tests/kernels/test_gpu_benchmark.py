@@ -25,7 +25,7 @@ def few_cases(monkeypatch):
     """Two cases of sampling."""
     shapes = dataclasses.replace(
         sampling_cases.DRY_SHAPES,
-        **dict.fromkeys(("graphs", "training", "hidden", "hidden_graphs"), ()),
+        **dict.fromkeys(("graphs", "training", "ladders", "hidden", "hidden_graphs"), ()),
         sampling=((3, 300, (40, 104)),),
     )
     monkeypatch.setattr(sampling, "DRY_SHAPES", shapes)
@@ -36,7 +36,14 @@ def test_dry_run_times_every_variant_and_writes_report_and_plot(tmp_path):
     code, report = dry_run(tmp_path)
     assert code == 0
     shapes = sampling_cases.DRY_SHAPES
-    kinds = (shapes.sampling, shapes.graphs, shapes.hidden, shapes.hidden_graphs, shapes.training * 2)
+    kinds = (
+        shapes.sampling,
+        shapes.graphs,
+        shapes.hidden,
+        shapes.hidden_graphs,
+        shapes.training * 2,
+        shapes.ladders,
+    )
     assert len(report["cases"]) == 2 * sum(map(len, kinds))
     for case in report["cases"]:
         missing = {

@@ -44,7 +44,8 @@ def test_sampling_many_chunks(sample):
 @pytest.mark.parametrize("apart", STRIDES)
 def test_logprobs_and_their_gradient(apart):
     logits, temperatures, _ = make_inputs(3, 256, torch.bfloat16)
-    tokens, window, grads = torch.tensor([3, 250, 0]), (0, 256), torch.ones(2, 3)
+    temperatures = torch.stack([temperatures, temperatures + 0.5], dim=1)
+    tokens, window, grads = torch.tensor([3, 250, 0]), (0, 256), torch.ones(2, 3, 2)
     far = far_apart(logits, STRIDES[apart])
     want = by_reference(logits, tokens, temperatures, window)
     got = token_logprobs(far, tokens, temperatures)
@@ -52,8 +53,8 @@ def test_logprobs_and_their_gradient(apart):
     want_grad = gradient(by_reference, logits.double(), tokens, temperatures, window, grads)
 
     launchers = pytest.importorskip("ttrl_env.kernels.logprobs_triton")
-    logprobs, entropies = torch.full((2, 3), float("nan"))
-    kept = torch.full((3, 3), float("nan"))
+    logprobs, entropies = torch.full((2, 3, 2), float("nan"))
+    kept = torch.full((3, 3, 2), float("nan"))
     launchers.launch_forward(far, tokens, temperatures, 0, logprobs, entropies, kept)
     torch.testing.assert_close(logprobs.double(), want[0], atol=3e-6, rtol=3e-6)
     grad_logits = far_apart(torch.full((3, 256), float("nan")), STRIDES["rows"])

@@ -23,8 +23,8 @@ class TritonLogprobs(torch.autograd.Function):
         device = "cuda" if HAS_GPU else "cpu"
         lo, hi = window
         logits, tokens, temperatures = (x.to(device) for x in (logits.detach(), tokens, temperatures))
-        logprobs, entropies = torch.full((2, len(tokens)), float("nan"), device=device)
-        kept = torch.full((3, len(tokens)), float("nan"), device=device)
+        logprobs, entropies = torch.full((2, *temperatures.shape), float("nan"), device=device)
+        kept = torch.full((3, *temperatures.shape), float("nan"), device=device)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)
             launch_forward(logits[:, lo:hi], tokens, temperatures, lo, logprobs, entropies, kept)

@@ -51,13 +51,15 @@ def test_compiled_step_may_be_an_int_and_out_is_filled(sampling_inputs):
         assert out.entropies.tolist() == want.entropies.tolist()
 
 
-def test_token_logprobs_compiles_with_its_gradient(sampling_inputs):
-    logits, temperatures, _ = sampling_inputs(6, 256)
+@pytest.mark.parametrize("columns", [(), (3,)])
+def test_token_logprobs_compiles_with_its_gradient(sampling_inputs, columns):
+    logits, _, _ = sampling_inputs(6, 256)
+    temperatures = 0.5 + torch.rand(6, *columns, generator=torch.Generator().manual_seed(0))
     tokens = torch.arange(50, 56)
 
     def loss(logits, temperatures):
         logprobs, entropies = token_logprobs(logits, tokens, temperatures, window=WINDOW)
-        return (logprobs * torch.arange(6)).sum() + 0.5 * entropies.sum()
+        return (logprobs.t() * torch.arange(6)).sum() + 0.5 * entropies.sum()
 
     logits.requires_grad_()
     compiled = compile_whole(loss)
@@ -99,6 +101,8 @@ def test_operators_keep_their_promises(sampling_inputs):
     logits.requires_grad_()
     training = (logits, tokens, temperatures, 5, 40)
     torch.library.opcheck(operators.token_logprobs.default, training, test_utils=checks)
+    several = (logits, tokens, torch.stack([temperatures, temperatures + 1], dim=1), 5, 40)
+    torch.library.opcheck(operators.token_logprobs.default, several, test_utils=checks)
     from_hidden = (logits, weight, tokens, temperatures, 5, 40)
     torch.library.opcheck(operators.token_logprobs_from_hidden.default, from_hidden, test_utils=checks)
 

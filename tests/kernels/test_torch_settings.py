@@ -95,6 +95,7 @@ def weigh(hidden, weight, temperatures, seeds):
     found = [
         *token_logprobs_from_hidden(hidden, weight, seeds + 5, temperatures, window=WINDOW),
         *token_logprobs(logits, seeds, temperatures),
+        *token_logprobs(logits, seeds, torch.stack([temperatures, temperatures * 2], dim=1)),
         *token_logprobs(exact, seeds, temperatures),
     ]
     tensors = (hidden, weight, logits, exact)
