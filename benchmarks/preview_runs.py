@@ -16,6 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from benchmarks.ttrl_result.families import FAMILIES
 from ttrl_env.agents.common.run_folder import find_checkpoint
 from ttrl_env.agents.config.choices import TINY_VLA
 from ttrl_env.agents.config.loading import load_config
@@ -49,6 +50,7 @@ def _of_results(file: Path) -> Iterator[MeasuredRun]:
         config = load_config(TrainConfig, record["overrides"])
         size, protocol = config.env.num_groups * config.env.n_samples, record["protocol"]
         yield MeasuredRun(
+            policy=FAMILIES[record["family"]].policy,
             kind=TINY_VLA,
             name=f"{record['family']}-{record['arm']}-{record['seed']}",
             suite=protocol["suite"],
@@ -67,6 +69,7 @@ def _of_folder(folder: Path) -> Iterator[MeasuredRun]:
             f"{folder}: with chosen or redrawn groups, success is not that of a sample of states"
         )
     yield MeasuredRun(
+        policy=config.policy.path or "new",
         kind=json.loads((checkpoint / "policy/config.json").read_text(encoding="utf-8"))["model_type"],
         name=f"{folder.resolve().parent.name}-{folder.name}",
         suite=config.env.suite,
@@ -78,6 +81,8 @@ def _of_folder(folder: Path) -> Iterator[MeasuredRun]:
 
 
 def _settings(config: TrainConfig) -> dict[str, Any]:
+    if config.rollout.redraw or config.rollout.states != "in_turn":
+        raise SystemExit(f"{config.output_dir}: of chosen or redrawn states, success is not that of a sample")
     return {
         "advantage": config.ppo.advantage,
         "learning_rate": config.ppo.learning_rate,

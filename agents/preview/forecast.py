@@ -1,15 +1,14 @@
 """How many episodes a run will need to succeed nine times in ten, from the success it starts with.
 
 Our own runs are the only evidence. Each has a learning curve (:mod:`ttrl_env.agents.preview.learning_curve`),
-and the slopes of these curves say how fast success rises, each task counting alike. A forecast combines them
-with the measured start. Where nothing alike has been measured, there is no number.
+and the slopes of these curves say how fast success rises, each policy on its tasks counting alike. A forecast
+combines them with the measured start. Where nothing alike has been measured, there is no number.
 """
 
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from statistics import NormalDist
@@ -17,7 +16,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from ttrl_env.agents.preview.learning_curve import episodes_until, first_reached, fit_curve, logit
+from ttrl_env.agents.preview.learning_curve import episodes_until, first_reached, fit_curves, logit
 from ttrl_env.agents.preview.measured_runs import MeasuredRun
 
 TARGET = 0.9
@@ -26,8 +25,10 @@ TARGET = 0.9
 QUANTILES = (0.1, 0.5, 0.9)
 """The range of a forecast, and its middle."""
 
-ROWS_ALIKE = 2.0
-"""Variance of a rollout's success over that of independent episodes, where the groups are not known."""
+ROWS_ALIKE = 4.0
+"""Variance of a rollout's success over that of independent episodes, where its groups are not known.
+
+So do the first rollouts of our runs vary from seed to seed: rows of a state are alike."""
 
 _START_QUANTILES = (0.1, 0.3, 0.5, 0.7, 0.9)
 
@@ -115,9 +116,9 @@ def check(runs: tuple[MeasuredRun, ...]) -> Check:
     in_range = 0
     factors: list[float] = []
     for run in runs:
-        others = [other for other in runs if other.tasks != run.tasks]
+        others = [other for other in runs if other.start != run.start]
         predicted = forecast(_start_of_run(run), others, num_tasks=1)
-        truth = first_reached(run.successes, run.rollout_episodes, len(run.task_ids), TARGET)
+        truth = first_reached(run, TARGET)
         if truth is None:
             in_range += predicted.high >= run.episodes_per_task
         else:
@@ -125,7 +126,7 @@ def check(runs: tuple[MeasuredRun, ...]) -> Check:
             factors.append(math.exp(abs(math.log(max(predicted.middle, 1.0) / truth))))
     return Check(
         runs=len(runs),
-        tasks=len({run.tasks for run in runs}),
+        tasks=len({run.start for run in runs}),
         in_range=int(in_range),
         reached=len(factors),
         factor=float(np.median(factors)) if factors else math.nan,
@@ -141,10 +142,13 @@ def _start_of_run(run: MeasuredRun) -> Start:
 
 @cache
 def _slopes(runs: tuple[MeasuredRun, ...]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Slope of each run's curve, and weights that let every task count alike."""
-    curves = [fit_curve(run.successes, run.rollout_episodes, len(run.task_ids)) for run in runs]
-    count = Counter(run.tasks for run in runs)
-    return np.array([curve.slope for curve in curves]), np.array([1 / count[run.tasks] for run in runs])
+    """Slope of each run's curve, and weights that let every start, a policy on its tasks, count alike."""
+    alike: dict[Hashable, list[MeasuredRun]] = {}
+    for run in runs:
+        alike.setdefault(run.start, []).append(run)
+    slopes = np.concatenate([fit_curves(group) for group in alike.values()])
+    weights = np.concatenate([np.full(len(group), 1 / len(group)) for group in alike.values()])
+    return slopes, weights
 
 
 def _quantiles(values: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:

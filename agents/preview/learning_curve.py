@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from ttrl_env.agents.preview.measured_runs import MeasuredRun
 
 SCALE = 32.0
 """Episodes a task after which the curve has risen by ``slope * log(2)``."""
@@ -23,35 +24,26 @@ SCALE = 32.0
 _NEWTON_STEPS = 25
 
 
-@dataclass(frozen=True, kw_only=True)
-class LearningCurve:
-    """A fitted curve."""
+def fit_curves(runs: Sequence[MeasuredRun]) -> NDArray[np.float64]:
+    """The most likely slopes ``[R]`` of runs that start from one policy on the same tasks, and so alike.
 
-    start: float
-    """Log-odds of success before training."""
-    slope: float
-    """Rise of the log-odds each time that ``1 + e / SCALE`` grows by a factor of e."""
-
-
-def fit_curve(successes: Sequence[int], rollout_episodes: int, num_tasks: int) -> LearningCurve:
-    """The most likely curve of a run (logistic regression, by Newton's method).
-
-    Args:
-        successes: successful episodes of each rollout, in order.
-        rollout_episodes: episodes of each rollout.
-        num_tasks: tasks that share them.
+    A rollout's success depends on the few states it plays, so a run by itself knows its start badly. All of
+    ``runs`` share one. The fit is a logistic regression, by Newton's method.
     """
-    played = np.arange(len(successes)) * rollout_episodes / num_tasks
-    features = np.stack([np.ones(len(played)), np.log1p(played / SCALE)], axis=1)
-    weights = np.zeros(2)
+    owner = np.concatenate([np.full(len(run.successes), number) for number, run in enumerate(runs)])
+    played = np.concatenate([np.arange(len(run.successes)) * run.episodes_each for run in runs])
+    successes = np.concatenate([run.successes for run in runs])
+    trials = np.concatenate([np.full(len(run.successes), run.rollout_episodes) for run in runs])
+    of_run = owner[:, None] == np.arange(len(runs))
+    features = np.column_stack([np.ones(len(played)), np.log1p(played / SCALE)[:, None] * of_run])
+    weights = np.zeros(features.shape[1])
+    prior = 1e-3 * np.eye(len(weights))  # a run without failures has no finite optimum otherwise
     for _ in range(_NEWTON_STEPS):
         rates = 1 / (1 + np.exp(-features @ weights))
-        curvature = features.T @ (features * (rollout_episodes * rates * (1 - rates))[:, None])
-        # a run without failures has no finite optimum: a little prior keeps it in place
-        curvature += 1e-3 * np.eye(2)
-        gradient = features.T @ (np.asarray(successes) - rollout_episodes * rates) - 1e-3 * weights
+        curvature = features.T @ (features * (trials * rates * (1 - rates))[:, None]) + prior
+        gradient = features.T @ (successes - trials * rates) - prior @ weights
         weights = weights + np.linalg.solve(curvature, gradient)
-    return LearningCurve(start=float(weights[0]), slope=float(weights[1]))
+    return weights[1:]
 
 
 def episodes_until(target: float, start: ArrayLike, slope: ArrayLike) -> NDArray[np.float64]:
@@ -63,14 +55,12 @@ def episodes_until(target: float, start: ArrayLike, slope: ArrayLike) -> NDArray
     return np.where(missing <= 0, 0.0, np.where(slope > 0, needed, np.inf))
 
 
-def first_reached(
-    successes: Sequence[int], rollout_episodes: int, num_tasks: int, target: float, window_episodes: int = 96
-) -> float | None:
+def first_reached(run: MeasuredRun, target: float, window_episodes: int = 96) -> float | None:
     """Episodes a task after which the mean of the last ``window_episodes`` first reaches ``target``."""
-    window = max(1, math.ceil(window_episodes / rollout_episodes))
-    for end in range(window, len(successes) + 1):
-        if sum(successes[end - window : end]) >= target * window * rollout_episodes:
-            return end * rollout_episodes / num_tasks
+    window = max(1, math.ceil(window_episodes / run.rollout_episodes))
+    for end in range(window, len(run.successes) + 1):
+        if sum(run.successes[end - window : end]) >= target * window * run.rollout_episodes:
+            return end * run.episodes_each
     return None
 
 

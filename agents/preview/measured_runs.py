@@ -20,6 +20,8 @@ class MeasuredRun:
 
     name: str
     """Experiment, arm and seed."""
+    policy: str
+    """What it started from."""
     kind: str
     """Kind of policy, as in its ``config.json``."""
     suite: str
@@ -35,14 +37,19 @@ class MeasuredRun:
     """Successful episodes of each rollout."""
 
     @property
-    def tasks(self) -> tuple[str, tuple[int, ...]]:
-        """What it was played on: runs with the same tasks are alike."""
-        return self.suite, self.task_ids
+    def start(self) -> tuple[str, str, tuple[int, ...]]:
+        """Policy and tasks: runs in which both are the same start alike."""
+        return self.policy, self.suite, self.task_ids
+
+    @property
+    def episodes_each(self) -> float:
+        """Episodes of a rollout for each of the tasks."""
+        return self.rollout_episodes / len(self.task_ids)
 
     @property
     def episodes_per_task(self) -> float:
         """Episodes of the whole run for each of its tasks."""
-        return len(self.successes) * self.rollout_episodes / len(self.task_ids)
+        return len(self.successes) * self.episodes_each
 
 
 @cache
