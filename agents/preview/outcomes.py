@@ -34,7 +34,7 @@ class Outcomes:
     @property
     def mixed(self) -> NDArray[np.bool_]:
         """``[G]`` groups in which some episodes succeed and some fail."""
-        return self.success.any(1) & ~self.success.all(1)
+        return np.asarray(self.success.any(1) & ~self.success.all(1))
 
     def with_spread(self, reward: RewardName) -> NDArray[np.bool_]:
         """``[G]`` groups whose rewards are not all equal."""

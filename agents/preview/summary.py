@@ -165,7 +165,7 @@ def _differences(config: PreviewConfig, runs: tuple[MeasuredRun, ...]) -> list[s
         for name, (own, measured) in choices.items()
         if own not in measured
     ]
-    numbers = {
+    numbers: dict[str, tuple[float, list[float]]] = {
         "env.num_groups * env.n_samples": (
             config.env.num_groups * config.env.n_samples,
             [run.rollout_episodes for run in runs],
