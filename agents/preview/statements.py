@@ -124,7 +124,7 @@ def _episodes(summary: dict[str, Any]) -> list[str]:
     check, size = forecast["check"], run["episodes_per_update"]
     found = [
         f"Episodes until {target} success in training: {_about(episodes, 'middle')} "
-        f"({_about(episodes, 'low')} to {_about(episodes, 'high')} in four of five runs alike). "
+        f"(in four of five runs alike between {_about(episodes, 'low')} and {_about(episodes, 'high')}). "
         f"This run plays {run['iterations'] * size} ({run['iterations']} iterations of {size}).",
         f"That is an estimate from {check['runs']} runs of our own on {check['tasks']} sets of LIBERO's "
         f"tasks. Forecast from the other sets, {check['in_range']} runs ended within their range. In the "

@@ -191,7 +191,7 @@ def test_binary_rewards_have_no_spread_where_all_succeed() -> None:
 def test_a_forecast_comes_with_its_range_its_evidence_and_how_far_the_run_is_from_it() -> None:
     played = outcomes("sfff", "ssff", "ffff", "sssf", "sfsf", "ffff", "sfff", "ssff")
     alike = report_of(played, "ppo.epochs=4")
-    assert "to more than" in told(alike)
+    assert "and more than" in told(alike)
     assert "runs of our own" in told(alike)
     assert "No run like this one was measured" not in told(alike)
     other = report_of(played, "ppo.epochs=1", "env.num_groups=1", "ppo.advantage=rloo")
