@@ -195,7 +195,7 @@ os._exit(0)  # to free the list is too deep for the limit
 """
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     played = subprocess.run(
-        ["bash", "-c", 'ulimit -s 512 && exec "$0" -c "$1"', sys.executable, script],
+        ["bash", "-c", 'ulimit -s 128 && exec "$0" -c "$1"', sys.executable, script],
         env=environment,
         capture_output=True,
         text=True,
