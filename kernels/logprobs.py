@@ -53,7 +53,10 @@ def token_logprobs(
             logits, tokens, temperatures.detach(), lo, hi
         )
         return logprobs, entropies
-    return _TokenLogprobs.apply(logits, tokens, temperatures.detach(), lo, hi)
+    inputs = (logits, tokens, temperatures.detach(), lo, hi)
+    if not (logits.requires_grad and torch.is_grad_enabled()):  # autograd takes longer than a few rows
+        return logprobs_forward(*inputs)[:2]
+    return _TokenLogprobs.apply(*inputs)
 
 
 class _TokenLogprobs(torch.autograd.Function):

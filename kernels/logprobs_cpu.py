@@ -46,7 +46,8 @@ def forward_cpu(
     """Fill the last three arguments; see ``logprobs.logprobs_forward``."""
     logits = logits.detach()
     rows = [tokens.contiguous().numpy()]
-    rows += [_columns(x) for x in (temperatures, logprobs, entropies, *statistics)]
+    rows += [_columns(x) for x in (temperatures, logprobs, entropies)]
+    rows += list(statistics.numpy().reshape(3, *rows[1].shape))
 
     def work(first: int, last: int) -> None:
         for start, stop, flat, row_stride in float32_rows(logits, first, last):
@@ -71,7 +72,8 @@ def backward_cpu(
     zero = torch.zeros_like(temperatures)
     grads = [zero if grad is None else grad for grad in (grad_logprobs, grad_entropies)]
     rows = [tokens.contiguous().numpy()]
-    rows += [_columns(x) for x in (temperatures, *grads, *statistics)]
+    rows += [_columns(x) for x in (temperatures, *grads)]
+    rows += list(statistics.contiguous().numpy().reshape(3, *rows[1].shape))
 
     def work(first: int, last: int) -> None:
         for start, stop, flat, row_stride in float32_rows(logits, first, last):
