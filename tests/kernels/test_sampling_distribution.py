@@ -130,19 +130,19 @@ def check_float32_sums(vocab, gap, heads):
 
     row = np.full(vocab, -gap, np.float32)
     row[heads] = 0.0
-    maxima, sums, weights, _ = row_sums_cpu.make_scratch(vocab)
-    _, total, _ = row_sums_cpu.sum_row(
-        row, row.view(np.int32), np.float32(row_sums_cpu.LOG2_E), maxima, sums, weights
-    )
+    scales, maxima, sums, weights, _ = row_sums_cpu.make_scratch(vocab, 1)
+    scales[0] = row_sums_cpu.LOG2_E
+    maximum = row_sums_cpu.sum_chunks(row, row.view(np.int32), scales, maxima, sums, weights)
+    total, _ = row_sums_cpu.sum_row(0, scales[0], maximum, maxima, sums)
     exact = np.exp(row.astype(np.float64))
-    chunks = sums[0] * np.exp(maxima.astype(np.float64))
+    chunks = sums[0, 0] * np.exp(maxima.astype(np.float64))
     exact_chunks = np.add.reduceat(exact, np.arange(0, vocab, CHUNK))
     error = np.abs(chunks.cumsum() / total - exact_chunks.cumsum() / exact.sum()).max()
     assert error < sampling_cpu.MARGIN / 2
 
     chunk = heads[0] // CHUNK
     tokens = row[chunk * CHUNK : (chunk + 1) * CHUNK]
-    chunk_total, _ = row_sums_cpu.sum_chunk(tokens, maxima[chunk], np.float32(row_sums_cpu.LOG2_E), weights)
+    chunk_total, _ = row_sums_cpu.sum_chunk(tokens, maxima[chunk], scales[0], weights)
     cumulative = weights.astype(np.float64).cumsum() / chunk_total
     exact_cumulative = exact[chunk * CHUNK : (chunk + 1) * CHUNK].cumsum() / exact_chunks[chunk]
     assert np.abs(cumulative - exact_cumulative).max() < sampling_cpu.MARGIN / 2
