@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ttrl_env.agents.evaluation.reports.markdown import table
-from ttrl_env.agents.evaluation.reports.statements import percent
+from ttrl_env.agents.evaluation.reports.markdown import numbers, table
 
 _NUMBERS = ("episodes", "success", "95 % interval", "steps to success")
 
@@ -43,7 +42,7 @@ def _tasks(tasks: Sequence[dict[str, Any]]) -> str:
         (
             str(task["task_id"]),
             task["instruction"],
-            *_numbers(task),
+            *numbers(task),
             *(str(task[kind]) for kind in ("mixed", "always_fail", "always_succeed")),
         )
         for task in tasks
@@ -53,7 +52,7 @@ def _tasks(tasks: Sequence[dict[str, Any]]) -> str:
 
 def _temperatures(rungs: Sequence[dict[str, Any]]) -> str:
     return table(
-        ("temperature", *_NUMBERS), [(f"{rung['temperature']:.3g}", *_numbers(rung)) for rung in rungs]
+        ("temperature", *_NUMBERS), [(f"{rung['temperature']:.3g}", *numbers(rung)) for rung in rungs]
     )
 
 
@@ -68,14 +67,3 @@ def _states(groups: Sequence[dict[str, Any]]) -> str:
         for group in groups
     ]
     return table(("task", "initial state", "episodes", "succeeded"), rows)
-
-
-def _numbers(totals: dict[str, Any]) -> tuple[str, str, str, str]:
-    low, high = totals["success_rate_interval_95"]
-    steps = totals["steps_to_success"]
-    return (
-        str(totals["num_episodes"]),
-        percent(totals["success_rate"]),
-        f"{percent(low)} to {percent(high)}",
-        "-" if steps is None else f"{steps:.0f}",
-    )

@@ -30,10 +30,10 @@ def markdown(report: dict[str, Any]) -> str:
 def _totals(evaluations: Sequence[dict[str, Any]]) -> str:
     rows = []
     for each in evaluations:
-        rows.append((each["checkpoint"], mode(each["temperature"]), "all", *_numbers(each)))
+        rows.append((each["checkpoint"], mode(each["temperature"]), "all", *numbers(each)))
         for key, states in (("on_training_states", "trained on"), ("on_other_states", "not trained on")):
             if each["on_training_states"] is not None and each[key] is not None:
-                rows.append((each["checkpoint"], mode(each["temperature"]), states, *_numbers(each[key])))
+                rows.append((each["checkpoint"], mode(each["temperature"]), states, *numbers(each[key])))
     return table(
         (
             "checkpoint",
@@ -49,7 +49,7 @@ def _totals(evaluations: Sequence[dict[str, Any]]) -> str:
 
 
 def _tasks(evaluation: dict[str, Any]) -> str:
-    rows = [(str(task["task_id"]), task["instruction"], *_numbers(task)) for task in evaluation["tasks"]]
+    rows = [(str(task["task_id"]), task["instruction"], *numbers(task)) for task in evaluation["tasks"]]
     header = ("task", "instruction", "episodes", "success", "95 % interval", "steps to success")
     return f"### {evaluation['checkpoint']}, {mode(evaluation['temperature'])}\n" + table(header, rows)
 
@@ -84,7 +84,8 @@ def _videos(videos: Sequence[dict[str, Any]]) -> str:
     return "## Videos\n" + "\n".join(f"- [{video['title']}]({video['file']})" for video in videos)
 
 
-def _numbers(totals: dict[str, Any]) -> tuple[str, str, str, str]:
+def numbers(totals: dict[str, Any]) -> tuple[str, str, str, str]:
+    """Episodes, success rate, its 95 % interval, and steps to success, as a table shows them."""
     low, high = totals["success_rate_interval_95"]
     steps = totals["steps_to_success"]
     return (

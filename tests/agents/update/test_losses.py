@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from ttrl_env.agents.update.losses import clipped_policy_loss, merge_diagnostics
+from ttrl_env.agents.config.choices import RatioLevel
+from ttrl_env.agents.update.losses import LossDiagnostics, clipped_policy_loss, merge_diagnostics
 
 CLIP: dict[str, Any] = {"clip_low": 0.2, "clip_high": 0.28, "entropy_coef": 0.0}
 
@@ -92,21 +93,27 @@ def test_dual_clip_bounds_the_loss_of_a_token_that_became_far_likelier() -> None
     assert report.dual_clip_fraction == pytest.approx(1 / 3)
 
 
+def _two_executed_tokens(
+    logprobs: torch.Tensor, advantage: float, ratio_level: RatioLevel
+) -> tuple[torch.Tensor, LossDiagnostics]:
+    """Loss of a chunk of three tokens, of which the third was not executed."""
+    return clipped_policy_loss(
+        logprobs,
+        torch.zeros(1, 3),
+        torch.zeros(1, 3),
+        torch.tensor([advantage]),
+        torch.tensor([[0.5, 0.5, 0.0]]),
+        **CLIP,
+        ratio_level=ratio_level,
+        chunk_weights=torch.ones(1),
+    )
+
+
 def test_a_chunks_ratio_is_of_the_joint_probability_of_its_executed_tokens() -> None:
-    # ratios of executed tokens 1.1 and 1.5 multiply to 1.65; the third was not executed
+    # ratios of executed tokens 1.1 and 1.5 multiply to 1.65
     logprobs = torch.tensor([1.1, 1.5, 9.0]).log()[None].requires_grad_()
-    weights = torch.tensor([[0.5, 0.5, 0.0]])
     for advantage, expected in ((1.0, -1.28), (-1.0, 1.65)):
-        loss, report = clipped_policy_loss(
-            logprobs,
-            torch.zeros(1, 3),
-            torch.zeros(1, 3),
-            torch.tensor([advantage]),
-            weights,
-            **CLIP,
-            ratio_level="chunk",
-            chunk_weights=torch.ones(1),
-        )
+        loss, report = _two_executed_tokens(logprobs, advantage, "chunk")
         assert float(loss.detach()) == pytest.approx(expected)
         assert report.ratio == pytest.approx(1.65)
         # nats a token at every level: the mean of r - 1 - log r over 1.1 and 1.5
@@ -117,20 +124,10 @@ def test_a_chunks_ratio_is_of_the_joint_probability_of_its_executed_tokens() -> 
 
 
 def test_a_chunks_mean_ratio_is_the_geometric_mean_of_its_executed_tokens() -> None:
-    # sqrt(1.1 * 1.5) = 1.284523 is above 1.28; the third token was not executed
+    # sqrt(1.1 * 1.5) = 1.284523 is above 1.28
     logprobs = torch.tensor([1.1, 1.5, 9.0]).log()[None].requires_grad_()
-    weights = torch.tensor([[0.5, 0.5, 0.0]])
     for advantage, expected in ((1.0, -1.28), (-1.0, 1.2845233)):
-        loss, report = clipped_policy_loss(
-            logprobs,
-            torch.zeros(1, 3),
-            torch.zeros(1, 3),
-            torch.tensor([advantage]),
-            weights,
-            **CLIP,
-            ratio_level="chunk-mean",
-            chunk_weights=torch.ones(1),
-        )
+        loss, report = _two_executed_tokens(logprobs, advantage, "chunk-mean")
         assert float(loss.detach()) == pytest.approx(expected)
         assert report.ratio == pytest.approx(1.2845233)
         assert report.clip_fraction == 1.0
