@@ -121,8 +121,6 @@ def collect_rollout(
     lockstep = Lockstep.of(policy)
     check_policy(lockstep.policy, PLAYED)
     env = _grouped(env, lockstep.policy.chunk_steps)
-    if keep_privileged_state:
-        check_privileged_state(env)
     recorder = _Recorder(env, lockstep, temperatures, seed, rows_at_once)
     mask = (options or {}).get("reset_mask")
     _check_whole_groups(mask, env.groups)
@@ -130,6 +128,8 @@ def collect_rollout(
     observations, infos = env.reset(options=options)
     recorder.simulation_seconds += time.perf_counter() - started
     check_reports(infos, _REPORTS)
+    if keep_privileged_state:  # which an environment has from the first reset on
+        check_privileged_state(env)
     active = np.arange(env.num_envs) if mask is None else np.flatnonzero(mask)
     left_out = {row: infos["finish_step"][row] for row in np.setdiff1d(np.arange(env.num_envs), active)}
     while (actions := recorder.act(observations, active)) is not None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ttrl_env.agents.policies import TinyVLA, TinyVLAConfig, load_policy
 from ttrl_env.engines import observations
 from ttrl_env.engines.interface import ChunkResult, EngineConfig, SimState
+from ttrl_env.engines.requests import check_started
 from ttrl_env.vector_env import TTRLVectorEnv
 
 GAIN = 0.25
@@ -29,11 +30,13 @@ class ReachEngine:
         self.config = config
         self.observations = observations.allocate(config)
         self.position = np.zeros(config.num_rows)
+        self.started: set[int] = set()
         self.stepped_rows: list[int] = []
         self.closed = False
 
     def reset(self, rows: Sequence[int], task_ids: Sequence[int], init_state_ids: Sequence[int]) -> None:
         self.position[rows] = 0.0
+        self.started.update(rows)
         self._draw(rows)
 
     def step(
@@ -54,6 +57,7 @@ class ReachEngine:
 
     def state(self, row: int) -> SimState:
         """The task's bowl is the point, and its plate where the point succeeds."""
+        check_started([row], self.started)
         return SimState(
             time=0.0,
             qpos=np.zeros(0),
