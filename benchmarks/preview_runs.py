@@ -22,6 +22,7 @@ from ttrl_env.agents.config.choices import TINY_VLA
 from ttrl_env.agents.config.loading import load_config
 from ttrl_env.agents.config.saved_config import saved_config
 from ttrl_env.agents.config.schema import TrainConfig
+from ttrl_env.agents.policies.loading import read_kind
 from ttrl_env.agents.preview.measured_runs import FILE, MeasuredRun, read_measured_runs
 from ttrl_env.agents.training.metrics import METRICS_FILE, read_records
 from ttrl_env.machine.whole_files import write_whole
@@ -64,13 +65,9 @@ def _of_results(file: Path) -> Iterator[MeasuredRun]:
 def _of_folder(folder: Path) -> Iterator[MeasuredRun]:
     checkpoint = find_checkpoint(folder)
     config = saved_config(checkpoint)
-    if config.rollout.redraw or config.rollout.states != "in_turn":
-        raise SystemExit(
-            f"{folder}: with chosen or redrawn groups, success is not that of a sample of states"
-        )
     yield MeasuredRun(
         policy=config.policy.path or "new",
-        kind=json.loads((checkpoint / "policy/config.json").read_text(encoding="utf-8"))["model_type"],
+        kind=read_kind(checkpoint / "policy"),
         name=f"{folder.resolve().parent.name}-{folder.name}",
         suite=config.env.suite,
         task_ids=config.env.task_ids,

@@ -46,12 +46,8 @@ def values_to_resume(config: TrainConfig) -> dict[str, Any]:
 
     ``output_dir`` is the checkpoint's current place, even if the run was moved after it was saved.
     """
-    assert config.resume is not None
-    if config.resume != "auto":
-        checkpoint = find_checkpoint(config.resume)
-    elif existing := list_checkpoints(config.output_dir):
-        checkpoint = existing[-1]
-    else:
+    checkpoint = checkpoint_to_resume(config)
+    if checkpoint is None:
         return {}
     with offering_the_one_before(checkpoint):
         saved = saved_config(checkpoint)
@@ -59,6 +55,14 @@ def values_to_resume(config: TrainConfig) -> dict[str, Any]:
     if checkpoint.parent.name == "checkpoints" and config.resume != "auto":
         values["output_dir"] = str(checkpoint.parents[1])
     return values
+
+
+def checkpoint_to_resume(config: TrainConfig) -> Path | None:
+    """The checkpoint that ``config.resume``, which is set, names; ``None``: "auto" and no run yet."""
+    assert config.resume is not None
+    if config.resume == "auto":
+        return next(reversed(list_checkpoints(config.output_dir)), None)
+    return find_checkpoint(config.resume)
 
 
 def changes_on_resuming(checkpoint: Path, config: TrainConfig) -> list[str]:

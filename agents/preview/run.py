@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ttrl_env.agents.common.progress import Display
-from ttrl_env.agents.common.run_folder import find_checkpoint, list_checkpoints
 from ttrl_env.agents.config.choices import TINY_VLA
+from ttrl_env.agents.config.resuming import checkpoint_to_resume
 from ttrl_env.agents.distributed.devices import choose_device, use_usable_cores
 from ttrl_env.agents.evaluation.episode_queue import Episode
 from ttrl_env.agents.evaluation.reports.episode_log import EpisodeLog
@@ -138,17 +138,13 @@ def _write(report: dict[str, Any], folder: Path) -> None:
 
 def _checkpoint(config: PreviewConfig) -> Path | None:
     """The checkpoint that the run would go on from."""
-    if config.resume == "auto":
-        return next(reversed(list_checkpoints(config.output_dir)), None)
-    return None if config.resume is None else find_checkpoint(config.resume)
+    return None if config.resume is None else checkpoint_to_resume(config)
 
 
 def _settings(config: PreviewConfig, checkpoint: Path | None) -> dict[str, Any]:
     """All that determines the episodes; the kind of policy is part of it."""
-    env, path = config.env, config.policy.path
-    folder = None if path is None else find_policy(path).resolve()
-    if checkpoint is not None:
-        folder = (checkpoint / "policy").resolve()
+    env, source = config.env, checkpoint or config.policy.path
+    folder = None if source is None else find_policy(source).resolve()
     described = {"policy": None} if folder is None else policy_identity(folder)
     loading = {name: each for name, each in asdict(config.policy).items() if name not in ("path", "device")}
     return {

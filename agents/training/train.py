@@ -31,7 +31,7 @@ from typing import get_args
 
 from ttrl_env.agents.common.interrupts import StopRequest
 from ttrl_env.agents.common.progress import Display
-from ttrl_env.agents.common.run_folder import find_checkpoint, in_run, list_checkpoints
+from ttrl_env.agents.common.run_folder import in_run, list_checkpoints
 from ttrl_env.agents.common.training_state import TrainingState, read_state
 from ttrl_env.agents.common.versions import installed_versions
 from ttrl_env.agents.config.checks import check_config
@@ -39,6 +39,7 @@ from ttrl_env.agents.config.choices import GroupEstimator, StateOrder
 from ttrl_env.agents.config.resuming import (
     changes_on_resuming,
     checkpoint_before,
+    checkpoint_to_resume,
     offering_the_one_before,
     resume_argument,
 )
@@ -334,11 +335,10 @@ def _check_share(config: TrainConfig, world: World) -> None:
 
 
 def _checkpoint_to_resume(config: TrainConfig) -> Path | None:
+    checkpoint = None if config.resume is None else checkpoint_to_resume(config)
     existing = list_checkpoints(config.output_dir)
-    if config.resume == "auto":
-        return existing[-1] if existing else None
-    checkpoint = None if config.resume is None else find_checkpoint(config.resume)
-    if existing and (checkpoint is None or not in_run(checkpoint, config.output_dir)):
+    elsewhere = checkpoint is None or not in_run(checkpoint, config.output_dir)
+    if config.resume != "auto" and existing and elsewhere:
         other = "" if checkpoint is None else f", which {checkpoint} does not belong to"
         raise CheckpointError(
             f"output_dir: {config.output_dir} already holds a run (up to {existing[-1].name}){other}. "
