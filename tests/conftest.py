@@ -19,6 +19,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # networks this small lose more t
 os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(__file__).parents[1] / "build" / "compiled"))
 sys.path.insert(0, str(Path(__file__).parents[1]))  # helpers are imported as tests.<folder>.<module>
 
+from tests.ray_cluster import ray_cluster as ray_cluster
 from ttrl_env import tasks
 from ttrl_env.engines import opengl
 from ttrl_env.engines.interface import EngineConfig, SimulationEngine

@@ -1,0 +1,32 @@
+"""A Ray cluster of two nodes on this machine, shared by every test that needs one: starting it takes seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+CPUS_A_NODE = 4
+"""Logical ones, as Ray counts them: processes share the machine's cores."""
+
+_NODE = {"num_cpus": CPUS_A_NODE, "object_store_memory": 100 * 2**20}
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[Any]:
+    """``ray.cluster_utils.Cluster`` with this process connected to it; skips where Ray is not installed.
+
+    A test that kills a node adds one of its own (``add_node``) and kills that.
+    """
+    ray = pytest.importorskip("ray")
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={**_NODE, "include_dashboard": False})
+    try:
+        cluster.add_node(**_NODE)
+        ray.init(address=cluster.address, logging_level="WARNING")
+        yield cluster
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
