@@ -19,6 +19,7 @@ import numpy as np
 from ttrl_env.engines.compiled import njit
 from ttrl_env.engines.mujoco.libmujoco import call_with_data
 from ttrl_env.engines.native import controller
+from ttrl_env.engines.native.copying import copy_matrix, copy_vector
 from ttrl_env.engines.native.records import Memory
 from ttrl_env.engines.native.task.goals import compare, goal_holds
 
@@ -106,24 +107,24 @@ def restart_clock(memory: Memory) -> None:
 @njit(nogil=True, error_model="numpy")
 def take_sample(task, views, memory, sample):  # type: ignore[no-untyped-def]
     """Copy everything that an observation of the current substep needs."""
-    sample.eef_pos[:] = views.site_xpos[task.sample.eef_site]
+    copy_vector(sample.eef_pos, views.site_xpos[task.sample.eef_site])
     for i in range(4):
         sample.eef_quat[i] = views.xquat[task.sample.eef_body, (i + 1) % 4]
     for finger in range(2):
         sample.gripper_qpos[finger] = views.qpos[task.sample.gripper_qpos[finger]]
-    sample.site_xpos[:] = views.site_xpos
-    sample.site_xmat[:] = views.site_xmat
-    sample.geom_xpos[:] = views.geom_xpos
-    sample.geom_xmat[:] = views.geom_xmat
-    sample.cam_xpos[:] = views.cam_xpos
-    sample.cam_xmat[:] = views.cam_xmat
-    sample.light_xpos[:] = views.light_xpos
-    sample.light_xdir[:] = views.light_xdir
-    sample.burner_alpha[:] = memory.burner_alpha
-    sample.qpos[:] = views.qpos
-    sample.qvel[:] = views.qvel
-    sample.xpos[:] = views.xpos
-    sample.xquat[:] = views.xquat
+    copy_matrix(sample.site_xpos, views.site_xpos)
+    copy_matrix(sample.site_xmat, views.site_xmat)
+    copy_matrix(sample.geom_xpos, views.geom_xpos)
+    copy_matrix(sample.geom_xmat, views.geom_xmat)
+    copy_matrix(sample.cam_xpos, views.cam_xpos)
+    copy_matrix(sample.cam_xmat, views.cam_xmat)
+    copy_matrix(sample.light_xpos, views.light_xpos)
+    copy_matrix(sample.light_xdir, views.light_xdir)
+    copy_vector(sample.burner_alpha, memory.burner_alpha)
+    copy_vector(sample.qpos, views.qpos)
+    copy_vector(sample.qvel, views.qvel)
+    copy_matrix(sample.xpos, views.xpos)
+    copy_matrix(sample.xquat, views.xquat)
 
 
 @njit(nogil=True, error_model="numpy")

@@ -17,6 +17,7 @@ import numpy as np
 
 from ttrl_env.engines.compiled import njit
 from ttrl_env.engines.mujoco.libmujoco import call_jac_site
+from ttrl_env.engines.native.copying import copy_matrix
 from ttrl_env.engines.native.records import ArmState
 
 ARM_DOF = 7
@@ -54,10 +55,12 @@ def measure(arm, constants, library, views, jacobians):  # type: ignore[no-untyp
     call_jac_site(
         library.jac_site, views.model, views.data, address, address + jacobians[0].nbytes, np.int32(site)
     )
-    arm.eef_pos[:] = views.site_xpos[site]
-    arm.eef_mat[:] = views.site_xmat[site].reshape(3, 3)
-    arm.eef_velocity[:3] = np.dot(jacobians[0], views.qvel)
-    arm.eef_velocity[3:] = np.dot(jacobians[1], views.qvel)
+    linear, angular = np.dot(jacobians[0], views.qvel), np.dot(jacobians[1], views.qvel)
+    for i in range(3):
+        arm.eef_pos[i] = views.site_xpos[site, i]
+        for j in range(3):
+            arm.eef_mat[i, j] = views.site_xmat[site, 3 * i + j]
+        arm.eef_velocity[i], arm.eef_velocity[3 + i] = linear[i], angular[i]
     for i in range(ARM_DOF):
         arm.joint_pos[i] = views.qpos[constants.qpos[i]]
         arm.joint_vel[i] = views.qvel[constants.dofs[i]]
@@ -75,31 +78,34 @@ def set_goal(arm, constants, action):  # type: ignore[no-untyped-def]
     delta = np.empty(6)
     for i in range(6):
         delta[i] = min(max(action[i], -1.0), 1.0) * constants.action_scale[i]
-    arm.goal_pos[:] = arm.eef_pos + delta[:3]
+    for i in range(3):
+        arm.goal_pos[i] = arm.eef_pos[i] + delta[i]
     if delta[3] != 0.0 or delta[4] != 0.0 or delta[5] != 0.0:
-        arm.goal_mat[:] = np.dot(rotation_matrix(delta[3:]), arm.eef_mat)
+        copy_matrix(arm.goal_mat, np.dot(rotation_matrix(delta[3:]), arm.eef_mat))
 
 
 @njit(nogil=True, error_model="numpy")
 def set_torques(arm, constants, views):  # type: ignore[no-untyped-def]
     """Write the motor torques that pull the end effector towards its goal."""
-    force = (arm.goal_pos - arm.eef_pos) * constants.stiffness[:3] + (
-        -arm.eef_velocity[:3] * constants.damping[:3]
-    )
-    torque = orientation_error(arm.goal_mat, arm.eef_mat) * constants.stiffness[3:] + (
-        -arm.eef_velocity[3:] * constants.damping[3:]
-    )
+    force, torque = np.empty(3), orientation_error(arm.goal_mat, arm.eef_mat)
+    for i in range(3):
+        j = 3 + i
+        force[i] = (arm.goal_pos[i] - arm.eef_pos[i]) * constants.stiffness[i] + (
+            -arm.eef_velocity[i] * constants.damping[i]
+        )
+        torque[i] = torque[i] * constants.stiffness[j] + (-arm.eef_velocity[j] * constants.damping[j])
     lambda_pos, lambda_ori, null_space = task_space_inertia(arm.inertia.T, arm.jacobian)
-    wrench = np.empty(6)
-    wrench[:3] = np.dot(lambda_pos, force)
-    wrench[3:] = np.dot(lambda_ori, torque)
+    wrench, linear, angular = np.empty(6), np.dot(lambda_pos, force), np.dot(lambda_ori, torque)
+    for i in range(3):
+        wrench[i], wrench[3 + i] = linear[i], angular[i]
     torques = np.dot(arm.jacobian, wrench)
-    spring = np.dot(
-        arm.inertia.T,
-        _NULL_SPACE_STIFFNESS * (constants.initial_qpos - arm.joint_pos)
-        - np.sqrt(_NULL_SPACE_STIFFNESS) * 2 * arm.joint_vel,
-    )
-    posture = np.dot(null_space.transpose(), spring)
+    pull = np.empty(ARM_DOF)
+    for i in range(ARM_DOF):
+        pull[i] = (
+            _NULL_SPACE_STIFFNESS * (constants.initial_qpos[i] - arm.joint_pos[i])
+            - np.sqrt(_NULL_SPACE_STIFFNESS) * 2 * arm.joint_vel[i]
+        )
+    posture = np.dot(null_space.transpose(), np.dot(arm.inertia.T, pull))
     for i in range(ARM_DOF):
         total = torques[i] + views.bias[constants.dofs[i]]
         total += posture[i]
@@ -134,7 +140,10 @@ def task_space_inertia(inertia, jacobian):  # type: ignore[no-untyped-def]
     lambda_pos = np.linalg.pinv(np.dot(np.dot(linear, mobility), linear.transpose()))
     lambda_ori = np.linalg.pinv(np.dot(np.dot(angular, mobility), angular.transpose()))
     generalised_inverse = np.dot(np.dot(mobility, full.transpose()), lambda_full)
-    null_space = np.eye(ARM_DOF) - np.dot(generalised_inverse, full)
+    null_space = np.dot(generalised_inverse, full)
+    for i in range(ARM_DOF):
+        for j in range(ARM_DOF):
+            null_space[i, j] = (1.0 if i == j else 0.0) - null_space[i, j]
     return lambda_pos, lambda_ori, null_space
 
 
@@ -165,8 +174,13 @@ def rotation_matrix(vector):  # type: ignore[no-untyped-def]
     norm = np.dot(q, q)
     if norm < _QUATERNION_EPS:
         return np.identity(3)
-    q *= math.sqrt(2.0 / norm)
-    p = np.outer(q, q)
+    scale = math.sqrt(2.0 / norm)
+    for i in range(4):
+        q[i] *= scale
+    p = np.empty((4, 4), dtype=np.float32)
+    for i in range(4):
+        for j in range(4):
+            p[i, j] = q[i] * q[j]
     return np.array(
         [
             [1.0 - p[2, 2] - p[3, 3], p[1, 2] - p[3, 0], p[1, 3] + p[2, 0]],
