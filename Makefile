@@ -117,12 +117,14 @@ bench: setup gl
 setup: $(INSTALLED)
 
 # torch first and alone: asked for together with packages that need any torch, pip may fetch another build.
-# pip also compiles all modules. Where PYTHONDONTWRITEBYTECODE is set, every process would do that again.
+# All modules are compiled, on all cores (pip would take one). Where PYTHONDONTWRITEBYTECODE is set, every process
+# would do that again. A few packages hold templates that are no Python; those fail, and nothing imports them.
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14) and "Python 3.10 to 3.13 is needed: make PYTHON=python3.11 ...")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^torch==' constraints.txt)"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[libero,sb3,dev,docs]'
+	$(BIN)/python -m pip install --no-compile --quiet --disable-pip-version-check "$$(grep '^torch==' constraints.txt)"
+	$(BIN)/python -m pip install --no-compile --quiet --disable-pip-version-check -c constraints.txt -e '.[libero,sb3,dev,docs]'
+	-@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib > $(VENV)/compileall.log
 	@touch $@
 
 gl: setup
