@@ -18,7 +18,6 @@ from ttrl_env.agents.evaluation.reports.run import evaluate_checkpoints
 from ttrl_env.agents.training.metrics import METRICS_FILE, read_records
 from ttrl_env.agents.training.train import train
 from ttrl_env.machine.whole_files import write_whole
-from ttrl_env.temperatures import BASE_TEMPERATURE
 
 RESULT_FILE = "result.json"
 """Written last, so it exists only for finished runs."""
@@ -65,7 +64,8 @@ def run(
 def settings(family: Family, arm: Arm) -> list[str]:
     """Training overrides: the groups, those of the family that the arm does not set itself, the arm's."""
     set_by_arm = {override.partition("=")[0] for override in arm.overrides}
-    shared = [override for override in family.training if override.partition("=")[0] not in set_by_arm]
+    common = (f"base_temperature={family.temperature}", *family.training)
+    shared = [override for override in common if override.partition("=")[0] not in set_by_arm]
     groups = [f"env.num_groups={family.rows_per_update // arm.n_samples}", f"env.n_samples={arm.n_samples}"]
     return [*groups, *shared, *arm.overrides]
 
@@ -82,7 +82,7 @@ def _training(family: Family, arm: Arm, seed: int, folder: Path, iterations: int
         "resume=auto",
         "checkpoint_every=5",
         f"eval.every={family.evaluate_every}",
-        f"eval.temperature={BASE_TEMPERATURE}",
+        f"eval.temperature={family.temperature}",
         # without a curve one state is enough: the report below evaluates on all of them
         f"eval.episodes_per_task={0 if family.evaluate_every else 1}",
     ]
@@ -95,7 +95,7 @@ def _evaluation(family: Family, folder: Path) -> list[str]:
         f"output='{folder / 'report'}'",
         "videos=0",
         *_tasks(family),
-        f"eval.temperatures=[0,{BASE_TEMPERATURE}]",
+        f"eval.temperatures=[0,{family.temperature}]",
         f"eval.repeats={family.repeats}",
     ]
 
