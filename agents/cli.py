@@ -14,7 +14,13 @@ from ttrl_env import __version__
 from ttrl_env.agents.commands.table import COMMANDS, module_of, overview
 from ttrl_env.agents.common.interrupts import INTERRUPTED, ending_at_once, raising_interrupts
 from ttrl_env.agents.common.quiet_streams import quiet_streams
-from ttrl_env.errors import EnvironmentDiedError, OtherTasksWarning, SettingsWarning, TTRLError
+from ttrl_env.errors import (
+    EnvironmentDiedError,
+    OtherTasksWarning,
+    SettingsWarning,
+    TTRLError,
+    WorkersDiedError,
+)
 from ttrl_env.libero_version import LiberoVersionWarning
 
 _USAGE = f"""ttrl {__version__}: test-time reinforcement learning for VLA policies on LIBERO
@@ -76,7 +82,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     try:
         with raising_interrupts():
             return _run_command(name, rest)
-    except EnvironmentDiedError as error:
+    except (EnvironmentDiedError, WorkersDiedError) as error:
         print(f"ttrl {name}: {error}", file=sys.stderr)
         return 1
     except TTRLError as error:

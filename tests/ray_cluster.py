@@ -1,4 +1,4 @@
-"""A Ray cluster of two nodes on this machine, shared by every test that needs one: starting it takes seconds."""
+"""A Ray cluster of two nodes on this machine, shared by all tests that need one, as it takes seconds."""
 
 from __future__ import annotations
 

@@ -44,6 +44,10 @@ class EnvironmentDiedError(TTRLError, RuntimeError):
     """A simulation process ended or raised; the message holds its traceback and its task."""
 
 
+class WorkersDiedError(TTRLError, RuntimeError):
+    """The processes of a run ended more often than they may be restarted; the message has the last cause."""
+
+
 class TrainingDivergedError(TTRLError, FloatingPointError):
     """The policy's outputs, or its loss or gradients, are NaN or infinite."""
 

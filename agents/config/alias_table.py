@@ -23,7 +23,10 @@ def _refill(filtered: str) -> dict[str, str]:
     }
 
 
-_TORCHRUN = "torchrun says how many processes there are, each with a GPU of its own (docs/scaling.md)"
+_PROCESSES = (
+    "torchrun, or ray.num_workers with launcher=ray, says how many processes there are, each with a GPU of "
+    "its own (docs/scaling.md)"
+)
 
 _NO_WARMUP = "0 is the only share of the (unknown) total that can be converted; set ppo.warmup_steps"
 
@@ -174,8 +177,8 @@ ALIASES: dict[str, Treatment] = {
     "trainer.val_only": Stated((False,), "`ttrl eval` evaluates without training"),
     "trainer.val_before_train": Stated((True,), "every run is evaluated before its first update"),
     "trainer.critic_warmup": Stated((0,), "the policy is updated from the first iteration"),
-    "trainer.nnodes": Stated((1,), _TORCHRUN),
-    "trainer.n_gpus_per_node": Stated((1,), _TORCHRUN),
+    "trainer.nnodes": Stated((1,), _PROCESSES),
+    "trainer.n_gpus_per_node": Stated((1,), _PROCESSES),
     "trainer.logger": Refused("JSON lines and TensorBoard are always written; wandb_project adds W&B"),
     "trainer.wandb_mode": Refused("set the environment variable WANDB_MODE"),
     "trainer.experiment_name": Refused("a run is named by its folder, output_dir"),

@@ -81,6 +81,7 @@ def _check_train(config: TrainConfig) -> None:
     _check_filter(config.rollout)
     _check_ladder_shift(config)
     _check_groups(config)
+    _check_processes(config)
 
 
 def _check_policy(policy: PolicyConfig, env_image_size: int) -> None:
@@ -171,6 +172,22 @@ def _check_groups(config: TrainConfig) -> None:
             f"ppo.target_kl: with ppo.epochs=1 and all trajectories in one minibatch an update has a single "
             f"step, before which the divergence is 0; raise ppo.epochs, set ppo.minibatch_trajectories, or "
             f"leave it out, got {config.ppo.target_kl}"
+        )
+
+
+def _check_processes(config: TrainConfig) -> None:
+    """Raise unless the processes that Ray is to start can divide the groups and have the device asked for."""
+    if config.launcher != "ray":
+        return
+    if config.env.num_groups % config.ray.num_workers:
+        raise ConfigError(
+            f"ray.num_workers: every process plays equally many groups; expected a divisor of "
+            f"env.num_groups={config.env.num_groups}, got {config.ray.num_workers}; the nearest are "
+            f"{_nearest_divisors(config.env.num_groups, config.ray.num_workers)}"
+        )
+    if config.ray.gpus_per_worker == 0 and config.policy.device.startswith("cuda"):
+        raise ConfigError(
+            f"ray.gpus_per_worker: policy.device={config.policy.device} needs a GPU for every process, got 0"
         )
 
 

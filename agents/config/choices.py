@@ -11,6 +11,12 @@ AdvantageName: TypeAlias = Literal["grpo", "drgrpo", "rloo", "gae", "critic"]
 """``ppo.advantage``: a group estimator, or :func:`ttrl_env.agents.update.gae.gae_over_chunks` with the values
 of a value head (``gae``) or of a :class:`~ttrl_env.agents.update.critic.Critic`."""
 
+LauncherName: TypeAlias = Literal["torchrun", "ray"]
+"""``launcher``: what starts the processes of a run, ``torchrun`` (or nobody, for one) or Ray Train."""
+
+Placement: TypeAlias = Literal["pack", "spread", "strict_pack", "strict_spread"]
+"""``ray.placement``: Ray's strategies for placement groups, in lower case."""
+
 StateOrder: TypeAlias = Literal["in_turn", "mixed_outcomes"]
 """``rollout.states``: the dealers of :mod:`ttrl_env.agents.rollout.assignments` and
 :mod:`ttrl_env.agents.rollout.mixed_outcomes`."""

@@ -29,15 +29,8 @@ def check_training(config: TrainConfig) -> None:
     """Raise :class:`ConfigError` with the estimate if a training run cannot fit or takes over a year."""
     rows = config.env.num_groups * config.env.n_samples
     horizon = _horizon(config.env)
-    require_memory(
-        _simulations(config.env, rows) + rows * horizon * bytes_per_step(config.policy),
-        f"env.num_groups, env.n_samples: a rollout of {rows:,} simulations",
-        "lower them, or divide them over several machines (docs/scaling.md)",
-    )
-    if config.policy.path is None:
-        require_memory(
-            training_bytes(config.policy.hidden_size), "policy.hidden_size: a new TinyVLA", "lower it"
-        )
+    if not _runs_elsewhere(config):
+        _check_training_memory(config, rows * horizon)
     require_time(
         config.iterations * rows * horizon / STEPS_PER_SECOND,
         f"iterations: {config.iterations:,} of {rows:,} episodes of {horizon:,} steps",
@@ -45,6 +38,24 @@ def check_training(config: TrainConfig) -> None:
     )
     evaluations = 2 + (config.iterations // config.eval.every if config.eval.every else 0)
     _check_evaluations(config.env, config.eval, evaluations)
+
+
+def _check_training_memory(config: TrainConfig, steps: int) -> None:
+    rows = config.env.num_groups * config.env.n_samples
+    require_memory(
+        _simulations(config.env, rows) + steps * bytes_per_step(config.policy),
+        f"env.num_groups, env.n_samples: a rollout of {rows:,} simulations",
+        "lower them, or divide them over several machines (docs/scaling.md)",
+    )
+    if config.policy.path is None:
+        require_memory(
+            training_bytes(config.policy.hidden_size), "policy.hidden_size: a new TinyVLA", "lower it"
+        )
+
+
+def _runs_elsewhere(config: TrainConfig) -> bool:
+    """Whether this process only starts a run on a cluster, whose nodes check their own memory."""
+    return config.launcher == "ray" and config.ray.address is not None and "WORLD_SIZE" not in os.environ
 
 
 def check_evaluation(config: EvaluateConfig) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 from ttrl_env.agents.config.bounds import (
+    LARGEST_INT,
     LARGEST_TEMPERATURE,
     Between,
     DeviceName,
@@ -30,6 +31,8 @@ from ttrl_env.agents.config.choices import (
     AdvantageName,
     Decoding,
     KLEstimator,
+    LauncherName,
+    Placement,
     RatioLevel,
     Reduction,
     StateOrder,
@@ -323,6 +326,35 @@ class ReportConfig(EpisodesConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
+class RayConfig:
+    """The processes that Ray Train starts: launcher=ray."""
+
+    address: Annotated[str | None, Text()] = None
+    """The cluster: "auto" (the one of this machine), host:port, or ray://host:port; null: that of the
+    variable RAY_ADDRESS, else Ray starts on this machine for the run."""
+    num_workers: Annotated[int, at_least(1, 65_536)] = 1
+    """Processes that train together, as many as torchrun's; a divisor of env.num_groups."""
+    cpus_per_worker: Annotated[float, above(0, 4096)] = 1.0
+    """CPUs that Ray reserves for each process. Simulations still run on its share of the machine's cores, or
+    on env.num_workers."""
+    gpus_per_worker: Annotated[int | None, at_least(0, 64)] = None
+    """GPUs that Ray reserves for each process, of which it uses one; null: 1 if the cluster has GPUs and
+    policy.device is not cpu."""
+    placement: Placement = "pack"
+    """Which nodes Ray takes: "pack" (few), "spread" (many), "strict_pack" (one), "strict_spread" (as many as
+    processes)."""
+    max_failures: Annotated[int, Between(-1, LARGEST_INT)] = 3
+    """How often Ray restarts the processes after one of them or its node dies. The run then continues from
+    its last checkpoint (checkpoint_every). -1: without limit."""
+    wait_seconds: Annotated[int | None, at_least(0, 86_400)] = None
+    """Longest wait for the resources of all processes; null: 30, and none if the cluster is too small. Set it
+    for a cluster that grows on demand."""
+    storage_path: Annotated[str | None, Text()] = None
+    """Also copy checkpoints to this folder or address (s3://..., gs://..., any that Ray Train takes), under
+    the name of output_dir. resume=auto continues from there if output_dir is empty."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainConfig(FolderSettings):
     """All settings of a training run; saved with each checkpoint."""
 
@@ -352,6 +384,10 @@ class TrainConfig(FolderSettings):
     wandb_project: Annotated[str | None, Text()] = None
     """Also log to this Weights & Biases project, with a video of each evaluation's first episode. A resumed
     run goes on in its record there (pip install 'ttrl-env[wandb]')."""
+    launcher: LauncherName = "torchrun"
+    """"torchrun": this process alone, or those that torchrun has started. "ray": Ray Train starts
+    ray.num_workers processes, and restarts them if one dies (pip install 'ttrl-env[ray]')."""
+    ray: RayConfig = field(default_factory=RayConfig)
     env: TrainEnvConfig = field(default_factory=TrainEnvConfig)
     policy: PolicyConfig = field(default_factory=PolicyConfig)
     rollout: RolloutConfig = field(default_factory=RolloutConfig)

@@ -17,13 +17,13 @@ import torch
 import torch.distributed as dist
 
 from ttrl_env.engines.opengl import load_triton_first
-from ttrl_env.errors import ConfigError, TTRLError
+from ttrl_env.errors import ConfigError, TTRLError, WorkersDiedError
 from ttrl_env.machine.cores import usable_cores
 
 T = TypeVar("T")
 
 
-class ProcessEndedError(TTRLError):
+class ProcessEndedError(WorkersDiedError):
     """Another process of the run has ended, so this one cannot continue."""
 
 

@@ -29,9 +29,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import get_args
 
-from ttrl_env.agents.common.interrupts import StopRequest
 from ttrl_env.agents.common.progress import Display
 from ttrl_env.agents.common.run_folder import in_run, list_checkpoints
+from ttrl_env.agents.common.supervision import STOPPING, Supervisor
 from ttrl_env.agents.common.training_state import TrainingState, read_state
 from ttrl_env.agents.common.versions import installed_versions
 from ttrl_env.agents.config.checks import check_config
@@ -79,13 +79,12 @@ _DEALERS: dict[StateOrder, Callable[[TrainConfig, TrainingState | None], Dealer]
 }
 """By ``rollout.states``."""
 
-_STOPPING = "Stopping after this iteration, with a checkpoint. Ctrl-C again stops at once, without it."
-
 
 def train(config: TrainConfig, display: Display | None = None, engine: EngineChoice | None = None) -> Path:
     """Train a policy as configured; returns the last checkpoint.
 
-    Processes that ``torchrun`` has started train one policy together (docs/scaling.md).
+    Processes that ``torchrun`` has started, or that Ray starts for ``config.launcher="ray"``, train one
+    policy together (docs/scaling.md).
 
     ``engine`` is the caller's own simulation engine, in place of the one that ``config.env`` names.
 
@@ -97,17 +96,32 @@ def train(config: TrainConfig, display: Display | None = None, engine: EngineCho
         ConfigError: the configuration cannot work (checked before anything is built or loaded), or another
             process is writing to ``config.output_dir``.
         CheckpointError: a policy or checkpoint cannot be read, or a checkpoint cannot be written.
-        MissingDependencyError: ``config.wandb_project`` is set and ``wandb`` is not installed.
+        MissingDependencyError: ``config.wandb_project`` is set and ``wandb`` is not installed, or Ray is
+            needed and is not.
         EnvironmentDiedError: a simulation process died.
         TrainingDivergedError: the policy's outputs, loss or gradients are no longer numbers. Earlier
             checkpoints stay as they are, and the message names the last one.
+        WorkersDiedError: processes that Ray started died more often than ``config.ray.max_failures``.
     """
+    _check(config)
+    display = display or Display()
+    if config.launcher == "ray":
+        from ttrl_env.agents.on_ray.launch import train_on_ray  # only then
+
+        return train_on_ray(_train_here, config, display, engine)
+    return _train_here(config, display, engine, Supervisor())
+
+
+def _train_here(
+    config: TrainConfig, display: Display, engine: EngineChoice | None, supervisor: Supervisor
+) -> Path:
+    """Train in this process, together with the others of the same run if there are any."""
     _check(config)
     use_usable_cores()
     with join_world(config.policy.device) as world, ExitStack() as stack:
         _check_share(config, world)
         world.on_main(lambda: stack.enter_context(folder_lock(config.output_dir, "output_dir")))
-        run = _Run(config, display or Display(), engine, world)
+        run = _Run(config, display, engine, world, supervisor)
         try:
             return run.loop()
         finally:
@@ -118,9 +132,15 @@ class _Run:
     """One training run: policy, agent, environment, and the number of completed iterations."""
 
     def __init__(
-        self, config: TrainConfig, display: Display, engine: EngineChoice | None, world: World = ALONE
+        self,
+        config: TrainConfig,
+        display: Display,
+        engine: EngineChoice | None,
+        world: World = ALONE,
+        supervisor: Supervisor | None = None,
     ) -> None:
         self.config = config
+        self.supervisor = supervisor or Supervisor()
         self.display = display
         self.world = world
         self.time_left = TimeLeft(config.iterations, config.eval.every)
@@ -153,8 +173,9 @@ class _Run:
         writer, bars = self._make_writer(), self.display.training(config.iterations, self.completed)
         # before the writer removes records: if killed in between, the run can resume the recorded course
         self.world.on_main(lambda: checkpoints.drop_later(config.output_dir, self.completed))
+        self.supervisor.began()
         # a second signal must not interrupt the last checkpoint
-        with StopRequest(_STOPPING if self.world.is_main else "") as stop, writer, bars:
+        with self.supervisor.stop_request(STOPPING if self.world.is_main else "") as stop, writer, bars:
             try:
                 due = self._evaluation_is_due()
                 if due and not self.world.on_main(lambda: writer.has_evaluation(self.completed)):
@@ -190,6 +211,7 @@ class _Run:
             self.config.output_dir, self.policy, self.agent, state, keep=self.config.keep_checkpoints
         )
         self.saved_at = self.completed
+        self.supervisor.saved(self.saved)
         return self.saved
 
     def close(self) -> None:

@@ -67,6 +67,7 @@ AGENT_LAYERS = (
     ("ttrl_env.agents.distributed",),
     ("ttrl_env.agents.common",),
     ("ttrl_env.agents.config",),
+    ("ttrl_env.agents.on_ray",),
     ("ttrl_env.agents.policies",),
     ("ttrl_env.agents.rollout",),
     ("ttrl_env.agents.pretraining",),
