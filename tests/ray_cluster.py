@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,6 +23,7 @@ def ray_cluster() -> Iterator[Any]:
     ray = pytest.importorskip("ray")
     from ray.cluster_utils import Cluster
 
+    os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 would yield to all other tests
     cluster = Cluster(initialize_head=True, head_node_args={**_NODE, "include_dashboard": False})
     try:
         cluster.add_node(**_NODE)

@@ -27,8 +27,8 @@ def require_ray() -> None:
     Raises:
         MissingDependencyError: has the command that installs it.
     """
-    needed = {"ray": "ray", "pyarrow": "pyarrow", "pandas": "pandas", "tensorboardX": "tensorboardX"}
-    missing = [package for package, module in needed.items() if importlib.util.find_spec(module) is None]
+    needed = ("ray", "pandas", "pyarrow", "pydantic", "tensorboardX")
+    missing = [name for name in needed if importlib.util.find_spec(name) is None]
     if missing:
         raise MissingDependencyError(
             f"launcher=ray: Ray Train needs {', '.join(missing)}, which is not installed. Install it with: "
@@ -48,12 +48,14 @@ def joined_cluster(settings: RayConfig) -> Iterator[None]:
     """
     import ray
 
+    if settings.address is not None:
+        _require_answer(settings.address)
     if ray.is_initialized():
         yield
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody has been asked
+    os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 would yield to all else on the machine
     address = settings.address or os.environ.get("RAY_ADDRESS") or "local"
-    _require_answer(address)
     options = {"include_dashboard": False} if address == "local" else {}
     try:
         # the run's first process relays what it prints; Ray would add its own remarks, of all processes

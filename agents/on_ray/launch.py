@@ -56,6 +56,7 @@ def train_on_ray(job: Job, config: TrainConfig, display: Display, engine: Engine
         num_gpus = gpus_per_worker(config.ray, config.policy.device)
         each = {"CPU": config.ray.cpus_per_worker, **({"GPU": float(num_gpus)} if num_gpus else {})}
         require_resources(config.ray, each)
+        _require_storage(config)
         relay = start_relay()
         assignment = Assignment(job=job, config=config, engine=engine, relay=relay, started_in=os.getcwd())
         display.say(
@@ -65,11 +66,26 @@ def train_on_ray(job: Job, config: TrainConfig, display: Display, engine: Engine
         return _Watch(config, each, relay, display).over(_trainer(assignment, each))
 
 
+def _require_storage(config: TrainConfig) -> None:
+    """Raise :class:`ConfigError` unless Ray Train can write to ``ray.storage_path``."""
+    from ray.train import RunConfig
+
+    if config.ray.storage_path is None:
+        return
+    try:
+        run = RunConfig(storage_path=config.ray.storage_path, name=Path(config.output_dir).name)
+        _ = run.storage_context  # made, and tried, when first asked for
+    except (OSError, RuntimeError, ValueError, ImportError) as error:
+        raise ConfigError(
+            f"ray.storage_path: expected a folder or an address that can be written to, got "
+            f"{config.ray.storage_path!r}: {error}"
+        ) from error
+
+
 def _trainer(assignment: Assignment, each: dict[str, float]) -> Any:
     """Ray Train's trainer, configured."""
     from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
-    from ray.train.v2.api.config import LoggingConfig
 
     config = assignment.config
     output_dir, storage_path = Path(config.output_dir).absolute(), config.ray.storage_path
@@ -90,7 +106,6 @@ def _trainer(assignment: Assignment, each: dict[str, float]) -> Any:
             name=output_dir.name if storage_path else ".ray",
             failure_config=FailureConfig(max_failures=config.ray.max_failures),
             checkpoint_config=CheckpointConfig(num_to_keep=config.keep_checkpoints),
-            logging_config=LoggingConfig(log_level="ERROR"),
         ),
     )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import sys
+import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from rich.console import Console
 
 from ttrl_env.agents.common.interrupts import StopRequest
 from ttrl_env.agents.common.progress import Display
+from ttrl_env.agents.common.run_folder import list_checkpoints
 from ttrl_env.agents.common.supervision import Supervisor
 from ttrl_env.errors import TTRLError
 
@@ -160,33 +162,53 @@ class RelayedSupervisor(Supervisor):
     Args:
         relay: Ray's handle of the :class:`Relay`.
         is_main: whether this is the run's first process.
-        reports: whether Ray Train copies the checkpoints (``ray.storage_path``).
+        copies_of: the run's folder, if Ray Train copies its checkpoints (``ray.storage_path``).
     """
 
-    def __init__(self, relay: Any, *, is_main: bool, reports: bool) -> None:
+    def __init__(self, relay: Any, *, is_main: bool, copies_of: str | None) -> None:
         self._relay = relay
         self._is_main = is_main
-        self._reports = reports
+        self._copies_of = copies_of
 
     def stop_request(self, answer: str) -> StopRequest:
         """The driver's; it has given the answer."""
         return _RelayedStop(self._relay) if self._is_main else StopRequest()
 
     def began(self) -> None:
-        """Tell the driver, and wait until it knows."""
+        """Tell the relay, and wait until it knows. Copy a checkpoint that the processes died with."""
         import ray
 
         if self._is_main:
             ray.get(self._relay.began.remote())
+        if self._copies_of is not None:
+            self._catch_up(self._copies_of)
 
     def saved(self, checkpoint: Path) -> None:
         """Have Ray Train copy the checkpoint, which the first process has written."""
-        if not self._reports:
+        if self._copies_of is None:
             return
         from ray import train
 
         copied = train.Checkpoint.from_directory(checkpoint) if self._is_main else None
-        train.report({}, checkpoint=copied, checkpoint_dir_name=checkpoint.name)
+        # Ray Train wants no name twice, and a run that resumes earlier writes an iteration again
+        train.report({}, checkpoint=copied, checkpoint_dir_name=f"{checkpoint.name}_{uuid.uuid4().hex[:8]}")
+
+    def _catch_up(self, output_dir: str) -> None:
+        """Copy the last checkpoint unless it is copied."""
+        from ray import train
+        from ray.train.collective import broadcast_from_rank_zero
+
+        last = next(reversed(list_checkpoints(output_dir)), None)
+        stored = train.get_checkpoint()
+        copied = last is None or (stored is not None and name_of_copy(stored) == last.name)
+        missing: str | None = broadcast_from_rank_zero(None if copied else str(last))
+        if missing is not None:
+            self.saved(Path(missing))
+
+
+def name_of_copy(stored: Any) -> str:
+    """The name that a checkpoint had in its run, from Ray Train's copy of it."""
+    return Path(stored.path).name.rpartition("_")[0]
 
 
 class _RelayedStop(StopRequest):

@@ -10,13 +10,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import transformers
 from rich.console import Console
 
 from ttrl_env.agents.common.progress import Display
 from ttrl_env.agents.common.run_folder import list_checkpoints
 from ttrl_env.agents.common.supervision import Supervisor
 from ttrl_env.agents.config.schema import TrainConfig
-from ttrl_env.agents.on_ray.relay import Course, RelayedDisplay, RelayedSupervisor, relayed_streams
+from ttrl_env.agents.on_ray.relay import (
+    Course,
+    RelayedDisplay,
+    RelayedSupervisor,
+    name_of_copy,
+    relayed_streams,
+)
 from ttrl_env.engines.make_engine import EngineChoice
 from ttrl_env.errors import CheckpointError, ConfigError, EnvironmentDiedError, TTRLError, WorkersDiedError
 from ttrl_env.machine.folder_lock import folder_lock
@@ -70,13 +77,15 @@ def _play(assignment: Assignment, course: Course, is_main: bool) -> Path:
     """Play the run from where it is; returns its last checkpoint."""
     config, relay = assignment.config, assignment.relay
     display = RelayedDisplay(relay) if is_main else Display(Console(quiet=True))
+    transformers.logging.disable_progress_bar()  # the driver has bars of its own
     _enter_folder(assignment)
     if course.starts:
         display.say(f"Ray has started the processes again ({_failures(course, config)})")
     config = _from_where_it_is(config, course)
     if is_main and course.starts:
         _wait_for_lock(config.output_dir)
-    supervisor = RelayedSupervisor(relay, is_main=is_main, reports=config.ray.storage_path is not None)
+    copies_of = None if config.ray.storage_path is None else config.output_dir
+    supervisor = RelayedSupervisor(relay, is_main=is_main, copies_of=copies_of)
     return assignment.job(config, display, assignment.engine, supervisor)
 
 
@@ -113,7 +122,7 @@ def _fetch_checkpoint(config: TrainConfig, course: Course) -> None:
     stored = train.get_checkpoint()
     if stored is None:
         return
-    name = Path(stored.path).name
+    name = name_of_copy(stored)
     if config.resume is None and not course.starts:
         raise CheckpointError(
             f"ray.storage_path: {config.ray.storage_path} already holds a run named "

@@ -66,6 +66,7 @@ from ttrl_env.agents.training.metrics import (
     selection_metrics,
     update_metrics,
 )
+from ttrl_env.agents.training.same_versions import require_same_versions
 from ttrl_env.agents.training.time_left import TimeLeft
 from ttrl_env.agents.training.wandb_run import require_wandb
 from ttrl_env.agents.update.ppo import PPOAgent
@@ -106,6 +107,7 @@ def train(config: TrainConfig, display: Display | None = None, engine: EngineCho
     _check(config)
     display = display or Display()
     if config.launcher == "ray":
+        _checkpoint_to_resume(config)  # what the processes would find out, before they are started
         from ttrl_env.agents.on_ray.launch import train_on_ray  # only then
 
         return train_on_ray(_train_here, config, display, engine)
@@ -120,6 +122,7 @@ def _train_here(
     use_usable_cores()
     with join_world(config.policy.device) as world, ExitStack() as stack:
         _check_share(config, world)
+        require_same_versions(world)
         world.on_main(lambda: stack.enter_context(folder_lock(config.output_dir, "output_dir")))
         run = _Run(config, display, engine, world, supervisor)
         try:
