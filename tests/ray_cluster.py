@@ -11,22 +11,23 @@ import pytest
 CPUS_A_NODE = 4
 """Logical ones, as Ray counts them: processes share the machine's cores."""
 
-_NODE = {"num_cpus": CPUS_A_NODE, "object_store_memory": 100 * 2**20}
+NODE = {"num_cpus": CPUS_A_NODE, "object_store_memory": 100 * 2**20}
+"""What a node has, as keywords of ``add_node``."""
 
 
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[Any]:
     """``ray.cluster_utils.Cluster`` with this process connected to it; skips where Ray is not installed.
 
-    A test that kills a node adds one of its own (``add_node``) and kills that.
+    A test that kills a node adds another, ``add_node(**NODE)``, for those after it.
     """
     ray = pytest.importorskip("ray")
     from ray.cluster_utils import Cluster
 
     os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 would yield to all other tests
-    cluster = Cluster(initialize_head=True, head_node_args={**_NODE, "include_dashboard": False})
+    cluster = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
     try:
-        cluster.add_node(**_NODE)
+        cluster.add_node(**NODE)
         ray.init(address=cluster.address, logging_level="WARNING")
         yield cluster
     finally:

@@ -46,12 +46,12 @@ def train_on_ray(job: Job, config: TrainConfig, display: Display, engine: Engine
         WorkersDiedError: processes died more often than ``config.ray.max_failures``.
         TTRLError: the run's own error, as with one process.
     """
-    require_ray()
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ConfigError(
             "launcher: Ray starts the processes itself; start `ttrl train launcher=ray` once, without "
             "torchrun, or set launcher=torchrun"
         )
+    require_ray()
     with joined_cluster(config.ray):
         num_gpus = gpus_per_worker(config.ray, config.policy.device)
         each = {"CPU": config.ray.cpus_per_worker, **({"GPU": float(num_gpus)} if num_gpus else {})}

@@ -53,6 +53,24 @@ class LostDiskEngine(AccidentEngine):
         super().accident()
 
 
+class LostNodeEngine(ReachEngine):
+    """The machine of the processes that are not on the driver's is lost, once: its raylet is killed."""
+
+    def __init__(self, config: EngineConfig, *, head: str, after_steps: int, mark: Path) -> None:
+        import ray
+
+        super().__init__(config)
+        self.is_near = ray.get_runtime_context().get_node_id() != head
+        self.after_steps = after_steps
+        self.mark = mark
+
+    def step(self, rows, actions, max_steps):
+        if self.is_near and len(self.stepped_rows) == self.after_steps and not self.mark.exists():
+            self.mark.touch()
+            os.kill(os.getppid(), signal.SIGKILL)
+        return super().step(rows, actions, max_steps)
+
+
 class InterruptedEngine(AccidentEngine):
     """The user presses Ctrl-C in the driver."""
 
