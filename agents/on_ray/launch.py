@@ -7,7 +7,7 @@ import threading
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from ttrl_env.agents.common.interrupts import StopRequest
 from ttrl_env.agents.common.progress import Display
@@ -138,7 +138,7 @@ class _Watch:
                 self._look(bars)
             self._look(bars)
         if self._error is not None:
-            raise self._died() from self._error
+            raise_failure(self._error, self._config)
         return Path(self._result.return_value)
 
     def _fit(self, trainer: Any) -> None:
@@ -163,18 +163,19 @@ class _Watch:
                 self._display.say(f"Ray waits for nodes: {shortage}")
             self._short = shortage is not None
 
-    def _died(self) -> Exception:
-        """The error for a run that Ray Train has given up."""
-        from ray.train import TrainingFailedError
 
-        if not isinstance(self._error, TrainingFailedError):
-            raise self._error  # type: ignore[misc]
-        saved = list_checkpoints(self._config.output_dir)
-        rest = f"Continue with {resume_argument(saved[-1])}" if saved else "No checkpoint had been written"
-        return WorkersDiedError(
-            f"ray.max_failures: processes of the run died more often than {self._config.ray.max_failures} "
-            f"times, the last time of:\n{_last_lines(self._error)}\n{rest}"
-        )
+def raise_failure(error: Exception, config: TrainConfig) -> NoReturn:
+    """Raise :class:`WorkersDiedError` for a run that Ray Train has given up; other errors as they are."""
+    from ray.train import TrainingFailedError
+
+    if not isinstance(error, TrainingFailedError):
+        raise error
+    saved = list_checkpoints(config.output_dir)
+    rest = f"Continue with {resume_argument(saved[-1])}" if saved else "No checkpoint had been written"
+    raise WorkersDiedError(
+        f"ray.max_failures: processes of the run died more often than {config.ray.max_failures} times, the "
+        f"last time of:\n{_last_lines(error)}\n{rest}"
+    ) from error
 
 
 def _last_lines(error: Exception) -> str:

@@ -27,10 +27,17 @@ from tests.agents.reach import ReachEngine
 from tests.ray_cluster import NODE
 from ttrl_env.agents.common.progress import Display
 from ttrl_env.agents.common.run_folder import list_checkpoints
+from ttrl_env.agents.on_ray.launch import raise_failure
 from ttrl_env.agents.training.metrics import METRICS_FILE, read_records
 from ttrl_env.agents.training.same_versions import check_same_versions
 from ttrl_env.agents.training.train import train
-from ttrl_env.errors import CheckpointError, ConfigError, MissingDependencyError, UnsupportedTaskError
+from ttrl_env.errors import (
+    CheckpointError,
+    ConfigError,
+    MissingDependencyError,
+    UnsupportedTaskError,
+    WorkersDiedError,
+)
 
 pytestmark = pytest.mark.slow  # runs of several processes
 
@@ -187,6 +194,19 @@ def test_what_a_cluster_cannot_do_is_refused_at_once(ray_cluster, tmp_path, over
     with pytest.raises(ConfigError, match=message):
         train(settings(tmp_path, *overrides), Display(Console(quiet=True)), ReachEngine)
     assert not (tmp_path / "grpo").exists()
+
+
+def test_a_run_that_ray_gives_up_says_why_and_how_to_go_on(tmp_path) -> None:
+    exceptions = pytest.importorskip("ray.train")
+    config = settings(tmp_path, "ray.max_failures=1")
+    (tmp_path / "grpo" / "checkpoints" / "iteration_000002").mkdir(parents=True)
+    error = exceptions.WorkerGroupError("rank 1: killed, out of memory", {1: RuntimeError("killed")})
+    with pytest.raises(WorkersDiedError) as caught:
+        raise_failure(error, config)
+    message = str(caught.value)
+    assert "more often than 1 times" in message
+    assert "rank 1: killed, out of memory" in message
+    assert f"Continue with resume={tmp_path}/grpo/checkpoints/iteration_000002" in message
 
 
 def test_without_ray_the_error_says_how_to_install_it(monkeypatch, tmp_path) -> None:
