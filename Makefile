@@ -1,5 +1,5 @@
 # Everything a newcomer needs. Each target sets up what it requires and is safe to run again.
-.PHONY: help demo format check test-fast test test-newest test-generic test-thorough integrations integrations-lerobot equivalence lint types layout docs bench setup gl clean
+.PHONY: help demo format check test-fast test test-newest test-generic test-thorough integrations integrations-lerobot equivalence lint types layout docs bench bench-gpu setup gl clean
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
@@ -34,6 +34,7 @@ help:
 	@echo "make types   mypy over the package, the benchmarks, the tests and the code of docs/"
 	@echo "make docs    the documentation as a site in build/site; a warning is an error"
 	@echo "make bench   the benchmarks that need no GPU"
+	@echo "make bench-gpu     every test and benchmark that wants a GPU, on one: half an hour"
 	@echo "make clean   remove the virtual environment and build products (runs/ stays)"
 
 demo: setup gl
@@ -113,6 +114,9 @@ layout:
 
 bench: setup gl
 	$(BIN)/python -m pytest benchmarks --benchmark-only --benchmark-sort=name
+
+bench-gpu: setup gl
+	$(BIN)/python -m benchmarks.gpu
 
 setup: $(INSTALLED)
 

@@ -14,7 +14,6 @@ import argparse
 import importlib.metadata
 import json
 import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from tokenizers import Tokenizer, models
 from torch import Tensor
 
 from benchmarks.report import machine
+from benchmarks.torch_timing import timed
 from ttrl_env.agents.policies.openvla.config import ActionStatistics, OpenVLAConfig
 from ttrl_env.agents.policies.openvla.lora import add_lora
 from ttrl_env.agents.policies.openvla.model import OpenVLAModel
@@ -39,7 +39,8 @@ PROMPT_TOKENS = 35
 
 LORA_RANK = 32
 
-Figures = list[dict[str, Any]]
+Report = Callable[[dict[str, Any]], None]
+"""Takes each figure as it is measured."""
 
 
 def main() -> None:
@@ -60,7 +61,13 @@ def main() -> None:
         torch.set_num_threads(1)  # networks this small lose more to thread barriers than they gain
     report = describe(arguments)
     print(json.dumps(report, indent=1))
-    report["figures"] = measure(arguments)
+    report["figures"] = []
+
+    def add_to_report(figure: dict[str, Any]) -> None:
+        print(figure, flush=True)
+        report["figures"].append(figure)
+
+    measure(arguments, add_to_report)
     arguments.output.parent.mkdir(exist_ok=True)
     arguments.output.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     print(arguments.output)
@@ -80,42 +87,40 @@ def describe(arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def measure(arguments: argparse.Namespace) -> Figures:
+def measure(arguments: argparse.Namespace, report: Report) -> None:
     """All measurements; the updates that recompute activations come last."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     policy = random_policy(tiny_config() if arguments.tiny else published_config(), device)
-    figures: Figures = []
     for rows in arguments.rows:
-        measure_preparation(figures, policy, rows, arguments.rounds)
+        measure_preparation(report, policy, rows, arguments.rounds)
     for rows in arguments.rows:
-        measure_sampling(figures, policy, rows, arguments.rounds)
+        measure_sampling(report, policy, rows, arguments.rounds)
     for rows in arguments.rows:
-        measure_update(figures, policy, rows, arguments.rounds)
+        measure_update(report, policy, rows, arguments.rounds)
     policy.model.enable_gradient_checkpointing()
     for rows in arguments.rows:
-        measure_update(figures, policy, rows, arguments.rounds)
-    return figures
+        measure_update(report, policy, rows, arguments.rounds)
 
 
-def measure_preparation(figures: Figures, policy: OpenVLAPolicy, rows: int, rounds: int) -> None:
+def measure_preparation(report: Report, policy: OpenVLAPolicy, rows: int, rounds: int) -> None:
     """Time the conversion of camera images to the policy's inputs on the CPU: JPEG, Lanczos, crop."""
     size = camera_size(policy.config.image_size)
     coarse = np.random.default_rng(0).integers(0, 256, (rows, size // 8, size // 8, 3), dtype=np.uint8)
     observations = {"agentview_image": coarse.repeat(8, axis=1).repeat(8, axis=2)}
     instructions = ["pick up the black bowl and place it on the plate"] * rows
     what = {"what": "prepare", "rows": rows}
-    add(figures, what, rounds, lambda: policy.prepare(observations, instructions))
+    add(report, what, rounds, lambda: policy.prepare(observations, instructions))
 
 
-def measure_sampling(figures: Figures, policy: OpenVLAPolicy, rows: int, rounds: int) -> None:
+def measure_sampling(report: Report, policy: OpenVLAPolicy, rows: int, rounds: int) -> None:
     """Time sampling a chunk a row from prepared inputs."""
     inputs, temperatures = random_inputs(policy, rows), torch.linspace(0.6, 1.6, rows)
     seeds = torch.arange(rows * policy.chunk_steps * 7).view(rows, -1)
     what = {"what": "sample", "rows": rows}
-    add(figures, what, rounds, lambda: policy.sample(inputs, temperatures, seeds))
+    add(report, what, rounds, lambda: policy.sample(inputs, temperatures, seeds))
 
 
-def measure_update(figures: Figures, policy: OpenVLAPolicy, rows: int, rounds: int) -> None:
+def measure_update(report: Report, policy: OpenVLAPolicy, rows: int, rounds: int) -> None:
     """Time one optimiser step on one micro-batch."""
     inputs, temperatures = random_inputs(policy, rows), torch.linspace(0.6, 1.6, rows)
     tokens = torch.randint(256, (rows, policy.chunk_steps * 7))
@@ -127,38 +132,19 @@ def measure_update(figures: Figures, policy: OpenVLAPolicy, rows: int, rounds: i
         optimizer.zero_grad()
 
     what = {"what": "update", "rows": rows, "recompute": policy.model.gradient_checkpointing}
-    add(figures, what, rounds, update)
+    add(report, what, rounds, update)
 
 
-def add(figures: Figures, what: dict[str, Any], rounds: int, call: Callable[[], Any]) -> None:
+def add(report: Report, what: dict[str, Any], rounds: int, call: Callable[[], Any]) -> None:
     """Median and spread of ``call``'s time, and the GPU's peak memory; running out of memory is recorded."""
     try:
         seconds, peak = timed(call, rounds)
     except torch.cuda.OutOfMemoryError:
         torch.cuda.empty_cache()
-        figures.append({**what, "out_of_memory": True})
+        report({**what, "out_of_memory": True})
     else:
         measured = {"median_s": statistics.median(seconds), "min_s": min(seconds), "max_s": max(seconds)}
-        figures.append({**what, **measured, "peak_gb": peak / 1e9 if peak else None})
-    print(figures[-1], flush=True)
-
-
-def timed(call: Callable[[], Any], rounds: int) -> tuple[list[float], int]:
-    """Seconds of each of ``rounds`` calls after a warm-up, and the peak of allocated GPU memory in bytes."""
-    on_gpu = torch.cuda.is_available()
-    call()
-    if on_gpu:
-        torch.cuda.reset_peak_memory_stats()
-    seconds = []
-    for _ in range(rounds):
-        if on_gpu:
-            torch.cuda.synchronize()
-        started = time.perf_counter()
-        call()
-        if on_gpu:
-            torch.cuda.synchronize()
-        seconds.append(time.perf_counter() - started)
-    return seconds, torch.cuda.max_memory_allocated() if on_gpu else 0
+        report({**what, **measured, "peak_gb": peak / 1e9 if peak else None})
 
 
 def random_policy(config: OpenVLAConfig, device: torch.device) -> OpenVLAPolicy:

@@ -120,11 +120,16 @@ def print_case(case: dict[str, Any], copy_bytes_per_s: float) -> None:
 
 
 def write_json(report: dict[str, Any], folder: Path) -> Path:
-    """Write ``sampling-GPU.json``; done after each case, so that an interrupted run keeps its results."""
+    """Write the report; done after each case, so that an interrupted run keeps its results."""
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"sampling-{report['machine']['gpu'].lower().replace(' ', '-')}.json"
+    path = report_file(folder, report["machine"]["gpu"])
     path.write_text(json.dumps(report, indent=2) + "\n")
     return path
+
+
+def report_file(folder: Path, gpu: str) -> Path:
+    """The file of a card's report, ``sampling-GPU.json``."""
+    return folder / f"sampling-{gpu.lower().replace(' ', '-')}.json"
 
 
 def plot(report: dict[str, Any], path: Path) -> None:

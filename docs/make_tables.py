@@ -1,8 +1,8 @@
 """Write the generated tables of the documentation: ``python docs/make_tables.py``.
 
 Each table stands between ``<!-- NAME -->`` and ``<!-- /NAME -->`` and is made from the code: the
-configuration's schemas, the presets, SimpleVLA-RL's keys, and what a scan of worlds has found. A test
-fails when a page is out of date.
+configuration's schemas, the presets, SimpleVLA-RL's keys, and the results of benchmarks. A test fails when a
+page is out of date.
 """
 
 from __future__ import annotations
@@ -25,6 +25,9 @@ DOCS = Path(__file__).parent
 
 sys.path.insert(0, str(DOCS.parent))  # the benchmarks are not installed
 
+from benchmarks.gpu.results import read_all  # noqa: E402
+from benchmarks.gpu.summary import by_card  # noqa: E402
+from benchmarks.report import RESULTS  # noqa: E402
 from benchmarks.worlds.__main__ import NEWEST, OLDEST, PINNED, read_results  # noqa: E402
 from benchmarks.worlds.tables import Comparisons, by_suite, moved_tasks, repainted_tasks, table  # noqa: E402
 
@@ -85,6 +88,11 @@ def worlds(make: Callable[[Comparisons], str], version: str) -> str:
     return make([each for each in read_results() if each["mujoco"] == version])
 
 
+def cards() -> str:
+    """What has been measured on which GPU."""
+    return by_card(read_all(RESULTS))
+
+
 PAGES: dict[str, dict[str, Callable[[], str]]] = {
     "configuration.md": {
         "train keys": train_keys,
@@ -92,6 +100,7 @@ PAGES: dict[str, dict[str, Callable[[], str]]] = {
         "eval keys": evaluate_keys,
         "presets": presets,
     },
+    "gpu.md": {"cards": cards},
     "migration.md": {"keys": simplevla_keys, "former keys": former_keys},
     "which-libero.md": {
         "newest by suite": partial(worlds, by_suite, NEWEST),

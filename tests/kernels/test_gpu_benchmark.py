@@ -1,4 +1,4 @@
-"""The GPU benchmark from its arguments to its files, as far as a machine without a GPU can take it."""
+"""``python -m benchmarks.sampling`` where things go wrong. ``benchmarks/test_gpu.py`` runs all its cases."""
 
 from __future__ import annotations
 
@@ -29,30 +29,6 @@ def few_cases(monkeypatch):
         sampling=((3, 300, (40, 104)),),
     )
     monkeypatch.setattr(sampling, "DRY_SHAPES", shapes)
-
-
-def test_dry_run_times_every_variant_and_writes_report_and_plot(tmp_path):
-    pytest.importorskip("triton")
-    code, report = dry_run(tmp_path)
-    assert code == 0
-    shapes = sampling_cases.DRY_SHAPES
-    kinds = (
-        shapes.sampling,
-        shapes.graphs,
-        shapes.hidden,
-        shapes.hidden_graphs,
-        shapes.training * 2,
-        shapes.ladders,
-    )
-    assert len(report["cases"]) == 2 * sum(map(len, kinds))
-    for case in report["cases"]:
-        missing = {
-            name for name in case["errors"] if "No module named 'flashinfer'" not in case["errors"][name]
-        }
-        assert not missing, case["errors"]
-        assert case["results"]["ours"]["rounds"] == 2
-        assert all(numbers["median_us"] > 0 for numbers in case["results"].values())
-    assert (tmp_path / "sampling-dry-run.png").stat().st_size > 10_000
 
 
 @pytest.mark.usefixtures("few_cases")
