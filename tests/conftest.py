@@ -9,6 +9,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # networks this small lose more t
 os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(__file__).parents[1] / "build" / "compiled"))
 sys.path.insert(0, str(Path(__file__).parents[1]))  # helpers are imported as tests.<folder>.<module>
 
+from tests.contract.counting_engine import counting
 from tests.ray_cluster import ray_cluster as ray_cluster
 from ttrl_env import tasks
 from ttrl_env.engines import opengl
@@ -85,7 +87,7 @@ def stove_engine(
     # The workers read the initial states when they first need them, under the path set at their start.
     folder = tmp_path_factory.mktemp("stove")
     with pytest.MonkeyPatch.context() as monkeypatch, _turning_stove(folder, monkeypatch):
-        shared(EngineConfig(suite="libero_goal", num_rows=3, image_size=64, num_workers=2))
+        shared(EngineConfig(suite="libero_goal", num_rows=3, image_size=64, num_workers=2, group_size=3))
     yield shared
     shared.close()
 
@@ -96,6 +98,17 @@ def native_stove_engine() -> Iterator[EngineChoice]:
     from ttrl_env.engines.native.engine import NativeEngine
 
     shared = _Shared(NativeEngine)
+    yield shared
+    shared.close()
+
+
+@pytest.fixture(scope="session")
+def ray_counting_engine(ray_cluster: Any) -> Iterator[EngineChoice]:
+    """The ``engine`` argument of environments that share two Ray actors, in which engines count."""
+    from ttrl_env.engines.ray_actors.engine import RayEngine
+
+    engine = counting(success_at={0: 1, 2: 7, 3: 10}, failure_at={4: 5})
+    shared = _Shared(partial(RayEngine, make_engine=engine))
     yield shared
     shared.close()
 

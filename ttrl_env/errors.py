@@ -40,6 +40,10 @@ class ForkedProcessError(TTRLError, RuntimeError):
     """A forked process used its parent's environment: threads and OpenGL contexts do not survive a fork."""
 
 
+class ClusterError(TTRLError, ConnectionError):
+    """A Ray cluster cannot be reached, or does not have the resources that are asked for."""
+
+
 class EnvironmentDiedError(TTRLError, RuntimeError):
     """A simulation process ended or raised; the message holds its traceback and its task."""
 

@@ -48,9 +48,17 @@ from ttrl_env.checks import (
     check_sequence,
 )
 from ttrl_env.engines.footprint import require_room
-from ttrl_env.engines.interface import ACTION_DIM, CONTROL_FREQ_HZ, CameraName, EngineConfig, SimulationEngine
+from ttrl_env.engines.interface import (
+    ACTION_DIM,
+    CONTROL_FREQ_HZ,
+    CameraName,
+    EngineConfig,
+    RestartsSimulations,
+    SimulationEngine,
+)
 from ttrl_env.engines.make_engine import EngineChoice, make_engine
 from ttrl_env.engines.observations import layout
+from ttrl_env.engines.ray_options import RayOptions
 from ttrl_env.episodes import Episodes, require_known
 from ttrl_env.groups import Groups, entropy, group_tasks
 from ttrl_env.privileged_state import privileged_state
@@ -80,6 +88,8 @@ class TTRLVectorEnv(VectorEnv):
     ``finish_step`` counts executed policy steps, without settling, exactly even within a chunk.
     ``episode_index`` counts a row's episodes since seeding, from 0. ``failure`` is there if a row's
     simulation has diverged: it says why in the rows of the mask ``_failure``, and is ``None`` elsewhere.
+    With ``engine="ray"`` there is ``restarts`` (int64): how often a row's simulation died with its actor
+    during the episode, and was brought back.
 
     Every autoreset mode of Gymnasium works. With ``DISABLED`` a finished row costs nothing: further
     actions for it are ignored, its flags stay set and its reward is 0 until it is reset.
@@ -118,6 +128,7 @@ class TTRLVectorEnv(VectorEnv):
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         engine: EngineChoice = "native",
         num_workers: int | None = None,
+        ray: RayOptions | None = None,
         settle_steps: int = 10,
         fixture_seed: int = 0,
         seed: Seed | None = None,
@@ -143,9 +154,12 @@ class TTRLVectorEnv(VectorEnv):
                 published 50-state protocol) or explicit ids.
             autoreset_mode: what happens to a finished row; see :class:`gymnasium.vector.AutoresetMode`.
             engine: ``"native"`` (compiled replicas in threads; equal to LIBERO bit for bit),
-                ``"upstream"`` (unmodified LIBERO environments in processes, the reference), or a
-                callable that makes a :class:`~ttrl_env.engines.interface.SimulationEngine`.
-            num_workers: threads (native) or worker processes (upstream); default one a core.
+                ``"upstream"`` (unmodified LIBERO environments in processes, the reference), ``"ray"``
+                (native engines in Ray actors, on any node of a cluster), or a callable that makes a
+                :class:`~ttrl_env.engines.interface.SimulationEngine`.
+            num_workers: threads (native), worker processes (upstream) or actors (ray); default one a core
+                (ray: one for each free CPU of the cluster, at most one a group).
+            ray: settings of ``engine="ray"``.
             settle_steps: steps without motion before the first observation; no step count includes them.
             fixture_seed: seed that places the fixtures; 0 is the published protocol.
             seed: seed of the order of initial states, as in ``reset(seed=...)``.
@@ -182,6 +196,8 @@ class TTRLVectorEnv(VectorEnv):
             num_workers=None
             if num_workers is None
             else check_positive_int("num_workers", num_workers, minimum=0),
+            group_size=self.n_samples,
+            ray=_ray_options(ray, engine),
         )
         require_room(config, self.chunk_steps, engine)
         ladder = group_temperatures(
@@ -395,6 +411,8 @@ class TTRLVectorEnv(VectorEnv):
             "group": self.groups.copy(),
             "task_id": self.task_ids,
         }
+        if isinstance(self.engine, RestartsSimulations):
+            values["restarts"] = self.engine.restarts.copy()
         mask = np.ones(self.num_envs, dtype=np.bool_) if rows is None else rows
         masks = {f"_{key}": mask.copy() for key in values}
         return {**values, **masks, **self._episodes.failure_infos(mask)}
@@ -412,6 +430,16 @@ class TTRLVectorEnv(VectorEnv):
             "final_info": final_info,
             "_final_info": rows.copy(),
         }
+
+
+def _ray_options(ray: RayOptions | None, engine: EngineChoice) -> RayOptions:
+    if ray is None:
+        return RayOptions()
+    if not isinstance(ray, RayOptions):
+        raise TypeError(f"ray: expected a ttrl_env.engines.ray_options.RayOptions, got {ray!r}")
+    if isinstance(engine, str) and engine != "ray":
+        raise ValueError(f"ray: settings of engine='ray' have no effect on engine={engine!r}; leave one out")
+    return ray
 
 
 def _cameras(cameras: Sequence[CameraName]) -> tuple[CameraName, ...]:

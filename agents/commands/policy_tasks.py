@@ -50,4 +50,8 @@ def settings_of_run(checkpoint: str) -> dict[str, Any]:
         return {}
     repeated = {key for key, _ in walk_fields(EvaluateConfig) if key.startswith(("env.", "policy."))}
     repeated -= {"env.num_workers", "policy.device"}  # of the machine it ran on
-    return {key: value for key, value in walk_values(saved_config(folder)) if key in repeated}
+    repeated = {key for key in repeated if not key.startswith("env.ray.")}
+    settings = {key: value for key, value in walk_values(saved_config(folder)) if key in repeated}
+    if settings.get("env.engine") == "ray":  # of the cluster it ran on; "native" gives the same
+        del settings["env.engine"]
+    return settings

@@ -20,6 +20,7 @@ from ttrl_env.agents.config.schema import (
     OpenVLATrainConfig,
     PolicyConfig,
     PPOConfig,
+    RayActorsConfig,
     RolloutConfig,
     TrainConfig,
 )
@@ -113,6 +114,8 @@ def _check_env(env: EnvConfig) -> None:
         tasks.check_task_id(env.suite, task_id, "env.task_ids")
     if len(set(env.task_ids)) < len(env.task_ids):
         raise ConfigError(f"env.task_ids: expected each task once, got {list(env.task_ids)}")
+    if env.engine != "ray" and env.ray != RayActorsConfig():
+        raise ConfigError(f"env.ray: these settings are for env.engine=ray, got env.engine={env.engine}")
 
 
 def _check_output(output: str | None) -> None:

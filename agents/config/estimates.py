@@ -13,8 +13,8 @@ from ttrl_env.agents.config.schema import EnvConfig, EvalConfig, EvaluateConfig,
 from ttrl_env.errors import ConfigError
 from ttrl_env.machine.memory import require_memory
 
-BYTES_PER_ROW = {"native": 4e6, "upstream": 5e8}
-"""Least memory of an additional simulation (docs/engine.md)."""
+BYTES_PER_ROW = {"native": 4e6, "upstream": 5e8, "ray": 0.0}
+"""Least memory of an additional simulation on this machine (docs/engine.md)."""
 
 STEPS_PER_SECOND = 10_000
 """Rate of policy steps, with rendering and a policy: more than 100 cores achieve."""

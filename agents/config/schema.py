@@ -56,6 +56,25 @@ ChunkSteps = Annotated[int, at_least(1, 1000)]
 
 
 @dataclass(frozen=True, kw_only=True)
+class RayActorsConfig:
+    """The actors of env.engine=ray; env.num_workers is their number."""
+
+    address: Annotated[str | None, Text()] = None
+    """The cluster: "auto" (this machine's), host:port, or ray://host:port; null: what this process is
+    connected to (launcher=ray), else that of the variable RAY_ADDRESS, else Ray starts on this machine."""
+    threads_per_actor: Annotated[int, at_least(1, 4096)] = 1
+    """Threads in which each actor simulates and renders."""
+    cpus_per_actor: Annotated[float | None, above(0, 4096)] = None
+    """CPUs that Ray reserves for each actor; null: one a thread."""
+    node_resource: Annotated[str | None, Text()] = None
+    """Only nodes that have this custom resource simulate (ray start --resources=...); null: all may."""
+    wait_seconds: Annotated[int, at_least(0, 86_400)] = 30
+    """Longest wait for the actors' resources. Set it higher for a cluster that grows on demand."""
+    max_restarts: Annotated[int, at_least(0)] = 3
+    """How often in a row actors may die during one step. Others go on with their simulations, to the bit."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class EnvConfig:
     """The tasks to play, and the simulation."""
 
@@ -70,9 +89,12 @@ class EnvConfig:
     """Height and width of the rendered images, pixels; enough for TinyVLA. Published checkpoints need 256,
     which is the default of an environment that is made by itself."""
     engine: EngineName = "native"
-    """"native": replicas in threads, bit for bit LIBERO's. "upstream": LIBERO itself in worker processes."""
+    """"native": replicas in threads, bit for bit LIBERO's. "upstream": LIBERO itself in worker processes.
+    "ray": native in Ray actors, on the nodes of a cluster (pip install 'ttrl-env[ray]')."""
     num_workers: Annotated[int | None, at_least(0, 4096)] = None
-    """Threads (native) or worker processes (upstream); null: one a core."""
+    """Threads (native), worker processes (upstream) or actors (ray); null: one a core (ray: one for each free
+    CPU of the cluster, at most one a group)."""
+    ray: RayActorsConfig = field(default_factory=RayActorsConfig)
     fixture_seed: Annotated[int, at_least(0, 2**32 - 1)] = 0
     """Seed of the fixtures' poses; 0 is the published protocol."""
 

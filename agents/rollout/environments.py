@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 
 from gymnasium.vector import AutoresetMode
 
-from ttrl_env.agents.config.schema import TrainConfig
+from ttrl_env.agents.config.schema import EnvConfig, TrainConfig
 from ttrl_env.agents.policies import TokenPolicy
 from ttrl_env.agents.rollout.assignments import Assignment
 from ttrl_env.engines.interface import CameraName, EngineConfig, SimulationEngine
 from ttrl_env.engines.make_engine import EngineChoice
+from ttrl_env.engines.ray_options import RayOptions
 from ttrl_env.vector_env import TTRLVectorEnv
 
 
@@ -21,8 +23,12 @@ def make_train_env(
     engine: EngineChoice | None = None,
     num_workers: int | None = None,
 ) -> TTRLVectorEnv:
-    """The environment to train ``policy`` in: groups of replicas, finished rows left alone."""
+    """The environment to train ``policy`` in: groups of replicas, finished rows left alone.
+
+    ``num_workers`` is this process's share of the machine's cores; actors on a cluster do not depend on it.
+    """
     env = config.env
+    share = None if env.engine == "ray" else num_workers
     return TTRLVectorEnv(
         env.suite,
         first.task_ids,
@@ -37,7 +43,8 @@ def make_train_env(
         cameras=policy.cameras,
         autoreset_mode=AutoresetMode.DISABLED,
         engine=engine or env.engine,
-        num_workers=env.num_workers or num_workers,
+        num_workers=env.num_workers or share,
+        ray=ray_options(env, engine),
         fixture_seed=env.fixture_seed,
     )
 
@@ -52,6 +59,7 @@ def make_evaluation_env(
     max_steps: int | None,
     chunk_steps: int = 1,
     num_workers: int | None = None,
+    ray: RayOptions | None = None,
     fixture_seed: int = 0,
 ) -> TTRLVectorEnv:
     """An environment to evaluate in: each row is a group of its own, with binary rewards.
@@ -71,8 +79,14 @@ def make_evaluation_env(
         autoreset_mode=AutoresetMode.DISABLED,
         engine=engine,
         num_workers=num_workers,
+        ray=ray,
         fixture_seed=fixture_seed,
     )
+
+
+def ray_options(env: EnvConfig, engine: EngineChoice | None = None) -> RayOptions | None:
+    """The settings of ``env.engine=ray``; ``None`` with another engine, or the caller's own."""
+    return RayOptions(**asdict(env.ray)) if engine is None and env.engine == "ray" else None
 
 
 def share_engine(env: TTRLVectorEnv, chunk_steps: int | None = None) -> TTRLVectorEnv:

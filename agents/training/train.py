@@ -70,6 +70,7 @@ from ttrl_env.agents.training.same_versions import require_same_versions
 from ttrl_env.agents.training.time_left import TimeLeft
 from ttrl_env.agents.training.wandb_run import require_wandb
 from ttrl_env.agents.update.ppo import PPOAgent
+from ttrl_env.engines.interface import RestartsSimulations
 from ttrl_env.engines.make_engine import EngineChoice
 from ttrl_env.errors import CheckpointError, ConfigError, EnvironmentDiedError, TrainingDivergedError
 from ttrl_env.machine.folder_lock import folder_lock
@@ -169,6 +170,7 @@ class _Run:
             display.say(f"  {change}")
         self.env = make_train_env(config, self._deal(draw=0), self.policy, engine, world.num_workers)
         self.evaluation_env = share_engine(self.env)
+        self.restarts = 0
 
     def loop(self) -> Path:
         """Iterate to the end or until asked to stop; returns the last checkpoint."""
@@ -233,6 +235,7 @@ class _Run:
             **selection_metrics(groups),
             **self.dealer.metrics(),
             **update_metrics(report),
+            **self._restart_metrics(),
             "memory_gigabytes": sum(self.world.gather(memory_gigabytes())),
         }
         self.completed += 1
@@ -245,6 +248,14 @@ class _Run:
             self._evaluate(writer)
         if self.completed % config.checkpoint_every == 0:
             self.save()
+
+    def _restart_metrics(self) -> dict[str, int]:
+        """How many simulations an engine with restarts has set up again since it was last asked."""
+        engine = self.env.engine
+        if not isinstance(engine, RestartsSimulations):
+            return {}
+        before, self.restarts = self.restarts, engine.total_restarts
+        return {"rollout/simulations_restarted": self.world.total(self.restarts - before)}
 
     def _evaluation_is_due(self) -> bool:
         """Whether to evaluate now: before and after training, and every ``eval.every`` iterations."""
@@ -356,6 +367,11 @@ def _check_share(config: TrainConfig, world: World) -> None:
         raise ConfigError(
             f"env.num_groups: every process plays equally many groups; expected a multiple of the "
             f"{world.size} processes, got {config.env.num_groups}"
+        )
+    if config.env.engine == "ray" and config.env.num_workers is None and not world.alone:
+        raise ConfigError(
+            f"env.num_workers: with env.engine=ray and {world.size} processes, expected the number of actors "
+            f"of each process, 1 to {config.env.num_groups // world.size} (its groups), got null"
         )
 
 

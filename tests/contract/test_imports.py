@@ -55,11 +55,13 @@ ENGINE_LAYERS = (
         "ttrl_env.engines.interface",
         "ttrl_env.engines.observations",
         "ttrl_env.engines.opengl",
+        "ttrl_env.engines.ray_options",
         "ttrl_env.engines.requests",
     ),
     ("ttrl_env.engines.mujoco",),
     ("ttrl_env.engines.libero",),
     ("ttrl_env.engines.native",),
+    ("ttrl_env.engines.ray_actors",),
     ("ttrl_env.engines.make_engine", "ttrl_env.engines.footprint"),
 )
 

@@ -37,6 +37,26 @@ def test_counting_engine_keeps_the_contract(mode: AutoresetMode, chunk_steps: in
     envs.close()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name)
+def test_engines_in_ray_actors_keep_the_contract(mode: AutoresetMode, ray_counting_engine: Any) -> None:
+    envs = TTRLVectorEnv(
+        "libero_spatial",
+        (0, 1),
+        3,
+        max_steps=10,
+        chunk_steps=4,
+        image_size=8,
+        autoreset_mode=mode,
+        engine=ray_counting_engine,
+        num_workers=2,
+    )
+    seen = play(envs, 60, max_steps=10, chunk_steps=4)
+    assert min(seen["success"], seen["horizon"], seen["failure"], seen["reset"]) >= 3
+    assert (seen["frozen"] > 0) == (mode is AutoresetMode.DISABLED)
+    envs.close()
+
+
 class CountingEnv(gym.Env):
     """Succeeds at step ``success_at``, or ends without success at step 8."""
 

@@ -1,7 +1,8 @@
 """The interface between the vector environment and a simulation engine.
 
-Two engines implement :class:`SimulationEngine`: ``upstream`` (unmodified LIBERO environments in
-worker processes, the reference) and ``native`` (replicas of one compiled task, the fast one).
+Three engines implement :class:`SimulationEngine`: ``upstream`` (unmodified LIBERO environments in
+worker processes, the reference), ``native`` (replicas of one compiled task, the fast one) and ``ray``
+(native engines in Ray actors, on the nodes of a cluster).
 The vector environment handles episodes, rewards, truncation and autoreset. An engine only
 resets rows, executes chunks of actions and reports whether the task's goal was reached.
 """
@@ -9,11 +10,13 @@ resets rows, executes chunks of actions and reports whether the task's goal was 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeAlias
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ttrl_env.engines.ray_options import RayOptions
 
 ACTION_DIM = 7
 """End-effector position delta (3), rotation delta (3), gripper (1); each in [-1, 1]."""
@@ -24,7 +27,7 @@ CONTROL_FREQ_HZ = 20
 SETTLE_ACTION = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0)
 """The action executed while objects settle: hold the pose, open the gripper."""
 
-EngineName: TypeAlias = Literal["native", "upstream"]
+EngineName: TypeAlias = Literal["native", "upstream", "ray"]
 
 CameraName: TypeAlias = Literal["agentview", "robot0_eye_in_hand"]
 
@@ -51,7 +54,12 @@ class EngineConfig:
     fixture_seed: int = 0
     """Seed of the reset that places the fixtures: 0 is the published protocol (``env.seed(0)``)."""
     num_workers: int | None = None
-    """Worker processes (upstream; 0 runs in this process) or threads (native); ``None``: one a core."""
+    """Worker processes (upstream; 0 runs in this process), threads (native) or actors (ray); ``None``: one a
+    core (ray: one for each free CPU of the cluster)."""
+    group_size: int = 1
+    """Consecutive rows that start from one state. An engine may keep them together; results are the same."""
+    ray: RayOptions = field(default_factory=RayOptions)
+    """Settings of ``ray``; the other engines do not read them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,3 +130,13 @@ class SimulationEngine(Protocol):
 
     def close(self) -> None:
         """Free processes, threads and GL contexts; safe to call twice."""
+
+
+@runtime_checkable
+class RestartsSimulations(Protocol):
+    """What an engine has besides :class:`SimulationEngine` if its simulations survive their processes."""
+
+    restarts: NDArray[np.int64]
+    """``[num_rows]`` how often each row has been set up again, by repeating its actions, since its reset."""
+    total_restarts: int
+    """The same of all rows since the engine was made."""

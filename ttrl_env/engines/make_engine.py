@@ -19,6 +19,11 @@ def make_engine(engine: EngineChoice, config: EngineConfig) -> SimulationEngine:
     if callable(engine):
         return engine(config)
     check_choice("engine", engine, get_args(EngineName))
+    if engine == "ray":  # nothing is rendered in this process
+        from ttrl_env.engines.ray_actors.engine import RayEngine
+
+        warn_unless_published()
+        return RayEngine(config)
     opengl.require_gl()  # before MuJoCo is imported
     if engine == "native":
         from ttrl_env.engines.native.engine import NativeEngine

@@ -33,7 +33,7 @@ from ttrl_env.agents.policies.known_tasks import describe_tasks, describe_traini
 from ttrl_env.agents.policies.loading import read_cameras
 from ttrl_env.agents.policies.origin import tasks_of
 from ttrl_env.agents.policies.provenance import cloning, provenance
-from ttrl_env.agents.rollout.environments import make_evaluation_env, share_engine
+from ttrl_env.agents.rollout.environments import make_evaluation_env, ray_options, share_engine
 from ttrl_env.engines.interface import CameraName
 from ttrl_env.engines.make_engine import EngineChoice
 from ttrl_env.errors import ConfigError
@@ -155,6 +155,7 @@ def _environment(
         cameras=cameras,
         max_steps=config.env.max_steps,
         num_workers=config.env.num_workers,
+        ray=ray_options(config.env, engine),
         fixture_seed=config.env.fixture_seed,
     )
 

@@ -108,6 +108,17 @@ def write_bundle(place: Path, bundle: TaskBundle) -> None:
             files.enter_context(_replacing(path)).write(content)
 
 
+def write_files(place: Path, files: dict[str, NDArray[np.uint8]]) -> None:
+    """Write the files of a bundle from another cache (:func:`locations.bundle_files`), the archive last.
+
+    They are verified when they are read, like all others.
+    """
+    place.mkdir(parents=True, exist_ok=True)
+    for name in sorted(files, key=ARCHIVE.__eq__):
+        with _replacing(place / name) as file:
+            file.write(files[name].data)
+
+
 def read_archive(path: Path) -> dict[str, NDArray[Any]] | None:
     """The arrays that :func:`write_archive` wrote to a file, or ``None`` if it is missing or damaged.
 

