@@ -12,7 +12,8 @@ One iteration, and what passes from part to part::
     draw_groups                            further rollouts until enough groups are kept
         | GroupSelection: the groups to learn from, and all that were played (Dealer.record)
         v
-    PPOAgent.update                        targets, epochs, minibatches, loss, step
+    PPOAgent.update                        targets, epochs, minibatches, loss, step;
+        |                                  meanwhile, the next episodes begin (ResetAhead)
         | the policy's new weights, and an UpdateReport for the MetricsWriter
         v
     evaluate, save_checkpoint              every so often
@@ -55,6 +56,7 @@ from ttrl_env.agents.rollout.collect import collect_rollout
 from ttrl_env.agents.rollout.environments import make_train_env, share_engine
 from ttrl_env.agents.rollout.group_selection import GroupSelection, draw_groups
 from ttrl_env.agents.rollout.mixed_outcomes import MixedOutcomesDealer
+from ttrl_env.agents.rollout.reset_ahead import ResetAhead
 from ttrl_env.agents.rollout.types import Rollout
 from ttrl_env.agents.training import checkpoints
 from ttrl_env.agents.training.introduction import introduce
@@ -168,8 +170,8 @@ class _Run:
                 display.say(f"Resuming after iteration {self.completed} from {checkpoint}")
         for change in changes:
             display.say(f"  {change}")
-        self.env = make_train_env(config, self._deal(draw=0), self.policy, engine, world.num_workers)
-        self.evaluation_env = share_engine(self.env)
+        env = make_train_env(config, self._deal(draw=0), self.policy, engine, world.num_workers)
+        self.env, self.evaluation_env = ResetAhead(env), share_engine(env)
         self.restarts = 0
 
     def loop(self) -> Path:
@@ -182,7 +184,7 @@ class _Run:
         # a second signal must not interrupt the last checkpoint
         with self.supervisor.stop_request(STOPPING if self.world.is_main else "") as stop, writer, bars:
             try:
-                due = self._evaluation_is_due()
+                due = self._evaluation_is_due(self.completed)
                 if due and not self.world.on_main(lambda: writer.has_evaluation(self.completed)):
                     self._evaluate(writer)
                 while self.completed < config.iterations and not self.world.any(stop.requested):
@@ -228,8 +230,10 @@ class _Run:
         config, seed = self.config, [self.config.seed, self.completed]
         with self.time_left.iteration():
             groups = self._draw_groups(seed)
+            self.dealer.record(groups.played, groups.draws)
+            if self.completed + 1 < config.iterations and not self._evaluation_is_due(self.completed + 1):
+                self.env.begin(_reset_options(self._deal(draw=0)))
             report = self.agent.update(groups.kept, seed=seed)
-        self.dealer.record(groups.played, groups.draws)
         metrics = {
             **rollout_metrics(groups.played),
             **selection_metrics(groups),
@@ -244,7 +248,7 @@ class _Run:
         for note in (groups.shortfall, report.warning):
             if note is not None:
                 self.display.say(f"iteration {self.completed:4d}  {note}")
-        if self._evaluation_is_due():
+        if self._evaluation_is_due(self.completed):
             self._evaluate(writer)
         if self.completed % config.checkpoint_every == 0:
             self.save()
@@ -257,10 +261,10 @@ class _Run:
         before, self.restarts = self.restarts, engine.total_restarts
         return {"rollout/simulations_restarted": self.world.total(self.restarts - before)}
 
-    def _evaluation_is_due(self) -> bool:
-        """Whether to evaluate now: before and after training, and every ``eval.every`` iterations."""
-        every, last = self.config.eval.every, self.completed == self.config.iterations
-        return self.completed == 0 or last or (every > 0 and self.completed % every == 0)
+    def _evaluation_is_due(self, completed: int) -> bool:
+        """Whether to evaluate then: before and after training, and every ``eval.every`` iterations."""
+        every, last = self.config.eval.every, completed == self.config.iterations
+        return completed == 0 or last or (every > 0 and completed % every == 0)
 
     def _draw_groups(self, seed: list[int]) -> GroupSelection:
         config = self.config
@@ -270,7 +274,7 @@ class _Run:
             return collect_rollout(
                 self.env,
                 self.lockstep,
-                options={"task_ids": assignment.task_ids, "init_state_ids": assignment.init_state_ids},
+                options=_reset_options(assignment),
                 seed=[*seed, draw] if draw else seed,
                 temperatures=assignment.shifted(self.env.temperatures),
                 rows_at_once=config.rollout.rows_at_once,
@@ -322,7 +326,7 @@ class _Run:
         """Play an evaluation's first episode again, with the same tokens, and write its video."""
         episode = result.episodes[0]
         frames = record_episodes(
-            share_engine(self.env, chunk_steps=1),
+            share_engine(self.env.env, chunk_steps=1),
             [self.policy],
             episode.init_state_id,
             task_id=episode.task_id,
@@ -350,6 +354,10 @@ class _Run:
                 else "No checkpoint had been written yet: start again"
             )
         return f"iteration {self.completed + 1}: {reason}. {where}"
+
+
+def _reset_options(assignment: Assignment) -> dict[str, list[int]]:
+    return {"task_ids": assignment.task_ids, "init_state_ids": assignment.init_state_ids}
 
 
 def _check(config: TrainConfig) -> None:

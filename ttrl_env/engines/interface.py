@@ -97,7 +97,11 @@ class SimState:
 
 
 class SimulationEngine(Protocol):
-    """Resets rows and executes chunks of actions; see the module docstring."""
+    """Resets rows and executes chunks of actions; see the module docstring.
+
+    An engine whose methods may be called from any thread, one at a time, can say so by ``any_thread = True``:
+    training then begins the next episodes while the policy is updated.
+    """
 
     config: EngineConfig
 

@@ -64,6 +64,9 @@ class NativeEngine:
     rows must be reset.
     """
 
+    any_thread = True
+    """Simulations run in threads of their own, whichever thread asks for them."""
+
     def __init__(self, config: EngineConfig) -> None:
         """Start the threads; tasks are opened when rows are first reset to them."""
         tasks.require_libero()
