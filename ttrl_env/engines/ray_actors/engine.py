@@ -46,6 +46,8 @@ class RayEngine:
     Calls from several threads run one after the other. After an interrupted call its rows must be reset.
     """
 
+    any_thread = True
+
     def __init__(self, config: EngineConfig, make_engine: EngineMaker = native_engine) -> None:
         """Connect to the cluster and start the actors; they open tasks when rows are first reset to them.
 
