@@ -38,6 +38,7 @@ def connect(address: str | None) -> None:
         return
     address = address or os.environ.get("RAY_ADDRESS") or None
     if address is None or address == "local":
+        os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 would yield to all else on the machine
         ray.init(
             address="local", num_cpus=usable_cores(), include_dashboard=False, logging_level=logging.WARNING
         )

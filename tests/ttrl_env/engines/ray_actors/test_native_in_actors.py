@@ -54,7 +54,7 @@ def test_episodes_whose_actors_are_killed_at_random_moments_end_as_undisturbed_o
     disturbed = play(lambda config: actors, kills, random.Random(seed))
     assert any(episode["terminated"].any() for episode in undisturbed)
     np.testing.assert_equal(disturbed, undisturbed)
-    assert actors.total_restarts >= 3 * (kills - 1)  # the last may come after the last step
+    assert actors.total_restarts >= 3 * kills // 2  # an actor may die when its episode is over
     bundles = list((tmp_path / "cache" / "bundles").glob("*/model-*"))
     assert len(bundles) == 1
     assert bundles[0].read_bytes() == next(_drivers_bundle(bundles[0])).read_bytes()
