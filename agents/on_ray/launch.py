@@ -66,6 +66,15 @@ def train_on_ray(job: Job, config: TrainConfig, display: Display, engine: Engine
         return _Watch(config, each, relay, display).over(_trainer(assignment, each))
 
 
+def _storage(config: TrainConfig) -> dict[str, str]:
+    """Where Ray Train is to keep what it is given, as keywords of its ``RunConfig``."""
+    output_dir, path = Path(config.output_dir).absolute(), config.ray.storage_path
+    if path is None:  # it wants a place even if it is given no checkpoints
+        return {"storage_path": str(output_dir), "name": ".ray"}
+    address = path if "://" in path else str(Path(path).expanduser().absolute())
+    return {"storage_path": address, "name": output_dir.name}
+
+
 def _require_storage(config: TrainConfig) -> None:
     """Raise :class:`ConfigError` unless Ray Train can write to ``ray.storage_path``."""
     from ray.train import RunConfig
@@ -73,7 +82,7 @@ def _require_storage(config: TrainConfig) -> None:
     if config.ray.storage_path is None:
         return
     try:
-        run = RunConfig(storage_path=config.ray.storage_path, name=Path(config.output_dir).name)
+        run = RunConfig(**_storage(config))
         _ = run.storage_context  # made, and tried, when first asked for
     except (OSError, RuntimeError, ValueError, ImportError) as error:
         raise ConfigError(
@@ -88,7 +97,6 @@ def _trainer(assignment: Assignment, each: dict[str, float]) -> Any:
     from ray.train.torch import TorchConfig, TorchTrainer
 
     config = assignment.config
-    output_dir, storage_path = Path(config.output_dir).absolute(), config.ray.storage_path
     on_gpu = "GPU" in each
     return TorchTrainer(
         run_worker,
@@ -101,9 +109,7 @@ def _trainer(assignment: Assignment, each: dict[str, float]) -> Any:
             placement_strategy=config.ray.placement.upper(),
         ),
         run_config=RunConfig(
-            # Ray Train wants a place even if it is given no checkpoints
-            storage_path=storage_path or str(output_dir),
-            name=output_dir.name if storage_path else ".ray",
+            **_storage(config),
             failure_config=FailureConfig(max_failures=config.ray.max_failures),
             checkpoint_config=CheckpointConfig(num_to_keep=config.keep_checkpoints),
         ),
