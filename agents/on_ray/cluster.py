@@ -60,8 +60,9 @@ def joined_cluster(settings: RayConfig) -> Iterator[None]:
     try:
         # the run's first process relays what it prints; Ray would add its own remarks, of all processes
         ray.init(address, logging_level="ERROR", log_to_driver=False, **options)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise ConfigError(f"ray.address: cannot join a Ray cluster at {address!r}: {error}") from error
+    except Exception as error:  # Ray's own start raises nothing more special
+        what = "start Ray on this machine" if address == "local" else f"join a Ray cluster at {address!r}"
+        raise ConfigError(f"ray.address: cannot {what}: {error}") from error
     try:
         yield
     finally:

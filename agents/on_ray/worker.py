@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import transformers
 from rich.console import Console
 
 from ttrl_env.agents.common.progress import Display
@@ -77,6 +76,8 @@ def _play(assignment: Assignment, course: Course, is_main: bool) -> Path:
     """Play the run from where it is; returns its last checkpoint."""
     config, relay = assignment.config, assignment.relay
     display = RelayedDisplay(relay) if is_main else Display(Console(quiet=True))
+    import transformers  # the driver needs neither it nor PyTorch
+
     transformers.logging.disable_progress_bar()  # the driver has bars of its own
     _enter_folder(assignment)
     if course.starts:
