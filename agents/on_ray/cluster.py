@@ -62,7 +62,11 @@ def joined_cluster(settings: RayConfig) -> Iterator[None]:
         ray.init(address, logging_level="ERROR", log_to_driver=False, **options)
     except Exception as error:  # Ray's own start raises nothing more special
         what = "start Ray on this machine" if address == "local" else f"join a Ray cluster at {address!r}"
-        raise ConfigError(f"ray.address: cannot {what}: {error}") from error
+        # Ray's limits on its own start, 15 and 30 seconds, are fixed
+        advice = (
+            "; it gives itself seconds, which a busy machine exceeds: try again" if address == "local" else ""
+        )
+        raise ConfigError(f"ray.address: cannot {what}: {error}{advice}") from error
     try:
         yield
     finally:
