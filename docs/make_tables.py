@@ -28,6 +28,7 @@ sys.path.insert(0, str(DOCS.parent))  # the benchmarks are not installed
 from benchmarks.gpu.results import read_all  # noqa: E402
 from benchmarks.gpu.summary import by_card  # noqa: E402
 from benchmarks.report import RESULTS  # noqa: E402
+from benchmarks.scaling import report, results  # noqa: E402
 from benchmarks.worlds.__main__ import NEWEST, OLDEST, PINNED, read_results  # noqa: E402
 from benchmarks.worlds.tables import Comparisons, by_suite, moved_tasks, repainted_tasks, table  # noqa: E402
 
@@ -93,6 +94,21 @@ def cards() -> str:
     return by_card(read_all(RESULTS))
 
 
+def scaling_parts() -> str:
+    """The parts of an iteration with OpenVLA, measured or assumed."""
+    return report.parts_table(results.openvla_parts())
+
+
+def scaling_predictions() -> str:
+    """Seconds of an iteration by GPUs and cores."""
+    return report.predictions_table(results.openvla_parts())
+
+
+def scaling_checks() -> str:
+    """The model against finished runs."""
+    return report.checks_table(results.checks())
+
+
 PAGES: dict[str, dict[str, Callable[[], str]]] = {
     "configuration.md": {
         "train keys": train_keys,
@@ -102,6 +118,11 @@ PAGES: dict[str, dict[str, Callable[[], str]]] = {
     },
     "gpu.md": {"cards": cards},
     "migration.md": {"keys": simplevla_keys, "former keys": former_keys},
+    "scaling.md": {
+        "scaling parts": scaling_parts,
+        "scaling predictions": scaling_predictions,
+        "scaling checks": scaling_checks,
+    },
     "which-libero.md": {
         "newest by suite": partial(worlds, by_suite, NEWEST),
         "newest moved": partial(worlds, moved_tasks, NEWEST),

@@ -43,7 +43,10 @@ def markdown(card: str, entries: Entries) -> str:
 def by_card(cards: Sequence[dict[str, Any]]) -> str:
     """A row a figure and a column a card; what no card has given is owed."""
     if not cards:
-        return table(("what", "result"), [(item.title, OWED) for item in ITEMS])
+        owed = [(item.title, OWED) for item in ITEMS]
+        return "**Nothing has been run on a GPU yet**: all of it is owed.\n\n" + table(
+            ("what", "result"), owed
+        )
     rows = []
     for item in ITEMS:
         columns = [_cells(card["items"].get(item.name)) for card in cards]

@@ -37,7 +37,9 @@ def _commands() -> list[str]:
     return sorted(set(found))
 
 
-@pytest.mark.parametrize("page", ["configuration.md", "gpu.md", "migration.md", "which-libero.md"])
+@pytest.mark.parametrize(
+    "page", ["configuration.md", "gpu.md", "migration.md", "scaling.md", "which-libero.md"]
+)
 def test_generated_tables_are_up_to_date(page) -> None:
     current = (ROOT / "docs" / page).read_text(encoding="utf-8")
     assert current == _script("make_tables").updated(page), "run: python docs/make_tables.py"
