@@ -3,7 +3,8 @@
 Both sides of every ratio are measured in this one run, in turns, so that other load on the machine affects
 both. Prints a Markdown table and writes ``benchmarks/results/env_throughput.json``. With ``--growth`` it
 measures instead how cost grows with the numbers of replicas, cameras and tasks, image size and chunk length.
-It then plots ``docs/images/engine-growth.png``.
+It then plots ``docs/images/engine-growth.png``. With ``--ray`` it measures two Ray actors of one thread
+against the native engine with two threads, and writes ``benchmarks/results/env_throughput_ray.json``.
 
 The vectorised baseline is gymnasium's AsyncVectorEnv over unmodified LIBERO environments, which render two
 cameras at every step; a second one renders ``agentview`` alone. Each environment needs 1 to 2 GB.
@@ -32,7 +33,7 @@ from benchmarks import env_growth  # noqa: E402
 from benchmarks.libero_env import UnmodifiedLiberoEnv, settled_control_env  # noqa: E402
 from benchmarks.measuring import own_bytes, seconds_of  # noqa: E402
 from benchmarks.report import Table, machine, save  # noqa: E402
-from ttrl_env.engines.interface import EngineConfig  # noqa: E402
+from ttrl_env.engines.interface import EngineConfig, EngineName  # noqa: E402
 from ttrl_env.engines.native.engine import NativeEngine  # noqa: E402
 from ttrl_env.engines.native.replica import Replica  # noqa: E402
 from ttrl_env.engines.native.task.cache import load_bundle  # noqa: E402
@@ -52,6 +53,7 @@ def main() -> None:
     parser.add_argument("--replicas", type=int, default=8, help="rows of the native environment")
     parser.add_argument("--baseline-envs", type=int, nargs="*", default=[4], help="AsyncVectorEnv sizes")
     parser.add_argument("--growth", action="store_true", help="how cost grows, instead of the table")
+    parser.add_argument("--ray", action="store_true", help="Ray actors against threads, instead of the table")
     arguments = parser.parse_args()
     if arguments.growth:
         env_growth.main(arguments.suite, arguments.task, arguments.rounds)
@@ -60,6 +62,11 @@ def main() -> None:
     prepare(task)
     print(f"{machine()}\n{task.suite} task {task.task_id}, chunks of {CHUNK}, {IMAGE_SIZE}x{IMAGE_SIZE}\n")
     table = Table()
+    if arguments.ray:
+        for image_size in (128, IMAGE_SIZE):
+            ray_actors(table, task, arguments.replicas, image_size, arguments.rounds)
+        save("env_throughput_ray", {"suite": task.suite, "task_id": task.task_id, "rows": table.rows})
+        return
     opening(table, task)
     control_steps(table, task, arguments.rounds)
     threads(table, task, arguments.rounds)
@@ -218,6 +225,41 @@ def vla_workload(
     baseline.close()
     native.close()
     gc.collect()
+
+
+def ray_actors(table: Table, task: tasks.Task, replicas: int, image_size: int, rounds: int) -> None:
+    """Time chunks with one image each in two Ray actors of one thread, against two threads without Ray."""
+    engines: tuple[EngineName, ...] = ("native", "ray")
+    sides: list[list[float]] = [[], []]
+    environments = [
+        TTRLVectorEnv(
+            task.suite,
+            (task.task_id,),
+            n_samples=replicas // 2,
+            num_groups=2,
+            engine=engine,
+            num_workers=2,
+            chunk_steps=CHUNK,
+            image_size=image_size,
+            autoreset_mode="disabled",
+        )
+        for engine in engines
+    ]
+    for env in environments:
+        env.reset(seed=0)
+        env.step(np.zeros((replicas, CHUNK, 7), np.float32))  # so that every thread has uploaded the scene
+    rng = np.random.default_rng(0)
+    for k in range(rounds):
+        actions = rng.uniform(-1, 1, (replicas, CHUNK, 7)).astype(np.float32)
+        for env, side in zip(environments, sides, strict=True):
+            if k % 20 == 19:
+                env.reset()
+            side.append(seconds_of(env.step, actions) / (replicas * CHUNK))
+    threads_, actors = (statistics.median(side) for side in sides)
+    what = f"VLA workload in two Ray actors, {replicas} rows, {image_size}x{image_size}, env-steps"
+    table.add(what, _rate(actors), f"two threads {_rate(threads_)}", threads_ / actors)
+    for env in environments:
+        env.close()
 
 
 def _async_libero(task: tasks.Task, num_envs: int, cameras: tuple[str, ...]) -> tuple[Any, float]:

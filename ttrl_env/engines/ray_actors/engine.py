@@ -90,9 +90,6 @@ class RayEngine:
         check_reset(self.config, rows, task_ids, init_state_ids)
         with self._changing(rows):
             self._ask("reset", rows, task_ids, init_state_ids)
-            for row, task_id, init_state_id in zip(rows, task_ids, init_state_ids, strict=True):
-                self._played[row] = Played(task_id=task_id, init_state_id=init_state_id)
-            self.restarts[list(rows)] = 0
 
     def step(
         self, rows: Sequence[int], actions: NDArray[np.float64], max_steps: Sequence[int]
@@ -102,10 +99,6 @@ class RayEngine:
         with self._changing(rows):
             check_started(rows, self._played)
             outcomes = self._ask("step", rows, actions, max_steps)
-            for k, row in enumerate(rows):
-                if row in self._astray:
-                    outcomes[k] = (0, False, self._astray[row])
-                self._played[row].chunks.append(actions[k, : outcomes[k][0]])
         return ChunkResult(
             executed_steps=np.array([executed for executed, _, _ in outcomes], dtype=np.int64),
             success=np.array([success for _, success, _ in outcomes], dtype=np.bool_),
@@ -222,11 +215,29 @@ class RayEngine:
             self._take_back(sent.returning, *sent.actor.answer(sent.replay))
         answers, seen = sent.actor.answer(sent.reference)
         if sent.request.method == "reset":
-            self._adrift.difference_update(rows)
-            for row in rows:
-                self._astray.pop(row, None)
+            self._record_reset(sent.request)
+        if sent.request.method == "step":
+            answers = self._record_step(sent.request, answers)
         self._publish(rows, seen)
         return answers
+
+    def _record_reset(self, request: _Request) -> None:
+        """Keep where rows start, as soon as they do: their actor may die while others still answer."""
+        for row, task_id, init_state_id in zip(request.rows, *request.arguments, strict=True):
+            self._played[row] = Played(task_id=task_id, init_state_id=init_state_id)
+            self._adrift.discard(row)
+            self._astray.pop(row, None)
+            self.restarts[row] = 0
+
+    def _record_step(self, request: _Request, outcomes: Sequence[Any]) -> list[Any]:
+        """Keep what rows have executed; returns the outcomes, in which rows that went astray fail."""
+        recorded = []
+        for row, actions, outcome in zip(request.rows, request.arguments[0], outcomes, strict=True):
+            if row in self._astray:
+                outcome = (0, False, self._astray[row])
+            self._played[row].chunks.append(actions[: outcome[0]])
+            recorded.append(outcome)
+        return recorded
 
     def _take_back(self, rows: Sequence[int], executed: Sequence[int], seen: Observations) -> None:
         """Record that a replay has set up rows again, and compare what they observe with what they did."""
