@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.ttrl_env.stove import STOVE
+from tests.ttrl_env.stove import STOVE, TASK_ID
 from ttrl_env.engines.interface import EngineConfig, SimState, SimulationEngine
 from ttrl_env.engines.make_engine import EngineChoice
 from ttrl_env.engines.ray_actors.engine import RayEngine
+from ttrl_env.engines.ray_actors.simulator import Simulator
 from ttrl_env.engines.ray_options import RayOptions
 from ttrl_env.vector_env import TTRLVectorEnv
 
@@ -42,6 +43,30 @@ def actors(ray_cluster: Any, turning_stove: None, tmp_path: Path) -> Iterator[Ra
     engine = RayEngine(config)
     yield engine
     engine.close()
+
+
+@pytest.mark.usefixtures("turning_stove")
+def test_a_replay_in_one_chunk_leads_to_the_same_bits(native_stove_engine: Any) -> None:
+    engine = native_stove_engine(
+        EngineConfig(suite=STOVE["suite"], num_rows=3, image_size=64, num_workers=2, group_size=3)
+    )
+    simulator = Simulator(engine.config, lambda config: engine)
+    start = ([0, 1, 2], [TASK_ID] * 3, [0, 1, 2])
+    simulator.reset(*start)
+    executed: list[list[np.ndarray]] = [[], [], []]
+    playing = [0, 1, 2]
+    for chunk in np.random.default_rng(0).uniform(-1, 1, (CHUNKS, 3, 2, 7)):
+        outcomes, _ = simulator.step(playing, list(chunk[playing]), [2] * len(playing))
+        for row, (steps, _, _) in zip(playing, outcomes, strict=True):
+            executed[row].append(chunk[row, :steps])
+        playing = [row for row, (_, success, _) in zip(playing, outcomes, strict=True) if not success]
+    assert len(playing) == 1  # the others have turned the stove on
+    seen = {key: array.copy() for key, array in engine.observations.items()}
+    states = [_parts(engine.state(row)) for row in range(3)]
+    steps, replayed = simulator.replay(*start, [np.concatenate(chunks) for chunks in executed])
+    assert steps == [sum(map(len, chunks)) for chunks in executed]
+    np.testing.assert_equal(replayed, seen)
+    np.testing.assert_equal([_parts(engine.state(row)) for row in range(3)], states)
 
 
 @pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.thorough)])
