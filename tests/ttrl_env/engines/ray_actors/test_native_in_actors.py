@@ -69,7 +69,8 @@ def test_a_replay_in_one_chunk_leads_to_the_same_bits(native_stove_engine: Any) 
     np.testing.assert_equal([_parts(engine.state(row)) for row in range(3)], states)
 
 
-@pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.thorough)])
+@pytest.mark.thorough
+@pytest.mark.parametrize("kills", [2, 20])
 def test_episodes_whose_actors_are_killed_at_random_moments_end_as_undisturbed_ones(
     kills: int, actors: RayEngine, native_stove_engine: EngineChoice, tmp_path: Path
 ) -> None:
