@@ -8,6 +8,7 @@ import math
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.agents.reach import ReachEngine, load_tiny_policy
+from tests.ttrl_env.engines.ray_actors.local_actors import local_cluster
 from ttrl_env.agents.common.progress import Display
 from ttrl_env.agents.common.run_folder import list_checkpoints
 from ttrl_env.agents.config.loading import load_config
@@ -23,7 +25,9 @@ from ttrl_env.agents.config.schema import TrainConfig
 from ttrl_env.agents.training.metrics import EVALUATIONS_FILE, METRICS_FILE, MetricsWriter, read_records
 from ttrl_env.agents.training.train import train
 from ttrl_env.agents.update import losses, ppo
+from ttrl_env.engines.interface import ChunkResult
 from ttrl_env.engines.make_engine import EngineChoice
+from ttrl_env.engines.ray_actors.engine import RayEngine
 from ttrl_env.errors import CheckpointError, ConfigError, EnvironmentDiedError
 
 pytestmark = pytest.mark.slow  # whole runs
@@ -81,6 +85,31 @@ def test_a_run_leaves_metrics_evaluations_and_checkpoints(tmp_path) -> None:
     events = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
     assert [event.step for event in events.Scalars("rollout/success_rate")] == [1, 2, 3, 4]
     assert all(state < 40 for record in records for state in record["rollout/init_state_ids"])
+
+
+def test_a_run_whose_ray_actor_dies_counts_it_and_learns_the_same(tmp_path, monkeypatch) -> None:
+    cluster = local_cluster(monkeypatch)
+
+    class Dying(RayEngine):
+        """Loses its only actor before the second chunk."""
+
+        steps = 0
+
+        def step(self, *arguments: Any) -> ChunkResult:
+            self.steps += 1
+            if self.steps == 2:
+                cluster.started[-1].is_killed = True
+            return super().step(*arguments)
+
+    settings = ("iterations=1", "eval.episodes_per_task=1", "env.num_workers=1")
+    configs = [_config(tmp_path / name, *settings) for name in ("undisturbed", "dying")]
+    engines = (ReachEngine, lambda config: Dying(config, ReachEngine))
+    weights = [_weights(_train(config, engine)) for config, engine in zip(configs, engines, strict=True)]
+    assert torch.equal(*weights)
+    undisturbed, died = (read_records(config.output_dir, METRICS_FILE)[0] for config in configs)
+    assert "rollout/simulations_restarted" not in undisturbed
+    assert died["rollout/simulations_restarted"] >= 1
+    assert died["rollout/rewards"] == undisturbed["rollout/rewards"]
 
 
 def test_ordinary_rl_has_one_temperature_and_binary_rewards(tmp_path) -> None:

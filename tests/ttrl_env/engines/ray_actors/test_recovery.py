@@ -2,76 +2,31 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
 from tests.ttrl_env.engines.ray_actors.actor_engines import Obedient
+from tests.ttrl_env.engines.ray_actors.local_actors import Cluster, local_cluster
 from ttrl_env.engines.interface import EngineConfig
 from ttrl_env.engines.ray_actors import engine as ray_engine
-from ttrl_env.engines.ray_actors.actor import ActorDied
 from ttrl_env.engines.ray_actors.engine import RayEngine
-from ttrl_env.engines.ray_actors.simulator import Simulator
-from ttrl_env.errors import ClusterError, EnvironmentDiedError
+from ttrl_env.errors import EnvironmentDiedError
 
 ROWS = 4
 ACTIONS = np.random.default_rng(0).uniform(-1, 1, (9, ROWS, 2, 7))
 
 
-class LocalActor:
-    """Answers at once; dies before it is asked for the first time while ``dies_when`` holds."""
-
-    def __init__(self, config: EngineConfig) -> None:
-        self.is_dead = self.is_killed = False
-        self.dies_when: Callable[[], bool] = lambda: False
-        self._simulator = Simulator(config, Obedient)
-
-    def ask(self, method: str, *arguments: Any) -> Any:
-        self.is_killed = self.is_killed or self.dies_when()
-        return None if self.is_killed else [copy.deepcopy(getattr(self._simulator, method)(*arguments))]
-
-    def answer(self, reference: Any) -> Any:
-        if reference is None:
-            self.is_dead = True
-            raise ActorDied("killed")
-        return reference[0]
-
-    def stop(self) -> None:
-        self.is_dead = True
-
-
-class Cluster:
-    """Has room for as many new actors as ``room`` says."""
-
-    def __init__(self) -> None:
-        self.room = 100
-        self.started: list[Any] = []
-
-    def start_actors(self, config: EngineConfig, count: int, *arguments: Any) -> list[Any]:
-        if count > self.room:
-            raise ClusterError("no room")
-        self.room -= count
-        self.started += [LocalActor(config) for _ in range(count)]
-        return self.started[-count:]
-
-
 @pytest.fixture
 def cluster(monkeypatch) -> Cluster:
-    cluster = Cluster()
-    monkeypatch.setattr(ray_engine, "start_actors", cluster.start_actors)
-    monkeypatch.setattr(ray_engine, "connect", lambda address: None)
-    monkeypatch.setattr(ray_engine, "bring_tasks", lambda actor, config, task_ids: None)
-    monkeypatch.setattr(ray_engine, "_num_actors", lambda config: config.num_workers)
-    return cluster
+    return local_cluster(monkeypatch)
 
 
 def begin() -> RayEngine:
     """Two groups of two rows in two actors, which have counted to two."""
     config = EngineConfig(suite="libero_spatial", num_rows=ROWS, group_size=2, image_size=8, num_workers=2)
-    engine = RayEngine(config)
+    engine = RayEngine(config, Obedient)
     engine.reset(range(ROWS), [0, 0, 1, 1], [3, 3, 5, 5])
     advance(engine, 0)
     return engine
