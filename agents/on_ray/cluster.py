@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import importlib.util
-import os
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from ttrl_env.agents.config.schema import RayConfig
+from ttrl_env.engines.ray_actors.cluster import connect
 from ttrl_env.errors import ConfigError, MissingDependencyError
-
-_ANSWER_SECONDS = 10.0
-"""Longest wait for the first answer of a cluster's address."""
 
 _WAIT_SECONDS = 30
 """``ray.wait_seconds=null``: longest wait for resources that others use."""
-
-_RAY_CLIENT_PORT = 10001
 
 
 def require_ray() -> None:
@@ -44,52 +38,17 @@ def joined_cluster(settings: RayConfig) -> Iterator[None]:
     already is used, and kept.
 
     Raises:
-        ConfigError: there is no cluster at the address, or it does not answer or take us.
+        ClusterError: there is no cluster at the address, or it does not answer or take us.
     """
     import ray
 
-    if settings.address is not None:
-        _require_answer(settings.address)
-    if ray.is_initialized():
-        yield
-        return
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody has been asked
-    os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 would yield to all else on the machine
-    address = settings.address or os.environ.get("RAY_ADDRESS") or "local"
-    options = {"include_dashboard": False} if address == "local" else {}
-    try:
-        # the run's first process relays what it prints; Ray would add its own remarks, of all processes
-        ray.init(address, logging_level="ERROR", log_to_driver=False, **options)
-    except Exception as error:  # Ray's own start raises nothing more special
-        what = "start Ray on this machine" if address == "local" else f"join a Ray cluster at {address!r}"
-        # Ray's limits on its own start, 15 and 30 seconds, are fixed
-        advice = (
-            "; it gives itself seconds, which a busy machine exceeds: try again" if address == "local" else ""
-        )
-        raise ConfigError(f"ray.address: cannot {what}: {error}{advice}") from error
+    connected = ray.is_initialized()
+    connect(settings.address, quiet=True)  # the run's first process relays what it prints
     try:
         yield
     finally:
-        ray.shutdown()
-
-
-def _require_answer(address: str) -> None:
-    """Raise if nobody listens at ``host:port``: Ray would try for minutes, then end the process."""
-    if address in ("local", "auto"):
-        return
-    scheme, _, place = address.rpartition("://")
-    host, colon, port = place.rpartition(":")
-    if scheme == "ray" and not colon:
-        host, port = place, str(_RAY_CLIENT_PORT)
-    if scheme not in ("", "ray") or not host or not port.isdecimal():
-        raise ConfigError(f"ray.address: expected auto, host:port or ray://host:port, got {address!r}")
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_SECONDS).close()
-    except (OSError, OverflowError) as error:
-        raise ConfigError(
-            f"ray.address: nothing answers at {address} ({error}). Is the cluster running (ray status), and "
-            f"is this the port of its head node?"
-        ) from error
+        if not connected:
+            ray.shutdown()
 
 
 def gpus_per_worker(settings: RayConfig, device: str) -> int:

@@ -42,7 +42,8 @@ def train_on_ray(job: Job, config: TrainConfig, display: Display, engine: Engine
 
     Raises:
         MissingDependencyError: Ray Train is not installed.
-        ConfigError: the cluster cannot be joined, or has less than the processes ask for.
+        ClusterError: the cluster cannot be joined.
+        ConfigError: it has less than the processes ask for.
         WorkersDiedError: processes died more often than ``config.ray.max_failures``.
         TTRLError: the run's own error, as with one process.
     """

@@ -10,7 +10,9 @@ import socket
 from ttrl_env.errors import ClusterError, MissingDependencyError
 from ttrl_env.machine.cores import usable_cores
 
-CONNECT_SECONDS = 10.0
+_RAY_CLIENT_PORT = 10001
+
+_CONNECT_SECONDS = 10.0
 """Time for a cluster to accept a connection. Ray itself would try for minutes and then end the process."""
 
 
@@ -20,11 +22,16 @@ def require_ray() -> None:
         raise MissingDependencyError("engine='ray' needs Ray: pip install 'ttrl-env[ray]'")
 
 
-def connect(address: str | None) -> None:
+def connect(address: str | None, *, quiet: bool = False) -> None:
     """Connect to the cluster at ``address`` (see :class:`~ttrl_env.engines.ray_options.RayOptions`).
 
     A process has one connection. If it is connected already, ``address`` must be ``None``, ``"auto"`` or that
     of the cluster.
+
+    Args:
+        address: the cluster; ``None``: what this process is connected to, else that of ``RAY_ADDRESS``, else
+            Ray starts on this machine.
+        quiet: Ray shows neither remarks of its own nor what the cluster's processes print.
 
     Raises:
         ClusterError: nothing answers at the address, or this process is connected to another cluster.
@@ -33,21 +40,32 @@ def connect(address: str | None) -> None:
     require_ray()
     import ray
 
+    if address is not None:
+        _require_answer(address)
     if ray.is_initialized():
         _check_same(address, ray.get_runtime_context().gcs_address)
         return
-    address = address or os.environ.get("RAY_ADDRESS") or None
-    if address is None or address == "local":
+    address = address or os.environ.get("RAY_ADDRESS") or "local"
+    options = {"logging_level": logging.ERROR if quiet else logging.WARNING, "log_to_driver": not quiet}
+    if address == "local":
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody has been asked
         os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 would yield to all else on the machine
-        ray.init(
-            address="local", num_cpus=usable_cores(), include_dashboard=False, logging_level=logging.WARNING
-        )
-        return
-    _check_answers(os.environ.get("RAY_ADDRESS", address) if address == "auto" else address)
+        options |= {"include_dashboard": False, "num_cpus": usable_cores()}
     try:
-        ray.init(address=address, logging_level=logging.WARNING)
-    except ConnectionError as error:
-        raise ClusterError(f"ray.address={address}: no Ray cluster there ({error})") from error
+        ray.init(address, **options)
+    except Exception as error:  # Ray's own start raises nothing more special
+        raise ClusterError(f"ray.address: cannot {_attempt(address)}: {error}{_advice(address)}") from error
+
+
+def _attempt(address: str) -> str:
+    return "start Ray on this machine" if address == "local" else f"join a Ray cluster at {address!r}"
+
+
+def _advice(address: str) -> str:
+    """Ray's limits on its own start, 15 and 30 seconds, are fixed."""
+    if address != "local":
+        return ""
+    return "; it gives itself seconds, which a busy machine exceeds: try again"
 
 
 def _check_same(address: str | None, connected: str) -> None:
@@ -60,15 +78,20 @@ def _check_same(address: str | None, connected: str) -> None:
     )
 
 
-def _check_answers(address: str) -> None:
-    """Raise :class:`ClusterError` unless something accepts connections at ``[ray://]host:port``."""
-    host, _, port = address.removeprefix("ray://").partition("/")[0].rpartition(":")
-    if not host or not port.isdecimal():
-        return  # "auto" and other names that Ray itself looks up
+def _require_answer(address: str) -> None:
+    """Raise if nobody listens at ``host:port``: Ray would try for minutes, then end the process."""
+    if address in ("local", "auto"):
+        return
+    scheme, _, place = address.rpartition("://")
+    host, colon, port = place.rpartition(":")
+    if scheme == "ray" and not colon:
+        host, port = place, str(_RAY_CLIENT_PORT)
+    if scheme not in ("", "ray") or not host or not port.isdecimal():
+        raise ClusterError(f"ray.address: expected auto, host:port or ray://host:port, got {address!r}")
     try:
-        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
-    except OSError as error:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
         raise ClusterError(
-            f"ray.address={address}: nothing answers there ({error}). `ray status --address {address}` tells "
-            f"whether the cluster is up and can be reached from this machine"
+            f"ray.address: nothing answers at {address} ({error}). Is the cluster running (ray status), and "
+            f"is this the port of its head node?"
         ) from error
