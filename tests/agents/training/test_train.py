@@ -103,7 +103,7 @@ def test_a_run_whose_ray_actor_dies_counts_it_and_learns_the_same(tmp_path, monk
 
     settings = ("iterations=1", "eval.episodes_per_task=1", "env.num_workers=1")
     configs = [_config(tmp_path / name, *settings) for name in ("undisturbed", "dying")]
-    engines = (ReachEngine, lambda config: Dying(config, ReachEngine))
+    engines: tuple[EngineChoice, ...] = (ReachEngine, lambda config: Dying(config, ReachEngine))
     weights = [_weights(_train(config, engine)) for config, engine in zip(configs, engines, strict=True)]
     assert torch.equal(*weights)
     undisturbed, died = (read_records(config.output_dir, METRICS_FILE)[0] for config in configs)
