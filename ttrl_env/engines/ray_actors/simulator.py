@@ -45,6 +45,7 @@ class Simulator:
         """Make the engine, for all of the environment's rows: simulations exist only for those it plays."""
         os.environ.update(config.ray.env_vars)  # before MuJoCo and LIBERO are imported
         self._config = config
+        self._received: dict[str, list[NDArray[np.uint8]]] = {}
         self._engine = make_engine(replace(config, num_workers=config.ray.threads_per_actor))
 
     def describe(self) -> dict[str, str]:
@@ -66,15 +67,22 @@ class Simulator:
                 f"engine='ray': node {describe_node()['node']} has other initial states of "
                 f"{self._config.suite} task {task_id} than this process; install the same LIBERO there"
             )
+        self._received.clear()  # of a driver that was interrupted
         place = bundle_folder(tasks.get_task(self._config.suite, task_id), self._config.fixture_seed)
         return place.name == bundle and not is_whole(place)
 
-    def keep(self, task_id: int, files: dict[str, NDArray[np.uint8]]) -> None:
-        """Write the files of the driver's bundle into this node's cache."""
+    def receive(self, name: str, part: NDArray[np.uint8]) -> None:
+        """Take the next part of a file of the driver's bundle."""
+        self._received.setdefault(name, []).append(part.copy())  # a view would stay in the object store
+
+    def keep(self, task_id: int) -> None:
+        """Write the received files into this node's cache."""
         from ttrl_env.engines.native.task.files import keeping, write_files
         from ttrl_env.engines.native.task.locations import bundle_folder
 
         place = bundle_folder(tasks.get_task(self._config.suite, task_id), self._config.fixture_seed)
+        files = {name: np.concatenate(parts) for name, parts in self._received.items()}
+        self._received.clear()
         with keeping(place):
             write_files(place, files)
 
