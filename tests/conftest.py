@@ -102,7 +102,7 @@ def native_stove_engine() -> Iterator[EngineChoice]:
     shared.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def ray_counting_engine(ray_cluster: Any) -> Iterator[EngineChoice]:
     """The ``engine`` argument of environments that share two Ray actors, in which engines count."""
     from ttrl_env.engines.ray_actors.engine import RayEngine

@@ -1,4 +1,4 @@
-"""A Ray cluster of two nodes on this machine, shared by all tests that need one, as it takes seconds."""
+"""A Ray cluster of two nodes on this machine for the tests of a module. Its daemons would load a core."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NODE = {"num_cpus": CPUS_A_NODE, "object_store_memory": 100 * 2**20}
 """What a node has, as keywords of ``add_node``."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def ray_cluster() -> Iterator[Any]:
     """``ray.cluster_utils.Cluster`` with this process connected to it; skips where Ray is not installed.
 

@@ -150,6 +150,7 @@ def test_a_run_that_loses_its_folder_goes_on_from_the_storage_path(undisturbed, 
     assert_equal(weights(tmp_path), weights(undisturbed))
 
 
+@pytest.mark.thorough
 def test_ctrl_c_ends_a_run_after_the_iteration_with_a_checkpoint(ray_cluster, tmp_path) -> None:
     interrupted = partial(
         InterruptedEngine, rank=1, after_steps=MOMENTS[-1], mark=tmp_path / "mark", driver=os.getpid()
@@ -163,6 +164,7 @@ def test_ctrl_c_ends_a_run_after_the_iteration_with_a_checkpoint(ray_cluster, tm
     assert f"Continue with resume={last}" in screen.getvalue().replace("\n", "")
 
 
+@pytest.mark.thorough
 def test_an_error_of_one_process_is_raised_by_the_driver_as_its_own(ray_cluster, tmp_path) -> None:
     with pytest.raises(UnsupportedTaskError, match=r"^task 0 of libero_spatial cannot be simulated here"):
         train(settings(tmp_path), Display(Console(quiet=True)), RefusingEngine)
