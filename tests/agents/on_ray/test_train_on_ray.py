@@ -103,6 +103,7 @@ def test_checkpoints_are_copied_to_the_storage_path(undisturbed) -> None:
             assert (copy / file).read_bytes() == (checkpoint / file).read_bytes()
 
 
+@pytest.mark.thorough
 def test_a_run_whose_process_is_killed_ends_as_the_undisturbed_one(undisturbed, tmp_path) -> None:
     moment, rank = random.choice(MOMENTS), random.choice([0, 1])
     print(f"rank {rank} is killed after {moment} steps")

@@ -71,6 +71,7 @@ def test_a_run_is_interrupted_resumed_and_evaluated(tmp_path) -> None:
     assert [episode["init_state_id"] for episode in report["evaluations"][0]["episodes"]] == [40, 41]
 
 
+@pytest.mark.thorough
 def test_doctor_finds_this_machine_healthy() -> None:
     command = [sys.executable, "-m", "ttrl_env.agents", "doctor"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)

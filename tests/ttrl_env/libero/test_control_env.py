@@ -22,19 +22,14 @@ AGENTVIEW, WRIST = "agentview_image", "robot0_eye_in_hand_image"
 
 ONE_TASK_A_SUITE = [
     (SUITE, TASK_ID),  # a knob that turns by itself, past the burner's threshold
-    *(
-        pytest.param(suite, task_id, marks=pytest.mark.thorough)
-        for suite, task_id in (
-            ("libero_spatial", 4),  # a drawer opened by a sampler, an object in it, fixtures on sites
-            ("libero_object", 3),
-            ("libero_10", 8),  # a stove burning from the start
-            ("libero_90", 35),  # a microwave
-        )
-    ),
+    ("libero_spatial", 4),  # a drawer opened by a sampler, an object in it, fixtures on sites
+    ("libero_object", 3),
+    ("libero_10", 8),  # a stove burning from the start
+    ("libero_90", 35),  # a microwave
 ]
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize(("suite", "task_id"), ONE_TASK_A_SUITE)
 def test_episodes_equal_libero_s(suite: str, task_id: int) -> None:
     from ttrl_env.libero import OffScreenRenderEnv, upstream
