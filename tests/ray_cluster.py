@@ -17,10 +17,7 @@ NODE = {"num_cpus": CPUS_A_NODE, "object_store_memory": 100 * 2**20}
 
 @pytest.fixture(scope="module")
 def ray_cluster() -> Iterator[Any]:
-    """``ray.cluster_utils.Cluster`` with this process connected to it; skips where Ray is not installed.
-
-    A test that kills a node adds another, ``add_node(**NODE)``, for those after it.
-    """
+    """``ray.cluster_utils.Cluster`` with this process connected to it; skips where Ray is not installed."""
     ray = pytest.importorskip("ray")
     from ray.cluster_utils import Cluster
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 from pathlib import Path
 
@@ -37,38 +36,6 @@ class AccidentEngine(ReachEngine):
     def accident(self) -> None:
         """The process is killed, as by the kernel when memory runs out."""
         os.kill(os.getpid(), signal.SIGKILL)
-
-
-class LostDiskEngine(AccidentEngine):
-    """The run's folder is lost too, as with a machine that has it on its own disk."""
-
-    output_dir: Path
-
-    def __init__(self, config: EngineConfig, *, output_dir: Path, **accident) -> None:
-        super().__init__(config, **accident)
-        self.output_dir = output_dir
-
-    def accident(self) -> None:
-        shutil.rmtree(self.output_dir)
-        super().accident()
-
-
-class LostNodeEngine(ReachEngine):
-    """The machine of the processes that are not on the driver's is lost, once: its raylet is killed."""
-
-    def __init__(self, config: EngineConfig, *, head: str, after_steps: int, mark: Path) -> None:
-        import ray
-
-        super().__init__(config)
-        self.is_near = ray.get_runtime_context().get_node_id() != head
-        self.after_steps = after_steps
-        self.mark = mark
-
-    def step(self, rows, actions, max_steps):
-        if self.is_near and len(self.stepped_rows) == self.after_steps and not self.mark.exists():
-            self.mark.touch()
-            os.kill(os.getppid(), signal.SIGKILL)
-        return super().step(rows, actions, max_steps)
 
 
 class InterruptedEngine(AccidentEngine):
