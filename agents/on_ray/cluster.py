@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ttrl_env.agents.config.schema import RayConfig
-from ttrl_env.engines.ray_actors.cluster import connect
+from ttrl_env.engines.ray_actors.cluster import connect, num_nodes
 from ttrl_env.errors import ConfigError, MissingDependencyError
 
 _WAIT_SECONDS = 30
@@ -82,7 +82,7 @@ def require_resources(settings: RayConfig, each: dict[str, float]) -> None:
         free = {name: ray.available_resources().get(name, 0.0) for name in each}
         raise ConfigError(
             f"{_asked(settings, each)}, and the cluster had no room for them in {wait} s. In all it has "
-            f"{_amounts(_totals(each))} on {_num_nodes()} nodes, of which {_amounts(free)} are free. Wait "
+            f"{_amounts(_totals(each))} on {num_nodes()} nodes, of which {_amounts(free)} are free. Wait "
             f"for other jobs (ray.wait_seconds), lower ray.num_workers, or choose another ray.placement"
         )
     finally:
@@ -95,7 +95,7 @@ def missing_resources(settings: RayConfig, each: dict[str, float]) -> str | None
     if all(totals[name] >= amount * settings.num_workers for name, amount in each.items()):
         return None
     return (
-        f"{_asked(settings, each)}, and the cluster has {_amounts(totals)} on {_num_nodes()} nodes; lower "
+        f"{_asked(settings, each)}, and the cluster has {_amounts(totals)} on {num_nodes()} nodes; lower "
         f"ray.num_workers or what each asks for, or add nodes"
     )
 
@@ -113,12 +113,6 @@ def _totals(names: dict[str, float]) -> dict[str, float]:
 
     totals: dict[str, Any] = ray.cluster_resources()
     return {name: totals.get(name, 0.0) for name in names}
-
-
-def _num_nodes() -> int:
-    import ray
-
-    return sum(bool(node["Alive"]) for node in ray.nodes())
 
 
 def _amounts(resources: dict[str, float]) -> str:

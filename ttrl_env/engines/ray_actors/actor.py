@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 from ttrl_env.engines.interface import EngineConfig
+from ttrl_env.engines.ray_actors.cluster import num_nodes
 from ttrl_env.engines.ray_actors.simulator import EngineMaker, Simulator
 from ttrl_env.engines.ray_actors.versions import check_same
 from ttrl_env.errors import ClusterError, EnvironmentDiedError
@@ -126,12 +127,11 @@ def _shortage(config: EngineConfig, count: int, missing: int) -> str:
         f"{name}: {total.get(name, 0):g} in the cluster, {free.get(name, 0):g} of them free"
         for name in wanted
     )
-    nodes = len([node for node in ray.nodes() if node["Alive"]])
     return (
         f"num_workers: expected as many Ray actors as the cluster has room for, got {count} of "
-        f"{_listed(wanted)} each, and {missing} found no room within {config.ray.wait_seconds} s. On {nodes} "
-        f"nodes there are {there}. Ask for fewer actors, or for less with cpus_per_actor, or add nodes "
-        f"(wait_seconds says how long to wait for them)"
+        f"{_listed(wanted)} each, and {missing} found no room within {config.ray.wait_seconds} s. On "
+        f"{num_nodes()} nodes there are {there}. Ask for fewer actors, or for less with cpus_per_actor, or "
+        f"add nodes (wait_seconds says how long to wait for them)"
     )
 
 

@@ -57,6 +57,13 @@ def connect(address: str | None, *, quiet: bool = False) -> None:
         raise ClusterError(f"ray.address: cannot {_attempt(address)}: {error}{_advice(address)}") from error
 
 
+def num_nodes() -> int:
+    """Nodes of the cluster that are alive."""
+    import ray
+
+    return sum(bool(node["Alive"]) for node in ray.nodes())
+
+
 def _attempt(address: str) -> str:
     return "start Ray on this machine" if address == "local" else f"join a Ray cluster at {address!r}"
 
