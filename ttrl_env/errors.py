@@ -25,7 +25,7 @@ class UnsupportedVersionError(TTRLError, ImportError):
 
 
 class NoCacheError(TTRLError, RuntimeError):
-    """There is no cache folder for compiled tasks; the message says how to set one."""
+    """There is no cache folder; the message says how to set one."""
 
 
 class UnsupportedTaskError(TTRLError, NotImplementedError):

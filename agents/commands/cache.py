@@ -27,8 +27,9 @@ def run(arguments: Sequence[str]) -> int:
     config = read_arguments("cache", arguments, SCHEMA)
     if config is None:
         return 0
-    from ttrl_env.engines.native.task.locations import cache_folder, cached_bundles, clear_cache, is_whole
+    from ttrl_env.engines.native.task.locations import cached_bundles, clear_cache, is_whole
     from ttrl_env.libero_version import describe, installed_mujoco
+    from ttrl_env.machine.cache_folder import cache_folder
 
     if config.clear:
         print(f"{clear_cache()} compiled tasks deleted from {cache_folder()}")

@@ -1,1 +1,1 @@
-"""Access to the machine for all packages: cores, memory, atomic file writes, cached machine code."""
+"""Access to the machine for all packages: cores, memory, whole files, the cache folder, compiled code."""

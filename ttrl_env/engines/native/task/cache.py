@@ -26,7 +26,7 @@ def load_bundle(task: tasks.Task, fixture_seed: int = 0, folder: Path | None = N
     Args:
         task: the task.
         fixture_seed: seed of the reset that places the fixtures.
-        folder: the cache; default :func:`cache_folder`.
+        folder: the cache; default :func:`~ttrl_env.machine.cache_folder.cache_folder`.
     """
     place = bundle_folder(task, fixture_seed, folder)
     with _OPENING[place]:

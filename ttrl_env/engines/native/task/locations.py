@@ -1,4 +1,4 @@
-"""The cache of compiled tasks: where it is, which bundles it holds, and the folder names of bundles."""
+"""The cache of compiled tasks: which bundles it holds, and the folder names of bundles."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from ttrl_env import tasks
 from ttrl_env.engines.native.task import sources
 from ttrl_env.errors import NoCacheError
 from ttrl_env.libero_version import installed_mujoco
+from ttrl_env.machine.cache_folder import cache_folder
 
 FORMAT_VERSION = 6
 """Version of the bundle format; raise it whenever the meaning of a bundle's content changes."""
@@ -70,21 +71,6 @@ def clear_cache() -> int:
         else:  # delete the link but not its target
             bundle.unlink(missing_ok=True)
     return count
-
-
-def cache_folder() -> Path:
-    """``TTRL_CACHE`` if it is set, else ``ttrl-env`` in the user's cache folder.
-
-    Raises :class:`NoCacheError` if there is neither, for a user without a home directory.
-    """
-    try:
-        if os.environ.get("TTRL_CACHE"):
-            return Path(os.path.expanduser(os.environ["TTRL_CACHE"]))
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ttrl-env"
-    except RuntimeError as error:  # from Path.home(): no HOME, and the user is not in the password database
-        raise NoCacheError(
-            f"there is no folder for compiled tasks ({error}); set TTRL_CACHE to one"
-        ) from error
 
 
 def bundle_folder(task: tasks.Task, fixture_seed: int = 0, folder: Path | None = None) -> Path:

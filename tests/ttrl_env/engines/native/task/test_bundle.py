@@ -26,8 +26,9 @@ from ttrl_env.engines.native.task import cache, compiler, files, locations
 from ttrl_env.engines.native.task.bundle import TaskBundle
 from ttrl_env.engines.native.task.cache import load_bundle
 from ttrl_env.engines.native.task.files import read_archive, write_archive, write_bundle
-from ttrl_env.engines.native.task.locations import CacheWarning, bundle_key, cache_folder, clear_cache
+from ttrl_env.engines.native.task.locations import CacheWarning, bundle_key, clear_cache
 from ttrl_env.errors import EnvironmentDiedError, NoCacheError, UnsupportedTaskError
+from ttrl_env.machine.cache_folder import cache_folder
 
 pytestmark = pytest.mark.libero
 
@@ -253,7 +254,7 @@ def test_without_a_home_there_is_no_cache(compilations: list, monkeypatch: pytes
         raise RuntimeError("Could not determine home directory.")
 
     monkeypatch.setattr(Path, "home", nobody)
-    with pytest.raises(NoCacheError, match=r"no folder for compiled tasks .*; set TTRL_CACHE to one"):
+    with pytest.raises(NoCacheError, match=r"no cache folder .*; set TTRL_CACHE to one"):
         cache_folder()
     with pytest.warns(CacheWarning, match="set TTRL_CACHE to one") as said:
         assert load() is not None
