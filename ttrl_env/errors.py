@@ -48,6 +48,10 @@ class EnvironmentDiedError(TTRLError, RuntimeError):
     """A simulation process ended or raised; the message holds its traceback and its task."""
 
 
+class StartsDifferError(TTRLError, RuntimeError):
+    """Rows that play one task and one initial state did not start bitwise identical; the message says how."""
+
+
 class WorkersDiedError(TTRLError, RuntimeError):
     """The processes of a run ended more often than they may be restarted; the message has the last cause."""
 

@@ -58,6 +58,8 @@ ENGINE_LAYERS = (
         "ttrl_env.engines.opengl",
         "ttrl_env.engines.ray_options",
         "ttrl_env.engines.requests",
+        "ttrl_env.engines.shared_arrays",
+        "ttrl_env.engines.worker_process",
     ),
     ("ttrl_env.engines.mujoco",),
     ("ttrl_env.engines.libero",),

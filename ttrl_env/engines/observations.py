@@ -1,16 +1,13 @@
-"""Observation arrays in memory that worker processes share with their parent."""
+"""The observation arrays of LIBERO's engines: keys, shapes, and where they are made."""
 
 from __future__ import annotations
 
-import math
-import mmap
-import os
-import tempfile
 from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import DTypeLike
 
+from ttrl_env.engines import shared_arrays
 from ttrl_env.engines.interface import EngineConfig, Observations
 
 PROPRIOCEPTION = {"robot0_eef_pos": (3,), "robot0_eef_quat": (4,), "robot0_gripper_qpos": (2,)}
@@ -43,39 +40,19 @@ def layout(config: EngineConfig) -> Iterator[tuple[str, tuple[int, ...], DTypeLi
 
 def allocate(config: EngineConfig) -> Observations:
     """Observation arrays private to this process."""
-    return {key: np.zeros(shape, dtype) for key, shape, dtype in layout(config)}
+    return shared_arrays.allocate(layout(config))
 
 
 def create(config: EngineConfig) -> tuple[Observations, int]:
-    """Observation arrays on an unnamed file, and its descriptor for the workers to inherit.
-
-    Without a name, the file disappears with the processes, however they end.
-    """
-    if hasattr(os, "memfd_create"):
-        fd = os.memfd_create("ttrl_env")
-    else:
-        with tempfile.TemporaryFile() as file:
-            fd = os.dup(file.fileno())
-    os.ftruncate(fd, num_bytes(config))
-    return attach(config, fd), fd
+    """Observation arrays in shared memory, and its descriptor for the workers to inherit."""
+    return shared_arrays.create(layout(config))
 
 
 def attach(config: EngineConfig, fd: int) -> Observations:
     """The observation arrays behind a descriptor made by :func:`create`."""
-    memory = mmap.mmap(fd, num_bytes(config))
-    arrays, offset = {}, 0
-    for key, shape, dtype in layout(config):
-        count = int(np.prod(shape))
-        arrays[key] = np.frombuffer(memory, dtype, count, offset).reshape(shape)
-        offset += _padded(count * np.dtype(dtype).itemsize)
-    return arrays
+    return shared_arrays.attach(layout(config), fd)
 
 
 def num_bytes(config: EngineConfig) -> int:
     """Memory of an engine's observation arrays, bytes."""
-    return sum(_padded(math.prod(shape) * np.dtype(dtype).itemsize) for _, shape, dtype in layout(config))
-
-
-def _padded(num_bytes: int) -> int:
-    """``num_bytes`` rounded up to whole cache lines, so that the next array starts aligned."""
-    return -(-num_bytes // 64) * 64
+    return shared_arrays.num_bytes(layout(config))

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import atexit
 import os
-import subprocess
+import pickle
 import sys
-import tempfile
 import threading
-import time
 import weakref
 from collections.abc import Sequence
-from multiprocessing import Pipe
 from multiprocessing.connection import wait
 from typing import Any
 
@@ -23,13 +20,11 @@ from ttrl_env.engines import observations, opengl
 from ttrl_env.engines.interface import ChunkResult, EngineConfig, SimState
 from ttrl_env.engines.libero.worker import Rows
 from ttrl_env.engines.requests import check_started
+from ttrl_env.engines.worker_process import WorkerProcess, stop_workers, worker_environment
 from ttrl_env.errors import EnvironmentClosedError, EnvironmentDiedError
 from ttrl_env.machine.cores import usable_cores
 
 _CLOSED = "the engine is closed (an error closes it too); make a new environment"
-
-STOP_TIMEOUT_S = 1.0
-"""Time that a worker gets to finish its request before it is killed."""
 
 
 class LiberoEngine:
@@ -53,13 +48,13 @@ class LiberoEngine:
         if config.num_workers is not None:
             num_workers = min(config.num_rows, config.num_workers)
         self._local: Rows | None = None
-        self._workers: list[_WorkerProcess] = []
+        self._workers: list[WorkerProcess] = []
         if num_workers == 0:
             self.observations = observations.allocate(config)
             self._local = Rows(config, self.observations)
         else:
             self.observations, fd = observations.create(config)
-            self._workers = [_WorkerProcess(config, fd) for _ in range(num_workers)]
+            self._workers = [_start_worker(config, fd) for _ in range(num_workers)]
             os.close(fd)
         self._closed = False
         self._turn = threading.RLock()
@@ -131,20 +126,17 @@ class LiberoEngine:
 
     def _ask(self, method: str, rows: Sequence[int], *arguments: Sequence[Any] | NDArray[Any]) -> list[Any]:
         """Send the request to the workers of ``rows``, and collect their answers as they come."""
-        places: dict[_WorkerProcess, list[int]] = {}
+        places: dict[WorkerProcess, list[int]] = {}
         for place, row in enumerate(rows):  # neighbouring rows go to different workers, to share the cores
             places.setdefault(self._workers[row % len(self._workers)], []).append(place)
         answers: list[Any] = [None] * len(rows)
         for worker, mine in places.items():
-            worker.send(
-                method,
-                ([rows[k] for k in mine], *([each[k] for k in mine] for each in arguments)),
-                doing=self._describe(method, [rows[k] for k in mine]),
-            )
+            request = (method, ([rows[k] for k in mine], *([each[k] for k in mine] for each in arguments)))
+            worker.send(pickle.dumps(request), doing=self._describe(method, [rows[k] for k in mine]))
         while places:
             ready = wait([worker.connection for worker in places])
             for worker in [worker for worker in places if worker.connection in ready]:
-                for place, answer in zip(places.pop(worker), worker.receive(), strict=True):
+                for place, answer in zip(places.pop(worker), _result(worker), strict=True):
                     answers[place] = answer
         return answers
 
@@ -158,15 +150,11 @@ class LiberoEngine:
         return f"{method} of {self.config.suite} ({played})"
 
 
-def _end(workers: Sequence[_WorkerProcess], local: Rows | None, pid: int) -> None:
+def _end(workers: Sequence[WorkerProcess], local: Rows | None, pid: int) -> None:
     """Stop an engine's workers and close its environments, on ``close()`` or garbage collection."""
     if os.getpid() != pid:
         return  # after a fork: the workers are the parent's
-    for worker in workers:
-        worker.hang_up()
-    deadline = time.monotonic() + STOP_TIMEOUT_S
-    for worker in workers:
-        worker.stop(deadline)
+    stop_workers(workers)
     if local is not None:
         local.close()
 
@@ -181,91 +169,25 @@ main()
 user's ``random.py`` there would shadow the standard library's, so the second line removes the directory."""
 
 
-class _WorkerProcess:
-    """A worker process and the parent's end of the connection to it."""
-
-    def __init__(self, config: EngineConfig, memory_fd: int) -> None:
-        self.connection, theirs = Pipe()
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115  closed by stop()
-        self._doing = "starting"
-        # A plain subprocess rather than multiprocessing: it does not import the user's main module
-        # again, may be started from daemonic processes, and takes no part in the terminal's Ctrl-C,
-        # so that an interrupted run can still save its state.
-        with theirs:
-            self._process = subprocess.Popen(
-                [
-                    *(sys.executable, "-c", _START_WORKER),
-                    *(str(theirs.fileno()), str(memory_fd), str(os.getpid())),
-                ],
-                pass_fds=(theirs.fileno(), memory_fd),
-                stdin=subprocess.DEVNULL,
-                stdout=self._log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                env=_worker_environment(),
-            )
-        self._send(config)
-
-    @property
-    def pid(self) -> int:
-        """The worker's process id."""
-        return self._process.pid
-
-    def send(self, method: str, arguments: tuple[Any, ...], doing: str) -> None:
-        """Request that the worker runs a method; :meth:`receive` returns the result."""
-        self._doing = doing
-        self._send((method, arguments))
-
-    def receive(self) -> Any:
-        """The result of the last request; raises :class:`EnvironmentDiedError` if the worker failed."""
-        try:
-            status, answer = self.connection.recv()
-        except (EOFError, ConnectionResetError):
-            raise self._died() from None
-        if status == "error":
-            raise EnvironmentDiedError(f"a LIBERO environment failed {answer}")
-        return answer
-
-    def kill(self) -> None:
-        """Kill the process at once, even if it is busy."""
-        self._process.kill()
-
-    def hang_up(self) -> None:
-        """Close the connection: an idle process ends at once, a busy one after its request."""
-        self.connection.close()
-
-    def stop(self, deadline: float) -> None:
-        """Wait for the process to end until ``deadline`` (``time.monotonic``), then kill it."""
-        try:
-            self._process.wait(timeout=max(deadline - time.monotonic(), 0.1))
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._log.close()
-
-    def _send(self, message: Any) -> None:
-        try:
-            self.connection.send(message)
-        except (BrokenPipeError, ConnectionResetError):
-            raise self._died() from None
-
-    def _died(self) -> EnvironmentDiedError:
-        code = self._process.wait()
-        self._log.seek(0)
-        tail = self._log.read().decode(errors="replace")[-4000:]
-        return EnvironmentDiedError(
-            f"a simulation process ended with exit code {code} during {self._doing}. (-9: killed, often "
-            f"for lack of memory; each row of the upstream engine needs 1 to 2 GB.) Its last output:\n{tail}"
-        )
-
-
-def _worker_environment() -> dict[str, str]:
-    """Environment variables for workers: the parent's import path, and one thread a numerical library."""
+def _start_worker(config: EngineConfig, memory_fd: int) -> WorkerProcess:
+    """A worker that has been told the engine's settings."""
     opengl.choose_backend()
-    environment = dict(os.environ, PYTHONPATH=os.pathsep.join(path for path in sys.path if path))
-    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "LP_NUM_THREADS"):
-        environment.setdefault(variable, "1")
-    return environment
+    worker = WorkerProcess(
+        [sys.executable, "-c", _START_WORKER],
+        memory_fd,
+        worker_environment(),
+        memory_hint="each row of the upstream engine needs 1 to 2 GB",
+    )
+    worker.send(pickle.dumps(config))
+    return worker
+
+
+def _result(worker: WorkerProcess) -> Any:
+    """What a worker's method returned; raises :class:`EnvironmentDiedError` if it failed."""
+    status, answer = pickle.loads(worker.receive())
+    if status == "error":
+        raise EnvironmentDiedError(f"a LIBERO environment failed {answer}")
+    return answer
 
 
 _OPEN: weakref.WeakSet[LiberoEngine] = weakref.WeakSet()

@@ -20,7 +20,7 @@ from tests.ttrl_env.stove import STOVE, SUCCESS_STEPS
 from ttrl_env.engines import observations as shared_arrays
 from ttrl_env.engines import opengl
 from ttrl_env.engines.interface import EngineConfig, SimState
-from ttrl_env.engines.libero.engine import LiberoEngine, _WorkerProcess
+from ttrl_env.engines.libero.engine import LiberoEngine, _start_worker
 from ttrl_env.errors import EnvironmentClosedError, EnvironmentDiedError, MissingDependencyError
 from ttrl_env.vector_env import TTRLVectorEnv
 
@@ -145,7 +145,7 @@ def test_workers_import_nothing_from_the_working_directory(
     monkeypatch.setattr(sys, "path", ["", *sys.path])
     config = EngineConfig(suite="libero_spatial", num_rows=1)
     _, fd = shared_arrays.create(config)
-    worker = _WorkerProcess(config, fd)
+    worker = _start_worker(config, fd)
     os.close(fd)
     worker.hang_up()
     assert worker._process.wait(timeout=120) == 0
