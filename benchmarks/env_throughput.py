@@ -22,8 +22,9 @@ from typing import Any
 import numpy as np
 import psutil
 
-from ttrl_env import tasks
+from ttrl_env import libero_tasks
 from ttrl_env.engines import opengl
+from ttrl_env.libero_tasks import LiberoTask
 
 opengl.choose_backend()
 
@@ -58,7 +59,7 @@ def main() -> None:
     if arguments.growth:
         env_growth.main(arguments.suite, arguments.task, arguments.rounds)
         return
-    task = tasks.get_task(arguments.suite, arguments.task)
+    task = libero_tasks.get_task(arguments.suite, arguments.task)
     prepare(task)
     print(f"{machine()}\n{task.suite} task {task.task_id}, chunks of {CHUNK}, {IMAGE_SIZE}x{IMAGE_SIZE}\n")
     table = Table()
@@ -78,14 +79,14 @@ def main() -> None:
     print(f"\n{path}")
 
 
-def prepare(task: tasks.Task) -> None:
+def prepare(task: LiberoTask) -> None:
     """Compile the task and settle its initial states before anything is timed."""
     engine = NativeEngine(EngineConfig(suite=task.suite, num_rows=1, cameras=()))
     engine.reset([0], [task.task_id], [0])
     engine.close()
 
 
-def opening(table: Table, task: tasks.Task) -> None:
+def opening(table: Table, task: LiberoTask) -> None:
     """Time a new process from import to the first observation of a cached task."""
     script = (
         "import time; start = time.perf_counter();"
@@ -101,13 +102,13 @@ def opening(table: Table, task: tasks.Task) -> None:
     table.add("open a cached task to its first observation", f"{statistics.median(seconds):.2f} s")
 
 
-def control_steps(table: Table, task: tasks.Task, rounds: int) -> None:
+def control_steps(table: Table, task: LiberoTask, rounds: int) -> None:
     """Time chunks in one thread without rendering: the native engine, LIBERO, and bare ``mj_step``.
 
     ``mj_step`` runs LIBERO's unchanged model without a controller: 25 substeps from each state that the
     native engine passes through.
     """
-    init_state = tasks.init_states(task.suite, task.task_id)[0]
+    init_state = libero_tasks.init_states(task.suite, task.task_id)[0]
     native, scout = (Replica(load_bundle(task)) for _ in range(2))
     for replica in (native, scout):
         replica.reset(init_state, 10)
@@ -152,7 +153,7 @@ class _BareSteps:
         return total
 
 
-def threads(table: Table, task: tasks.Task, rounds: int) -> None:
+def threads(table: Table, task: LiberoTask, rounds: int) -> None:
     """Time eight rows without cameras on two threads and on one."""
     engines = []
     for num_workers in (1, 2):
@@ -171,14 +172,14 @@ def threads(table: Table, task: tasks.Task, rounds: int) -> None:
         engine.close()
 
 
-def resets(table: Table, task: tasks.Task, rounds: int) -> None:
+def resets(table: Table, task: LiberoTask, rounds: int) -> None:
     """Time resets without images: to a state used before, to a new shipped one, and with settling."""
     engine = NativeEngine(EngineConfig(suite=task.suite, num_rows=1, cameras=(), num_workers=1))
     engine.reset([0], [task.task_id], [0])
     states = range(1, 1 + rounds)
     new = [seconds_of(engine.reset, [0], [task.task_id], [state]) for state in states]
     seen = [seconds_of(engine.reset, [0], [task.task_id], [state]) for state in states]
-    replica, init_states = Replica(load_bundle(task)), tasks.init_states(task.suite, task.task_id)
+    replica, init_states = Replica(load_bundle(task)), libero_tasks.init_states(task.suite, task.task_id)
     settled = [seconds_of(replica.reset, init_states[state], 10) for state in states]
     table.add("reset to a state seen before", f"{1e3 * statistics.median(seen):.1f} ms")
     table.add("reset to any other shipped state", f"{1e3 * statistics.median(new):.1f} ms")
@@ -187,7 +188,7 @@ def resets(table: Table, task: tasks.Task, rounds: int) -> None:
 
 
 def vla_workload(
-    table: Table, task: tasks.Task, replicas: int, num_envs: int, cameras: str, rounds: int
+    table: Table, task: LiberoTask, replicas: int, num_envs: int, cameras: str, rounds: int
 ) -> None:
     """Time chunks with one image each, against AsyncVectorEnv, which renders its cameras at every step."""
     before = own_bytes(psutil.Process())
@@ -227,7 +228,7 @@ def vla_workload(
     gc.collect()
 
 
-def ray_actors(table: Table, task: tasks.Task, replicas: int, image_size: int, rounds: int) -> None:
+def ray_actors(table: Table, task: LiberoTask, replicas: int, image_size: int, rounds: int) -> None:
     """Time chunks with one image each in two Ray actors of one thread, against two threads without Ray."""
     engines: tuple[EngineName, ...] = ("native", "ray")
     sides: list[list[float]] = [[], []]
@@ -262,7 +263,7 @@ def ray_actors(table: Table, task: tasks.Task, replicas: int, image_size: int, r
         env.close()
 
 
-def _async_libero(task: tasks.Task, num_envs: int, cameras: tuple[str, ...]) -> tuple[Any, float]:
+def _async_libero(task: LiberoTask, num_envs: int, cameras: tuple[str, ...]) -> tuple[Any, float]:
     """Make and reset an AsyncVectorEnv of unmodified LIBERO; returns it and its memory in bytes."""
     from gymnasium.vector import AsyncVectorEnv
 

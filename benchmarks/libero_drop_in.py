@@ -20,9 +20,10 @@ import psutil
 
 from benchmarks.measuring import own_bytes, seconds_of
 from benchmarks.report import Table, machine, save
-from ttrl_env import tasks
+from ttrl_env import libero_tasks
 from ttrl_env.engines import opengl
 from ttrl_env.engines.interface import SETTLE_ACTION
+from ttrl_env.libero_tasks import LiberoTask
 
 opengl.choose_backend()
 
@@ -40,7 +41,7 @@ def main() -> None:
     parser.add_argument("--envs", type=int, default=8, help="environments in our SubprocVectorEnv")
     parser.add_argument("--processes", type=int, default=8, help="environments in LIBERO's SubprocVectorEnv")
     arguments = parser.parse_args()
-    task = tasks.get_task(arguments.suite, arguments.task)
+    task = libero_tasks.get_task(arguments.suite, arguments.task)
     print(f"{machine()}\n{task.suite} task {task.task_id}, {IMAGE_SIZE}x{IMAGE_SIZE}\n")
     table = Table()
     # LIBERO's processes are forked, which needs a process that has not rendered: a fresh one, started first
@@ -52,7 +53,7 @@ def main() -> None:
     print(f"\n{save('libero_drop_in', content)}")
 
 
-def single(table: Table, task: tasks.Task, rounds: int) -> None:
+def single(table: Table, task: LiberoTask, rounds: int) -> None:
     """Resets and control steps of one environment, by which images are read."""
     from ttrl_env.libero import OffScreenRenderEnv, upstream
 
@@ -84,7 +85,12 @@ def single(table: Table, task: tasks.Task, rounds: int) -> None:
 
 
 def vector(
-    table: Table, task: tasks.Task, num_envs: int, theirs: _Elsewhere, num_theirs: int, rounds: int
+    table: Table,
+    task: LiberoTask,
+    num_envs: int,
+    theirs: _Elsewhere,
+    num_theirs: int,
+    rounds: int,
 ) -> None:
     """Memory and control steps of vector environments."""
     from ttrl_env.libero import SubprocVectorEnv
@@ -115,7 +121,7 @@ def vector(
 class _LiberoVector:
     """LIBERO's SubprocVectorEnv, in a process that renders nothing itself."""
 
-    def __init__(self, task: tasks.Task, num_envs: int) -> None:
+    def __init__(self, task: LiberoTask, num_envs: int) -> None:
         from libero.libero.envs import OffScreenRenderEnv, SubprocVectorEnv
 
         def make() -> Any:
@@ -167,7 +173,7 @@ def _serve(connection: Connection, made: Callable[..., Any], arguments: tuple[An
     served.close()
 
 
-def _arguments(task: tasks.Task) -> dict[str, Any]:
+def _arguments(task: LiberoTask) -> dict[str, Any]:
     return {
         "bddl_file_name": str(task.bddl_file),
         "camera_heights": IMAGE_SIZE,
@@ -176,7 +182,7 @@ def _arguments(task: tasks.Task) -> dict[str, Any]:
     }
 
 
-def _maker(task: tasks.Task) -> Callable[[], Any]:
+def _maker(task: LiberoTask) -> Callable[[], Any]:
     def make() -> Any:
         from ttrl_env.libero import OffScreenRenderEnv
 
@@ -185,12 +191,12 @@ def _maker(task: tasks.Task) -> Callable[[], Any]:
     return make
 
 
-def _settled(env_class: Any, task: tasks.Task) -> Any:
+def _settled(env_class: Any, task: LiberoTask) -> Any:
     """An environment at a settled initial state, with everything compiled and uploaded."""
     env = env_class(**_arguments(task))
     env.seed(0)
     env.reset()
-    env.set_init_state(tasks.init_states(task.suite, task.task_id)[0])
+    env.set_init_state(libero_tasks.init_states(task.suite, task.task_id)[0])
     for _ in range(10):
         observation = env.step(list(SETTLE_ACTION))[0]
     for key in CAMERAS:

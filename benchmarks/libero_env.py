@@ -9,7 +9,7 @@ import gymnasium as gym
 import numpy as np
 
 from ttrl_env.engines.interface import SETTLE_ACTION
-from ttrl_env.tasks import Task
+from ttrl_env.libero_tasks import LiberoTask
 
 
 class UnmodifiedLiberoEnv(gym.Env):
@@ -55,7 +55,7 @@ class UnmodifiedLiberoEnv(gym.Env):
         return {key: observation[key] for key in self.observation_space.spaces}
 
 
-def settled_control_env(task: Task, init_state: np.ndarray) -> Any:
+def settled_control_env(task: LiberoTask, init_state: np.ndarray) -> Any:
     """LIBERO's ControlEnv without cameras, at a settled initial state."""
     quieten_robosuite()
     from libero.libero.envs.env_wrapper import ControlEnv

@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # helpers are imported as te
 
 from tests.contract.counting_engine import counting
 from tests.ray_cluster import ray_cluster as ray_cluster
-from ttrl_env import tasks
+from ttrl_env import libero_tasks
 from ttrl_env.engines import opengl
 from ttrl_env.engines.interface import EngineConfig, SimulationEngine
 from ttrl_env.engines.make_engine import EngineChoice
@@ -150,7 +150,7 @@ def _turning_stove(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
 
     install_initial_states(folder)
     monkeypatch.setenv("LIBERO_CONFIG_PATH", str(folder))
-    tasks.init_states.cache_clear()
+    libero_tasks.init_states.cache_clear()
     yield
     monkeypatch.delenv("LIBERO_CONFIG_PATH")
-    tasks.init_states.cache_clear()
+    libero_tasks.init_states.cache_clear()

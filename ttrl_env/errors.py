@@ -32,6 +32,10 @@ class UnsupportedTaskError(TTRLError, NotImplementedError):
     """The native engine cannot simulate a task; the message says why."""
 
 
+class UnsupportedSuiteError(TTRLError, ValueError):
+    """A suite of another benchmark, where only LIBERO's, or only RoboTwin's, can be used."""
+
+
 class EnvironmentClosedError(TTRLError, ClosedEnvironmentError, RuntimeError):
     """A method was called on a closed environment; it is Gymnasium's own error too."""
 

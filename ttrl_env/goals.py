@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from ttrl_env.tasks import Task
+from ttrl_env.libero_tasks import LiberoTask
 
 
 class Predicate(NamedTuple):
@@ -21,7 +21,7 @@ class Predicate(NamedTuple):
         return f"{self.name}({', '.join(self.arguments)})"
 
 
-def read_goal(task: Task) -> tuple[Predicate, ...]:
+def read_goal(task: LiberoTask) -> tuple[Predicate, ...]:
     """The predicates that must all hold for the task to be solved, in the order of the BDDL file."""
     text = task.bddl_file.read_text(encoding="utf-8")
     _, found, goal = text.lower().partition("(:goal")

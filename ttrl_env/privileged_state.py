@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from ttrl_env.engines.interface import SimState
 from ttrl_env.goals import read_goal
-from ttrl_env.tasks import Task
+from ttrl_env.libero_tasks import LiberoTask
 
 GOAL_BODIES = 4
 """No goal of LIBERO's own suites is about more."""
@@ -34,7 +34,7 @@ PRIVILEGED_DIM = 4 + GOAL_BODIES * 13
 
 
 def privileged_state(
-    task: Task, state: SimState, eef_pos: NDArray[np.floating], gripper_qpos: NDArray[np.floating]
+    task: LiberoTask, state: SimState, eef_pos: NDArray[np.floating], gripper_qpos: NDArray[np.floating]
 ) -> NDArray[np.float32]:
     """``[56]`` float32 as the module says.
 
@@ -57,7 +57,7 @@ def privileged_state(
 
 
 @functools.cache
-def goal_bodies(task: Task, body_names: tuple[str, ...]) -> tuple[str, ...]:
+def goal_bodies(task: LiberoTask, body_names: tuple[str, ...]) -> tuple[str, ...]:
     """The bodies that the task's goal is about, each once; an argument without a body is left out."""
     found = [
         _body(argument, body_names, moving_part=len(predicate.arguments) == 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gymnasium
 
-from ttrl_env.tasks import SUITES, Suite, get_suite
+from ttrl_env.suites import LIBERO_SUITES, Suite, get_suite
 
 NAMESPACE = "ttrl_env"
 
@@ -28,7 +28,7 @@ def register_envs() -> None:
     Entry points are strings, which Gymnasium imports when an environment is made. No
     ``max_episode_steps`` is registered: the environments truncate at ``max_steps`` themselves.
     """
-    for suite in SUITES.values():
+    for suite in LIBERO_SUITES.values():
         _register(suite, None)
         for task_id in range(suite.num_tasks):
             _register(suite, task_id)

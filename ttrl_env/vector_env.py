@@ -33,7 +33,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import ArrayLike, NDArray
 
-from ttrl_env import tasks
+from ttrl_env import libero_tasks, tasks
 from ttrl_env.autoreset import named_mode
 from ttrl_env.checks import (
     Seed,
@@ -64,6 +64,7 @@ from ttrl_env.groups import Groups, entropy, group_tasks
 from ttrl_env.privileged_state import privileged_state
 from ttrl_env.rewards import RewardName, check_reward, episode_reward
 from ttrl_env.seeds import check_given_seeds, seeds_of_groups
+from ttrl_env.suites import get_libero_suite
 from ttrl_env.tasks import Split
 from ttrl_env.temperatures import BASE_TEMPERATURE, TEMPERATURE_RANGE, group_temperatures
 
@@ -165,7 +166,7 @@ class TTRLVectorEnv(VectorEnv):
             seed: seed of the order of initial states, as in ``reset(seed=...)``.
             render_mode: ``"rgb_array"`` or ``None``.
         """
-        self.suite = tasks.get_suite(suite)
+        self.suite = get_libero_suite(suite)
         suite = self.suite.name
         self.n_samples = check_positive_int("n_samples", n_samples)
         tasks_in_turn, self.num_groups = group_tasks(suite, task_ids, num_groups)
@@ -233,7 +234,7 @@ class TTRLVectorEnv(VectorEnv):
         return np.stack(
             [
                 privileged_state(
-                    tasks.get_task(self.suite.name, int(task)),
+                    libero_tasks.get_task(self.suite.name, int(task)),
                     self.engine.state(row),
                     seen["robot0_eef_pos"][row],
                     seen["robot0_gripper_qpos"][row],

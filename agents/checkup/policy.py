@@ -132,7 +132,7 @@ def check_precision(subject: Subject) -> str:
 def check_horizon(subject: Subject) -> str:
     """``env.max_steps``, if set, is a multiple of the chunk length."""
     env, chunk = subject.config.env, subject.policy.chunk_steps
-    horizon = env.max_steps or tasks.get_suite(env.suite).horizon
+    horizon = env.max_steps or tasks.horizon(env.suite, env.task_ids)
     if env.max_steps is not None and horizon % chunk:
         raise CheckFailed(
             f"env.max_steps={horizon} is not a multiple of the policy's {chunk} actions a chunk: the last "

@@ -13,7 +13,7 @@ from typing import Annotated
 import numpy as np
 import psutil
 
-from ttrl_env import tasks
+from ttrl_env import libero_tasks
 from ttrl_env.agents.commands.arguments import key_values, read_arguments
 from ttrl_env.agents.commands.policy_tasks import own_tasks
 from ttrl_env.agents.common.consoles import make_console
@@ -25,6 +25,7 @@ from ttrl_env.engines.interface import EngineConfig, EngineName
 from ttrl_env.errors import CheckpointError, ConfigError, TTRLError
 from ttrl_env.libero_version import describe, install_command, installed_mujoco, is_published
 from ttrl_env.machine.cores import usable_cores
+from ttrl_env.suites import get_libero_suite
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +48,7 @@ def run(arguments: Sequence[str]) -> int:
     if config is None:
         return 0
     if config.world:
-        suites = [tasks.get_suite(suite, "world").name for suite in config.world]
+        suites = [get_libero_suite(suite, "world").name for suite in config.world]
         return _report((suite, partial(_suite_is_published, suite)) for suite in suites)
     if config.checkpoint is None:
         return _report(_CHECKS.items())
@@ -150,8 +151,8 @@ def _gl() -> str:
 
 
 def _assets() -> str:
-    tasks.require_libero()
-    instruction = tasks.get_task("libero_spatial", 0).instruction
+    libero_tasks.require_libero()
+    instruction = libero_tasks.get_task("libero_spatial", 0).instruction
     return f"LIBERO and its assets found; task 0 of libero_spatial: {instruction!r}"
 
 
@@ -186,7 +187,7 @@ def _world() -> str:
 
 
 def _suite_is_published(suite: str) -> str:
-    task_ids = range(tasks.get_suite(suite).num_tasks)
+    task_ids = range(get_libero_suite(suite).num_tasks)
     _refuse(_unlike_published(suite, task_ids))
     return f"its {len(task_ids)} tasks look and settle as published"
 

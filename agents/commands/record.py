@@ -11,17 +11,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from rich.table import Table
 
-from ttrl_env import tasks
+from ttrl_env import libero_tasks, tasks
 from ttrl_env.agents.commands.arguments import read_arguments
 from ttrl_env.agents.common.progress import Display
 from ttrl_env.agents.config.bounds import Distinct, Seed, Share, Text, at_least
 from ttrl_env.agents.config.output_folders import Folder, FolderSettings, OutputFile
 from ttrl_env.engines.interface import CameraName
 from ttrl_env.errors import ConfigError, UnknownNameError
+from ttrl_env.libero_tasks import LiberoTask
 from ttrl_env.libero_version import stamp
 from ttrl_env.machine.folder_lock import require_writable
 from ttrl_env.machine.memory import require_memory
-from ttrl_env.tasks import Split, Task
+from ttrl_env.suites import get_libero_suite
+from ttrl_env.tasks import Split
 
 if TYPE_CHECKING:
     from ttrl_env.demonstrations.check import CheckedEpisode
@@ -90,17 +92,17 @@ def _load(overrides: Sequence[str]) -> RecordConfig:
     return config
 
 
-def _chosen_tasks(config: RecordConfig) -> list[Task]:
+def _chosen_tasks(config: RecordConfig) -> list[LiberoTask]:
     assert config.suite is not None
-    suite = tasks.get_suite(config.suite)
+    suite = get_libero_suite(config.suite)
     try:
         ids = [tasks.check_task_id(suite.name, task_id, "task_ids") for task_id in config.task_ids]
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    return [tasks.get_task(suite.name, task_id) for task_id in ids or range(suite.num_tasks)]
+    return [libero_tasks.get_task(suite.name, task_id) for task_id in ids or range(suite.num_tasks)]
 
 
-def _record(chosen: Sequence[Task], config: RecordConfig) -> int:
+def _record(chosen: Sequence[LiberoTask], config: RecordConfig) -> int:
     from ttrl_env.demonstrations.recording import RecordingSettings, memory_needed, record_dataset
 
     _check_skills(chosen)
@@ -138,7 +140,7 @@ def _record(chosen: Sequence[Task], config: RecordConfig) -> int:
     return 0
 
 
-def _check_skills(chosen: Sequence[Task]) -> None:
+def _check_skills(chosen: Sequence[LiberoTask]) -> None:
     """Raise before the first task is recorded if there is one without an expert."""
     from ttrl_env.demonstrations.experts import has_skill
 
@@ -152,7 +154,7 @@ def _check_skills(chosen: Sequence[Task]) -> None:
         )
 
 
-def _check(chosen: Sequence[Task], config: RecordConfig) -> int:
+def _check(chosen: Sequence[LiberoTask], config: RecordConfig) -> int:
     from ttrl_env.demonstrations.check import check_expert
 
     report = None if config.report is None else Path(config.report)
@@ -184,7 +186,7 @@ def _check(chosen: Sequence[Task], config: RecordConfig) -> int:
     return 0
 
 
-def _result(task: Task, played: Sequence[CheckedEpisode]) -> dict[str, Any]:
+def _result(task: LiberoTask, played: Sequence[CheckedEpisode]) -> dict[str, Any]:
     """A task's part of the report."""
     steps = [episode.steps for episode in played if episode.success]
     return {
@@ -199,7 +201,7 @@ def _result(task: Task, played: Sequence[CheckedEpisode]) -> dict[str, Any]:
     }
 
 
-def _table(chosen: Sequence[Task], results: Sequence[dict[str, Any]], noise: float) -> Table:
+def _table(chosen: Sequence[LiberoTask], results: Sequence[dict[str, Any]], noise: float) -> Table:
     table = Table("task", "instruction", "solved", "of", "steps", "not solved from", title=f"noise {noise}")
     for task, result in zip(chosen, results, strict=True):
         if not result["expert"]:

@@ -58,4 +58,12 @@ def _suites() -> list[dict[str, Any]]:
 
 def _tasks(suite: str) -> list[dict[str, Any]]:
     tasks = (get_task(suite, task_id) for task_id in range(get_suite(suite).num_tasks))
-    return [{"id": task.task_id, "instruction": task.instruction, "name": task.name} for task in tasks]
+    return [
+        {
+            "id": task.task_id,
+            "horizon": task.horizon,
+            "instruction": task.instruction,
+            "name": task.name,
+        }
+        for task in tasks
+    ]

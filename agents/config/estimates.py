@@ -113,4 +113,4 @@ def _simulations(env: EnvConfig, rows: int) -> int:
 
 
 def _horizon(env: EnvConfig) -> int:
-    return env.max_steps or tasks.get_suite(env.suite).horizon
+    return env.max_steps or tasks.horizon(env.suite, env.task_ids)

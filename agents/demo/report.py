@@ -10,8 +10,8 @@ from rich.table import Table
 
 from ttrl_env.agents.evaluation.evaluate import recorded_interval
 from ttrl_env.agents.training.metrics import EVALUATIONS_FILE, METRICS_FILE, read_records
+from ttrl_env.libero_tasks import LiberoTask
 from ttrl_env.libero_version import stamp
-from ttrl_env.tasks import Task
 
 
 def summarise(output: Path, record: dict[str, Any], greedy_after: dict[str, Any]) -> dict[str, Any]:
@@ -72,13 +72,13 @@ def make_table(report: dict[str, Any]) -> Table:
     return table
 
 
-def describe_changes(base: Task, changed: Task) -> str:
+def describe_changes(base: LiberoTask, changed: LiberoTask) -> str:
     """A phrase for LIBERO-PRO's changes to a task: which objects it replaced, or that it moved them."""
     names = [re.findall(r" - (\w+)", _objects(task)) for task in (base, changed)]
     replaced = [f"{new} for {old}" for old, new in zip(*names, strict=True) if old != new]
     return " and ".join(replaced).replace("_", " ") if replaced else "its objects in other places"
 
 
-def _objects(task: Task) -> str:
+def _objects(task: LiberoTask) -> str:
     """The declarations ``name - category`` of a task's movable objects."""
     return task.bddl_file.read_text(encoding="utf-8").partition("(:objects")[2].partition(")")[0]

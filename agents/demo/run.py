@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from ttrl_env import tasks
+from ttrl_env import libero_tasks
 from ttrl_env.agents.common.progress import Display
 from ttrl_env.agents.config.loading import load_config
 from ttrl_env.agents.config.schema import TrainConfig
@@ -41,10 +41,10 @@ from ttrl_env.agents.training.metrics import METRICS_FILE, read_records
 from ttrl_env.agents.training.plots import plot_run
 from ttrl_env.agents.training.train import train
 from ttrl_env.engines.make_engine import EngineChoice
+from ttrl_env.libero_tasks import LiberoTask
 from ttrl_env.libero_version import installed_mujoco
 from ttrl_env.machine.folder_lock import folder_lock
 from ttrl_env.machine.whole_files import read_object, write_whole
-from ttrl_env.tasks import Task
 from ttrl_env.temperatures import BASE_TEMPERATURE, temperature_ladder
 from ttrl_env.vector_env import TTRLVectorEnv
 
@@ -175,8 +175,8 @@ def _introduce(demo: _Demo) -> None:
     )
 
 
-def _task(suite: str) -> Task:
-    return tasks.get_task(suite, TASK_ID)
+def _task(suite: str) -> LiberoTask:
+    return libero_tasks.get_task(suite, TASK_ID)
 
 
 def _changes() -> str:

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ttrl_env import tasks
 from ttrl_env.agents.common.progress import Display
 from ttrl_env.agents.config.choices import TINY_VLA
 from ttrl_env.agents.config.resuming import checkpoint_to_resume
@@ -33,7 +34,6 @@ from ttrl_env.agents.training.introduction import describe_policy, describe_roll
 from ttrl_env.engines.make_engine import EngineChoice
 from ttrl_env.libero_version import describe, installed_mujoco
 from ttrl_env.machine.whole_files import read_object, replacing, write_whole
-from ttrl_env.tasks import get_suite
 
 REPORT_FILE = "preview.json"
 
@@ -160,7 +160,7 @@ def _settings(config: PreviewConfig, checkpoint: Path | None) -> dict[str, Any]:
         "base_temperature": config.base_temperature,
         "temperature_range": config.temperature_range,
         "seed": config.seed,
-        "max_steps": env.max_steps or get_suite(env.suite).horizon,
+        "max_steps": env.max_steps or tasks.horizon(env.suite, env.task_ids),
         "image_size": env.image_size,
         "engine": env.engine,
         "fixture_seed": env.fixture_seed,

@@ -47,7 +47,7 @@ def describe_rollout(config: TrainConfig) -> str:
     )
     low, high = min(temperatures), max(temperatures)
     at = f"temperature {low:g}" if low == high else f"temperatures {low:g} to {high:g}"
-    horizon = env.max_steps or tasks.get_suite(env.suite).horizon
+    horizon = env.max_steps or tasks.horizon(env.suite, env.task_ids)
     states = "" if config.rollout.states == "in_turn" else ", from states whose outcomes are mixed"
     if config.rollout.ladder_shift:
         at += f" (shifted by up to {config.rollout.ladder_shift:g})"

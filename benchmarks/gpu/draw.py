@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from benchmarks.gpu.figures import NotPossibleError, Setting
 from benchmarks.gpu.simulation import image_size, open_bundle
 from benchmarks.measuring import seconds_of
-from ttrl_env import tasks
+from ttrl_env import libero_tasks
 from ttrl_env.errors import MissingDependencyError
 
 CAMERAS = ("agentview", "robot0_eye_in_hand")
@@ -49,7 +49,7 @@ def draw(setting: Setting) -> dict[str, NDArray[Any]]:
     replica, renderer = Replica(bundle), Renderer(size)
     images = np.zeros((states, len(CAMERAS), size, size, 3), np.uint8)
     rng, seconds = np.random.default_rng(0), []
-    start = tasks.init_states(setting.suite, setting.task_id)[0]
+    start = libero_tasks.init_states(setting.suite, setting.task_id)[0]
     replica.reset(start, 0 if setting.dry_run else 10)
     renderer.upload(bundle)
     for state in images:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.gpu.figures import NotPossibleError, Setting
-from ttrl_env import tasks
+from ttrl_env import libero_tasks
 from ttrl_env.engines import opengl
 from ttrl_env.errors import MissingDependencyError, NoCacheError, UnsupportedVersionError
 
@@ -33,7 +33,7 @@ def open_bundle(setting: Setting) -> TaskBundle:
         opengl.require_gl()
         from ttrl_env.engines.native.task.cache import load_bundle
 
-        return load_bundle(tasks.get_task(setting.suite, setting.task_id))
+        return load_bundle(libero_tasks.get_task(setting.suite, setting.task_id))
     except (MissingDependencyError, UnsupportedVersionError, NoCacheError) as error:
         raise NotPossibleError(str(error)) from error
 

@@ -18,7 +18,7 @@ import torch
 
 from benchmarks.report import machine
 from benchmarks.scaling.parts import Part
-from ttrl_env import tasks
+from ttrl_env import libero_tasks
 from ttrl_env.agents.policies import load_policy
 from ttrl_env.agents.policies.openvla.pixels import camera_size, prepare_images
 from ttrl_env.agents.policies.tiny_vla import TinyVLA
@@ -80,9 +80,9 @@ def _simulate(suite: str, task_id: int, size: int, cameras: Sequence[str]) -> tu
     from ttrl_env.engines.native.replica import Replica
     from ttrl_env.engines.native.task.cache import load_bundle
 
-    bundle = load_bundle(tasks.get_task(suite, task_id))
+    bundle = load_bundle(libero_tasks.get_task(suite, task_id))
     replica, renderer = Replica(bundle), Renderer(size)
-    replica.reset(tasks.init_states(suite, task_id)[0], 10)
+    replica.reset(libero_tasks.init_states(suite, task_id)[0], 10)
     rng, out = np.random.default_rng(0), np.empty((size, size, 3), np.uint8)
 
     def draw() -> None:

@@ -65,7 +65,7 @@ def read_results() -> list[dict[str, Any]]:
 def merge(new: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Add comparisons to those of earlier scans; a new one replaces that of the same task and version."""
     found = {(each["mujoco"], each["suite"], each["task_id"]): each for each in [*read_results(), *new]}
-    order = {suite: index for index, suite in enumerate(tasks.suite_names())}
+    order = {suite: index for index, suite in enumerate(tasks.LIBERO_SUITES)}
     ordered = sorted(
         found.values(), key=lambda each: (release(each["mujoco"]), order[each["suite"]], each["task_id"])
     )
@@ -93,7 +93,7 @@ def _compared(folder: Path, versions: Sequence[str], suites: Sequence[str]) -> l
 
 def _write_golden(folder: Path) -> int:
     """Write the file with which ``ttrl doctor`` compares; requires that every task has been played."""
-    every = list(every_task(tasks.suite_names()))
+    every = list(every_task(tuple(tasks.LIBERO_SUITES)))
     played = {task: read(folder, *task) for task in every}
     missing = [f"{suite} {task_id}" for (suite, task_id), scene in played.items() if scene is None]
     if missing:
@@ -122,7 +122,11 @@ def _parser() -> argparse.ArgumentParser:
         help="default %(default)s; the oldest comes with NumPy 1.26, which Python 3.13 cannot have",
     )
     parser.add_argument(
-        "--suites", nargs="+", choices=tasks.suite_names(), default=list(tasks.suite_names()), metavar="SUITE"
+        "--suites",
+        nargs="+",
+        choices=tasks.LIBERO_SUITES,
+        default=list(tasks.LIBERO_SUITES),
+        metavar="SUITE",
     )
     parser.add_argument("--folder", type=Path, default=Path("runs/worlds"), help="default %(default)s")
     parser.add_argument("--report-only", action="store_true", help="play nothing, compare what is there")

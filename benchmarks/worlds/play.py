@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ttrl_env import tasks
+from ttrl_env import libero_tasks, tasks
 from ttrl_env.machine.whole_files import replacing
 from ttrl_env.published_scenes import CAMERAS, INIT_STATE_ID, SceneSummary, coarse, make_scene, scene_config
 
@@ -77,7 +77,7 @@ def read(folder: Path, suite: str, task_id: int) -> PlayedScene | None:
 def _play(suite: str, task_id: int) -> PlayedScene:
     from ttrl_env.engines.libero.environment import LiberoSimulation  # imports MuJoCo and LIBERO
 
-    simulation = LiberoSimulation(tasks.get_task(suite, task_id), scene_config(suite))
+    simulation = LiberoSimulation(libero_tasks.get_task(suite, task_id), scene_config(suite))
     try:
         simulation.reset(INIT_STATE_ID)
         images = np.stack([simulation.observation[f"{camera}_image"] for camera in CAMERAS])
@@ -94,4 +94,4 @@ def _write(path: Path, played: PlayedScene) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(min(main(Path(sys.argv[1]), sys.argv[2:] or tasks.suite_names()), 1))
+    sys.exit(min(main(Path(sys.argv[1]), sys.argv[2:] or tuple(tasks.LIBERO_SUITES)), 1))

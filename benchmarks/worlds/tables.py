@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from ttrl_env import tasks
+from ttrl_env import libero_tasks, tasks
 from ttrl_env.published_scenes import CAMERAS, POSITION_TOLERANCE_M
 
 Comparisons = Sequence[dict[str, Any]]
@@ -29,7 +29,7 @@ def by_suite(comparisons: Comparisons) -> str:
         "largest",
     )
     rows = []
-    for suite in tasks.suite_names():
+    for suite in tasks.LIBERO_SUITES:
         mine = [each for each in comparisons if each["suite"] == suite]
         if mine:
             moved = [each for each in mine if is_moved(each)]
@@ -48,7 +48,7 @@ def moved_tasks(comparisons: Comparisons) -> str:
     rows = [
         (
             f"{each['suite']} {each['task_id']}",
-            tasks.get_task(each["suite"], each["task_id"]).instruction,
+            libero_tasks.get_task(each["suite"], each["task_id"]).instruction,
             each["moved_most"],
             f"{each['distance_mm'] / 10:.1f} cm",
         )
@@ -60,7 +60,7 @@ def moved_tasks(comparisons: Comparisons) -> str:
 def repainted_tasks(comparisons: Comparisons) -> str:
     """A table with a row a suite: its tasks whose images differ in mean colour, and by how much."""
     rows = []
-    for suite in tasks.suite_names():
+    for suite in tasks.LIBERO_SUITES:
         mine = [each for each in comparisons if each["suite"] == suite and is_repainted(each)]
         if mine:
             changes = [[each[camera]["mean_change"] for each in mine] for camera in CAMERAS]

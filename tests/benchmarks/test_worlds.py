@@ -88,5 +88,5 @@ def test_the_newest_version_was_compared_on_every_task() -> None:
         (each["suite"], each["task_id"]) for each in scan.read_results() if each["mujoco"] == scan.NEWEST
     }
     assert compared == {
-        (name, task) for name, suite in tasks.SUITES.items() for task in range(suite.num_tasks)
+        (name, task) for name, suite in tasks.LIBERO_SUITES.items() for task in range(suite.num_tasks)
     }

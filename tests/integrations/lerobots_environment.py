@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ttrl_env import tasks
+from ttrl_env import libero_tasks
 
 SUITE, TASK_ID, SIZE = "libero_object", 0, 64
 
@@ -26,7 +26,7 @@ def observations(actions: NDArray[np.float32]) -> list[dict[str, Any]]:
     import_robosuite()
     from lerobot.envs import libero
 
-    states = tasks.init_states(SUITE, TASK_ID)  # LeRobot looks for them where another LIBERO has them
+    states = libero_tasks.init_states(SUITE, TASK_ID)  # LeRobot looks for them where another LIBERO has them
     libero.get_task_init_states = lambda *_, **__: states
     env = libero.LiberoEnv(
         libero._get_suite(SUITE),

@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 import pytest
 
-from ttrl_env import tasks
+from ttrl_env import libero_tasks
 from ttrl_env.agents import cli
 from ttrl_env.demonstrations.origins import Origin
 from ttrl_env.demonstrations.reading import read_episodes
@@ -29,7 +29,7 @@ from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
 SIZE = 64
 CAMERAS: tuple[CameraName, ...] = ("agentview", "robot0_eye_in_hand")
-TASKS = [tasks.get_task("libero_goal", task_id) for task_id in (7, 8)]
+TASKS = [libero_tasks.get_task("libero_goal", task_id) for task_id in (7, 8)]
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ttrl_env import tasks
+from ttrl_env import libero_tasks
 
 SUITE, TASK_ID = "libero_goal", 7
 
@@ -41,7 +41,7 @@ def install_initial_states(folder: Path) -> None:
     """Write a LIBERO configuration into ``folder`` under which the task starts with a spinning knob."""
     from libero.libero import get_libero_path
 
-    name = f"{tasks.get_task(SUITE, TASK_ID).name}.pruned_init.npz"
+    name = f"{libero_tasks.get_task(SUITE, TASK_ID).name}.pruned_init.npz"
     source = Path(get_libero_path("init_states"))
     states = np.load(source / SUITE / name)["states"][:NUM_STATES].copy()
     for index, state in enumerate(states):

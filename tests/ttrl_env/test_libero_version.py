@@ -58,7 +58,7 @@ def test_an_install_across_the_split_distribution_takes_the_old_one_away_first(m
 
 @pytest.mark.usefixtures("newer")
 def test_opening_an_environment_in_another_world_warns_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ttrl_env.tasks.require_libero", _stop)
+    monkeypatch.setattr("ttrl_env.libero_tasks.require_libero", _stop)
     config = EngineConfig(suite="libero_object", num_rows=1)
     with pytest.warns(
         LiberoVersionWarning, match=rf"3.17.0. .*do not hold here .* pip install mujoco=={PUBLISHED_MUJOCO}"

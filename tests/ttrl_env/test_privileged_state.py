@@ -8,8 +8,8 @@ import pytest
 
 from ttrl_env.engines.interface import SimState
 from ttrl_env.goals import read_goal
+from ttrl_env.libero_tasks import get_task, liberos_own_tasks
 from ttrl_env.privileged_state import GOAL_BODIES, PRIVILEGED_DIM, goal_bodies, privileged_state
-from ttrl_env.tasks import get_task, liberos_own_tasks
 
 KITCHEN = (
     *("world", "table", "akita_black_bowl_1_main", "moka_pot_1_main", "wooden_cabinet_1_main"),

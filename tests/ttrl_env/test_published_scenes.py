@@ -25,7 +25,7 @@ TASK = ("libero_spatial", 5)
 
 
 def test_every_task_is_there_and_the_file_is_small() -> None:
-    for name, suite in tasks.SUITES.items():
+    for name, suite in tasks.LIBERO_SUITES.items():
         for task_id in range(suite.num_tasks):
             scene = published_scene(name, task_id)
             assert len(scene.names) == len(scene.pos) == len(scene.quat) >= 3

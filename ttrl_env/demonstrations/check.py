@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ttrl_env import tasks
+from ttrl_env import libero_tasks
 from ttrl_env.demonstrations.experts import make_expert
 from ttrl_env.demonstrations.playing import play
 from ttrl_env.demonstrations.recording import SETTLE_STEPS
@@ -17,7 +17,7 @@ from ttrl_env.engines.native.renderer import Renderer
 from ttrl_env.engines.native.replica import Replica
 from ttrl_env.engines.native.task.cache import load_bundle
 from ttrl_env.engines.native.threads import ThreadPool, wait_for
-from ttrl_env.tasks import Task
+from ttrl_env.libero_tasks import LiberoTask
 
 
 class CheckedEpisode(NamedTuple):
@@ -30,7 +30,7 @@ class CheckedEpisode(NamedTuple):
 
 
 def check_expert(
-    task: Task,
+    task: LiberoTask,
     init_state_ids: Sequence[int],
     *,
     noise: float = 0.0,
@@ -44,7 +44,7 @@ def check_expert(
 
     def episode(renderer: Renderer, init_state_id: int) -> CheckedEpisode:
         replica = Replica(bundle)
-        replica.reset(tasks.init_states(task.suite, task.task_id)[init_state_id], SETTLE_STEPS)
+        replica.reset(libero_tasks.init_states(task.suite, task.task_id)[init_state_id], SETTLE_STEPS)
         rng = np.random.default_rng([seed, init_state_id])
         played = play(replica, make_expert(task), max_steps=task.horizon, noise=noise, rng=rng)
         return CheckedEpisode(init_state_id, played.success, len(played))

@@ -45,9 +45,9 @@ from ttrl_env.demonstrations.layout import BEFORE_ACTION, IMAGE_KEYS
 from ttrl_env.demonstrations.playing import Trajectory
 from ttrl_env.engines.interface import CONTROL_FREQ_HZ
 from ttrl_env.errors import ConfigError
+from ttrl_env.libero_tasks import LiberoTask
 from ttrl_env.machine.whole_files import write_bytes_whole
 from ttrl_env.rotations import axis_angle
-from ttrl_env.tasks import Task
 
 
 def write_episode(path: Path, trajectory: Trajectory, attributes: dict[str, Any]) -> None:
@@ -83,7 +83,7 @@ def write_episode(path: Path, trajectory: Trajectory, attributes: dict[str, Any]
             group.create_dataset(f"obs/{IMAGE_KEYS[camera]}", data=frames, compression="gzip", chunks=chunk)
 
 
-def assemble(path: Path, task: Task, settings: dict[str, Any], episodes: Iterable[Path]) -> None:
+def assemble(path: Path, task: LiberoTask, settings: dict[str, Any], episodes: Iterable[Path]) -> None:
     """Join episodes, each in a file of its own, to one task's file, atomically."""
     with _replacing(path) as file:
         data = file.create_group("data")
@@ -151,7 +151,7 @@ def read_settings(path: Path) -> dict[str, Any] | None:
     return settings
 
 
-def _task_attributes(task: Task, settings: dict[str, Any]) -> dict[str, Any]:
+def _task_attributes(task: LiberoTask, settings: dict[str, Any]) -> dict[str, Any]:
     """The attributes that LIBERO's and robomimic's tools read."""
     bddl = task.bddl_file.read_text(encoding="utf-8")
     problem = bddl.partition("(problem")[2].partition(")")[0].strip()

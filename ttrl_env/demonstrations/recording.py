@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ttrl_env import tasks
+from ttrl_env import libero_tasks
 from ttrl_env.demonstrations import hdf5
 from ttrl_env.demonstrations.experts import make_expert
 from ttrl_env.demonstrations.perturbation import settle
@@ -31,10 +31,10 @@ from ttrl_env.engines.native.task.cache import load_bundle
 from ttrl_env.engines.native.threads import ThreadPool
 from ttrl_env.errors import ConfigError, ExpertFailedError
 from ttrl_env.init_states import InitStateStream
+from ttrl_env.libero_tasks import LiberoTask
 from ttrl_env.libero_version import installed_mujoco
 from ttrl_env.machine.folder_lock import LOCK_FILE, folder_lock
 from ttrl_env.machine.memory import require_memory
-from ttrl_env.tasks import Task
 
 SETTLE_STEPS = 10
 
@@ -68,13 +68,13 @@ class RecordingSettings:
     """Seed of noise, shifts and the order of the train split's initial states."""
 
 
-def dataset_file(folder: Path, task: Task) -> Path:
+def dataset_file(folder: Path, task: LiberoTask) -> Path:
     """Path of a task's file, with LIBERO's file name."""
     return folder / task.suite / f"{task.name}_demo.hdf5"
 
 
 def record_dataset(
-    task: Task,
+    task: LiberoTask,
     folder: Path,
     num_episodes: int,
     settings: RecordingSettings,
@@ -121,7 +121,7 @@ def _is_finished(path: Path, num_episodes: int, settings: RecordingSettings) -> 
     return hdf5.read_num_episodes(path) >= num_episodes
 
 
-def _join(episodes: Sequence[Path], path: Path, task: Task, settings: RecordingSettings) -> None:
+def _join(episodes: Sequence[Path], path: Path, task: LiberoTask, settings: RecordingSettings) -> None:
     """Assemble the finished file, in memory first."""
     require_memory(
         2 * sum(episode.stat().st_size for episode in episodes),
@@ -134,7 +134,7 @@ def _join(episodes: Sequence[Path], path: Path, task: Task, settings: RecordingS
 def _record_missing(
     pool: ThreadPool,
     parts: _Parts,
-    task: Task,
+    task: LiberoTask,
     num_episodes: int,
     settings: RecordingSettings,
     progress: Progress | None,
@@ -166,7 +166,7 @@ def _record_missing(
 
 def _attempt(
     bundle: TaskBundle,
-    task: Task,
+    task: LiberoTask,
     parts: _Parts,
     settings: RecordingSettings,
     renderer: Renderer,
@@ -176,7 +176,7 @@ def _attempt(
 ) -> None:
     """Play one attempt; store its episode if it succeeds, otherwise mark it as failed."""
     rng = np.random.default_rng([settings.seed, attempt])
-    shipped = tasks.init_states(task.suite, task.task_id)[init_state]
+    shipped = libero_tasks.init_states(task.suite, task.task_id)[init_state]
     replica, start = settle(bundle, shipped, SETTLE_STEPS, settings.shift, rng)
 
     def render(replica: Replica) -> dict[str, NDArray[np.uint8]]:

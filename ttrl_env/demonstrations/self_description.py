@@ -7,13 +7,13 @@ from pathlib import Path
 
 import h5py
 
-from ttrl_env import tasks
+from ttrl_env import libero_tasks
 from ttrl_env.demonstrations import foreign_files
 from ttrl_env.demonstrations.foreign_files import refuse_attribute
 from ttrl_env.demonstrations.layout import BEFORE_ACTION, Pairing
 from ttrl_env.errors import ConfigError
+from ttrl_env.libero_tasks import LiberoTask
 from ttrl_env.libero_version import is_version
-from ttrl_env.tasks import Task
 
 
 def instruction(path: Path, data: h5py.Group) -> str:
@@ -79,12 +79,12 @@ def _is_regenerated(data: h5py.Group) -> bool:
     return not foreign_files.has_attributes(data)
 
 
-def _regenerated_task(path: Path) -> Task:
+def _regenerated_task(path: Path) -> LiberoTask:
     """The task of a file without attributes, found by the file's name."""
-    for task in tasks.liberos_own_tasks():
+    for task in libero_tasks.liberos_own_tasks():
         if path.name == f"{task.name}_demo.hdf5":
             return task
-    example = tasks.get_task("libero_object", 0).name
+    example = libero_tasks.get_task("libero_object", 0).name
     raise ConfigError(
         f"data: {path} has no attributes, as files of OpenVLA's regenerate_libero_dataset.py, so only its "
         f"name can say the task. Give it back its name, e.g. {example}_demo.hdf5, or write "

@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
-from ttrl_env import tasks
 from ttrl_env.checks import check_choice
 from ttrl_env.engines.interface import ACTION_DIM, CONTROL_FREQ_HZ, CameraName
 from ttrl_env.errors import ConfigError, MissingDependencyError, UnsupportedVersionError
 from ttrl_env.lerobot.observations import AGENT_POS_DIM, CAMERA_NAMES
 from ttrl_env.lerobot.vector_env import LeRobotVectorEnv, ObsType
+from ttrl_env.suites import get_libero_suite
 
 try:
     from lerobot.configs import FeatureType, PolicyFeature
@@ -119,7 +119,7 @@ class TTRLEnvConfig(EnvConfig):  # type: ignore[misc,unused-ignore]  # LeRobot m
         The rows of a task run in threads, so ``use_async_envs`` changes nothing. A task's simulations are
         built by its first ``reset``.
         """
-        suites = [tasks.get_suite(name.strip()) for name in (self.task or "").split(",")]
+        suites = [get_libero_suite(name.strip(), "task") for name in (self.task or "").split(",")]
         return {
             suite.name: {
                 task_id: LeRobotVectorEnv(suite.name, task_id, n_envs, **self.gym_kwargs)

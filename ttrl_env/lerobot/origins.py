@@ -17,9 +17,9 @@ from typing import Any
 
 from ttrl_env.demonstrations.origins import Origin
 from ttrl_env.errors import MissingDependencyError
+from ttrl_env.libero_tasks import LiberoTask, liberos_own_tasks
 from ttrl_env.libero_version import is_version
 from ttrl_env.machine.whole_files import write_whole
-from ttrl_env.tasks import Task, liberos_own_tasks
 
 ORIGINS = Path("meta/ttrl_env.json")
 
@@ -80,7 +80,7 @@ def _tasks_by_instruction(instructions: set[str]) -> dict[str, Origin]:
     ]
     if len(whole) == 1:
         candidates = [task for task in candidates if task.suite == whole[0]]
-    found: dict[str, list[Task]] = {}
+    found: dict[str, list[LiberoTask]] = {}
     for task in candidates:
         found.setdefault(task.instruction, []).append(task)
     unique = {instruction: tasks[0] for instruction, tasks in found.items() if len(tasks) == 1}

@@ -41,7 +41,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import ArrayLike, NDArray
 
-from ttrl_env import tasks
+from ttrl_env import libero_tasks, tasks
 from ttrl_env.checks import check_choice, check_positive_int
 from ttrl_env.engines.interface import CONTROL_FREQ_HZ, CameraName
 from ttrl_env.lerobot.observations import (
@@ -110,7 +110,7 @@ class LeRobotVectorEnv(VectorEnv):
             autoreset_mode=AutoresetMode.DISABLED,
             **kwargs,
         )
-        self._task = tasks.get_task(self._rows.suite.name, task_id)
+        self._task = libero_tasks.get_task(self._rows.suite.name, task_id)
         self._init_state_ids = tasks.init_state_ids(self._task.suite, task_id, init_states)
         self._episodes_begun = 0
         self.metadata = {**self._rows.metadata, "render_fps": CONTROL_FREQ_HZ}  # videos want an integer

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from ttrl_env import tasks
+from ttrl_env import libero_tasks
 from ttrl_env.engines.mujoco.layouts import placement_layout
 from ttrl_env.engines.native.records import QuietPairs
 from ttrl_env.engines.native.task.cache import load_bundle
 from ttrl_env.libero.scene import Scene, open_scene
+from ttrl_env.suites import LIBERO_SUITES
 
 
 class SharedTask:
@@ -50,23 +51,23 @@ def open_task(bddl_file: str) -> SharedTask:
 _OPEN: weakref.WeakValueDictionary[Any, SharedTask] = weakref.WeakValueDictionary()
 
 
-def _task(bddl_file: str) -> tasks.Task:
+def _task(bddl_file: str) -> libero_tasks.LiberoTask:
     """The task of a suite whose file this is, so that its compiled form is found; else a task of its own."""
     place = Path(bddl_file).resolve()
     known = _known_tasks(place.parent.name).get(place)
     if known is not None:
         return known
-    return tasks.Task(
+    return libero_tasks.LiberoTask(
         suite="bddl", task_id=0, name=place.stem, instruction=place.stem, horizon=1000, bddl_file=place
     )
 
 
 @functools.cache
-def _known_tasks(suite: str) -> dict[Path, tasks.Task]:
+def _known_tasks(suite: str) -> dict[Path, libero_tasks.LiberoTask]:
     """The tasks of the suite of this name, if there is one, by their files."""
-    if suite not in tasks.SUITES:
+    if suite not in LIBERO_SUITES:
         return {}
-    found = (tasks.get_task(suite, task_id) for task_id in range(tasks.SUITES[suite].num_tasks))
+    found = (libero_tasks.get_task(suite, task_id) for task_id in range(LIBERO_SUITES[suite].num_tasks))
     return {task.bddl_file.resolve(): task for task in found}
 
 

@@ -5,11 +5,11 @@ Importing this module imports MuJoCo, robosuite and LIBERO's environments, which
 
 from __future__ import annotations
 
-from ttrl_env import tasks
+from ttrl_env import libero_tasks
 from ttrl_env.engines import opengl
 from ttrl_env.engines.libero.robosuite_import import import_robosuite
 
-tasks.require_libero()
+libero_tasks.require_libero()
 opengl.load_triton_first()
 import_robosuite()  # must come before MuJoCo and LIBERO's environments are imported
 

@@ -13,6 +13,7 @@ from typing import Any, cast
 from numpy.typing import NDArray
 from torch import nn
 
+from ttrl_env import tasks
 from ttrl_env.agents.common.progress import Display
 from ttrl_env.agents.config.schema import EvaluateConfig, LoadConfig
 from ttrl_env.agents.distributed.devices import choose_device, use_usable_cores
@@ -39,7 +40,6 @@ from ttrl_env.engines.make_engine import EngineChoice
 from ttrl_env.errors import ConfigError
 from ttrl_env.libero_version import describe, installed_mujoco
 from ttrl_env.machine.whole_files import replacing, write_whole
-from ttrl_env.tasks import get_suite
 from ttrl_env.vector_env import TTRLVectorEnv
 
 
@@ -96,7 +96,7 @@ def _introduce(config: EvaluateConfig, folders: Mapping[str, Path], display: Dis
     played = " and ".join(
         f"{count_episodes(config.env, config.eval, each)} {mode(each)}" for each in temperatures
     )
-    horizon = config.env.max_steps or get_suite(suite).horizon
+    horizon = config.env.max_steps or tasks.horizon(suite, task_ids)
     display.say(
         f"Episodes: {played}{' for each policy' if len(folders) > 1 else ''}, up to {horizon} steps each, "
         f"{config.num_envs} at once; engine {config.env.engine}, policy on "
@@ -233,7 +233,7 @@ def _protocol(config: EvaluateConfig) -> dict[str, Any]:
         "temperatures": list(config.eval.temperatures),
         "repeats": config.eval.repeats,
         "seed": config.seed,
-        "max_steps": config.env.max_steps or get_suite(config.env.suite).horizon,
+        "max_steps": config.env.max_steps or tasks.horizon(config.env.suite, config.env.task_ids),
         "image_size": config.env.image_size,
         "engine": config.env.engine,
         "fixture_seed": config.env.fixture_seed,

@@ -9,11 +9,13 @@ from collections.abc import Sequence
 
 import pytest
 
+from ttrl_env import libero_tasks
 from ttrl_env.agents.cli import main
 from ttrl_env.agents.commands.table import COMMANDS, module_of
 from ttrl_env.agents.config.checks import warn_of_half_drgrpo
 from ttrl_env.agents.config.loading import walk_fields
 from ttrl_env.agents.config.schema import PPOConfig
+from ttrl_env.errors import MissingDependencyError
 
 
 def test_help_names_every_command(capsys) -> None:
@@ -120,6 +122,25 @@ def test_tasks_are_listed_whole_where_there_is_no_terminal(capsys, monkeypatch) 
     name = "KITCHEN_SCENE4_put_the_black_bowl_in_the_bottom_drawer_of_the_cabinet_and_close_it"
     [line] = [line for line in capsys.readouterr().out.splitlines() if line.startswith("3 ")]
     assert line.rstrip().endswith(name)
+
+
+def test_robotwins_tasks_are_listed_where_libero_is_not_installed(capsys, monkeypatch) -> None:
+    def missing() -> None:
+        raise MissingDependencyError("LIBERO is not installed")
+
+    monkeypatch.setattr(libero_tasks, "_libero", missing)
+    assert main(["tasks"]) == 0
+    assert "ttrl_env/RoboTwin-v0" in capsys.readouterr().out
+    assert main(["tasks", "robotwin", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert len(listed) == 50
+    assert listed[45]["name"] == "stack_blocks_two"
+    assert listed[45]["horizon"] == 400
+
+
+def test_recording_refuses_a_suite_of_robotwin_by_name(capsys) -> None:
+    assert main(["record", "robotwin"]) == 2
+    assert "suite: expected a suite of LIBERO, got 'robotwin'" in capsys.readouterr().err
 
 
 def test_programs_read_the_tasks_as_json(capsys) -> None:

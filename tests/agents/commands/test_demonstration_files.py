@@ -15,7 +15,7 @@ import numpy as np
 import psutil
 import pytest
 
-from ttrl_env import tasks
+from ttrl_env import libero_tasks
 from ttrl_env.agents import cli
 from ttrl_env.demonstrations import hdf5, recording
 from ttrl_env.demonstrations.origins import describe
@@ -69,7 +69,7 @@ def attempts(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def record(folder, episodes=5, settings=SETTINGS, **kwargs):
-    return record_dataset(tasks.get_task("libero_object", 0), folder, episodes, settings, **kwargs)
+    return record_dataset(libero_tasks.get_task("libero_object", 0), folder, episodes, settings, **kwargs)
 
 
 def test_the_file_has_liberos_layout(tmp_path, attempts) -> None:
@@ -237,13 +237,13 @@ def test_what_a_killed_recording_left_behind_goes_with_the_next(tmp_path, attemp
 
 
 def test_two_recordings_of_one_file_at_once_are_refused(tmp_path, attempts) -> None:
-    path = recording.dataset_file(tmp_path, tasks.get_task("libero_object", 0))
+    path = recording.dataset_file(tmp_path, libero_tasks.get_task("libero_object", 0))
     with folder_lock(path.with_suffix(".parts"), "output_dir"):
         with pytest.raises(
             ConfigError, match=r"output_dir: another process is writing to .*basket_demo.parts"
         ):
             record(tmp_path, 1)
-        record_dataset(tasks.get_task("libero_object", 1), tmp_path, 1, SETTINGS)
+        record_dataset(libero_tasks.get_task("libero_object", 1), tmp_path, 1, SETTINGS)
     record(tmp_path, 1)
 
 
@@ -311,7 +311,7 @@ def test_records_a_real_episode_with_shifted_objects(tmp_path) -> None:
     assert images.std() > 10
     with h5py.File(path) as file:
         demo = file["data/demo_0"]
-        shipped = tasks.init_states("libero_object", 0)[int(demo.attrs["init_state_id"])]
+        shipped = libero_tasks.init_states("libero_object", 0)[int(demo.attrs["init_state_id"])]
         moved = np.abs(demo.attrs["init_state"] - shipped)
         assert 0.0 < moved.max() <= 0.01
         assert int(demo.attrs["init_state_id"]) < 40  # a train state

@@ -14,7 +14,7 @@ import numpy as np
 import psutil
 import pytest
 
-from ttrl_env import tasks
+from ttrl_env import libero_tasks
 from ttrl_env.agents.pretraining import sources
 from ttrl_env.agents.pretraining.config import load_pretrain_config
 from ttrl_env.agents.pretraining.data import load_pairs
@@ -384,17 +384,18 @@ class TestRegeneratedFiles:
     @pytest.fixture
     def regenerated(self, file) -> Path:
         edit(file, lambda opened: opened["data"].attrs.clear())
-        return file.rename(file.with_name(f"{tasks.get_task('libero_10', 3).name}_demo.hdf5"))
+        return file.rename(file.with_name(f"{libero_tasks.get_task('libero_10', 3).name}_demo.hdf5"))
 
     def test_are_read_by_their_name(self, regenerated) -> None:
         episode = read(regenerated)[0]
-        assert episode.instruction == tasks.get_task("libero_10", 3).instruction
+        assert episode.instruction == libero_tasks.get_task("libero_10", 3).instruction
         assert len(episode.actions) == STEPS
         assert episode.observations["agentview_image"][:, 0, 0, 0].tolist() == [0, 1, 2, 3]
 
     def test_are_described_by_their_name(self, regenerated) -> None:
         (described,) = describe(read_origins(regenerated))
-        assert (described["suite"], described["task"]) == ("libero_10", tasks.get_task("libero_10", 3).name)
+        task = libero_tasks.get_task("libero_10", 3)
+        assert (described["suite"], described["task"]) == ("libero_10", task.name)
 
     def test_of_another_name_are_told_what_to_do(self, regenerated) -> None:
         other = regenerated.rename(regenerated.with_name("mine.hdf5"))

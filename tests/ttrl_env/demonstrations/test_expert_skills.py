@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ttrl_env import tasks
+from ttrl_env import libero_tasks
 from ttrl_env.demonstrations.check import check_expert
 from ttrl_env.demonstrations.experts import find_skill, make_expert
 from ttrl_env.demonstrations.experts.grasps import WIDEST, choose_grasp
@@ -29,14 +29,14 @@ BASE = np.array([-0.6, 0.0, 0.0])
     ],
 )
 def test_solves_a_held_out_state_in_good_time(suite, task_id, init_state, most_steps) -> None:
-    [episode] = check_expert(tasks.get_task(suite, task_id), [init_state], num_workers=1)
+    [episode] = check_expert(libero_tasks.get_task(suite, task_id), [init_state], num_workers=1)
     assert episode.success
     assert episode.steps <= most_steps
 
 
 @pytest.mark.libero
 def test_solves_it_with_noise_too_and_the_noise_is_seeded() -> None:
-    task = tasks.get_task("libero_object", 0)
+    task = libero_tasks.get_task("libero_object", 0)
     first, again = (check_expert(task, [3, 4], noise=0.2, seed=1, num_workers=2) for _ in range(2))
     assert all(episode.success for episode in first)
     assert first == again
@@ -47,9 +47,9 @@ def test_a_state_with_other_fixtures_is_refused() -> None:
     from ttrl_env.engines.native.replica import Replica
     from ttrl_env.engines.native.task.cache import load_bundle
 
-    task = tasks.get_task("libero_goal", 7)
+    task = libero_tasks.get_task("libero_goal", 7)
     replica = Replica(load_bundle(task))
-    replica.reset(tasks.init_states("libero_goal", 7)[0], 0)
+    replica.reset(libero_tasks.init_states("libero_goal", 7)[0], 0)
     state = replica.state()
     state.body_pos[state.body_names.index("flat_stove_1_main"), 0] += 0.05
     with pytest.raises(ValueError, match="fixture_seed"):
@@ -57,16 +57,17 @@ def test_a_state_with_other_fixtures_is_refused() -> None:
 
 
 def test_goals_are_read_as_the_file_has_them() -> None:
-    [goal] = read_goal(tasks.get_task("libero_object", 0))
+    [goal] = read_goal(libero_tasks.get_task("libero_object", 0))
     assert goal == Predicate("in", ("alphabet_soup_1", "basket_1_contain_region"))
     assert str(goal) == "in(alphabet_soup_1, basket_1_contain_region)"
-    assert [predicate.name for predicate in read_goal(tasks.get_task("libero_10", 2))] == ["turnon", "on"]
+    stove = libero_tasks.get_task("libero_10", 2)
+    assert [predicate.name for predicate in read_goal(stove)] == ["turnon", "on"]
 
 
 @pytest.mark.libero
 def test_putting_something_into_a_shut_drawer_has_no_expert() -> None:
     with pytest.raises(UnknownNameError, match=r"in\(akita_black_bowl_1, wooden_cabinet_1_top_region\)"):
-        make_expert(tasks.get_task("libero_goal", 3))
+        make_expert(libero_tasks.get_task("libero_goal", 3))
 
 
 def test_a_predicate_without_a_skill_has_none() -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ttrl_env import tasks
+from ttrl_env import libero_tasks, tasks
 from ttrl_env.demonstrations.check import check_expert
 from ttrl_env.demonstrations.experts import make_expert
 from ttrl_env.demonstrations.experts.close_drawer import CloseTopDrawer
@@ -28,7 +28,7 @@ STRAIGHT_DOWN = (1.0, 0.0, 0.0, 0.0)
 @pytest.mark.parametrize("task_id", [0, pytest.param(28, marks=pytest.mark.thorough)])
 def test_closes_the_drawer_from_held_out_states(task_id) -> None:
     states = tasks.init_state_ids("libero_90", task_id, "held_out")[:3]
-    episodes = check_expert(tasks.get_task("libero_90", task_id), states, num_workers=1)
+    episodes = check_expert(libero_tasks.get_task("libero_90", task_id), states, num_workers=1)
     for episode in episodes:
         assert episode.success, episode
         assert episode.steps <= 40, episode
@@ -36,8 +36,8 @@ def test_closes_the_drawer_from_held_out_states(task_id) -> None:
 
 @pytest.mark.libero
 def test_recovers_from_behind_the_panel() -> None:
-    replica = Replica(load_bundle(tasks.get_task("libero_90", 0)))
-    replica.reset(tasks.init_states("libero_90", 0)[40], SETTLE_STEPS)
+    replica = Replica(load_bundle(libero_tasks.get_task("libero_90", 0)))
+    replica.reset(libero_tasks.init_states("libero_90", 0)[40], SETTLE_STEPS)
     for target in [(0.0, -0.12, 1.2), (0.0, -0.12, 1.105)]:  # into the drawer, from above
         for _ in range(20):
             move = np.clip((target - replica.sample.eef_pos) / 0.05, -1.0, 1.0)
@@ -98,13 +98,13 @@ def test_rotation_does_not_depend_on_the_sign_of_the_quaternion() -> None:
 
 def test_a_task_without_an_expert_is_an_error_that_says_what_there_is() -> None:
     with pytest.raises(UnknownNameError, match=r"libero_10 task 0.*in\(alphabet_soup_1.* one\s+predicate"):
-        make_expert(tasks.get_task("libero_10", 0))
+        make_expert(libero_tasks.get_task("libero_10", 0))
 
 
 def test_a_longer_instruction_is_not_taken_for_the_short_one() -> None:
     """libero_90 task 1 goes on "... and put the black bowl on top of it"."""
     with pytest.raises(UnknownNameError):
-        make_expert(tasks.get_task("libero_90", 1))
+        make_expert(libero_tasks.get_task("libero_90", 1))
 
 
 def test_a_scene_without_the_cabinet_is_an_error() -> None:

@@ -10,7 +10,7 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from ttrl_env import tasks
+from ttrl_env import libero_tasks
 from ttrl_env.engines.interface import EngineConfig, SimState
 
 CAMERAS = ("agentview", "robot0_eye_in_hand")
@@ -27,7 +27,7 @@ def libero_simulation(suite: str, task_id: int, **settings: Any) -> Iterator[Any
     from ttrl_env.engines.native.task.files import write_bundle
     from ttrl_env.engines.native.task.locations import bundle_folder
 
-    task = tasks.get_task(suite, task_id)
+    task = libero_tasks.get_task(suite, task_id)
     simulation = LiberoSimulation(task, config_of(suite, **settings))
     place = bundle_folder(task, simulation.config.fixture_seed)
     if not place.exists():

@@ -16,7 +16,7 @@ import pytest
 
 from tests.ttrl_env.engines.reference import mixed_actions, native_engine, play, play_anew
 from tests.ttrl_env.stove import SUITE, TASK_ID
-from ttrl_env import tasks
+from ttrl_env import libero_tasks
 from ttrl_env.engines import opengl
 from ttrl_env.engines.native.task.cache import load_bundle
 from ttrl_env.errors import EnvironmentClosedError, EnvironmentDiedError, ForkedProcessError
@@ -72,7 +72,7 @@ import importlib.util
 if importlib.util.find_spec("triton"):
     import triton._C.libtriton  # its LLVM and Mesa's do not get on in any order
 """
-    load_bundle(tasks.get_task(SUITE, TASK_ID))  # make sure that it is cached
+    load_bundle(libero_tasks.get_task(SUITE, TASK_ID))  # make sure that it is cached
     assert run_quietly(script, tmp_path) == "[]\n"
     assert list(tmp_path.iterdir()) == []  # MuJoCo's log of warnings, for one
 
@@ -99,7 +99,7 @@ print(qpos, int(image.sum()), flush=True)  # a line of each process
 if child:
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 """
-    load_bundle(tasks.get_task(SUITE, TASK_ID))
+    load_bundle(libero_tasks.get_task(SUITE, TASK_ID))
     first, second = run_quietly(script, tmp_path).splitlines()
     assert first == second
 

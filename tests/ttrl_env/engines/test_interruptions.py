@@ -19,7 +19,7 @@ from gymnasium.error import ResetNeeded
 
 from tests.ttrl_env.engines.reference import assert_same_state, native_engine
 from tests.ttrl_env.stove import SUITE, TASK_ID
-from ttrl_env import tasks
+from ttrl_env import libero_tasks
 from ttrl_env.engines.native import settled
 from ttrl_env.engines.native.engine import NativeEngine
 from ttrl_env.engines.native.replica import Replica
@@ -170,7 +170,7 @@ def test_an_engine_that_nobody_holds_ends_its_threads(monkeypatch: pytest.Monkey
         engine = native_engine(SUITE, num_rows=2, num_workers=2, image_size=32).__enter__()
         engine.reset([0, 1], [TASK_ID] * 2, [0, 1])
         if fails:  # the error holds on to the engine
-            monkeypatch.setattr(tasks, "init_states", lambda suite, task_id: np.zeros((1, 3)))
+            monkeypatch.setattr(libero_tasks, "init_states", lambda suite, task_id: np.zeros((1, 3)))
             with pytest.raises(ValueError, match="init_state"):
                 engine.reset([0], [TASK_ID], [0])
         assert set(threading.enumerate()) > before

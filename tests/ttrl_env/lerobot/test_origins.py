@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ttrl_env import tasks
+from ttrl_env import libero_tasks
 from ttrl_env.demonstrations.origins import Origin, describe
 from ttrl_env.errors import MissingDependencyError
 from ttrl_env.lerobot import origins
@@ -22,7 +22,7 @@ def folder(tmp_path) -> Path:
 
 
 def instructions_of(suite: str, *task_ids: int) -> list[str]:
-    return [tasks.get_task(suite, task_id).instruction for task_id in task_ids]
+    return [libero_tasks.get_task(suite, task_id).instruction for task_id in task_ids]
 
 
 def test_what_is_written_is_read_back(folder) -> None:
@@ -51,7 +51,7 @@ def test_a_dataset_of_one_suite_is_known_by_its_instructions(folder) -> None:
     everything = instructions_of("libero_goal", *range(10))
     found = read_origins(folder, everything)
     assert [origin.task for origin in found] == [
-        tasks.get_task("libero_goal", each).name for each in range(10)
+        libero_tasks.get_task("libero_goal", each).name for each in range(10)
     ]
     assert {(origin.suite, origin.mujoco, origin.init_state_id) for origin in found} == {
         ("libero_goal", None, None)

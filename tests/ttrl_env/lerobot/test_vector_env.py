@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.contract.counting_engine import counting, counting_engine
-from ttrl_env import tasks
+from ttrl_env import libero_tasks
 from ttrl_env.lerobot.vector_env import LeRobotVectorEnv
 from ttrl_env.rotations import quaternions
 
@@ -80,7 +80,7 @@ def test_options_of_lerobots_own_are_ignored() -> None:
 
 def test_rows_tell_their_task_and_horizon() -> None:
     envs = make()
-    task = tasks.get_task("libero_object", 0)
+    task = libero_tasks.get_task("libero_object", 0)
     assert envs.call("task") == (task.name, task.name)
     assert envs.call("task_description") == (task.instruction, task.instruction)
     assert envs.call("_max_episode_steps") == (4, 4)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tests.ttrl_env.stove import SUITE, TASK_ID, spin_knob
-from ttrl_env import tasks
+from ttrl_env import libero_tasks
 from ttrl_env.engines.interface import SETTLE_ACTION
 
 IMAGE_SIZE = 64
@@ -20,7 +20,7 @@ IMAGE_SIZE = 64
 
 def arguments(suite: str = SUITE, task_id: int = TASK_ID, **changed: Any) -> dict[str, Any]:
     """Constructor arguments of an environment; by default of the stove whose knob turns by itself."""
-    bddl_file = str(tasks.get_task(suite, task_id).bddl_file)
+    bddl_file = str(libero_tasks.get_task(suite, task_id).bddl_file)
     return {
         "bddl_file_name": bddl_file,
         "camera_heights": IMAGE_SIZE,
@@ -31,7 +31,7 @@ def arguments(suite: str = SUITE, task_id: int = TASK_ID, **changed: Any) -> dic
 
 def start_state(suite: str = SUITE, task_id: int = TASK_ID, index: int = 0) -> NDArray[np.float64]:
     """One of LIBERO's initial states; the stove's knob turns in its own."""
-    state = tasks.init_states(suite, task_id)[index].copy()
+    state = libero_tasks.init_states(suite, task_id)[index].copy()
     if (suite, task_id) == (SUITE, TASK_ID):
         spin_knob(state, index)
     return state

@@ -15,7 +15,7 @@ from ttrl_env.demonstrations.experts.turn_knob import TurnKnobOn
 from ttrl_env.engines.interface import SimState
 from ttrl_env.errors import UnknownNameError
 from ttrl_env.goals import Predicate, read_goal
-from ttrl_env.tasks import Task
+from ttrl_env.libero_tasks import LiberoTask
 
 
 class Expert(Protocol):
@@ -33,7 +33,7 @@ class Expert(Protocol):
         """
 
 
-def make_expert(task: Task, fixture_seed: int = 0) -> Expert:
+def make_expert(task: LiberoTask, fixture_seed: int = 0) -> Expert:
     """The expert that reaches a task's goal, or :class:`UnknownNameError` if there is none.
 
     Args:
@@ -55,7 +55,7 @@ def make_expert(task: Task, fixture_seed: int = 0) -> Expert:
     return PickPlace(scene, *arguments, inside=inside)
 
 
-def has_skill(task: Task) -> bool:
+def has_skill(task: LiberoTask) -> bool:
     """Whether a scripted expert exists for a task's goal; reads the BDDL file only and compiles no model."""
     predicates = read_goal(task)
     if len(predicates) != 1 or find_skill(predicates[0]) is None:
@@ -64,7 +64,7 @@ def has_skill(task: Task) -> bool:
     return not in_a_drawer  # drawers start closed
 
 
-def _no_expert(task: Task) -> UnknownNameError:
+def _no_expert(task: LiberoTask) -> UnknownNameError:
     predicates = read_goal(task)
     return UnknownNameError(
         f"task: no scripted expert for {task.suite} task {task.task_id}, {task.instruction!r}. Its goal is "

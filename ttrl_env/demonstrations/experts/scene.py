@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ttrl_env.engines.interface import SimState
 from ttrl_env.engines.native.task.cache import load_bundle
-from ttrl_env.tasks import Task
+from ttrl_env.libero_tasks import LiberoTask
 
 END_EFFECTOR = "gripper0_grip_site"
 """The site that LIBERO's controller moves; x runs through both fingers and z points out of the hand."""
@@ -44,7 +44,7 @@ class Gripper(NamedTuple):
 class Scene:
     """One task's geometry in the state that :meth:`update` was last given."""
 
-    def __init__(self, task: Task, fixture_seed: int = 0) -> None:
+    def __init__(self, task: LiberoTask, fixture_seed: int = 0) -> None:
         """Load the task's compiled model, which native engines of the same task share."""
         self.model = load_bundle(task, fixture_seed).model
         self._data = mujoco.MjData(self.model)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ttrl_env import tasks
+from ttrl_env import libero_tasks
 from ttrl_env.engines import observations, opengl
 from ttrl_env.engines.interface import ChunkResult, EngineConfig, SimState
 from ttrl_env.engines.libero.worker import Rows
@@ -40,7 +40,7 @@ class LiberoEngine:
 
     def __init__(self, config: EngineConfig) -> None:
         """Start the workers; environments are built when their rows are first reset."""
-        tasks.require_libero()
+        libero_tasks.require_libero()
         opengl.require_gl()
         self.config = config
         self._task_ids: dict[int, int] = {}  # by row, for rows that have been reset

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ttrl_env import tasks
+from ttrl_env import libero_tasks
 from ttrl_env.engines import opengl
 from ttrl_env.engines.interface import SETTLE_ACTION, EngineConfig, SimState
 from ttrl_env.engines.libero.robosuite_import import import_robosuite
@@ -50,7 +50,7 @@ MAX_PLACEMENT_ATTEMPTS = 100
 class LiberoSimulation:
     """A LIBERO environment for one task; ``observation`` is the latest that LIBERO returned."""
 
-    def __init__(self, task: tasks.Task, config: EngineConfig) -> None:
+    def __init__(self, task: libero_tasks.LiberoTask, config: EngineConfig) -> None:
         """Build the environment, which takes seconds and over a gigabyte."""
         self.task = task
         self.config = config
@@ -145,7 +145,7 @@ class LiberoSimulation:
 
     def _init_state(self, init_state_id: int) -> NDArray[np.float64]:
         """The initial state; raises if its length is wrong: LIBERO would silently truncate a longer one."""
-        state = tasks.init_states(self.task.suite, self.task.task_id)[init_state_id]
+        state = libero_tasks.init_states(self.task.suite, self.task.task_id)[init_state_id]
         model = self._env.sim.model
         if len(state) != 1 + model.nq + model.nv:
             raise ValueError(
@@ -228,7 +228,7 @@ def _write(arrays: dict[str, NDArray[Any]], data: mujoco.MjData) -> None:
         getattr(data, name)[:] = array
 
 
-def _build(task: tasks.Task, config: EngineConfig) -> Any:
+def _build(task: libero_tasks.LiberoTask, config: EngineConfig) -> Any:
     """Construct LIBERO's environment for a task, with its output on stdout suppressed."""
     with contextlib.redirect_stdout(io.StringIO()):
         env = OffScreenRenderEnv(

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ttrl_env import tasks
+from ttrl_env import libero_tasks
 from ttrl_env.engines.interface import EngineConfig, Observations, SimState
 from ttrl_env.engines.observations import attach
 
@@ -88,7 +88,7 @@ class Rows:
             if simulation is not None:
                 self._simulations.pop(row).close()  # one environment takes over a gigabyte
             simulation = self._simulations[row] = LiberoSimulation(
-                tasks.get_task(self._config.suite, task_id), self._config
+                libero_tasks.get_task(self._config.suite, task_id), self._config
             )
         return simulation
 

@@ -25,7 +25,7 @@ import numpy as np
 from gymnasium.error import ResetNeeded
 from numpy.typing import NDArray
 
-from ttrl_env import tasks
+from ttrl_env import libero_tasks
 from ttrl_env.engines import observations, opengl
 from ttrl_env.engines.interface import ChunkResult, EngineConfig, SimState
 from ttrl_env.engines.requests import check_reset, check_started
@@ -69,7 +69,7 @@ class NativeEngine:
 
     def __init__(self, config: EngineConfig) -> None:
         """Start the threads; tasks are opened when rows are first reset to them."""
-        tasks.require_libero()
+        libero_tasks.require_libero()
         opengl.require_gl()
         self.config = config
         self.observations = observations.allocate(config)
@@ -176,7 +176,7 @@ class NativeEngine:
 
     def _begin(self, renderer: Renderer, rows: Sequence[int], task_id: int, init_state_id: int) -> None:
         """Put rows of one task at one settled initial state."""
-        init_state = tasks.init_states(self.config.suite, task_id)[init_state_id]
+        init_state = libero_tasks.init_states(self.config.suite, task_id)[init_state_id]
         key = (task_id, init_state.tobytes())
         renderer.keep_only(list(self._tasks.bundles.values()))
         start = self._starts.get(key)

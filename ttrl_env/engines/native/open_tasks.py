@@ -9,7 +9,7 @@ from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from ttrl_env import tasks
+from ttrl_env import libero_tasks
 from ttrl_env.engines.interface import EngineConfig
 from ttrl_env.engines.native.renderer import Renderer
 from ttrl_env.engines.native.task.bundle import TaskBundle
@@ -56,7 +56,7 @@ class OpenTasks:
         importing overlapped, reading would wait for the GIL.
         """
         with ThreadPoolExecutor(1) as helper:
-            task = tasks.get_task(self._config.suite, task_id)
+            task = libero_tasks.get_task(self._config.suite, task_id)
             reading = helper.submit(find_bundle, task, self._config.fixture_seed)
             importing = helper.submit(_import_simulation)
             if self._config.cameras:
@@ -77,9 +77,9 @@ class OpenTasks:
         from ttrl_env.engines.native.settled import load_settled
 
         suite, seed = self._config.suite, self._config.fixture_seed
-        task = tasks.get_task(suite, task_id)
+        task = libero_tasks.get_task(suite, task_id)
         bundle = bundle or load_bundle(task, seed)
-        states = tasks.init_states(suite, task_id)
+        states = libero_tasks.init_states(suite, task_id)
         self.settled[task_id] = load_settled(bundle.place or bundle_folder(task, seed), bundle, states)
         self.bundles[task_id] = bundle  # last, so that an interrupted task is not open
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ttrl_env import tasks
+from ttrl_env import libero_tasks
 from ttrl_env.engines.interface import EngineConfig
 from ttrl_env.engines.native.task.locations import bundle_files, bundle_folder
 from ttrl_env.engines.ray_actors.actor import Actor
@@ -22,7 +22,7 @@ def bring_tasks(actor: Actor, config: EngineConfig, task_ids: Iterable[int]) -> 
     import ray
 
     for task_id in sorted(set(task_ids) - actor.tasks):
-        place = bundle_folder(tasks.get_task(config.suite, task_id), config.fixture_seed)
+        place = bundle_folder(libero_tasks.get_task(config.suite, task_id), config.fixture_seed)
         init_states = digest_of_init_states(config.suite, task_id)
         if actor.answer(actor.ask("lacks", task_id, place.name, init_states)):
             files = bundle_files(place)

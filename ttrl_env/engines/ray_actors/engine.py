@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ttrl_env import tasks
+from ttrl_env import libero_tasks
 from ttrl_env.engines import observations
 from ttrl_env.engines.interface import ChunkResult, EngineConfig, Observations, SimState
 from ttrl_env.engines.ray_actors.actor import Actor, ActorDied, start_actors
@@ -62,7 +62,7 @@ class RayEngine:
             UnsupportedVersionError: MuJoCo, ttrl-env or a package beneath differs between a node and this
                 process.
         """
-        tasks.require_libero()
+        libero_tasks.require_libero()
         self.config = config
         self.observations = observations.allocate(config)
         self.restarts: NDArray[np.int64] = np.zeros(config.num_rows, dtype=np.int64)

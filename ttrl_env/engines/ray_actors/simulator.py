@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ttrl_env import tasks
+from ttrl_env import libero_tasks
 from ttrl_env.engines.interface import EngineConfig, Observations, SimulationEngine
 from ttrl_env.engines.ray_actors.versions import describe_node
 from ttrl_env.errors import UnsupportedVersionError
@@ -35,7 +35,7 @@ def native_engine(config: EngineConfig) -> SimulationEngine:
 
 def digest_of_init_states(suite: str, task_id: int) -> str:
     """A digest of a task's initial states, as this process's LIBERO has them."""
-    return hashlib.sha256(tasks.init_states(suite, task_id).tobytes()).hexdigest()
+    return hashlib.sha256(libero_tasks.init_states(suite, task_id).tobytes()).hexdigest()
 
 
 class Simulator:
@@ -68,7 +68,7 @@ class Simulator:
                 f"{self._config.suite} task {task_id} than this process; install the same LIBERO there"
             )
         self._received.clear()  # of a driver that was interrupted
-        place = bundle_folder(tasks.get_task(self._config.suite, task_id), self._config.fixture_seed)
+        place = bundle_folder(libero_tasks.get_task(self._config.suite, task_id), self._config.fixture_seed)
         return place.name == bundle and not is_whole(place)
 
     def receive(self, name: str, part: NDArray[np.uint8]) -> None:
@@ -80,7 +80,7 @@ class Simulator:
         from ttrl_env.engines.native.task.files import keeping, write_files
         from ttrl_env.engines.native.task.locations import bundle_folder
 
-        place = bundle_folder(tasks.get_task(self._config.suite, task_id), self._config.fixture_seed)
+        place = bundle_folder(libero_tasks.get_task(self._config.suite, task_id), self._config.fixture_seed)
         files = {name: np.concatenate(parts) for name, parts in self._received.items()}
         self._received.clear()
         with keeping(place):

@@ -18,7 +18,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.ttrl_env.stove import SUCCESS_STEPS, SUITE, TASK_ID
-from ttrl_env import tasks
+from ttrl_env import libero_tasks
 from ttrl_env.engines.interface import SETTLE_ACTION, EngineConfig
 from ttrl_env.errors import ConfigError
 
@@ -46,14 +46,14 @@ def drive_libero(suite: str, task_id: int, init_state_id: int, actions: NDArray,
     np.random.seed(seed)  # what LIBERO samples while it is built must not matter
     with contextlib.redirect_stdout(io.StringIO()):
         env = OffScreenRenderEnv(
-            bddl_file_name=str(tasks.get_task(suite, task_id).bddl_file),
+            bddl_file_name=str(libero_tasks.get_task(suite, task_id).bddl_file),
             camera_names=list(CAMERAS),
             camera_heights=64,
             camera_widths=64,
         )
     env.seed(0)
     env.reset()
-    observation = env.set_init_state(tasks.init_states(suite, task_id)[init_state_id])
+    observation = env.set_init_state(libero_tasks.init_states(suite, task_id)[init_state_id])
     for _ in range(10):
         observation, _, done, _ = env.step(list(SETTLE_ACTION))
     reference = Reference(
@@ -77,7 +77,7 @@ def simulation_of(suite: str, task_id: int, **config: Any) -> Iterator[Any]:
 
     np.random.seed(99)
     config = {"suite": suite, "num_rows": 1, "image_size": 64, "cameras": CAMERAS, **config}
-    simulation = LiberoSimulation(tasks.get_task(suite, task_id), EngineConfig(**config))
+    simulation = LiberoSimulation(libero_tasks.get_task(suite, task_id), EngineConfig(**config))
     yield simulation
     simulation.close()
 
@@ -198,7 +198,7 @@ def check_divergence_ends_the_chunk_with_the_last_sound_observation(simulation: 
 
 def check_an_initial_state_of_the_wrong_length_is_refused(simulation: Any) -> None:
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(tasks, "init_states", lambda suite, task_id: np.zeros((50, 500)))
+        monkeypatch.setattr(libero_tasks, "init_states", lambda suite, task_id: np.zeros((50, 500)))
         with pytest.raises(ValueError, match=r"initial states have 500 numbers, its model needs 1 \+"):
             simulation.reset(0)
 

@@ -19,7 +19,7 @@ from tests.ttrl_env.engines.reference import (
     native_engine,
 )
 from tests.ttrl_env.stove import STOVE, SUCCESS_STEPS, SUITE, TASK_ID
-from ttrl_env import tasks
+from ttrl_env import libero_tasks, tasks
 from ttrl_env.engines.native.engine import NativeEngine
 from ttrl_env.engines.native.task.cache import load_bundle
 from ttrl_env.engines.native.task.locations import bundle_folder
@@ -61,7 +61,7 @@ WIDE = [
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize(("suite", "task_id"), WIDE)
 def test_native_engine_equals_libero_over_full_episodes(suite: str, task_id: int) -> None:
-    horizon = tasks.get_task(suite, task_id).horizon
+    horizon = libero_tasks.get_task(suite, task_id).horizon
     with libero_simulation(suite, task_id) as simulation, native_engine(suite) as engine:
         compare_episode(
             simulation, engine, task_id, 0, mixed_actions(horizon, seed=task_id), longest_chunk=30
@@ -88,7 +88,7 @@ def test_native_engine_equals_libero_on_every_task(suite: str, task_id: int) -> 
         with native_engine(suite, cameras=()) as blind:
             grasping = grasping_actions(blind, task_id, other, 50)
         compare_episode(simulation, engine, task_id, other, grasping)
-    shutil.rmtree(bundle_folder(tasks.get_task(suite, task_id)))  # 130 of them would fill a disk
+    shutil.rmtree(bundle_folder(libero_tasks.get_task(suite, task_id)))  # 130 of them would fill a disk
 
 
 @pytest.mark.usefixtures("turning_stove")
@@ -151,7 +151,7 @@ def check_divergence_ends_a_row_alone(engine: NativeEngine) -> None:
 
 def check_a_wrong_initial_state_is_refused(engine: NativeEngine) -> None:
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(tasks, "init_states", lambda suite, task_id: np.zeros((50, 500)))
+        monkeypatch.setattr(libero_tasks, "init_states", lambda suite, task_id: np.zeros((50, 500)))
         with pytest.raises(ValueError, match=r"init_state: expected 1 \+ 41 \+ 37 numbers .* got 500"):
             engine.reset([0], [TASK_ID], [0])
 
@@ -192,14 +192,14 @@ def test_tasks_share_the_threads_and_are_let_go_when_nobody_plays_them() -> None
     """Tasks that look alike: every task of the suite is the stove's."""
     from ttrl_env.engines.native import open_tasks
 
-    stove = load_bundle(tasks.get_task(SUITE, TASK_ID))
-    states = tasks.init_states(SUITE, TASK_ID)[:2]
+    stove = load_bundle(libero_tasks.get_task(SUITE, TASK_ID))
+    states = libero_tasks.init_states(SUITE, TASK_ID)[:2]
     with (
         pytest.MonkeyPatch.context() as monkeypatch,
         native_engine(SUITE, num_rows=4, num_workers=2, cameras=("agentview",)) as engine,
     ):
         monkeypatch.setattr(open_tasks, "find_bundle", lambda task, seed: dataclasses.replace(stove))
-        monkeypatch.setattr(tasks, "init_states", lambda suite, task_id: states)
+        monkeypatch.setattr(libero_tasks, "init_states", lambda suite, task_id: states)
         engine.reset(range(4), [0, 0, 1, 1], [0, 1, 0, 1])
         assert sorted(map(tuple, engine._tasks.homes.values())) == [(0,), (1,)]
         engine.step(range(4), np.zeros((4, 4, 7)), [4] * 4)
@@ -222,15 +222,15 @@ def test_tasks_that_share_a_thread_are_drawn_into_buffers_of_their_own() -> None
     """Once, the first image after a change of task was the one that the task had rendered before."""
     from ttrl_env.engines.native import open_tasks
 
-    stove = load_bundle(tasks.get_task(SUITE, TASK_ID))
-    states = tasks.init_states(SUITE, TASK_ID)[:4]
+    stove = load_bundle(libero_tasks.get_task(SUITE, TASK_ID))
+    states = libero_tasks.init_states(SUITE, TASK_ID)[:4]
     actions = mixed_actions(8, seed=6).reshape(2, 4, 7)
     with (
         pytest.MonkeyPatch.context() as monkeypatch,
         native_engine(SUITE, num_rows=4, num_workers=1, cameras=("agentview",)) as engine,
     ):
         monkeypatch.setattr(open_tasks, "find_bundle", lambda task, seed: dataclasses.replace(stove))
-        monkeypatch.setattr(tasks, "init_states", lambda suite, task_id: states)
+        monkeypatch.setattr(libero_tasks, "init_states", lambda suite, task_id: states)
 
         def pictures(task_ids: list[int]) -> list[np.ndarray]:
             engine.reset(range(4), task_ids, range(4))

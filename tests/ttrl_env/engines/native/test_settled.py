@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ttrl_env import tasks
+from ttrl_env import libero_tasks
 from ttrl_env.engines.native import settled
 from ttrl_env.engines.native.replica import Replica
 from ttrl_env.engines.native.settled import SETTLE_STEPS, load_settled
@@ -23,7 +23,7 @@ TASK = ("libero_object", 0)
 
 @pytest.fixture(scope="module")
 def bundle() -> TaskBundle:
-    return load_bundle(tasks.get_task(*TASK))
+    return load_bundle(libero_tasks.get_task(*TASK))
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def settlings(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_a_stored_state_goes_on_as_a_state_settled_now(
     bundle: TaskBundle, settlings: list[int], tmp_path: Path
 ) -> None:
-    states = tasks.init_states(*TASK)[:2]
+    states = libero_tasks.init_states(*TASK)[:2]
     load_settled(tmp_path, bundle, states)
     stored = load_settled(tmp_path, bundle, states)
     assert settlings == [2]
@@ -69,7 +69,7 @@ def _everything(replica: Replica) -> Iterator[np.ndarray]:
 def test_what_changes_the_last_bits_is_settled_anew(
     bundle: TaskBundle, settlings: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    states = tasks.init_states(*TASK)[:1]
+    states = libero_tasks.init_states(*TASK)[:1]
     load_settled(tmp_path, bundle, states)
     load_settled(tmp_path, bundle, states + 1e-12)
     monkeypatch.setattr(settled, "_machine", lambda: "another processor")
@@ -82,7 +82,7 @@ def test_what_changes_the_last_bits_is_settled_anew(
 def test_a_damaged_file_is_settled_again(
     bundle: TaskBundle, settlings: list[int], tmp_path: Path, damage: Callable[[bytes], bytes]
 ) -> None:
-    states = tasks.init_states(*TASK)[:1]
+    states = libero_tasks.init_states(*TASK)[:1]
     load_settled(tmp_path, bundle, states)
     (path,) = tmp_path.iterdir()
     path.write_bytes(damage(path.read_bytes()))

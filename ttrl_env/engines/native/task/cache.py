@@ -12,13 +12,13 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from ttrl_env import tasks
 from ttrl_env.engines.native.task.bundle import TaskBundle
 from ttrl_env.engines.native.task.files import keeping, read_bundle, write_bundle
 from ttrl_env.engines.native.task.locations import bundle_folder
+from ttrl_env.libero_tasks import LiberoTask
 
 
-def load_bundle(task: tasks.Task, fixture_seed: int = 0, folder: Path | None = None) -> TaskBundle:
+def load_bundle(task: LiberoTask, fixture_seed: int = 0, folder: Path | None = None) -> TaskBundle:
     """A task's bundle from the cache; the task is compiled first if the cache has no intact bundle.
 
     Environments of one process that play the same task share its bundle.
@@ -38,7 +38,7 @@ def load_bundle(task: tasks.Task, fixture_seed: int = 0, folder: Path | None = N
     return bundle
 
 
-def find_bundle(task: tasks.Task, fixture_seed: int = 0, folder: Path | None = None) -> TaskBundle | None:
+def find_bundle(task: LiberoTask, fixture_seed: int = 0, folder: Path | None = None) -> TaskBundle | None:
     """A task's bundle if this process or the cache has an intact one; see :func:`load_bundle`."""
     place = bundle_folder(task, fixture_seed, folder)
     with _OPENING[place]:
@@ -62,7 +62,7 @@ def _compiling(place: Path) -> Iterator[None]:
         lock.release()
 
 
-def _compile(task: tasks.Task, fixture_seed: int, place: Path) -> TaskBundle:
+def _compile(task: LiberoTask, fixture_seed: int, place: Path) -> TaskBundle:
     from ttrl_env.engines.native.task.compiler import compile_bundle  # imports robosuite and LIBERO
 
     bundle = replace(compile_bundle(task, fixture_seed), place=place)

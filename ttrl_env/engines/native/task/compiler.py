@@ -9,7 +9,6 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from ttrl_env import tasks
 from ttrl_env.engines.interface import EngineConfig
 from ttrl_env.engines.libero.environment import LiberoSimulation
 from ttrl_env.engines.mujoco import versions
@@ -21,9 +20,10 @@ from ttrl_env.engines.native.task.quiet_pairs import find_quiet_pairs
 from ttrl_env.engines.native.task.sources import check_read_from_here
 from ttrl_env.engines.native.task.textures import merge_equal_textures, take_textures, without_textures
 from ttrl_env.errors import UnsupportedTaskError
+from ttrl_env.libero_tasks import LiberoTask
 
 
-def compile_bundle(task: tasks.Task, fixture_seed: int) -> TaskBundle:
+def compile_bundle(task: LiberoTask, fixture_seed: int) -> TaskBundle:
     """Build a task through LIBERO and robosuite, which takes seconds, and extract its bundle."""
     config = EngineConfig(
         suite=task.suite, num_rows=1, image_size=64, settle_steps=0, fixture_seed=fixture_seed

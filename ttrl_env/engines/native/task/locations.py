@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ttrl_env import tasks
 from ttrl_env.engines.native.task import sources
 from ttrl_env.errors import NoCacheError
+from ttrl_env.libero_tasks import LiberoTask
 from ttrl_env.libero_version import installed_mujoco
 from ttrl_env.machine.cache_folder import cache_folder
 
@@ -73,7 +73,7 @@ def clear_cache() -> int:
     return count
 
 
-def bundle_folder(task: tasks.Task, fixture_seed: int = 0, folder: Path | None = None) -> Path:
+def bundle_folder(task: LiberoTask, fixture_seed: int = 0, folder: Path | None = None) -> Path:
     """The folder of a task's bundle; it is inside :data:`NOWHERE` if there is no cache."""
     try:
         bundles = (folder or cache_folder()) / "bundles"
@@ -94,7 +94,7 @@ def warn_once(message: str) -> None:
     warnings.warn(message, CacheWarning, stacklevel=2)
 
 
-def bundle_key(task: tasks.Task, fixture_seed: int) -> str:
+def bundle_key(task: LiberoTask, fixture_seed: int) -> str:
     """Name of a bundle's folder: it changes with everything that could change the compiled task."""
     versions = {
         "format": FORMAT_VERSION,

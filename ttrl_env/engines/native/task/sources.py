@@ -14,7 +14,7 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from ttrl_env import tasks
+from ttrl_env import libero_tasks
 from ttrl_env.errors import UnsupportedTaskError
 
 _READ = (".py", ".xml", ".json", ".yaml")
@@ -23,7 +23,7 @@ _READ = (".py", ".xml", ".json", ".yaml")
 
 def folders() -> dict[str, Path]:
     """The folders with files that tasks are compiled from, keyed by ``assets`` or the package's name."""
-    return {"assets": Path(os.path.realpath(tasks.folder_of("assets"))), **_packages()}
+    return {"assets": Path(os.path.realpath(libero_tasks.folder_of("assets"))), **_packages()}
 
 
 def fingerprint() -> str:
@@ -50,7 +50,7 @@ def check_read_from_here(files: Iterable[str]) -> None:
 @functools.cache
 def _packages() -> dict[str, Path]:
     """The folders of LIBERO's and robosuite's code; robosuite's also contains assets."""
-    found = {"libero": Path(str(tasks._libero().__file__)).parent / "envs"}
+    found = {"libero": Path(str(libero_tasks._libero().__file__)).parent / "envs"}
     robosuite = importlib.util.find_spec("robosuite")
     for place in (robosuite.submodule_search_locations or ()) if robosuite else ():
         found["robosuite"] = Path(place)

@@ -20,7 +20,7 @@ import pytest
 from filelock import FileLock
 
 from tests.ttrl_env.engines.reference import libero_simulation
-from ttrl_env import tasks
+from ttrl_env import libero_tasks
 from ttrl_env.agents import cli
 from ttrl_env.engines.native.task import cache, compiler, files, locations
 from ttrl_env.engines.native.task.bundle import TaskBundle
@@ -54,7 +54,7 @@ def compilations(compiled: TaskBundle, tmp_path: Path, monkeypatch: pytest.Monke
     """An empty cache, and the list of compilations; each gives the bundle above, as LIBERO would."""
     done: list[Any] = []
 
-    def compile_once(task: tasks.Task, fixture_seed: int) -> TaskBundle:
+    def compile_once(task: libero_tasks.LiberoTask, fixture_seed: int) -> TaskBundle:
         done.append((task.task_id, fixture_seed))
         return compiled
 
@@ -70,7 +70,7 @@ def compilations(compiled: TaskBundle, tmp_path: Path, monkeypatch: pytest.Monke
 def load() -> TaskBundle:
     """A bundle as a new process would find it."""
     cache._OPEN.clear()
-    return load_bundle(tasks.get_task(*TASK))
+    return load_bundle(libero_tasks.get_task(*TASK))
 
 
 def load_twice() -> None:
@@ -198,7 +198,7 @@ def test_threads_share_the_textures_that_they_need_at_the_same_time(compilations
 def test_another_tasks_files_in_a_bundles_folder_are_compiled_again(compilations: list) -> None:
     load()
     (place,) = (cache_folder() / "bundles").iterdir()
-    other = tasks.get_task("libero_object", 1)
+    other = libero_tasks.get_task("libero_object", 1)
     shutil.copytree(place, locations.bundle_folder(other))
     assert cache.find_bundle(other) is None
     load_bundle(other)
@@ -209,7 +209,7 @@ def test_another_tasks_files_in_a_bundles_folder_are_compiled_again(compilations
 def test_a_task_that_another_process_compiles_is_waited_for_and_then_read(
     compilations: list, compiled: TaskBundle, tmp_path: Path
 ) -> None:
-    place = locations.bundle_folder(tasks.get_task(*TASK))
+    place = locations.bundle_folder(libero_tasks.get_task(*TASK))
     (tmp_path / "locks").mkdir()
     with ThreadPoolExecutor(1) as pool:
         with FileLock(tmp_path / "locks" / f"{place.name}.lock"):  # its files exclude threads too
@@ -283,7 +283,7 @@ def test_a_disk_that_fills_up_leaves_nothing_behind(
 def test_what_killed_writers_leave_is_no_task_and_goes_with_the_next_write(
     compilations: list, capsys: pytest.CaptureFixture
 ) -> None:
-    place = locations.bundle_folder(tasks.get_task(*TASK))
+    place = locations.bundle_folder(libero_tasks.get_task(*TASK))
     (place / "writing-of-an-older-version").mkdir(parents=True)
     (place / "writing-of-an-older-version" / "model.mjb").write_bytes(b"half")
     child = os.fork()
@@ -319,7 +319,7 @@ def test_clearing_follows_no_links_and_leaves_what_is_no_bundle(compilations: li
 
 
 def test_the_key_changes_with_what_is_in_the_assets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    task = tasks.get_task(*TASK)
+    task = libero_tasks.get_task(*TASK)
     assets = tmp_path / "assets"
     (assets / "bowl").mkdir(parents=True)
     xml, mesh = assets / "bowl" / "bowl.xml", assets / "bowl" / "bowl.stl"
@@ -356,7 +356,7 @@ def test_assets_that_changed_after_libero_was_imported_are_refused(
 
 
 def test_the_key_changes_with_whatever_changes_the_bundle(monkeypatch: pytest.MonkeyPatch) -> None:
-    one, other = tasks.get_task(*TASK), tasks.get_task("libero_object", 1)
+    one, other = libero_tasks.get_task(*TASK), libero_tasks.get_task("libero_object", 1)
     keys = {bundle_key(one, 0), bundle_key(one, 1), bundle_key(other, 0)}
     versions = locations._versions()
     for name in versions:
@@ -371,11 +371,11 @@ def test_the_key_changes_with_whatever_changes_the_bundle(monkeypatch: pytest.Mo
 def test_environments_of_a_process_share_a_bundle_until_none_is_left(compilations: list) -> None:
     load()
     first = load()  # from the files: nobody else holds this one
-    assert load_bundle(tasks.get_task(*TASK)) is first
+    assert load_bundle(libero_tasks.get_task(*TASK)) is first
     del first
     gc.collect()
     assert not cache._OPEN
-    assert load_bundle(tasks.get_task(*TASK)) is not None
+    assert load_bundle(libero_tasks.get_task(*TASK)) is not None
     assert len(compilations) == 1
 
 
