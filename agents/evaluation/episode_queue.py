@@ -12,9 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from ttrl_env.agents.policies.lockstep import Lockstep, Rows
-from ttrl_env.agents.policies.protocol import PlayedPolicy
+from ttrl_env.agents.policies.protocol import PlayedPolicy, action_dim, tokens_per_chunk
 from ttrl_env.checks import check_positive_int
-from ttrl_env.engines.interface import ACTION_DIM
 from ttrl_env.episodes import failures
 from ttrl_env.errors import TrainingDivergedError
 from ttrl_env.vector_env import TTRLVectorEnv
@@ -99,7 +98,7 @@ def play_episodes(
 
 
 def token_seeds(seed: int, start: EpisodeStart) -> np.random.Generator:
-    """Random generator of an episode's seeds: each chunk takes ``chunk_steps * 7`` int64 below ``2**63``."""
+    """Random generator of an episode's seeds: each chunk takes ``K`` int64 below ``2**63``, one a token."""
     return np.random.default_rng([seed, start.task_id, start.init_state_id, start.repeat])
 
 
@@ -111,12 +110,13 @@ def sample_chunks(
     temperatures: NDArray[np.float32],
     generators: Mapping[int, np.random.Generator],
 ) -> NDArray[np.float64]:
-    """Sample the next chunk of every row in ``passes``: ``[num_envs, chunk_steps, 7]`` actions, 0 elsewhere.
+    """Sample the next chunk of every row in ``passes``: ``[num_envs, chunk_steps, action_dim]``, 0 elsewhere.
 
     All arguments are indexed by the rows of an environment. ``generators`` has one generator for each row in
     ``passes``.
     """
-    num_tokens = lockstep.policy.chunk_steps * ACTION_DIM
+    policy = lockstep.policy
+    num_tokens = tokens_per_chunk(policy)
     seeds = np.zeros((len(instructions), num_tokens), dtype=np.int64)
     for row, generator in generators.items():
         seeds[row] = generator.integers(2**63, size=num_tokens)
@@ -127,9 +127,9 @@ def sample_chunks(
         raise TrainingDivergedError(
             "the policy's logits are NaN or infinite: this checkpoint is broken, evaluate an earlier one"
         )
-    actions = np.zeros((len(instructions), lockstep.policy.chunk_steps, ACTION_DIM))
+    actions = np.zeros((len(instructions), policy.chunk_steps, action_dim(policy)))
     for rows, (_, part) in zip(passes, sampled, strict=False):
-        actions[rows] = lockstep.policy.decode(part.tokens.cpu())
+        actions[rows] = policy.decode(part.tokens.cpu())
     return actions
 
 
@@ -158,7 +158,7 @@ class _Queue:
         self._waiting = deque(starts)
         self._temperatures = np.full(env.num_envs, temperature, dtype=np.float32)
         self._task_ids = env.task_ids.tolist()
-        self._instructions = list(env.instructions)
+        self._instructions = [""] * env.num_envs  # an environment may have none before its first reset
         self.rows: dict[int, _Running] = {}
 
     def refill(self) -> dict[str, NDArray[Any]]:

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from ttrl_env.agents.evaluation.episode_queue import EpisodeStart, sample_chunks, token_seeds
 from ttrl_env.agents.policies.lockstep import Lockstep
-from ttrl_env.agents.policies.protocol import PlayedPolicy
+from ttrl_env.agents.policies.protocol import PlayedPolicy, action_dim
 from ttrl_env.agents.rollout.playable import check_one_row_an_episode
-from ttrl_env.engines.interface import ACTION_DIM, CONTROL_FREQ_HZ
+from ttrl_env.engines.interface import CONTROL_FREQ_HZ
 from ttrl_env.machine.whole_files import naming
 from ttrl_env.vector_env import TTRLVectorEnv
 
@@ -64,7 +64,7 @@ def record_episodes(
     active = np.arange(len(policies))
     plans: list[list[NDArray[np.float64]]] = [[] for _ in policies]
     while active.size:
-        actions = np.zeros((env.num_envs, ACTION_DIM))
+        actions = np.zeros((env.num_envs, action_dim(policies[0])))
         images = _images(env)
         for row in active.tolist():
             frames[row].append(images[row])
@@ -81,21 +81,27 @@ def record_episodes(
     return [np.stack([*played, last]) for played, last in zip(frames, _images(env), strict=False)]
 
 
-def write_video(file: str | Path, episodes: Sequence[NDArray[np.uint8]], hold_seconds: float = 1.0) -> None:
+def write_video(
+    file: str | Path,
+    episodes: Sequence[NDArray[np.uint8]],
+    hold_seconds: float = 1.0,
+    fps: float = CONTROL_FREQ_HZ,
+) -> None:
     """Write episodes side by side to an MP4 file that plays in real time.
 
-    An episode that ends early stays on its last frame. All stay on it for another ``hold_seconds``.
+    An episode that ends early stays on its last frame. All stay on it for another ``hold_seconds``. ``fps``
+    are the policy steps of a second: ``metadata["render_fps"]`` of an environment with ``chunk_steps=1``.
 
     Raises:
         OSError: the file cannot be written, for example because the disk is full; names the file.
     """
-    length = max(len(frames) for frames in episodes) + round(hold_seconds * CONTROL_FREQ_HZ)
+    length = max(len(frames) for frames in episodes) + round(hold_seconds * fps)
     padded = [
         np.concatenate([frames, np.repeat(frames[-1:], length - len(frames), axis=0)]) for frames in episodes
     ]
     frames = np.concatenate(padded, axis=2)
     with naming(Path(file)):
-        imageio.imwrite(file, frames, fps=CONTROL_FREQ_HZ, codec="libx264", macro_block_size=2)
+        imageio.imwrite(file, frames, fps=fps, codec="libx264", macro_block_size=2)
     _check_whole(Path(file), len(frames))
 
 

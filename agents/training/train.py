@@ -325,8 +325,9 @@ class _Run:
     def _film(self, result: Evaluation) -> Path:
         """Play an evaluation's first episode again, with the same tokens, and write its video."""
         episode = result.episodes[0]
+        env = share_engine(self.env.env, chunk_steps=1)
         frames = record_episodes(
-            share_engine(self.env.env, chunk_steps=1),
+            env,
             [self.policy],
             episode.init_state_id,
             task_id=episode.task_id,
@@ -336,7 +337,7 @@ class _Run:
         )
         file = Path(self.config.output_dir) / "videos" / f"iteration_{self.completed:06d}.mp4"
         file.parent.mkdir(exist_ok=True)
-        write_video(file, frames)
+        write_video(file, frames, fps=env.metadata["render_fps"])
         return file
 
     def _last_good(self, reason: str) -> str:

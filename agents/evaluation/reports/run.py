@@ -199,7 +199,8 @@ def _videos(
         return []
     record = partial(stage.record, seed=config.seed)
     with display.bar("videos", total=0) as progress:
-        return write_videos(subjects, folder / "videos", config.videos, record, progress)
+        fps = stage.env.metadata["render_fps"]
+        return write_videos(subjects, folder / "videos", config.videos, record, progress, fps)
 
 
 def _write(report: dict[str, Any], folder: Path) -> None:

@@ -15,6 +15,7 @@ from ttrl_env.agents.evaluation.reports.evaluated_policy import EvaluatedPolicy
 from ttrl_env.agents.evaluation.reports.statements import mode
 from ttrl_env.agents.evaluation.reports.summary import paired
 from ttrl_env.agents.evaluation.videos import write_video
+from ttrl_env.engines.interface import CONTROL_FREQ_HZ
 from ttrl_env.machine.whole_files import replacing
 
 Recorder = Callable[[EvaluatedPolicy, float, Episode], NDArray[Any]]
@@ -30,8 +31,9 @@ def write_videos(
     per_outcome: int,
     record: Recorder,
     progress: Callable[[int, int], None] | None = None,
+    fps: float = CONTROL_FREQ_HZ,
 ) -> list[dict[str, Any]]:
-    """Write the videos that do not exist yet; returns ``{"file", "title"}`` of each.
+    """Write the videos that do not exist yet, with ``fps`` steps a second; ``{"file", "title"}`` of each.
 
     For one subject: up to ``per_outcome`` successes and as many failures at each temperature. For baseline
     and checkpoint, side by side: up to ``per_outcome`` gained episodes and as many lost ones. If no episode
@@ -54,7 +56,7 @@ def write_videos(
         if not file.is_file():
             recordings = [record(subject, temperature, episode) for subject, episode in played]
             with replacing(file, folder / f".{name}.mp4") as draft:
-                write_video(draft, recordings)
+                write_video(draft, recordings, fps=fps)
         entries.append({"file": f"{folder.name}/{file.name}", "title": "; ".join(titles)})
         if progress is not None:
             progress(done, len(shown))

@@ -5,14 +5,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tests.agents.reach import make_reach_env, reach_engine
-from ttrl_env.agents.evaluation.episode_queue import Episode, EpisodeStart
+from tests.agents.reach import ReachEngine, make_reach_env, reach_engine
+from ttrl_env.agents.evaluation.episode_queue import Episode, EpisodeStart, sample_chunks
 from ttrl_env.agents.evaluation.evaluate import evaluate
 from ttrl_env.agents.evaluation.videos import record_episodes
 from ttrl_env.agents.policies import PolicyInputs, TinyVLA
+from ttrl_env.agents.policies.lockstep import Lockstep
+from ttrl_env.agents.policies.token_grid import sample_grid
 from ttrl_env.errors import TrainingDivergedError
 from ttrl_env.kernels import SampledTokens
 from ttrl_env.vector_env import TTRLVectorEnv
@@ -192,3 +195,73 @@ def test_arguments_that_cannot_work_are_named_before_anything_is_played(
     with pytest.raises((TypeError, ValueError), match=f"{argument}: .*{message}"):
         evaluate(env, tiny_policy, **{"task_ids": [0], "temperature": 1.0, argument: value})
     assert not reach_engine(env).stepped_rows
+
+
+def test_instructions_are_those_of_the_episode_that_a_row_plays(tiny_policy) -> None:
+    """An environment may have another instruction in every episode, and none before the first."""
+
+    class Worded(TTRLVectorEnv):
+        words: dict[int, str]
+
+        @property
+        def instructions(self) -> list[str]:
+            return [self.words[row] for row in range(self.num_envs)]
+
+        def reset(self, **kwargs: Any) -> Any:
+            options = kwargs["options"]
+            started = np.flatnonzero(options["reset_mask"]).tolist()
+            self.words = getattr(self, "words", {}) | {
+                row: f"state {options['init_state_ids'][row]}" for row in started
+            }
+            return super().reset(**kwargs)
+
+    class Reading(Forward):
+        def prepare(self, observations: Any, instructions: Sequence[str]) -> PolicyInputs:
+            read.update(instructions)
+            return super().prepare(observations, instructions)
+
+    read: set[str] = set()
+    env = Worded(
+        "libero_spatial",
+        (0,),
+        1,
+        num_groups=3,
+        engine=ReachEngine,
+        init_states="all",
+        test_time_rl=False,
+        max_steps=32,
+        chunk_steps=8,
+        image_size=16,
+        autoreset_mode="disabled",
+    )
+    env.words = {row: "of no episode" for row in range(3)}
+    evaluate(env, Reading(tiny_policy), [0])
+    assert read == {f"state {state}" for state in range(40, 50)}
+
+
+def test_a_chunk_has_the_policys_own_action_dimensions(tiny_policy) -> None:
+    class TwoArms(Forward):
+        action_dim = 14
+
+        def sample(
+            self, inputs: PolicyInputs, temperatures: Tensor, seeds: Tensor, step: int = 0
+        ) -> SampledTokens:
+            grid = torch.zeros(len(seeds), 8 * 14, 256)
+            return sample_grid(grid, temperatures, seeds, step)
+
+        def decode(self, tokens: Tensor) -> NDArray[Any]:
+            return tokens.numpy().reshape(-1, 8, 14).astype(np.float64)
+
+    observations = make_rows(3).reset()[0]
+    generators = {row: np.random.default_rng(row) for row in (0, 2)}
+    chunks = sample_chunks(
+        Lockstep(TwoArms(tiny_policy)),
+        observations,
+        ["reach"] * 3,
+        [[0, 2]],
+        np.ones(3, dtype=np.float32),
+        generators,
+    )
+    assert chunks.shape == (3, 8, 14)
+    assert not chunks[1].any()
+    assert (chunks[0] != chunks[2]).any()
