@@ -52,6 +52,10 @@ class EnvironmentDiedError(TTRLError, RuntimeError):
     """A simulation process ended or raised; the message holds its traceback and its task."""
 
 
+class NoStableSeedError(TTRLError, RuntimeError):
+    """None of the seeds of an initial state gives a scene that comes to rest; choose another state."""
+
+
 class StartsDifferError(TTRLError, RuntimeError):
     """Rows that play one task and one initial state did not start bitwise identical; the message says how."""
 
