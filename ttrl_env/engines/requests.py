@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from typing import Protocol
 
 from ttrl_env import tasks
 from ttrl_env.checks import check_positive_int
-from ttrl_env.engines.interface import EngineConfig
+
+
+class Playing(Protocol):
+    """What a check needs to know of an engine's settings."""
+
+    @property
+    def suite(self) -> str:
+        """The suite whose tasks are played."""
+
+    @property
+    def num_rows(self) -> int:
+        """The number of simulations."""
 
 
 def check_reset(
-    config: EngineConfig, rows: Sequence[int], task_ids: Sequence[int], init_state_ids: Sequence[int]
+    config: Playing, rows: Sequence[int], task_ids: Sequence[int], init_state_ids: Sequence[int]
 ) -> None:
     """Raise unless a reset has one task and one initial state for each row, and all of them exist."""
     _check_lengths(rows, task_ids=task_ids, init_state_ids=init_state_ids)

@@ -54,15 +54,13 @@ class FakeSimulation:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._task, self._seed = "", 0
-        self._joints = np.zeros(JOINTS)
+        self._joints = self._goal = np.zeros(JOINTS)
 
     def reset(self, task: str, seed: int) -> Start:
         behaviour = self._misbehave("reset")
         if seed in behaviour.get("unstable", ()):
             raise UnstableSeedError(f"a block of seed {seed} keeps on rolling")
-        self._task, self._seed = task, seed
-        self._joints = start(task, seed)
+        self._joints, self._goal = start(task, seed), goal(task, seed)
         if behaviour.get("differs"):
             self._joints[0] += 1e-12 * os.getpid()
         digest = hashlib.sha256(self._joints.tobytes()).hexdigest()
@@ -77,7 +75,7 @@ class FakeSimulation:
             if executed == behaviour.get("fails_at"):
                 return Outcome(executed_steps=executed, success=False, failure="joint positions are NaN")
             self._joints = self._joints + 0.5 * (action - self._joints)
-            if np.abs(self._joints - goal(self._task, self._seed)).max() < 0.1:
+            if np.abs(self._joints - self._goal).max() < 0.1:
                 return Outcome(executed_steps=executed, success=True)
         return Outcome(executed_steps=executed, success=False)
 
@@ -93,11 +91,11 @@ class FakeSimulation:
         return State(
             joint_names=[f"joint_{number}" for number in range(JOINTS)],
             qpos=self._joints.tolist(),
-            object_poses={"block": [*goal(self._task, self._seed)[:3].tolist(), 1.0, 0.0, 0.0, 0.0]},
+            object_poses={"block": [*self._goal[:3].tolist(), 1.0, 0.0, 0.0, 0.0]},
         )
 
     def close(self) -> None:
-        self._task = ""
+        """There is nothing to free."""
 
     def _misbehave(self, method: str) -> dict[str, Any]:
         if self._settings.assets is None:

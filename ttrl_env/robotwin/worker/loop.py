@@ -27,7 +27,11 @@ def serve(connection: Connection, memory_fd: int, make_simulation: Callable[[Set
         _settings(opening["settings"]),
         attach(memory_fd, opening["num_bytes"], opening["places"]),
     )
-    methods = {"reset": rows.reset, "step": rows.step, "state": rows.state}
+    methods: dict[str, Callable[..., dict[str, Any]]] = {
+        "reset": rows.reset,
+        "step": rows.step,
+        "state": rows.state,
+    }
     while True:
         try:
             request = decode(connection.recv_bytes())
