@@ -20,6 +20,7 @@ from ttrl_env.agents.config.alias_treatments import Refused, Renamed, Treatment
 from ttrl_env.agents.config.loading import preset_names
 from ttrl_env.agents.config.schema import EvaluateConfig, TrainConfig
 from ttrl_env.agents.preview.config import PreviewConfig
+from ttrl_env.robotwin.catalogue import TASKS
 
 DOCS = Path(__file__).parent
 
@@ -109,6 +110,21 @@ def scaling_checks() -> str:
     return report.checks_table(results.checks())
 
 
+def robotwin_tasks() -> str:
+    """RoboTwin's tasks with what each needs."""
+    rows = [
+        (
+            str(task.task_id),
+            f"`{task.name}`",
+            str(task.horizon),
+            str(task.step_limit),
+            ", ".join(task.objects) or "boxes",
+        )
+        for task in TASKS
+    ]
+    return table(("id", "task", "horizon", "runtime's limit", "objects"), rows)
+
+
 PAGES: dict[str, dict[str, Callable[[], str]]] = {
     "configuration.md": {
         "train keys": train_keys,
@@ -118,6 +134,7 @@ PAGES: dict[str, dict[str, Callable[[], str]]] = {
     },
     "gpu.md": {"cards": cards},
     "migration.md": {"keys": simplevla_keys, "former keys": former_keys},
+    "robotwin.md": {"robotwin tasks": robotwin_tasks},
     "scaling.md": {
         "scaling parts": scaling_parts,
         "scaling predictions": scaling_predictions,

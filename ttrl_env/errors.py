@@ -24,6 +24,10 @@ class UnsupportedVersionError(TTRLError, ImportError):
     """An installed package has an unsupported version; the message has the supported range and a command."""
 
 
+class InstallationError(TTRLError, RuntimeError):
+    """An environment for another interpreter cannot be made; the message has the end of pip's output."""
+
+
 class NoCacheError(TTRLError, RuntimeError):
     """There is no cache folder; the message says how to set one."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated
@@ -15,17 +15,18 @@ import psutil
 
 from ttrl_env import libero_tasks
 from ttrl_env.agents.commands.arguments import key_values, read_arguments
+from ttrl_env.agents.commands.checks import report
 from ttrl_env.agents.commands.policy_tasks import own_tasks
-from ttrl_env.agents.common.consoles import make_console
 from ttrl_env.agents.common.versions import installed_versions
 from ttrl_env.agents.config.bounds import Distinct, Text, check_fields
 from ttrl_env.agents.config.schema import TrainConfig
 from ttrl_env.engines import opengl
 from ttrl_env.engines.interface import EngineConfig, EngineName
-from ttrl_env.errors import CheckpointError, ConfigError, TTRLError
+from ttrl_env.errors import CheckpointError, ConfigError
 from ttrl_env.libero_version import describe, install_command, installed_mujoco, is_published
 from ttrl_env.machine.cores import usable_cores
-from ttrl_env.suites import get_libero_suite
+from ttrl_env.robotwin.processes import PYTHON_VARIABLE
+from ttrl_env.suites import ROBOTWIN, get_libero_suite
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,10 +50,11 @@ def run(arguments: Sequence[str]) -> int:
         return 0
     if config.world:
         suites = [get_libero_suite(suite, "world").name for suite in config.world]
-        return _report((suite, partial(_suite_is_published, suite)) for suite in suites)
+        return report((suite, partial(_suite_is_published, suite)) for suite in suites)
     if config.checkpoint is None:
-        return _report(_CHECKS.items())
-    return _report(_policy_checks(config, key_values("doctor", arguments, SCHEMA)))
+        named = PYTHON_VARIABLE in os.environ
+        return report([*_CHECKS.items(), *([("RoboTwin", _robotwin)] if named else [])])
+    return report(_policy_checks(config, key_values("doctor", arguments, SCHEMA)))
 
 
 def _load(overrides: Sequence[str]) -> DoctorConfig:
@@ -93,21 +95,17 @@ def _policy_checks(config: DoctorConfig, overrides: Sequence[str]) -> Iterator[t
     silence_transformers()
     yield "accelerator", _accelerator
     yield "threads", _threads
+    if config.env.suite == ROBOTWIN.name:
+        yield "RoboTwin", _robotwin
     yield from examine(config, frozenset(key for key, _ in read_settings(DoctorConfig, overrides)))
 
 
-def _report(checks: Iterable[tuple[str, Callable[[], str]]]) -> int:
-    console = make_console(soft_wrap=True)
-    failed = 0
-    for name, check in checks:
-        try:
-            outcome, colour, text = "ok", "green", check()
-        except (TTRLError, OSError, RuntimeError) as error:
-            outcome, colour, text = "FAILED", "red", str(error)
-            failed += 1
-        console.print(f"[{colour}]{outcome:>6}[/{colour}]  {name}: ", end="")
-        console.print(text, markup=False)
-    return 1 if failed else 0
+def _robotwin() -> str:
+    """The other interpreter plays RoboTwin; `ttrl robotwin check` goes through its needs one by one."""
+    from ttrl_env.robotwin.checkup import checks
+    from ttrl_env.robotwin.processes import find_python
+
+    return "; ".join([f"{name}: {check()}" for name, check in checks(find_python(None))])
 
 
 def _machine() -> str:

@@ -69,6 +69,12 @@ COMMANDS = {
         arguments="[CHECKPOINT]",
         options="[world=[SUITE,...]]",
     ),
+    "robotwin": Command(
+        purpose="set up or check what plays RoboTwin, in another Python; or list its tasks",
+        subjects=("action", "folder"),
+        arguments="setup|check|tasks",
+        options="[FOLDER] [--json]",
+    ),
     "cache": Command(
         purpose="show, or delete, the native engine's compiled tasks",
         arguments="[clear=true]",

@@ -38,7 +38,7 @@ def _commands() -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "page", ["configuration.md", "gpu.md", "migration.md", "scaling.md", "which-libero.md"]
+    "page", ["configuration.md", "gpu.md", "migration.md", "robotwin.md", "scaling.md", "which-libero.md"]
 )
 def test_generated_tables_are_up_to_date(page) -> None:
     current = (ROOT / "docs" / page).read_text(encoding="utf-8")

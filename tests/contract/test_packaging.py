@@ -33,7 +33,7 @@ def test_the_wheel_holds_every_module_and_data_file(wheel) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     for folder, package in (("ttrl_env", ""), ("agents", "agents/"), ("kernels", "kernels/")):
         for file in (ROOT / folder).rglob("*"):
-            if file.suffix in (".py", ".yaml", ".typed", ".npz", ".jsonl") or (
+            if file.suffix in (".py", ".yaml", ".typed", ".npz", ".jsonl", ".txt") or (
                 "shipped" in file.parts and file.is_file()
             ):
                 assert f"ttrl_env/{package}{file.relative_to(ROOT / folder)}" in names

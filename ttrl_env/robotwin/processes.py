@@ -18,6 +18,7 @@ from ttrl_env.engines.worker_process import WorkerProcess, stop_workers, worker_
 from ttrl_env.errors import EnvironmentDiedError, MissingDependencyError, UnsupportedVersionError
 from ttrl_env.machine.cores import usable_cores
 from ttrl_env.robotwin.config import RoboTwinConfig
+from ttrl_env.robotwin.installation import PYTHONS, find_environment
 from ttrl_env.robotwin.worker import protocol
 
 PYTHON_VARIABLE = "TTRL_ROBOTWIN_PYTHON"
@@ -26,7 +27,7 @@ PYTHON_VARIABLE = "TTRL_ROBOTWIN_PYTHON"
 CHECK_TIMEOUT_S = 120.0
 """Time that the interpreter gets to say which versions it has; a cold network disk can be slow."""
 
-_SETUP = f"`ttrl robotwin setup` makes an environment that has it; then set {PYTHON_VARIABLE} to its python"
+_SETUP = "`ttrl robotwin setup` makes an environment that has it, which is then found by itself"
 
 _START_WORKER = """
 import importlib.util, sys
@@ -68,23 +69,24 @@ class Played:
 RUNTIME = Played(
     factory="worker.simulation:RoboTwinSimulation",
     distributions=("rlinf-robotwin-runtime", "sapien", "numpy"),
-    pythons=("3.10", "3.11"),
+    pythons=PYTHONS,
 )
 """RoboTwin's own environments."""
 
 
 def find_python(python: str | None) -> str:
-    """The interpreter of the workers: ``python``, or what ``TTRL_ROBOTWIN_PYTHON`` names.
+    """The interpreter of the workers: ``python``, what ``TTRL_ROBOTWIN_PYTHON`` names, or that of the
+    environment that `ttrl robotwin setup` has made in the cache folder.
 
     Raises:
-        MissingDependencyError: neither is given, or there is no such file.
+        MissingDependencyError: there is none of the three, or no such file.
     """
     name = "python" if python else PYTHON_VARIABLE
-    path = python or os.environ.get(PYTHON_VARIABLE)
+    path = python or os.environ.get(PYTHON_VARIABLE) or find_environment()
     if not path:
         raise MissingDependencyError(
-            f"python: RoboTwin's runtime needs an interpreter of its own, of Python 3.10 or 3.11, and none "
-            f"is named. {_SETUP}"
+            f"python: RoboTwin's runtime needs an interpreter of its own, of Python 3.10 or 3.11, and "
+            f"neither env.robotwin_python nor {PYTHON_VARIABLE} names one. {_SETUP}"
         )
     path = os.path.expanduser(path)
     if not (os.path.isfile(path) and os.access(path, os.X_OK)):

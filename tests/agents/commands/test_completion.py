@@ -42,6 +42,7 @@ def script_of(shell: str, capsys) -> str:
             ["tiny-vla-libero-object-four"],
         ),
         ("ttrl doctor preset=simple", "ttrl doctor preset = simple", ["simplevla-rl"]),
+        ("ttrl robotwin ch", "ttrl robotwin ch", ["check"]),
         ("ttrl cache cl", "ttrl cache cl", ["clear=true", "clear=false"]),
     ],
 )

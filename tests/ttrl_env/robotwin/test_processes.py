@@ -31,8 +31,9 @@ def test_the_setting_goes_before_the_variable(monkeypatch: pytest.MonkeyPatch) -
     ],
 )
 def test_an_interpreter_that_is_not_there_is_an_error_that_says_what_to_do(
-    monkeypatch: pytest.MonkeyPatch, python: str | None, variable: str | None, message: str
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, python: str | None, variable: str | None, message: str
 ) -> None:
+    monkeypatch.setenv("TTRL_CACHE", str(tmp_path))
     monkeypatch.delenv(PYTHON_VARIABLE, raising=False)
     if variable:
         monkeypatch.setenv(PYTHON_VARIABLE, variable)

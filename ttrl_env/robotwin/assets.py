@@ -1,0 +1,84 @@
+"""RoboTwin's assets: the folder they are in, which are missing, and where they come from.
+
+They are robots, objects and textures, in a data set of the Hugging Face hub. They come with no package.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from ttrl_env.errors import MissingDependencyError
+
+ASSETS_VARIABLE = "TTRL_ROBOTWIN_ASSETS"
+"""Environment variable that names the folder of the assets."""
+
+RUNTIME_VARIABLE = "ROBOTWIN_ASSETS_ROOT"
+"""The runtime's own variable for the same folder."""
+
+REPOSITORY = "TianxingChen/RoboTwin2.0"
+"""The data set on the hub."""
+
+ARCHIVES_GB = {"embodiments.zip": 0.22, "objects.zip": 3.7, "background_texture.zip": 11.0}
+"""Archives of the data set and their sizes in gigabytes, as those who downloaded them have published."""
+
+EMBODIMENT = Path("assets/embodiments/aloha-agilex/config.yml")
+OBJECTS = Path("assets/objects")
+TEXTURES = Path("assets/background_texture")
+
+
+def find_assets(assets: str | None = None, python: str | None = None) -> Path:
+    """The folder that holds ``assets/``: ``assets``, or what the environment names.
+
+    Args:
+        assets: the folder, if it is named.
+        python: the runtime's interpreter, whose command gets the assets, for the message.
+
+    Raises:
+        MissingDependencyError: none is named, or it holds no robot; the message says where to get it.
+    """
+    name, folder = _named(assets)
+    if folder is None:
+        raise MissingDependencyError(
+            f"assets: no folder of RoboTwin's assets is named; set env.robotwin_assets or {ASSETS_VARIABLE} "
+            f"to it. {how_to_get_assets(python)}"
+        )
+    root = Path(folder).expanduser()
+    if not (root / EMBODIMENT).is_file():
+        inside = root.name == "assets" and (root.parent / EMBODIMENT).is_file()
+        advice = f"name the folder above it, {root.parent}" if inside else how_to_get_assets(python)
+        raise MissingDependencyError(f"{name}: expected a folder with {EMBODIMENT}, got {folder}; {advice}")
+    return root
+
+
+def missing_objects(root: Path, objects: Sequence[str]) -> list[str]:
+    """Those of ``objects``, RoboTwin's names of models, that the assets in ``root`` lack."""
+    return [name for name in objects if not (root / OBJECTS / name).is_dir()]
+
+
+def missing_textures(root: Path) -> list[str]:
+    """Folders of textures that the assets in ``root`` lack; a random background is one of ``unseen``."""
+    folders = (root / TEXTURES / name for name in ("seen", "unseen"))
+    return [str(folder) for folder in folders if not (folder.is_dir() and any(folder.iterdir()))]
+
+
+def how_to_get_assets(python: str | None = None) -> str:
+    """Where the assets come from, how large they are, and the command that gets them."""
+    sizes = ", ".join(f"{name} ({size:g} GB)" for name, size in ARCHIVES_GB.items())
+    folder = "BIN" if python is None else str(Path(python).parent)
+    return (
+        f"They are {sizes} of the data set {REPOSITORY} on the Hugging Face hub, 16 GB unpacked. The runtime "
+        f"gets them with `{folder}/robotwin-download-assets --output FOLDER`"
+        + ("" if python else ", where BIN is the folder of its interpreter")
+    )
+
+
+def _named(assets: str | None) -> tuple[str, str | None]:
+    """What names the folder, and the folder."""
+    if assets:
+        return "assets", assets
+    for variable in (ASSETS_VARIABLE, RUNTIME_VARIABLE):
+        if os.environ.get(variable):
+            return variable, os.environ[variable]
+    return "assets", None
