@@ -10,7 +10,6 @@ from ttrl_env.agents.policies.action_tokenizer import NUM_ACTION_TOKENS
 from ttrl_env.agents.policies.openvla import OpenVLAPolicy
 from ttrl_env.agents.policies.openvla.actions import choose_statistics
 from ttrl_env.agents.policies.openvla.decoding import Parallel, causal_mask
-from ttrl_env.engines.interface import ACTION_DIM
 from ttrl_env.errors import CheckpointError
 
 _NOTICED = 1e-6
@@ -93,10 +92,10 @@ def check_tokens(subject: Subject) -> str:
             f"{size - 1}: every action would be off by {abs(high - size)} bins. Check pad_to_multiple_of and "
             f"text_config.vocab_size in config.json, and that tokenizer.json is the checkpoint's own"
         )
-    tokens = torch.arange(1, NUM_ACTION_TOKENS).repeat_interleave(policy.chunk_steps * ACTION_DIM)
-    tokens = tokens.view(-1, policy.chunk_steps * ACTION_DIM)
-    arm = policy.encode(policy.decode(tokens)).view(-1, ACTION_DIM)[:, :-1]
-    if not np.array_equal(arm, tokens.view(-1, ACTION_DIM)[:, :-1]):
+    tokens = torch.arange(1, NUM_ACTION_TOKENS).repeat_interleave(subject.num_tokens)
+    tokens = tokens.view(-1, subject.num_tokens)
+    arm = policy.encode(policy.decode(tokens)).view(-1, policy.action_dim)[:, :-1]
+    if not np.array_equal(arm, tokens.view(-1, policy.action_dim)[:, :-1]):
         raise CheckFailed("decoding action tokens and encoding them again does not give the same ids")
     return f"ids {low} to {high - 1}, the last of the tokenizer's {size}"
 

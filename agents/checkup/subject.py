@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ttrl_env.agents.config.schema import TrainConfig
 from ttrl_env.agents.policies import PolicyInputs, TokenPolicy
+from ttrl_env.agents.policies.cameras import WORLDS
 from ttrl_env.agents.policies.protocol import tokens_per_chunk
 from ttrl_env.errors import TTRLError
 
@@ -65,11 +66,11 @@ def _random_observations(rows: int, size: int, seed: int) -> dict[str, NDArray[A
     image = np.kron(coarse, tile)[:size, :size]
     images = np.repeat(image[None], rows, axis=0)
     return {
-        "agentview_image": images,
-        "robot0_eye_in_hand_image": images,
+        **{f"{camera}_image": images for cameras in WORLDS.values() for camera in cameras},
         "robot0_eef_pos": np.zeros((rows, 3)),
         "robot0_eef_quat": np.tile([1.0, 0.0, 0.0, 0.0], (rows, 1)),
         "robot0_gripper_qpos": np.zeros((rows, 2)),
+        "joint_state": np.zeros((rows, 14)),
     }
 
 

@@ -15,7 +15,11 @@ from ttrl_env.agents.evaluation.intervals import success_interval
 from ttrl_env.agents.policies.conformance import PLAYED, check_policy
 from ttrl_env.agents.policies.lockstep import Lockstep
 from ttrl_env.agents.policies.protocol import PlayedPolicy
-from ttrl_env.agents.rollout.playable import check_one_row_an_episode, check_sampling_temperatures
+from ttrl_env.agents.rollout.playable import (
+    check_actions,
+    check_one_row_an_episode,
+    check_sampling_temperatures,
+)
 from ttrl_env.checks import check_choice, check_positive_int, check_seed
 from ttrl_env.tasks import Split
 from ttrl_env.vector_env import TTRLVectorEnv
@@ -136,11 +140,12 @@ def evaluate(
 
     Raises:
         TypeError, ValueError: an argument is invalid, or the environment has the wrong ``n_samples``,
-            autoreset mode or chunk length. Raised before any episode is played.
+            autoreset mode, chunk length or number of action dimensions. Raised before any episode is played.
     """
     lockstep = Lockstep.of(policy)
     check_policy(lockstep.policy, PLAYED)
     check_one_row_an_episode(env, lockstep.policy.chunk_steps)
+    check_actions(env, lockstep.policy)
     check_sampling_temperatures("temperature", temperature, ())
     check_seed("seed", seed)
     check_positive_int("repeats", repeats)

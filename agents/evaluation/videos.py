@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ttrl_env.agents.evaluation.episode_queue import EpisodeStart, sample_chunks, token_seeds
 from ttrl_env.agents.policies.lockstep import Lockstep
 from ttrl_env.agents.policies.protocol import PlayedPolicy, action_dim
-from ttrl_env.agents.rollout.playable import check_one_row_an_episode
+from ttrl_env.agents.rollout.playable import check_actions, check_one_row_an_episode
 from ttrl_env.engines.interface import CONTROL_FREQ_HZ
 from ttrl_env.machine.whole_files import naming
 from ttrl_env.vector_env import TTRLVectorEnv
@@ -52,6 +52,8 @@ def record_episodes(
         Upright frames ``[T, H, W, 3]`` uint8 for each policy; the last frame shows the final state.
     """
     check_one_row_an_episode(env, chunk_steps=1)
+    for policy in policies:
+        check_actions(env, policy)
     observations = _begin(env, len(policies), init_state_id, task_id)
     starts = [
         EpisodeStart(task_id=int(env.task_ids[row]), init_state_id=init_state_id, repeat=repeat)

@@ -8,6 +8,8 @@ last id of the vocabulary is the lowest action. Token ``j`` here is OpenVLA's vo
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -34,3 +36,34 @@ def decode_tokens(tokens: ArrayLike) -> NDArray[np.float64]:
             f"tokens: expected ids in 0..{NUM_ACTION_TOKENS - 1}, got {tokens.min()} to {tokens.max()}"
         )
     return _CENTRES[np.clip(NUM_ACTION_TOKENS - 1 - tokens, 0, len(_CENTRES) - 1)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActionRange:
+    """The values between which the bins of each action dimension lie."""
+
+    low: NDArray[np.float64]
+    """``[action_dim]`` the lowest action, in the action's own unit."""
+    high: NDArray[np.float64]
+    """``[action_dim]`` the highest."""
+
+    def encode(self, actions: ArrayLike) -> NDArray[np.int64]:
+        """Tokens ``[..., action_dim]`` of actions ``[..., action_dim]``; values beyond are clipped."""
+        return encode_actions(self.normalised(actions))
+
+    def decode(self, tokens: ArrayLike) -> NDArray[np.float64]:
+        """Actions ``[..., action_dim]`` of tokens ``[..., action_dim]``: the centres of their bins."""
+        return self._centre + self._reach * decode_tokens(tokens)
+
+    def normalised(self, values: ArrayLike) -> NDArray[np.float64]:
+        """``values`` ``[..., action_dim]`` in an action's unit as -1 (``low``) to 1 (``high``)."""
+        return (np.asarray(values, dtype=np.float64) - self._centre) / self._reach
+
+    @property
+    def _centre(self) -> NDArray[np.float64]:
+        return (self.low + self.high) / 2
+
+    @property
+    def _reach(self) -> NDArray[np.float64]:
+        """From the centre to either end; 1 for [-1, 1], where nothing is rounded by scaling."""
+        return (self.high - self.low) / 2

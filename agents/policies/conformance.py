@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from typing import get_args
 
 from torch import nn
 
+from ttrl_env.agents.policies.cameras import WORLDS, PolicyCamera, world_of
 from ttrl_env.agents.policies.protocol import TokenPolicy, action_dim
 from ttrl_env.checks import check_positive_int
-from ttrl_env.engines.interface import CameraName
 from ttrl_env.errors import PolicyError
 
 PLAYED = ("chunk_steps", "prepare", "sample", "decode")
@@ -97,16 +96,18 @@ def _check_values(policy: object, names: Sequence[str]) -> None:
         check_cameras(f"policy: {type(policy).__name__}.cameras", policy.cameras)  # type: ignore[attr-defined]
 
 
-def check_cameras(what: str, cameras: object) -> tuple[CameraName, ...]:
-    """``cameras`` if it is a sequence of different names of cameras, at least one, else raise.
+def check_cameras(what: str, cameras: object) -> tuple[PolicyCamera, ...]:
+    """``cameras`` if it is a sequence of different cameras of one world, at least one, else raise.
 
     Raises:
         PolicyError: begins with ``what``.
     """
-    known = get_args(CameraName)
+    known = [name for cameras_there in WORLDS.values() for name in cameras_there]
     chosen = tuple(cameras) if isinstance(cameras, (tuple, list)) else ()
     if not chosen or len(set(chosen)) < len(chosen) or any(name not in known for name in chosen):
-        raise PolicyError(f"{what}: expected a tuple of {' and/or '.join(known)}, got {cameras!r}")
+        there = ", or of ".join(" and/or ".join(names) for names in WORLDS.values())
+        raise PolicyError(f"{what}: expected a tuple of {there}, got {cameras!r}")
+    world_of(chosen)
     return chosen
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ttrl_env.agents.common.checkpoint_files import read_own_json
 from ttrl_env.agents.config.choices import OPENVLA, TINY_VLA
+from ttrl_env.agents.policies.cameras import PolicyCamera
 from ttrl_env.agents.policies.conformance import check_policy
 from ttrl_env.agents.policies.finding import find_policy, hub_name, is_repo_id
 from ttrl_env.agents.policies.options import PolicyOptions, refuse_options_without_effect
@@ -13,7 +14,6 @@ from ttrl_env.agents.policies.origin import mujoco_of
 from ttrl_env.agents.policies.protocol import TokenPolicy
 from ttrl_env.agents.policies.registry import is_known_kind, policy_kinds, registered_policy
 from ttrl_env.agents.policies.tiny_vla_checkpoint import load_tiny_vla, read_tiny_vla_config
-from ttrl_env.engines.interface import CameraName
 from ttrl_env.errors import CheckpointError, unknown_name
 from ttrl_env.libero_version import warn_of_another_version
 
@@ -64,7 +64,7 @@ def check_kind(kind: str) -> None:
         raise unknown_name("policy.kind", kind, ["auto", *policy_kinds()], _HOW_TO_REGISTER)
 
 
-def read_cameras(folder: Path) -> tuple[CameraName, ...]:
+def read_cameras(folder: Path) -> tuple[PolicyCamera, ...]:
     """The cameras that the policy in a folder needs, without loading its weights."""
     model_type = read_kind(folder)
     if model_type == OPENVLA:

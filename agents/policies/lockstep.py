@@ -39,7 +39,7 @@ class Chunks:
     inputs: PolicyInputs
     """What the policy saw, first axis ``m``."""
     tokens: Tensor
-    """``[m, K]`` int64, ``K = chunk_steps * 7``."""
+    """``[m, K]`` int64, ``K = chunk_steps * action_dim``."""
     temperatures: Tensor
     """``[m]`` float32."""
 

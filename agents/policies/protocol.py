@@ -15,8 +15,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ttrl_env.engines.interface import ACTION_DIM, CameraName
+from ttrl_env.agents.policies.cameras import PolicyCamera
 from ttrl_env.kernels import SampledTokens
+
+DEFAULT_ACTION_DIM = 7
+"""Tokens of one action of a policy that does not say; those of LIBERO's actions."""
 
 PolicyInputs: TypeAlias = dict[str, Tensor]
 """A policy's own inputs, first axis the row; stored with a rollout and given back for the update.
@@ -79,8 +82,8 @@ class PlayedPolicy(Protocol):
     def decode(self, tokens: Tensor) -> NDArray[Any]:
         """Environment actions ``[rows, chunk_steps, ...]`` of tokens ``[rows, K]`` int64 on the CPU.
 
-        For LIBERO ``[rows, chunk_steps, 7]`` float64 in [-1, 1]; for an environment of your own whatever its
-        actions are.
+        For LIBERO ``[rows, chunk_steps, 7]`` float64 in [-1, 1], for RoboTwin ``[rows, chunk_steps, 14]``
+        joint targets; for an environment of your own whatever its actions are.
         """
 
 
@@ -126,8 +129,9 @@ class TokenPolicy(UpdatedPolicy, Protocol):
     num_features: int
     """Width of :attr:`TokenEvaluation.features`."""
 
-    cameras: tuple[CameraName, ...]
-    """The cameras whose images :meth:`prepare` needs, at least one: environments render no others."""
+    cameras: tuple[PolicyCamera, ...]
+    """The cameras whose images :meth:`prepare` needs, at least one, all of one world
+    (:mod:`ttrl_env.agents.policies.cameras`): environments render no others."""
 
     def check_image_size(self, image_size: int) -> None:
         """Raise ``ValueError`` unless the policy can see square images of ``image_size`` pixels."""
@@ -150,7 +154,7 @@ class TokenPolicy(UpdatedPolicy, Protocol):
 
 def action_dim(policy: PlayedPolicy) -> int:
     """Tokens of one action."""
-    dim: int = getattr(policy, "action_dim", ACTION_DIM)
+    dim: int = getattr(policy, "action_dim", DEFAULT_ACTION_DIM)
     return dim
 
 

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import TypeAlias
 
 from ttrl_env.agents.config.choices import OPENVLA, TINY_VLA
+from ttrl_env.agents.policies.cameras import PolicyCamera
 from ttrl_env.agents.policies.conformance import check_cameras
 from ttrl_env.agents.policies.protocol import TokenPolicy
-from ttrl_env.engines.interface import CameraName
 from ttrl_env.errors import ConfigError, PolicyError
 
 PolicyLoader: TypeAlias = Callable[[Path], TokenPolicy]
@@ -42,13 +42,13 @@ class RegisteredPolicy:
 
     kind: str
     load: PolicyLoader
-    cameras: tuple[CameraName, ...]
+    cameras: tuple[PolicyCamera, ...]
     source: str
     """Module and name of what was registered."""
 
 
 def register_policy(
-    kind: str, policy: type | PolicyLoader, *, cameras: Sequence[CameraName] | None = None
+    kind: str, policy: type | PolicyLoader, *, cameras: Sequence[PolicyCamera] | None = None
 ) -> None:
     """Let :func:`~ttrl_env.agents.load_policy` and every command know a kind of policy.
 

@@ -22,11 +22,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from ttrl_env.agents.policies.action_tokenizer import NUM_ACTION_TOKENS, decode_tokens
+from ttrl_env.agents.policies.action_tokenizer import NUM_ACTION_TOKENS, ActionRange
+from ttrl_env.agents.policies.cameras import PolicyCamera, image_of
 from ttrl_env.agents.policies.protocol import PolicyInputs, TokenEvaluation
 from ttrl_env.agents.policies.tiny_vla_config import WRIST_CAMERA, TinyVLAConfig
 from ttrl_env.agents.policies.token_grid import grid_logprobs, sample_grid
-from ttrl_env.engines.interface import ACTION_DIM
 from ttrl_env.kernels import SampledTokens
 
 _PROPRIOCEPTION_SCALE = (5.0, 5.0, 5.0, 1.0, 1.0, 1.0, 1.0, 25.0, 25.0)
@@ -45,6 +45,8 @@ class TinyVLA(PreTrainedModel):
         super().__init__(config)
         width = config.hidden_size
         self.chunk_steps = config.chunk_steps
+        self.action_dim = config.action_dim
+        self.action_range = config.action_range
         self.cameras = config.cameras
         self.num_features = width
         # padding_idx 0 keeps absent words at zero: the sum over words ignores them
@@ -52,7 +54,7 @@ class TinyVLA(PreTrainedModel):
         self.encoder = _FiLMEncoder(width)
         self.grid_position = nn.Parameter(torch.zeros((config.image_size // 16) ** 2, width))
         self.step_query = nn.Parameter(torch.zeros(config.chunk_steps, 1, width))
-        self.dim_query = nn.Parameter(torch.zeros(1, ACTION_DIM, width))
+        self.dim_query = nn.Parameter(torch.zeros(1, config.action_dim, width))
         self.decoder = nn.ModuleList(_DecoderLayer(width, config.num_heads) for _ in range(config.num_layers))
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, NUM_ACTION_TOKENS)
@@ -60,15 +62,15 @@ class TinyVLA(PreTrainedModel):
             self.wrist_encoder = _FiLMEncoder(width)
             self.wrist_position = nn.Parameter(torch.zeros((config.image_size // 16) ** 2, width))
         if config.proprioception:
-            self.body = nn.Sequential(
-                nn.Linear(len(_PROPRIOCEPTION_SCALE), width), nn.GELU(), nn.Linear(width, width)
-            )
+            state_dim = len(_PROPRIOCEPTION_SCALE) if config.world == "LIBERO" else config.action_dim
+            self.body = nn.Sequential(nn.Linear(state_dim, width), nn.GELU(), nn.Linear(width, width))
         self.post_init()
 
     def prepare(self, observations: dict[str, NDArray[Any]], instructions: Sequence[str]) -> PolicyInputs:
         """Inputs: ``pixels`` uint8 ``[rows, 3, S, S]`` and ``word_ids`` int64 ``[rows, max_words]``.
 
-        If configured, also ``wrist_pixels``, like ``pixels``, and ``proprioception`` float32 ``[rows, 9]``.
+        If configured, also ``wrist_pixels``, like ``pixels``, and ``proprioception`` float32 ``[rows, 9]``
+        (RoboTwin: ``[rows, action_dim]``).
         """
         ids = [_word_ids(text, self.config.word_buckets, self.config.max_words) for text in instructions]
         inputs = {
@@ -78,16 +80,17 @@ class TinyVLA(PreTrainedModel):
         if self.config.wrist_camera:
             inputs["wrist_pixels"] = self._pixels(observations, WRIST_CAMERA)
         if self.config.proprioception:
-            inputs["proprioception"] = _proprioception(observations)
+            inputs["proprioception"] = self._proprioception(observations)
         return inputs
 
-    def _pixels(self, observations: dict[str, NDArray[Any]], camera: str) -> Tensor:
-        key = f"{camera}_image"
-        if key not in observations:
-            raise ValueError(f"observations: TinyVLA needs {key!r}, got {sorted(observations)}")
-        # LIBERO's images are upside down and VLAs are trained on them rotated by 180 degrees.
-        upright = np.ascontiguousarray(observations[key][:, ::-1, ::-1].transpose(0, 3, 1, 2))
-        return _shrink(torch.from_numpy(upright), self.config.image_size)
+    def _pixels(self, observations: dict[str, NDArray[Any]], camera: PolicyCamera) -> Tensor:
+        planes = np.ascontiguousarray(image_of(observations, camera).transpose(0, 3, 1, 2))
+        return _shrink(torch.from_numpy(planes), self.config.image_size)
+
+    def _proprioception(self, observations: dict[str, NDArray[Any]]) -> Tensor:
+        if self.config.world == "LIBERO":
+            return _end_effector(observations)
+        return _joints(observations, self.action_range)
 
     def check_image_size(self, image_size: int) -> None:
         """Raise ``ValueError`` unless the size is a multiple of ``config.image_size``, for averaging down."""
@@ -111,7 +114,7 @@ class TinyVLA(PreTrainedModel):
         return TokenEvaluation(logprobs=logprobs, entropies=entropies, features=hidden.float().mean(dim=1))
 
     def forward(self, **inputs: Tensor) -> Tensor:
-        """Logits ``[rows, chunk_steps * 7, 256]`` float32, time-major, of ``hidden_states``' arguments."""
+        """Logits ``[rows, K, 256]`` float32, time-major, of ``hidden_states``' arguments."""
         return self.head(self.hidden_states(**inputs)).float()
 
     def hidden_states(
@@ -121,7 +124,7 @@ class TinyVLA(PreTrainedModel):
         wrist_pixels: Tensor | None = None,
         proprioception: Tensor | None = None,
     ) -> Tensor:
-        """Hidden states ``[rows, chunk_steps * 7, hidden_size]`` of the inputs from :meth:`prepare`."""
+        """Hidden states ``[rows, K, hidden_size]`` of the inputs from :meth:`prepare`."""
         device = self.head.weight.device
         instruction = self.words(word_ids.to(device)).sum(dim=1)
         memory = [self._see(self.encoder, pixels, instruction) + self.grid_position, instruction[:, None]]
@@ -139,8 +142,13 @@ class TinyVLA(PreTrainedModel):
         return encoder(pixels.to(instruction.device).float() / 127.5 - 1.0, instruction)
 
     def decode(self, tokens: Tensor) -> NDArray[np.float64]:
-        """Actions ``[rows, chunk_steps, 7]`` for the environment: the centres of the tokens' bins."""
-        return decode_tokens(tokens.cpu().numpy()).reshape(len(tokens), self.chunk_steps, ACTION_DIM)
+        """Actions ``[rows, chunk_steps, action_dim]``: the centres of the tokens' bins."""
+        shape = (len(tokens), self.chunk_steps, self.action_dim)
+        return self.action_range.decode(tokens.cpu().numpy().reshape(shape))
+
+    def encode(self, actions: NDArray[Any]) -> Tensor:
+        """Tokens ``[rows, K]`` of actions ``[rows, chunk_steps, action_dim]``, for demonstrations."""
+        return torch.from_numpy(self.action_range.encode(actions)).flatten(1)
 
     def sharding_units(self) -> list[nn.Module]:
         """See :meth:`ttrl_env.agents.policies.protocol.TokenPolicy.sharding_units`."""
@@ -241,7 +249,7 @@ class _Attention(nn.Module):
         return tokens.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
 
 
-def _proprioception(observations: dict[str, NDArray[Any]]) -> Tensor:
+def _end_effector(observations: dict[str, NDArray[Any]]) -> Tensor:
     """``[rows, 9]`` float32: position and quaternion of the end effector, finger positions, all scaled."""
     keys = ("robot0_eef_pos", "robot0_eef_quat", "robot0_gripper_qpos")
     missing = [key for key in keys if key not in observations]
@@ -253,17 +261,29 @@ def _proprioception(observations: dict[str, NDArray[Any]]) -> Tensor:
     return torch.from_numpy(joined.astype(np.float32))
 
 
+def _joints(observations: dict[str, NDArray[Any]], targets: ActionRange) -> Tensor:
+    """``[rows, action_dim]`` float32: the joints' positions, -1 to 1 over the range of their targets."""
+    key, dims = "joint_state", len(targets.low)
+    state = observations.get(key)
+    if state is None or state.ndim != 2 or state.shape[1] != dims:
+        got = sorted(observations) if state is None else list(state.shape)
+        raise ValueError(f"observations: TinyVLA needs {key!r} of shape [rows, {dims}], got {got}")
+    return torch.from_numpy(targets.normalised(state).astype(np.float32))
+
+
 def _shrink(images: Tensor, size: int) -> Tensor:
-    """Average ``[rows, 3, H, W]`` uint8 images down to ``size``."""
+    """Average ``[rows, 3, H, W]`` uint8 images down to ``size``; wide ones are squeezed to a square."""
     height, width = images.shape[-2:]
-    if height != width or height % size:
+    if min(height, width) < size or (height == width and height % size):
         raise ValueError(
-            f"observations: TinyVLA averages square images down to {size} pixels and needs a multiple "
-            f"of that (env.image_size), got {height} x {width}"
+            f"observations: TinyVLA averages images down to {size} pixels; it needs square ones of a "
+            f"multiple of that (env.image_size), or wide ones that are larger, got {height} x {width}"
         )
-    if height == size:
+    if height == width == size:
         return images
-    return F.avg_pool2d(images.float(), height // size).round().to(torch.uint8)
+    if height == width:
+        return F.avg_pool2d(images.float(), height // size).round().to(torch.uint8)
+    return F.adaptive_avg_pool2d(images.float(), size).round().to(torch.uint8)
 
 
 def _word_ids(instruction: str, buckets: int, max_words: int) -> list[int]:

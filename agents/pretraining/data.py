@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ttrl_env.agents.policies import PolicyInputs, TinyVLA
-from ttrl_env.agents.policies.action_tokenizer import encode_actions
+from ttrl_env.agents.policies.cameras import libero_cameras
+from ttrl_env.agents.policies.protocol import tokens_per_chunk
 from ttrl_env.agents.pretraining.config import PretrainConfig
 from ttrl_env.agents.pretraining.sources import Source
 from ttrl_env.demonstrations.recorded import DataSize, RecordedEpisode
-from ttrl_env.engines.interface import ACTION_DIM
 from ttrl_env.errors import ConfigError
 from ttrl_env.machine.memory import require_memory
 
@@ -23,7 +23,7 @@ class Pairs:
     """``M`` training pairs: an observation and the chunk of action tokens that follows it."""
 
     def __init__(self, inputs: PolicyInputs, tokens: Tensor) -> None:
-        """``inputs`` with first axis ``M``; ``tokens`` ``[M, chunk_steps * 7]`` int64."""
+        """``inputs`` with first axis ``M``; ``tokens`` ``[M, K]`` int64."""
         self.inputs = inputs
         self.tokens = tokens
 
@@ -48,7 +48,7 @@ def load_pairs(
     """
     train, validation = [], []
     instructions = set()
-    wanted = policy.cameras, config.pairing, config.max_episodes
+    wanted = libero_cameras(policy.cameras), config.pairing, config.max_episodes
     sizes = [source.measure(*wanted) for source in sources]
     for source, size in zip(sources, sizes, strict=True):
         _check_images(policy, source, size)
@@ -74,14 +74,11 @@ def load_pairs(
 def episode_pairs(policy: TinyVLA, episode: RecordedEpisode) -> Pairs:
     """The pairs of an episode, one a step. A chunk that extends past the end repeats the last action."""
     inputs = policy.prepare(episode.observations, [episode.instruction] * len(episode.actions))
-    return Pairs(
-        inputs,
-        torch.from_numpy(encode_actions(action_chunks(episode.actions, policy.chunk_steps))).flatten(1),
-    )
+    return Pairs(inputs, policy.encode(action_chunks(episode.actions, policy.chunk_steps)))
 
 
 def action_chunks(actions: NDArray[np.float32], chunk_steps: int) -> NDArray[np.float32]:
-    """Chunks ``[T, chunk_steps, 7]`` from actions ``[T, 7]``: each step's action and those that follow it.
+    """Chunks ``[T, chunk_steps, D]`` from actions ``[T, D]``: each step's action and those that follow it.
 
     Past the end the last action is repeated. Success ends an episode, so a policy acts beyond a
     demonstration's last step only if it is slower. Continuing is then right; standing still could prevent it
@@ -103,7 +100,7 @@ def join(parts: Sequence[Pairs], like: Pairs | None = None) -> Pairs:
 def _check_memory(policy: TinyVLA, sizes: Sequence[DataSize]) -> None:
     """Raise before reading if the pairs do not fit into memory; joining them takes it twice."""
     row = len(policy.cameras) * 3 * policy.config.image_size**2 + 8 * policy.config.max_words
-    row += 8 * policy.chunk_steps * ACTION_DIM
+    row += 8 * tokens_per_chunk(policy)
     steps = sum(size.num_steps for size in sizes)
     needed = 2 * steps * row + 2 * max(size.largest_episode_bytes for size in sizes)
     require_memory(

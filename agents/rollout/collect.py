@@ -19,6 +19,7 @@ from ttrl_env.agents.policies.conformance import PLAYED, check_policy
 from ttrl_env.agents.policies.lockstep import Lockstep, Observations
 from ttrl_env.agents.policies.protocol import PlayedPolicy, PolicyInputs, action_dim, tokens_per_chunk
 from ttrl_env.agents.rollout.playable import (
+    check_actions,
     check_playable,
     check_privileged_state,
     check_reports,
@@ -120,7 +121,7 @@ def collect_rollout(
     """
     lockstep = Lockstep.of(policy)
     check_policy(lockstep.policy, PLAYED)
-    env = _grouped(env, lockstep.policy.chunk_steps)
+    env = _grouped(env, lockstep.policy)
     recorder = _Recorder(env, lockstep, temperatures, seed, rows_at_once)
     mask = (options or {}).get("reset_mask")
     _check_whole_groups(mask, env.groups)
@@ -150,9 +151,10 @@ def collect_rollout(
     return recorder.rollout(infos)
 
 
-def _grouped(env: Any, chunk_steps: int) -> GroupedVectorEnv:
-    """``env``, checked to have what a rollout needs."""
-    check_playable(env, chunk_steps, ("temperatures", "groups", "instructions"))
+def _grouped(env: Any, policy: PlayedPolicy) -> GroupedVectorEnv:
+    """``env``, checked to have what a rollout needs and to take the policy's actions."""
+    check_playable(env, policy.chunk_steps, ("temperatures", "groups", "instructions"))
+    check_actions(env, policy)
     return env
 
 

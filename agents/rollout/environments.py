@@ -9,8 +9,9 @@ from gymnasium.vector import AutoresetMode
 
 from ttrl_env.agents.config.schema import EnvConfig, TrainConfig
 from ttrl_env.agents.policies import TokenPolicy
+from ttrl_env.agents.policies.cameras import PolicyCamera, libero_cameras
 from ttrl_env.agents.rollout.assignments import Assignment
-from ttrl_env.engines.interface import CameraName, EngineConfig, SimulationEngine
+from ttrl_env.engines.interface import EngineConfig, SimulationEngine
 from ttrl_env.engines.make_engine import EngineChoice
 from ttrl_env.engines.ray_options import RayOptions
 from ttrl_env.vector_env import TTRLVectorEnv
@@ -40,7 +41,7 @@ def make_train_env(
         max_steps=env.max_steps,
         chunk_steps=policy.chunk_steps,
         image_size=env.image_size,
-        cameras=policy.cameras,
+        cameras=libero_cameras(policy.cameras),
         autoreset_mode=AutoresetMode.DISABLED,
         engine=engine or env.engine,
         num_workers=env.num_workers or share,
@@ -55,7 +56,7 @@ def make_evaluation_env(
     *,
     engine: EngineChoice,
     image_size: int,
-    cameras: Sequence[CameraName],
+    cameras: Sequence[PolicyCamera],
     max_steps: int | None,
     chunk_steps: int = 1,
     num_workers: int | None = None,
@@ -74,7 +75,7 @@ def make_evaluation_env(
         max_steps=max_steps,
         chunk_steps=chunk_steps,
         image_size=image_size,
-        cameras=cameras,
+        cameras=libero_cameras(cameras),
         init_states="all",
         autoreset_mode=AutoresetMode.DISABLED,
         engine=engine,

@@ -6,9 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
+from gymnasium.spaces import Box
 from gymnasium.vector import AutoresetMode
 from numpy.typing import ArrayLike, NDArray
 
+from ttrl_env.agents.policies.protocol import PlayedPolicy, tokens_per_chunk
 from ttrl_env.vector_env import TTRLVectorEnv
 
 
@@ -36,6 +39,24 @@ def check_playable(env: Any, chunk_steps: int, attributes: Sequence[str]) -> Non
         raise ValueError(
             f"env: expected chunk_steps={chunk_steps}, as it is played in such chunks, got {got}; make it "
             f"with chunk_steps={chunk_steps}"
+        )
+
+
+def check_actions(env: Any, policy: PlayedPolicy) -> None:
+    """Raise unless the policy's actions have as many numbers as those that ``env`` takes.
+
+    An environment whose actions are not arrays of numbers is not judged.
+    """
+    space = getattr(env, "single_action_space", None)
+    taken = getattr(env, "action_dim", space.shape[-1] if isinstance(space, Box) and space.shape else None)
+    if taken is None:
+        return
+    shape = policy.decode(torch.zeros(1, tokens_per_chunk(policy), dtype=torch.int64)).shape
+    if len(shape) == 3 and shape[-1] != taken:
+        raise ValueError(
+            f"policy: expected actions of {taken} numbers, as {type(env).__name__} takes them, got "
+            f"{type(policy).__name__} of {shape[-1]}; play it in the world that it was trained for (LIBERO's "
+            f"actions have 7, RoboTwin's 14)"
         )
 
 

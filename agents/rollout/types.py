@@ -22,7 +22,7 @@ class Rollout:
     inputs: PolicyInputs
     """The policy's inputs of every chunk, first axis ``M``."""
     tokens: Tensor
-    """``[M, K]`` int64 sampled action tokens, ``K = chunk_steps * 7``."""
+    """``[M, K]`` int64 sampled action tokens, ``K = chunk_steps * action_dim``."""
     logprobs: Tensor
     """``[M, K]`` float32 log-probabilities under the policy that sampled, at the row's temperature."""
     entropies: Tensor

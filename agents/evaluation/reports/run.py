@@ -29,13 +29,13 @@ from ttrl_env.agents.evaluation.reports.videos import write_videos
 from ttrl_env.agents.evaluation.videos import record_episodes
 from ttrl_env.agents.policies import TokenPolicy, load_policy
 from ttrl_env.agents.policies.building import load_options
+from ttrl_env.agents.policies.cameras import PolicyCamera
 from ttrl_env.agents.policies.finding import find_policy
 from ttrl_env.agents.policies.known_tasks import describe_tasks, describe_training
 from ttrl_env.agents.policies.loading import read_cameras
 from ttrl_env.agents.policies.origin import tasks_of
 from ttrl_env.agents.policies.provenance import cloning, provenance
 from ttrl_env.agents.rollout.environments import make_evaluation_env, ray_options, share_engine
-from ttrl_env.engines.interface import CameraName
 from ttrl_env.engines.make_engine import EngineChoice
 from ttrl_env.errors import ConfigError
 from ttrl_env.libero_version import describe, installed_mujoco
@@ -138,13 +138,13 @@ class _Stage:
         return frames[0]
 
 
-def _cameras(folders: Iterable[Path]) -> tuple[CameraName, ...]:
+def _cameras(folders: Iterable[Path]) -> tuple[PolicyCamera, ...]:
     """The cameras that at least one of the policies uses."""
     return tuple(dict.fromkeys(camera for folder in folders for camera in read_cameras(folder)))
 
 
 def _environment(
-    config: EvaluateConfig, cameras: tuple[CameraName, ...], engine: EngineChoice | None
+    config: EvaluateConfig, cameras: tuple[PolicyCamera, ...], engine: EngineChoice | None
 ) -> TTRLVectorEnv:
     """Make the environment. It opens simulations at the first episode, so a finished report opens none."""
     return make_evaluation_env(

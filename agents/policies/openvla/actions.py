@@ -26,11 +26,11 @@ class ActionCodec:
         self._range = statistics.high - statistics.low + epsilon
 
     def decode(self, tokens: ArrayLike) -> NDArray[np.float64]:
-        """Environment actions ``[..., 7]`` of tokens ``[..., 7]``."""
+        """Environment actions ``[..., action_dim]`` of tokens ``[..., action_dim]``."""
         return self.postprocess(decode_tokens(tokens))
 
     def postprocess(self, normalised: ArrayLike) -> NDArray[np.float64]:
-        """Environment actions of normalised actions ``[..., 7]``.
+        """Environment actions of normalised actions ``[..., action_dim]``.
 
         Entries whose mask is true are un-normalised. The gripper, 0 = closed and 1 = open in the training
         data, becomes robosuite's +1 = closed and -1 = open.
@@ -42,7 +42,7 @@ class ActionCodec:
         return actions
 
     def encode(self, actions: ArrayLike) -> NDArray[np.int64]:
-        """Tokens ``[..., 7]`` of environment actions ``[..., 7]``: inverse of ``decode`` up to binning."""
+        """Tokens ``[..., action_dim]`` of environment actions: inverse of ``decode`` up to binning."""
         actions = np.array(actions, dtype=np.float64)
         actions[..., -1] = (1 - np.sign(actions[..., -1])) / 2
         normalised = 2 * (actions - self._statistics.low) / self._range - 1

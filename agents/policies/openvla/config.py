@@ -19,10 +19,14 @@ from ttrl_env.agents.policies.action_tokenizer import NUM_ACTION_TOKENS
 from ttrl_env.agents.policies.openvla.text_config import check_text_config
 from ttrl_env.agents.policies.openvla.vision import KNOWN_BACKBONES, ViTShape
 from ttrl_env.agents.policies.sizes import is_size
-from ttrl_env.engines.interface import ACTION_DIM
 from ttrl_env.errors import CheckpointError
 
 _LARGEST_IMAGE = 4096
+
+ACTION_DIMS = (7, 14)
+"""Numbers of an action: of one arm (LIBERO) and of two (RoboTwin)."""
+
+_ACTION_NUMBERS = "7 numbers for one arm, or 14 for two, as many as q01 has"
 
 _DOWNLOAD = "a published OpenVLA folder does. Download the whole repository"
 
@@ -37,7 +41,7 @@ _WHERE_IT_IS = {
 
 @dataclass(frozen=True, kw_only=True)
 class ActionStatistics:
-    """The normalisation of one dataset's actions. Arrays are ``[7]``."""
+    """The normalisation of one dataset's actions. Arrays are ``[action_dim]``."""
 
     low: NDArray[np.float64]
     """1 % quantile (``q01``), which is normalised to -1."""
@@ -217,12 +221,13 @@ def _action_statistics(source: _Json, key: str, dataset: Any) -> ActionStatistic
         extremes = {
             name: np.asarray(action[name], dtype=np.float64) for name in ("min", "max") if name in action
         }
-        mask = np.asarray(action.get("mask", [True] * ACTION_DIM), dtype=np.bool_)
+        mask = np.asarray(action.get("mask", [True] * arrays["q01"].size), dtype=np.bool_)
     except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise source.error(f"{key}.action", "q01, q99 and mask, lists of numbers", dataset) from error
+    dims = arrays["q01"].size
     for name, array in {**arrays, **extremes, "mask": mask}.items():
-        if array.shape != (ACTION_DIM,) or not np.isfinite(array).all():
-            raise source.error(f"{key}.action.{name}", f"{ACTION_DIM} numbers", array.tolist())
+        if array.shape != (dims,) or dims not in ACTION_DIMS or not np.isfinite(array).all():
+            raise source.error(f"{key}.action.{name}", _ACTION_NUMBERS, array.tolist())
     if (arrays["q01"] > arrays["q99"])[mask].any():
         raise source.error(f"{key}.action", "q01 of at most q99", dataset)
     return ActionStatistics(

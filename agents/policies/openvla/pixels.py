@@ -34,12 +34,9 @@ def camera_size(image_size: int) -> int:
 
 
 def prepare_images(images: NDArray[np.uint8], image_size: int) -> NDArray[np.uint8]:
-    """Convert LIBERO's camera images ``[rows, H, H, 3]`` uint8 to pixels ``[rows, 3, S, S]`` uint8."""
-    upright = images[
-        :, ::-1, ::-1
-    ]  # LIBERO's images are upside down; VLAs are trained on them rotated by 180 degrees
+    """Convert upright camera images ``[rows, H, H, 3]`` uint8 to pixels ``[rows, 3, S, S]`` uint8."""
     planes = np.empty((len(images), 3, *images.shape[1:3]), dtype=np.float32)
-    for plane, image in zip(planes, upright, strict=True):
+    for plane, image in zip(planes, images, strict=True):
         plane[:] = _jpeg_round_trip(image).transpose(2, 0, 1)
     resized = _resample(planes, _lanczos_matrix(images.shape[1], image_size))
     # tf.round rounds halves to even, as NumPy does

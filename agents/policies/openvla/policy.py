@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ttrl_env.agents.policies.cameras import PolicyCamera, image_of
 from ttrl_env.agents.policies.openvla import pixels as pixel_path
 from ttrl_env.agents.policies.openvla.actions import OFT_EPSILON, ActionCodec
 from ttrl_env.agents.policies.openvla.config import OpenVLAConfig
@@ -22,7 +23,6 @@ from ttrl_env.agents.policies.openvla.prompt import PromptTokenizer
 from ttrl_env.agents.policies.openvla.records import ActionSpace, Source
 from ttrl_env.agents.policies.openvla.saving import model_weights, save_adapter, save_model
 from ttrl_env.agents.policies.protocol import PolicyInputs, TokenEvaluation
-from ttrl_env.engines.interface import ACTION_DIM, CameraName
 from ttrl_env.kernels import SampledTokens, token_logprobs_from_hidden
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class OpenVLAPolicy(nn.Module):
     - ``prompt_lengths`` int64.
     """
 
-    cameras: tuple[CameraName, ...] = ("agentview",)
+    cameras: tuple[PolicyCamera, ...] = ("agentview",)
 
     pixel_mean: Tensor
     pixel_std: Tensor
@@ -65,8 +65,9 @@ class OpenVLAPolicy(nn.Module):
         self.num_features = model.hidden_size
         parallel = action_space.decoding == "parallel"
         decoder = Parallel if parallel else Autoregressive
-        self.decoder = decoder(model, self.chunk_steps * ACTION_DIM, config.window)
         statistics = config.statistics[action_space.unnorm_key]
+        self.action_dim = len(statistics.low)
+        self.decoder = decoder(model, self.chunk_steps * self.action_dim, config.window)
         self.codec = ActionCodec(statistics, OFT_EPSILON if parallel else 0.0)
         self.register_buffer("pixel_mean", torch.tensor(config.pixel_means).view(6, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(config.pixel_stds).view(6, 1, 1), persistent=False)
@@ -82,10 +83,7 @@ class OpenVLAPolicy(nn.Module):
 
     def prepare(self, observations: dict[str, NDArray[Any]], instructions: Sequence[str]) -> PolicyInputs:
         """See :meth:`ttrl_env.agents.policies.protocol.TokenPolicy.prepare`."""
-        key = f"{self.cameras[0]}_image"
-        if key not in observations:
-            raise ValueError(f"observations: OpenVLA needs {key!r}, got {sorted(observations)}")
-        images = observations[key]
+        images = image_of(observations, self.cameras[0])
         if images.shape[1] != images.shape[2]:
             raise ValueError(f"observations: OpenVLA needs square images, got {list(images.shape)}")
         self.check_image_size(images.shape[1])
@@ -128,11 +126,11 @@ class OpenVLAPolicy(nn.Module):
 
     def decode(self, tokens: Tensor) -> NDArray[np.float64]:
         """See :meth:`ttrl_env.agents.policies.protocol.TokenPolicy.decode`."""
-        shape = (len(tokens), self.chunk_steps, ACTION_DIM)
+        shape = (len(tokens), self.chunk_steps, self.action_dim)
         return self.codec.decode(tokens.cpu().numpy().reshape(shape))
 
     def encode(self, actions: NDArray[Any]) -> Tensor:
-        """Tokens ``[rows, K]`` of environment actions ``[rows, chunk_steps, 7]``, for demonstrations."""
+        """Tokens ``[rows, K]`` of actions ``[rows, chunk_steps, action_dim]``, for demonstrations."""
         return torch.from_numpy(self.codec.encode(actions)).flatten(1)
 
     def sharding_units(self) -> list[nn.Module]:

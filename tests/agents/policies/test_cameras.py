@@ -17,6 +17,7 @@ from ttrl_env.agents.evaluation.reports.run import evaluate_checkpoints
 from ttrl_env.agents.policies import TinyVLA, TinyVLAConfig
 from ttrl_env.agents.training.train import train
 from ttrl_env.engines.interface import EngineConfig
+from ttrl_env.errors import PolicyError
 
 pytestmark = pytest.mark.slow
 
@@ -72,3 +73,13 @@ def test_the_wrist_image_reaches_the_policy(policies) -> None:
     dark = policy(**policy.prepare(observations, [""]))
     observations["robot0_eye_in_hand_image"] += 200
     assert not np.allclose(dark.detach(), policy(**policy.prepare(observations, [""])).detach())
+
+
+def test_a_policy_for_another_world_is_refused_before_anything_is_made(policies, tmp_path) -> None:
+    shape: dict[str, Any] = {"image_size": 16, "hidden_size": 32, "num_layers": 1, "num_heads": 2}
+    TinyVLA(TinyVLAConfig(**shape, camera="head_camera", action_dim=14)).save_pretrained(tmp_path / "two")
+    overrides = ["env.image_size=16", f"policy.path={tmp_path / 'two'}", f"output_dir={tmp_path / 'run'}"]
+    engines = Cameras()
+    with pytest.raises(PolicyError, match=r"policy.cameras: expected cameras of LIBERO .* head_camera"):
+        train(load_config(TrainConfig, overrides), QUIET, engines)
+    assert engines.asked == []

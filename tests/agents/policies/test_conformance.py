@@ -67,6 +67,7 @@ def test_a_method_that_takes_other_arguments_is_named_with_both() -> None:
         ("action_dim", 7.0, r"Bare\.action_dim: expected an integer of at least 1, got 7\.0"),
         ("cameras", "agentview", r"Bare\.cameras: expected a tuple of agentview and/or .* got 'agentview'"),
         ("cameras", (), r"Bare\.cameras: expected a tuple"),
+        ("cameras", ("agentview", "head_camera"), r"cameras: expected those of one world, agentview"),
     ],
 )
 def test_an_attribute_that_cannot_work_is_named(name: str, value: object, message: str) -> None:

@@ -302,5 +302,5 @@ def test_images_of_another_size_are_refused(parallel) -> None:
         parallel.prepare(observations(1, size=64), ["a"])
     with pytest.raises(ValueError, match="square"):
         parallel.prepare({"agentview_image": np.zeros((1, 32, 64, 3), np.uint8)}, ["a"])
-    with pytest.raises(ValueError, match="OpenVLA needs 'agentview_image'"):
+    with pytest.raises(ValueError, match="the policy needs 'agentview_image'"):
         parallel.prepare({"robot0_eye_in_hand_image": np.zeros((1, 32, 32, 3), np.uint8)}, ["a"])

@@ -45,7 +45,7 @@ def _plain_logits(weights: dict[str, Tensor], policy, image, instruction: str, t
 
 
 def _plain_visual(weights: dict[str, Tensor], policy, image) -> Tensor:
-    pixels = torch.from_numpy(prepare_images(image[None], SIZE.image)).float() / 255
+    pixels = torch.from_numpy(prepare_images(image[None, ::-1, ::-1], SIZE.image)).float() / 255
     mean, std = (
         torch.tensor([0.484375, 0.455078125, 0.40625]),
         torch.tensor([0.228515625, 0.2236328125, 0.224609375]),

@@ -9,8 +9,9 @@ import simplejpeg
 from PIL import Image
 
 from tests.agents.policies.make_pixel_golden import GOLDEN, KEPT_ROWS, SIZES, formula_images
+from ttrl_env.agents.policies.cameras import image_of
 from ttrl_env.agents.policies.openvla import pixels
-from ttrl_env.agents.policies.openvla.pixels import camera_size, prepare_images
+from ttrl_env.agents.policies.openvla.pixels import camera_size
 
 
 def _smooth(size: int) -> np.ndarray:
@@ -40,6 +41,11 @@ def _plain_pixels(image: np.ndarray, out: int) -> np.ndarray:
     return result
 
 
+def _prepared(images: np.ndarray, size: int) -> np.ndarray:
+    """What the towers see of images as LIBERO renders them."""
+    return pixels.prepare_images(image_of({"agentview_image": images}, "agentview"), size)
+
+
 def _plain_lanczos(channel: np.ndarray, out: int) -> np.ndarray:
     def line(values: np.ndarray) -> np.ndarray:
         ratio = len(values) / out
@@ -63,14 +69,14 @@ def _plain_lanczos(channel: np.ndarray, out: int) -> np.ndarray:
 def test_pixels_are_those_of_tensorflow(camera, size) -> None:
     """Up to rounding: a pixel in 3,000 is one grey level off. The accurate DCT would change two in three."""
     expected = np.load(GOLDEN)[f"pixels_{camera}"].astype(np.int64)
-    ours = prepare_images(formula_images(camera), size)[:, :, KEPT_ROWS[camera]].astype(np.int64)
+    ours = _prepared(formula_images(camera), size)[:, :, KEPT_ROWS[camera]].astype(np.int64)
     assert np.abs(ours - expected).max() <= 1
     assert (ours != expected).mean() < 0.001
 
 
 def test_pixels_equal_a_plain_implementation_up_to_one_grey_level_of_rounding() -> None:
     image = _smooth(64)
-    fast = prepare_images(image[None], 56)[0].astype(np.int64)
+    fast = _prepared(image[None], 56)[0].astype(np.int64)
     plain = _plain_pixels(image, 56)
     assert np.abs(fast - plain).max() <= 1
     assert (fast != plain).mean() < 0.001
@@ -89,13 +95,13 @@ def test_jpeg_is_encoded_accurately_and_decoded_fast_as_tensorflow_does() -> Non
 
 def test_an_even_image_stays_even() -> None:
     images = np.full((2, 256, 256, 3), 128, dtype=np.uint8)
-    assert set(np.unique(prepare_images(images, 224))) <= {127, 128, 129}
+    assert set(np.unique(_prepared(images, 224))) <= {127, 128, 129}
 
 
 def test_the_image_is_rotated_by_half_a_turn() -> None:
     image = np.zeros((1, 256, 256, 3), dtype=np.uint8)
     image[0, 140:, 140:, 0] = 255  # bottom right as LIBERO renders it: top left as the policy sees it
-    red = prepare_images(image, 224)[0, 0].astype(float)
+    red = _prepared(image, 224)[0, 0].astype(float)
     assert red[:90, :90].mean() > 250
     assert red[130:, :].mean() < 5
     assert red[:, 130:].mean() < 5
@@ -104,17 +110,15 @@ def test_the_image_is_rotated_by_half_a_turn() -> None:
 def test_the_crop_keeps_the_central_nine_tenths_of_the_area() -> None:
     """A ramp from 0 to 250 over 224 columns comes back as its part from column 5.72 to column 217.28."""
     ramp = np.broadcast_to(np.linspace(250, 0, 256)[None, :, None], (256, 256, 3)).astype(np.uint8)
-    row = prepare_images(ramp[None], 224)[0, 0, 112].astype(float)
+    row = _prepared(ramp[None], 224)[0, 0, 112].astype(float)
     lanczos_column = (np.array([5.72182, 217.27818]) + 0.5) * 256 / 224 - 0.5
     assert row[[0, -1]] == pytest.approx(lanczos_column / 255 * 250, abs=2)
 
 
 def test_images_of_a_batch_do_not_affect_each_other() -> None:
     images = np.stack([_smooth(32), _smooth(32)[::-1], np.zeros((32, 32, 3), np.uint8)])
-    together = prepare_images(images, 28)
-    assert all(
-        np.array_equal(together[row], prepare_images(images[row : row + 1], 28)[0]) for row in range(3)
-    )
+    together = _prepared(images, 28)
+    assert all(np.array_equal(together[row], _prepared(images[row : row + 1], 28)[0]) for row in range(3))
 
 
 def test_training_images_had_256_pixels() -> None:

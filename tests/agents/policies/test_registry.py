@@ -18,8 +18,8 @@ from ttrl_env.agents.config.loading import load_config
 from ttrl_env.agents.config.schema import TrainConfig
 from ttrl_env.agents.policies import PolicyOptions, TokenPolicy, load_policy, register_policy, registry
 from ttrl_env.agents.policies.building import policy_options
+from ttrl_env.agents.policies.cameras import PolicyCamera
 from ttrl_env.agents.policies.loading import read_cameras
-from ttrl_env.engines.interface import CameraName
 from ttrl_env.errors import CheckpointError, ConfigError, PolicyError, UnknownNameError
 
 
@@ -32,7 +32,7 @@ class Whole(Bare):
     """A policy with every member, of which nothing is called here."""
 
     num_features = 1
-    cameras: tuple[CameraName, ...] = ("robot0_eye_in_hand",)
+    cameras: tuple[PolicyCamera, ...] = ("robot0_eye_in_hand",)
 
     def __init__(self) -> None:
         super().__init__()

@@ -170,6 +170,56 @@ class TestMoreSenses:
         assert set(policy.prepare(self.OBSERVATIONS, ["go"] * 2)) == {"pixels", "word_ids"}
 
 
+class TestTwoArms:
+    """RoboTwin: 14 joint targets, upright images, joints as proprioception."""
+
+    LOW: ClassVar = [-2.0] * 6 + [0.0] + [-3.0] * 6 + [0.0]
+    HIGH: ClassVar = [2.0] * 6 + [1.0] + [3.0] * 6 + [1.0]
+
+    def policy(self, **others: Any) -> TinyVLA:
+        shape = {"image_size": 16, "hidden_size": 16, "num_layers": 1, "chunk_steps": 25}
+        bins = {"action_dim": 14, "action_low": self.LOW, "action_high": self.HIGH}
+        return TinyVLA(TinyVLAConfig(camera="head_camera", **{**shape, **bins, **others}))
+
+    def observations(self, height: int = 24, width: int = 32) -> dict[str, np.ndarray]:
+        image = np.zeros((1, height, width, 3), dtype=np.uint8)
+        image[0, 0, 0] = 255
+        return {"head_camera_image": image, "joint_state": np.array([self.HIGH])}
+
+    def test_tokens_become_joint_targets(self) -> None:
+        policy = self.policy()
+        assert policy.cameras == ("head_camera",)
+        inputs = policy.prepare(self.observations(), ["stack the blocks"])
+        sampled = policy.sample(inputs, torch.zeros(1), torch.zeros(1, 350, dtype=torch.int64))
+        actions = policy.decode(sampled.tokens)
+        assert actions.shape == (1, 25, 14)
+        assert (actions > self.LOW).all()
+        assert (actions < self.HIGH).all()
+        assert torch.equal(policy.encode(policy.decode(sampled.tokens)), sampled.tokens.clamp(min=1))
+
+    def test_images_are_upright_and_squeezed_to_a_square(self) -> None:
+        pixels = self.policy().prepare(self.observations(), [""])["pixels"]
+        assert pixels.shape == (1, 3, 16, 16)
+        assert int(pixels[0, 0, 0, 0]) > 0
+        assert int(pixels[0, 0, 4:].sum()) == int(pixels[0, 0, :, 4:].sum()) == 0
+        with pytest.raises(ValueError, match="or wide ones that are larger, got 8 x 32"):
+            self.policy().prepare(self.observations(height=8), [""])
+
+    def test_joints_are_normalised_by_the_range_of_their_targets(self) -> None:
+        policy = self.policy(proprioception=True)
+        assert policy.prepare(self.observations(), [""])["proprioception"].tolist() == [[1.0] * 14]
+        with pytest.raises(ValueError, match=r"needs 'joint_state' of shape \[rows, 14\], got \[1, 7\]"):
+            policy.prepare({**self.observations(), "joint_state": np.zeros((1, 7))}, [""])
+
+    def test_a_saved_policy_keeps_its_actions(self, tmp_path) -> None:
+        policy = self.policy()
+        policy.save_pretrained(tmp_path)
+        loaded = load_tiny_policy(tmp_path)
+        tokens = torch.arange(350)[None] % 256
+        assert loaded.action_dim == 14
+        assert np.array_equal(loaded.decode(tokens), policy.decode(tokens))
+
+
 @pytest.mark.parametrize(
     ("keyword", "value", "message"),
     [
@@ -180,6 +230,10 @@ class TestMoreSenses:
         ("num_heads", 3, "num_heads: expected a divisor of hidden_size=128, got 3"),
         ("num_layers", 2.0, "num_layers: expected an integer, got 2.0"),
         ("wrist_camera", "false", "wrist_camera: expected true or false, got 'false'"),
+        ("action_dim", 0, "action_dim: expected an integer of at least 1, got 0"),
+        ("action_low", [0.0] * 6, r"action_low: expected a number, or a list of action_dim=7 numbers, got"),
+        ("action_high", float("nan"), "action_high: expected a number, or a list"),
+        ("action_high", [1.0] * 6 + [-1.0], "action_high: expected more than action_low .* dimension 6"),
         ("camera", "sideview", "camera: no such name 'sideview'. Known: agentview, "),
         ("demonstrations", "many", "demonstrations: expected null or a list of objects, got 'many'"),
         ("hiden_size", 32, "TinyVLAConfig: no such name 'hiden_size'. Did you mean 'hidden_size'"),

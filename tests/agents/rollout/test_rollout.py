@@ -8,6 +8,9 @@ import pytest
 import torch
 
 from tests.agents.reach import make_reach_env, make_tiny_policy, reach_engine
+from ttrl_env.agents.evaluation.evaluate import evaluate
+from ttrl_env.agents.evaluation.videos import record_episodes
+from ttrl_env.agents.policies import TinyVLA, TinyVLAConfig
 from ttrl_env.agents.rollout.collect import collect_rollout
 from ttrl_env.kernels import token_logprobs
 
@@ -201,6 +204,18 @@ def test_arguments_that_cannot_work_are_named_before_anything_is_played(
 def test_an_environment_of_other_chunks_than_the_policys_is_refused(tiny_policy) -> None:
     with pytest.raises(ValueError, match=r"expected chunk_steps=8.*got 1"):
         collect_rollout(make_reach_env(chunk_steps=1), tiny_policy, seed=1)
+
+
+def test_a_policy_of_other_actions_than_the_environments_is_refused() -> None:
+    env = make_reach_env()
+    policy = TinyVLA(TinyVLAConfig(image_size=16, hidden_size=32, num_layers=1, num_heads=2, action_dim=14))
+    with pytest.raises(ValueError, match=r"policy: expected actions of 7 numbers, .* got TinyVLA of 14"):
+        collect_rollout(env, policy, seed=1)
+    with pytest.raises(ValueError, match=r"policy: expected actions of 7 numbers"):
+        evaluate(make_reach_env(n_samples=1), policy, [0])
+    with pytest.raises(ValueError, match=r"policy: expected actions of 7 numbers"):
+        record_episodes(make_reach_env(n_samples=1, chunk_steps=1), [policy], 0)
+    assert not reach_engine(env).stepped_rows
 
 
 def test_a_part_of_a_group_is_not_played(reach_env, tiny_policy) -> None:
