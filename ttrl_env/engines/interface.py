@@ -1,6 +1,7 @@
-"""The interface between the vector environment and a simulation engine.
+"""The interface between a vector environment and a simulation engine.
 
-Three engines implement :class:`SimulationEngine`: ``upstream`` (unmodified LIBERO environments in
+:class:`ReplicaEngine` is what any benchmark's environment asks for; RoboTwin's engine implements it.
+Three engines of LIBERO implement :class:`SimulationEngine`: ``upstream`` (unmodified LIBERO environments in
 worker processes, the reference), ``native`` (replicas of one compiled task, the fast one) and ``ray``
 (native engines in Ray actors, on the nodes of a cluster).
 The vector environment handles episodes, rewards, truncation and autoreset. An engine only
@@ -96,21 +97,16 @@ class SimState:
     """``[nbody]`` names, in the order of the arrays above."""
 
 
-class SimulationEngine(Protocol):
-    """Resets rows and executes chunks of actions; see the module docstring.
+class ReplicaEngine(Protocol):
+    """Resets rows and executes chunks of actions, of any benchmark; see the module docstring.
 
     An engine whose methods may be called from any thread, one at a time, can say so by ``any_thread = True``:
     training then begins the next episodes while the policy is updated.
     """
 
-    config: EngineConfig
-
     observations: Observations
-    """Arrays of ``num_rows`` rows, refreshed in place for the rows of each reset or step:
-    ``<camera>_image`` uint8 ``[num_rows, H, W, 3]`` exactly as LIBERO returns them (OpenGL
-    convention: upside down), ``robot0_eef_pos`` ``[num_rows, 3]`` metres, ``robot0_eef_quat``
-    ``[num_rows, 4]`` xyzw, ``robot0_gripper_qpos`` ``[num_rows, 2]`` metres, all float64. With
-    ``config.robot_state`` also the keys of :data:`~ttrl_env.engines.observations.ROBOT_STATE`."""
+    """Arrays of ``num_rows`` rows, refreshed in place for the rows of each reset or step. Images are uint8,
+    everything else is float64."""
 
     def reset(self, rows: Sequence[int], task_ids: Sequence[int], init_state_ids: Sequence[int]) -> None:
         """Put ``rows[k]`` at initial state ``init_state_ids[k]`` of task ``task_ids[k]``, settled.
@@ -122,18 +118,31 @@ class SimulationEngine(Protocol):
     def step(
         self, rows: Sequence[int], actions: NDArray[np.float64], max_steps: Sequence[int]
     ) -> ChunkResult:
-        """Execute ``actions[k]`` (``[n, chunk_steps, 7]``) on ``rows[k]``, open loop.
+        """Execute ``actions[k]`` (``[n, chunk_steps, action_dim]``) on ``rows[k]``, open loop.
 
         A row stops at success, when its simulation diverges, or after ``max_steps[k]`` policy
         steps (at least 1). Other rows are neither simulated nor rendered.
-        ``observations`` then holds LIBERO's observation after each row's last executed step.
+        ``observations`` then holds the observation after each row's last executed step.
         """
-
-    def state(self, row: int) -> SimState:
-        """The physical state of one row (copies)."""
 
     def close(self) -> None:
         """Free processes, threads and GL contexts; safe to call twice."""
+
+
+class SimulationEngine(ReplicaEngine, Protocol):
+    """An engine of LIBERO's tasks.
+
+    Its ``observations`` are ``<camera>_image`` uint8 ``[num_rows, H, W, 3]`` exactly as LIBERO returns them
+    (OpenGL convention: upside down), ``robot0_eef_pos`` ``[num_rows, 3]`` metres, ``robot0_eef_quat``
+    ``[num_rows, 4]`` xyzw, ``robot0_gripper_qpos`` ``[num_rows, 2]`` metres, all float64. With
+    ``config.robot_state`` also the keys of :data:`~ttrl_env.engines.observations.ROBOT_STATE`. Actions are
+    ``[n, chunk_steps, 7]``.
+    """
+
+    config: EngineConfig
+
+    def state(self, row: int) -> SimState:
+        """The physical state of one row (copies)."""
 
 
 @runtime_checkable
