@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+_PLAIN_TYPES = (Tensor, torch.nn.Parameter)
+
 LARGEST_TEMPERATURES = 8
 """Most temperatures a row: on a GPU a program keeps the sums of each in registers."""
 
@@ -34,8 +36,38 @@ def check_matrix(matrix: Any, dtypes: tuple[torch.dtype, ...], argument: str, ax
             f"{argument}: expected shape [{axes[0]}, {axes[1]}] with {axes[1]} of at least 1, got "
             f"{list(matrix.shape)}; flatten leading dimensions with {argument}.flatten(0, -2)"
         )
-    if matrix.device.type not in ("cpu", "cuda"):
+    if not (matrix.is_cpu or matrix.is_cuda):
         raise ValueError(f"{argument}: expected a tensor on a CPU or CUDA device, got {matrix.device}")
+
+
+def needs_dispatcher(*tensors: Any) -> bool:
+    """Whether a call must go through PyTorch's dispatcher, as one operator of ``operators.py``.
+
+    That is so while a graph is compiled or traced, inside a transform of ``torch.func``, and for tensors that
+    are not what their memory holds: subclasses, lazily negated ones, zeros without memory.
+    """
+    if is_traced():
+        return True
+    for tensor in tensors:
+        if tensor is not None and (type(tensor) not in _PLAIN_TYPES or tensor.is_neg()):
+            return True
+        if tensor is not None and tensor.data_ptr() == 0 and tensor.numel() > 0:
+            return True
+    return False
+
+
+def is_traced() -> bool:
+    """Whether the tensors at hand may stand for others, so that their values mean nothing."""
+    return (
+        torch.compiler.is_compiling()
+        or torch._C._functorch.peek_interpreter_stack() is not None
+        or torch._C._is_tracing()
+    )
+
+
+def is_in_mode() -> bool:
+    """Whether a ``TorchDispatchMode`` watches, records or replaces every operator."""
+    return torch._C._len_torch_dispatch_stack() > 0
 
 
 def check_rows(argument: str, value: Any, logits: Tensor, dtype: torch.dtype) -> None:
@@ -48,7 +80,7 @@ def check_rows(argument: str, value: Any, logits: Tensor, dtype: torch.dtype) ->
 
 
 def check_temperatures(temperatures: Any, logits: Tensor) -> None:
-    """Raise unless ``temperatures`` are ``[rows]`` or ``[rows, K]``, float32, and such as can be scored."""
+    """Raise unless ``temperatures`` are ``[rows]`` or ``[rows, K]``, float32."""
     _check_kind("temperatures", temperatures, logits, torch.float32)
     rows, shape = logits.shape[0], tuple(temperatures.shape)
     if shape != (rows,) and not (
@@ -58,7 +90,6 @@ def check_temperatures(temperatures: Any, logits: Tensor) -> None:
             f"temperatures: expected shape [{rows}], one for each row, or [{rows}, K] with K from 1 to"
             f" {LARGEST_TEMPERATURES}, got {list(shape)}; split more columns over several calls"
         )
-    check_temperature_values(temperatures)
 
 
 def check_temperature_values(temperatures: Tensor) -> None:
@@ -78,7 +109,7 @@ def check_token_values(tokens: Tensor, lo: int, hi: int) -> None:
     """Raise if a token id held by the CPU is outside ``[lo, hi)``."""
     if not _can_be_looked_at(tokens) or tokens.numel() == 0:
         return
-    values = tokens.numpy()  # NumPy's calls cost a quarter of PyTorch's, which counts for a few rows
+    values = tokens.numpy()
     if not (lo <= values.min() and values.max() < hi):
         row = int(((values < lo) | (values >= hi)).argmax())
         raise ValueError(
@@ -124,15 +155,15 @@ def check_window(window: Any, vocab: int) -> tuple[int, int]:
 
 
 def _can_be_looked_at(values: Tensor) -> bool:
-    """Whether values can be read without waiting: not on a GPU, nor while a graph is compiled."""
-    return values.device.type == "cpu" and not torch.compiler.is_compiling()
+    """Whether values can be read without waiting: not on a GPU, nor while a graph is traced."""
+    return values.is_cpu and not is_traced()
 
 
 def _check_kind(argument: str, value: Any, logits: Tensor, dtype: torch.dtype) -> None:
     _check_tensor(argument, value)
     if value.dtype != dtype:
         raise TypeError(f"{argument}: expected {dtype}, got {value.dtype}; convert with .to({dtype})")
-    if value.device != logits.device:
+    if not (value.is_cpu and logits.is_cpu) and value.device != logits.device:
         raise ValueError(
             f"{argument}: expected a tensor on {logits.device} like the logits, got {value.device}"
         )

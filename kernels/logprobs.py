@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -45,24 +47,24 @@ def token_logprobs(
     arguments.check_rows("tokens", tokens, logits, torch.int64)
     arguments.check_temperatures(temperatures, logits)
     lo, hi = arguments.check_window(window, logits.shape[1])
-    arguments.check_token_values(tokens, lo, hi)
     if logits.dtype == torch.float64:
+        arguments.check_temperature_values(temperatures)
+        arguments.check_token_values(tokens, lo, hi)
         return token_logprobs_reference(logits[:, lo:hi], tokens - lo, temperatures)
-    if torch.compiler.is_compiling():
+    if arguments.needs_dispatcher(logits, tokens, temperatures) or arguments.is_in_mode():
         logprobs, entropies, _ = torch.ops.ttrl_env.token_logprobs(
             logits, tokens, temperatures.detach(), lo, hi
         )
         return logprobs, entropies
-    inputs = (logits, tokens, temperatures.detach(), lo, hi)
-    if not (logits.requires_grad and torch.is_grad_enabled()):  # autograd takes longer than a few rows
-        return logprobs_forward(*inputs)[:2]
-    return _TokenLogprobs.apply(*inputs)
+    if logits.requires_grad and torch.is_grad_enabled():
+        return _TokenLogprobs.apply(logits, tokens, temperatures.detach(), lo, hi)
+    return logprobs_forward(logits, tokens, temperatures, lo, hi, checks_values=True)[:2]
 
 
 class _TokenLogprobs(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, Tensor]:
-        output = logprobs_forward(*inputs)
+        output = logprobs_forward(*inputs, checks_values=True)
         keep_for_backward(ctx, inputs, output)
         return output[:2]
 
@@ -83,27 +85,41 @@ def keep_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, .
 
 
 def logprobs_forward(
-    logits: Tensor, tokens: Tensor, temperatures: Tensor, lo: int, hi: int
+    logits: Tensor,
+    tokens: Tensor,
+    temperatures: Tensor,
+    lo: int,
+    hi: int,
+    *,
+    checks_values: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Log-probs and entropies, shaped as ``temperatures``, and statistics for the backward pass.
 
     The statistics are float32, ``[3, *temperatures.shape]``: the maximum logit, the sum of weights (0 where
-    there is no gradient) and the sum of weights times base-2 exponents.
+    there is no gradient) and the sum of weights times base-2 exponents. With ``checks_values``, tokens and
+    temperatures that the CPU sees are checked as ``token_logprobs`` promises.
     """
     logprobs, entropies, statistics = empty_outputs(temperatures)
     if logits.shape[0] == 0:
         return logprobs, entropies, statistics
-    arrays = (logits[:, lo:hi], tokens, temperatures, lo, logprobs, entropies, statistics)
-    if logits.device.type == "cuda":
+    arrays = (logprobs, entropies, statistics)
+    if logits.is_cuda:
         from ttrl_env.kernels.logprobs_triton import launch_forward
 
         with torch.cuda.device_of(logits):
-            launch_forward(*arrays)
-    else:
-        from ttrl_env.kernels.logprobs_cpu import forward_cpu
-
-        forward_cpu(*arrays)
+            launch_forward(logits.detach()[:, lo:hi], tokens, temperatures.detach(), lo, *arrays)
+    elif not _cpu_functions()[0](logits, tokens, temperatures, lo, hi, *arrays) and checks_values:
+        arguments.check_temperature_values(temperatures)
+        arguments.check_token_values(tokens, lo, hi)
     return logprobs, entropies, statistics
+
+
+@functools.cache
+def _cpu_functions() -> tuple[Callable[..., bool], Callable[..., None]]:
+    """``forward_cpu`` and ``backward_cpu``; a cached call takes less time than an import statement."""
+    from ttrl_env.kernels.logprobs_cpu import backward_cpu, forward_cpu
+
+    return forward_cpu, backward_cpu
 
 
 def empty_outputs(temperatures: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -124,20 +140,16 @@ def logprobs_backward(
     hi: int,
 ) -> Tensor:
     """The gradient with respect to ``logits``, in their dtype; 0 outside the window."""
-    is_whole = hi - lo == logits.shape[1]
-    grad_logits = (torch.empty if is_whole else torch.zeros)(
-        logits.shape, dtype=logits.dtype, device=logits.device
-    )
+    make = torch.empty if hi - lo == logits.shape[1] else torch.zeros
+    grad_logits = make(logits.shape, dtype=logits.dtype, device=logits.device)
     if logits.shape[0] == 0:
         return grad_logits
-    arrays = (logits[:, lo:hi], tokens, temperatures, lo, statistics, grad_logprobs, grad_entropies)
-    if logits.device.type == "cuda":
+    kept = (statistics, grad_logprobs, grad_entropies)
+    if logits.is_cuda:
         from ttrl_env.kernels.logprobs_triton import launch_backward
 
         with torch.cuda.device_of(logits):
-            launch_backward(*arrays, grad_logits[:, lo:hi])
+            launch_backward(logits[:, lo:hi], tokens, temperatures, lo, *kept, grad_logits[:, lo:hi])
     else:
-        from ttrl_env.kernels.logprobs_cpu import backward_cpu
-
-        backward_cpu(*arrays, grad_logits[:, lo:hi])
+        _cpu_functions()[1](logits, tokens, temperatures, lo, hi, *kept, grad_logits)
     return grad_logits

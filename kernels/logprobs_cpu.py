@@ -8,14 +8,15 @@ import math
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from ttrl_env.kernels.addresses_cpu import float32_at, float32_columns, int64_rows
 from ttrl_env.kernels.compiled import njit
 from ttrl_env.kernels.row_sums_cpu import (
     LARGEST_SCALE,
     LN_2,
     LOG2_E,
+    are_sane,
     first_equal,
     float32_rows,
     is_valid,
@@ -39,22 +40,27 @@ def forward_cpu(
     tokens: Tensor,
     temperatures: Tensor,
     lo: int,
+    hi: int,
     logprobs: Tensor,
     entropies: Tensor,
     statistics: Tensor,
-) -> None:
-    """Fill the last three arguments; see ``logprobs.logprobs_forward``."""
-    logits = logits.detach()
-    rows = [tokens.contiguous().numpy()]
-    rows += [_columns(x) for x in (temperatures, logprobs, entropies)]
-    rows += list(statistics.numpy().reshape(3, *rows[1].shape))
+) -> bool:
+    """Fill the last three arguments, contiguous tensors; see ``logprobs.logprobs_forward``.
 
-    def work(first: int, last: int) -> None:
-        for start, stop, flat, row_stride in float32_rows(logits, first, last):
-            views = [x[start:stop] for x in rows]
-            _forward_rows(flat, row_stride, logits.shape[1], lo, *views)
+    Returns whether every temperature is sensible and every token inside the window.
+    """
+    inputs = (tokens.data_ptr(), tokens.stride(0), *_columns(temperatures))
+    rows = logits.shape[0]
+    arrays = (*inputs, logprobs.data_ptr(), entropies.data_ptr(), statistics.data_ptr(), rows)
+    columns = temperatures.shape[1] if temperatures.ndim == 2 else 1
 
-    over_threads(work, *logits.shape)
+    def work(first: int, last: int) -> bool:
+        is_sane = True
+        for start, stop, address, row_stride in float32_rows(logits, lo, hi, first, last):
+            is_sane &= _forward_at(address, row_stride, lo, hi, start, stop, columns, *arrays)
+        return is_sane
+
+    return over_threads(work, rows, hi - lo)
 
 
 def backward_cpu(
@@ -62,35 +68,135 @@ def backward_cpu(
     tokens: Tensor,
     temperatures: Tensor,
     lo: int,
+    hi: int,
     statistics: Tensor,
     grad_logprobs: Tensor | None,
     grad_entropies: Tensor | None,
     grad_logits: Tensor,
 ) -> None:
-    """Fill ``grad_logits`` ``[rows, width]``; see ``logprobs.logprobs_backward``."""
-    logits = logits.detach()
-    zero = torch.zeros_like(temperatures)
-    grads = [zero if grad is None else grad for grad in (grad_logprobs, grad_entropies)]
-    rows = [tokens.contiguous().numpy()]
-    rows += [_columns(x) for x in (temperatures, *grads)]
-    rows += list(statistics.contiguous().numpy().reshape(3, *rows[1].shape))
+    """Fill ``grad_logits[:, lo:hi]``; see ``logprobs.logprobs_backward``."""
+    statistics = statistics.contiguous()
+    inputs = (tokens.data_ptr(), tokens.stride(0), *_columns(temperatures))
+    grads = [None if grad is None else grad.resolve_neg() for grad in (grad_logprobs, grad_entropies)]
+    rows, width = logits.shape[0], hi - lo
+    arrays = (*inputs, *_columns(grads[0]), *_columns(grads[1]), statistics.data_ptr(), rows)
+    columns = temperatures.shape[1] if temperatures.ndim == 2 else 1
+    is_writable = grad_logits.dtype is torch.float32 and width == grad_logits.shape[1]
 
-    def work(first: int, last: int) -> None:
-        for start, stop, flat, row_stride in float32_rows(logits, first, last):
-            views = [x[start:stop] for x in rows]
-            wanted = grad_logits[start:stop]
-            is_writable = wanted.dtype == torch.float32 and wanted.is_contiguous()
-            grad = wanted if is_writable else wanted.new_empty(wanted.shape, dtype=torch.float32)
-            _backward_rows(flat, row_stride, lo, *views, grad.numpy())
-            if not is_writable:
-                wanted.copy_(grad)
+    def work(first: int, last: int) -> bool:
+        for start, stop, address, row_stride in float32_rows(logits, lo, hi, first, last):
+            place = (address, row_stride, lo, hi, start, stop, columns)
+            if is_writable:
+                _backward_at(*place, *arrays, grad_logits.data_ptr() + 4 * start * width)
+            else:
+                grad = torch.empty((stop - start, width), dtype=torch.float32, device="cpu")
+                _backward_at(*place, *arrays, grad.data_ptr())
+                grad_logits[start:stop, lo:hi].copy_(grad)
+        return True
 
-    over_threads(work, *logits.shape)
+    over_threads(work, rows, width)
 
 
-def _columns(values: Tensor) -> NDArray[np.float32]:
-    """``[rows]`` or ``[rows, K]`` as ``[rows, K]``; contiguous, since numba compiles for each layout anew."""
-    return values.contiguous().numpy().reshape(values.shape[0], -1)
+def _columns(values: Tensor | None) -> tuple[int, int, int]:
+    """Address, row stride and column stride of ``[rows]`` or ``[rows, K]``; zeros for ``None``."""
+    if values is None:
+        return 0, 0, 0
+    return values.data_ptr(), values.stride(0), values.stride(1) if values.ndim == 2 else 1
+
+
+@njit()
+def _forward_at(
+    logits,
+    row_stride,
+    lo,
+    hi,
+    start,
+    stop,
+    columns,
+    tokens,
+    token_stride,
+    temperatures,
+    temperature_row_stride,
+    temperature_stride,
+    logprobs,
+    entropies,
+    statistics,
+    all_rows,
+):
+    """``_forward_rows`` of the rows from ``start`` to ``stop``; whether their arguments are sensible.
+
+    ``logits`` is the address of the first of them, the others are addresses of row 0.
+    """
+    width, rows = hi - lo, stop - start
+    row_tokens = int64_rows(tokens, token_stride, start, stop)
+    row_temperatures = float32_columns(
+        temperatures, temperature_row_stride, temperature_stride, start, stop, columns
+    )
+    shape, offset, plane = (rows, columns), 4 * start * columns, 4 * all_rows * columns
+    _forward_rows(
+        float32_at(logits, (rows - 1) * row_stride + width),
+        row_stride,
+        width,
+        lo,
+        row_tokens,
+        row_temperatures,
+        float32_at(logprobs + offset, shape),
+        float32_at(entropies + offset, shape),
+        float32_at(statistics + offset, shape),
+        float32_at(statistics + plane + offset, shape),
+        float32_at(statistics + 2 * plane + offset, shape),
+    )
+    inside = True
+    for i in range(rows):
+        inside &= lo <= row_tokens[i] < hi
+    return inside and are_sane(row_temperatures.reshape(rows * columns))
+
+
+@njit()
+def _backward_at(
+    logits,
+    row_stride,
+    lo,
+    hi,
+    start,
+    stop,
+    columns,
+    tokens,
+    token_stride,
+    temperatures,
+    temperature_row_stride,
+    temperature_stride,
+    grad_logprobs,
+    grad_logprobs_row_stride,
+    grad_logprobs_stride,
+    grad_entropies,
+    grad_entropies_row_stride,
+    grad_entropies_stride,
+    statistics,
+    all_rows,
+    grad,
+):
+    """``_backward_rows`` of the rows from ``start`` to ``stop``.
+
+    ``logits`` and ``grad`` are the addresses of the first of them, the others are addresses of row 0.
+    """
+    width, rows = hi - lo, stop - start
+    shape, offset, plane = (rows, columns), 4 * start * columns, 4 * all_rows * columns
+    _backward_rows(
+        float32_at(logits, (rows - 1) * row_stride + width),
+        row_stride,
+        lo,
+        int64_rows(tokens, token_stride, start, stop),
+        float32_columns(temperatures, temperature_row_stride, temperature_stride, start, stop, columns),
+        float32_columns(grad_logprobs, grad_logprobs_row_stride, grad_logprobs_stride, start, stop, columns),
+        float32_columns(
+            grad_entropies, grad_entropies_row_stride, grad_entropies_stride, start, stop, columns
+        ),
+        float32_at(statistics + offset, shape),
+        float32_at(statistics + plane + offset, shape),
+        float32_at(statistics + 2 * plane + offset, shape),
+        float32_at(grad, (rows, width)),
+    )
 
 
 @njit()

@@ -48,11 +48,12 @@ def token_logprobs_from_hidden(
     lo, hi = check_head(hidden, head_weight, window)
     arguments.check_rows("tokens", tokens, hidden, torch.int64)
     arguments.check_temperatures(temperatures, hidden)
-    arguments.check_token_values(tokens, lo, hi)
     arrays = (hidden, head_weight, tokens, temperatures.detach())
-    if torch.compiler.is_compiling():
+    if arguments.needs_dispatcher(*arrays):
         logprobs, entropies, _ = torch.ops.ttrl_env.token_logprobs_from_hidden(*arrays, lo, hi)
         return logprobs, entropies
+    arguments.check_temperature_values(temperatures)
+    arguments.check_token_values(tokens, lo, hi)
     return _TokenLogprobsFromHidden.apply(*arrays, lo, hi)
 
 

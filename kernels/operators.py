@@ -1,7 +1,7 @@
-"""The kernels as custom PyTorch operators, which ``torch.compile`` treats as opaque.
+"""The kernels as custom PyTorch operators, which ``torch.compile`` and ``torch.func`` treat as opaque.
 
-The public functions call these operators only while a graph is being compiled. Eager calls skip them, because
-dispatching a custom operator takes longer than a small call computes.
+The public functions call these operators only where ``arguments.needs_dispatcher`` says so. Other calls skip
+them, because dispatching a custom operator takes longer than a small call computes.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def sample_tokens_operator(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """``sample_tokens`` with its arguments checked and its window spelled out."""
     out = SampledTokens.empty(logits.shape[0], logits.device)
-    fill_samples(logits[:, lo:hi], SamplingInputs(temperatures, seeds, step, greedy), lo, out)
+    fill_samples(logits, lo, hi, SamplingInputs(temperatures, seeds, step, greedy), out)
     return out.tensors()
 
 

@@ -17,7 +17,6 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from ttrl_env.kernels.compiled import njit
@@ -39,19 +38,22 @@ ROUNDING_BITS = np.int32(ROUNDING_CONSTANT.view(np.int32) - 127)
 
 
 def float32_rows(
-    logits: Tensor, first: int, last: int
-) -> Iterator[tuple[int, int, NDArray[np.float32], int]]:
-    """Yield ``(start, stop, flat, row_stride)``: rows as one-dimensional contiguous float32, in blocks."""
-    width = logits.shape[1]
-    if logits.dtype == torch.float32 and (logits.stride(1) == 1 or width == 1):
-        row_stride = logits.stride(0)
-        flat = logits[first:last].as_strided(((last - first - 1) * row_stride + width,), (1,))
-        yield first, last, flat.numpy(), row_stride
+    logits: Tensor, lo: int, hi: int, first: int, last: int
+) -> Iterator[tuple[int, int, int, int]]:
+    """Yield ``(start, stop, address, row_stride)``: blocks of the rows of ``logits[:, lo:hi]``, in float32.
+
+    A block's values within a row are adjacent, and its memory is valid until the next block is asked for.
+    """
+    row_stride, stride = logits.stride()
+    width = hi - lo
+    if logits.dtype is torch.float32 and (stride == 1 or width == 1):
+        yield first, last, logits.data_ptr() + 4 * (first * row_stride + lo * stride), row_stride
         return
     rows = max(1, CONVERTED_ELEMENTS // width)
     for start in range(first, last, rows):
         stop = min(start + rows, last)
-        yield start, stop, logits[start:stop].to(torch.float32).contiguous().view(-1).numpy(), width
+        block = logits.detach()[start:stop, lo:hi].to(torch.float32).contiguous()
+        yield start, stop, block.data_ptr(), width
 
 
 @njit(forceinline=True)
@@ -171,6 +173,15 @@ def is_valid(maximum, total, temperature):
     False if it holds NaN or +inf, or only -inf, or if its temperature is negative or not finite.
     """
     return maximum > -np.inf and total < np.inf and 0.0 <= temperature < np.inf
+
+
+@njit()
+def are_sane(temperatures):
+    """Whether all temperatures, of one dimension, are finite and not negative."""
+    sane = True
+    for i in range(temperatures.shape[0]):
+        sane &= 0.0 <= temperatures[i] < np.inf
+    return sane
 
 
 @njit(forceinline=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -51,29 +53,47 @@ def sample_tokens(
     check_inputs(logits, temperatures, seeds, step, greedy, out)
     rows, vocab = logits.shape
     lo, hi = arguments.check_window(window, vocab)
-    if torch.compiler.is_compiling():  # one opaque node of the graph
+    if arguments.needs_dispatcher(logits, temperatures, seeds, greedy) or arguments.is_in_mode():
         arrays = (logits.detach(), temperatures, seeds, step_tensor(step, logits.device), greedy)
         return copy_samples(torch.ops.ttrl_env.sample_tokens(*arrays, lo, hi), out)
     if out is None:
         out = SampledTokens.empty(rows, logits.device)
-    sampling = SamplingInputs(temperatures.detach(), seeds, step, greedy)
-    fill_samples(logits.detach()[:, lo:hi], sampling, lo, out)
+    if not fill_samples(logits, lo, hi, SamplingInputs(temperatures, seeds, step, greedy), out):
+        arguments.check_temperature_values(temperatures)
     return out
 
 
-def fill_samples(logits: Tensor, sampling: SamplingInputs, lo: int, out: SampledTokens) -> None:
-    """Fill ``out`` from ``logits`` ``[rows, width]``, already cut at ``lo``, on the device they are on."""
+def fill_samples(
+    logits: Tensor,
+    lo: int,
+    hi: int,
+    sampling: SamplingInputs,
+    out: SampledTokens,
+    first_id: int | None = None,
+) -> bool:
+    """Fill ``out`` from ``logits[:, lo:hi]``, on the device they are on.
+
+    ``first_id`` is the token id of column ``lo``, if it is another. Returns False if a temperature that the
+    CPU sees is negative or not finite; its row is marked invalid.
+    """
     if logits.shape[0] == 0:
-        return
-    if logits.device.type == "cuda":
-        from ttrl_env.kernels.sampling_triton import launch_sample_tokens
+        return True
+    first_id = lo if first_id is None else first_id
+    if not logits.is_cuda:
+        return _cpu_function()(logits, lo, hi, sampling, first_id, out)
+    from ttrl_env.kernels.sampling_triton import launch_sample_tokens
 
-        with torch.cuda.device_of(logits):
-            launch_sample_tokens(logits, sampling, lo, out)
-    else:
-        from ttrl_env.kernels.sampling_cpu import sample_tokens_cpu
+    with torch.cuda.device_of(logits):
+        launch_sample_tokens(logits.detach()[:, lo:hi], sampling.detached(), first_id, out)
+    return True
 
-        sample_tokens_cpu(logits, sampling, lo, out)
+
+@functools.cache
+def _cpu_function() -> Callable[[Tensor, int, int, SamplingInputs, int, SampledTokens], bool]:
+    """``sample_tokens_cpu``; a cached call takes less time than an import statement."""
+    from ttrl_env.kernels.sampling_cpu import sample_tokens_cpu
+
+    return sample_tokens_cpu
 
 
 def step_tensor(step: int | Tensor, device: torch.device) -> Tensor:
@@ -92,10 +112,9 @@ def copy_samples(sampled: tuple[Tensor, Tensor, Tensor, Tensor], out: SampledTok
 
 
 def check_inputs(logits: Tensor, temperatures: Any, seeds: Any, step: Any, greedy: Any, out: Any) -> None:
-    """Raise unless all per-row arguments fit ``logits``."""
+    """Raise unless all per-row arguments fit ``logits``; the temperatures' values are not looked at."""
     arguments.check_rows("temperatures", temperatures, logits, torch.float32)
     arguments.check_rows("seeds", seeds, logits, torch.int64)
-    arguments.check_temperature_values(temperatures)
     arguments.check_step(step, logits)
     if greedy is not None:
         arguments.check_rows("greedy", greedy, logits, torch.bool)

@@ -11,9 +11,16 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import torch
 from torch import Tensor
 
+from ttrl_env.kernels.addresses_cpu import (
+    bool_at,
+    bool_rows,
+    float32_at,
+    float32_columns,
+    int64_at,
+    int64_rows,
+)
 from ttrl_env.kernels.compiled import njit
 from ttrl_env.kernels.philox import KEY_INCREMENTS, MULTIPLIERS, ROUNDS
 from ttrl_env.kernels.row_sums_cpu import (
@@ -21,6 +28,7 @@ from ttrl_env.kernels.row_sums_cpu import (
     LARGEST_SCALE,
     LN_2,
     LOG2_E,
+    are_sane,
     first_equal,
     float32_rows,
     is_valid,
@@ -42,21 +50,70 @@ processor has, the more weights each sums. Without vectors the worst error is 7.
 """
 
 
-def sample_tokens_cpu(logits: Tensor, sampling: SamplingInputs, lo: int, out: SampledTokens) -> None:
-    """Fill ``out`` from ``logits`` ``[rows, width]``, already cut at ``lo``; at least one row."""
-    temperatures, seeds, step, greedy = sampling.contiguous()  # numba compiles anew for every other layout
-    if greedy is None:
-        greedy = logits.new_zeros(logits.shape[0], dtype=torch.bool)
-    inputs = [rows.numpy() for rows in (temperatures, seeds, greedy)]
-    outputs = [rows.numpy() for rows in out.tensors()]
-    count = np.int64(int(step))
+def sample_tokens_cpu(
+    logits: Tensor, lo: int, hi: int, sampling: SamplingInputs, first_id: int, out: SampledTokens
+) -> bool:
+    """Fill ``out`` from ``logits[:, lo:hi]``, at least one row; column ``lo`` is token ``first_id``.
 
-    def sample_rows(first: int, last: int) -> None:
-        for start, stop, flat, row_stride in float32_rows(logits, first, last):
-            views = [rows[start:stop] for rows in (*inputs, *outputs)]
-            _sample_rows(flat, row_stride, logits.shape[1], *views[:2], count, views[2], lo, *views[3:])
+    Returns whether every temperature is sensible.
+    """
+    temperatures, seeds, step, greedy = sampling
+    inputs = (temperatures.data_ptr(), temperatures.stride(0), seeds.data_ptr(), seeds.stride(0), int(step))
+    mask = (0, 0) if greedy is None else (greedy.data_ptr(), greedy.stride(0))
+    outputs = [rows.data_ptr() for rows in out.tensors()]
 
-    over_threads(sample_rows, logits.shape[0], logits.shape[1])
+    def sample_rows(first: int, last: int) -> bool:
+        is_sane = True
+        for start, stop, address, row_stride in float32_rows(logits, lo, hi, first, last):
+            is_sane &= _sample_at(
+                address, row_stride, hi - lo, start, stop, *inputs, *mask, first_id, *outputs
+            )
+        return is_sane
+
+    return over_threads(sample_rows, logits.shape[0], hi - lo)
+
+
+@njit()
+def _sample_at(
+    logits,
+    row_stride,
+    width,
+    start,
+    stop,
+    temperatures,
+    temperature_stride,
+    seeds,
+    seed_stride,
+    step,
+    greedy,
+    greedy_stride,
+    first_id,
+    tokens,
+    logprobs,
+    entropies,
+    valid,
+):
+    """``_sample_rows`` of the rows from ``start`` to ``stop``; whether their temperatures are sensible.
+
+    ``logits`` is the address of the first of them, the others are addresses of row 0.
+    """
+    rows = stop - start
+    row_temperatures = float32_columns(temperatures, temperature_stride, 1, start, stop, 1).reshape(rows)
+    _sample_rows(
+        float32_at(logits, (rows - 1) * row_stride + width),
+        row_stride,
+        width,
+        row_temperatures,
+        int64_rows(seeds, seed_stride, start, stop),
+        step,
+        bool_rows(greedy, greedy_stride, start, stop),
+        first_id,
+        int64_at(tokens + 8 * start, rows),
+        float32_at(logprobs + 4 * start, rows),
+        float32_at(entropies + 4 * start, rows),
+        bool_at(valid + start, rows),
+    )
+    return are_sane(row_temperatures)
 
 
 @njit()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ttrl_env.kernels import arguments
 from ttrl_env.kernels.head import check_head, head_logits, row_blocks
 from ttrl_env.kernels.sampling import check_inputs, copy_samples, fill_samples, step_tensor
 from ttrl_env.kernels.sampling_types import SampledTokens, SamplingInputs
@@ -39,10 +40,11 @@ def sample_from_hidden(
     """
     lo, hi = check_head(hidden, head_weight, window)
     check_inputs(hidden, temperatures, seeds, step, greedy, out)
-    if torch.compiler.is_compiling():
+    if arguments.needs_dispatcher(hidden, head_weight, temperatures, seeds, greedy):
         count = step_tensor(step, hidden.device)
         arrays = (hidden.detach(), head_weight.detach(), temperatures, seeds, count, greedy)
         return copy_samples(torch.ops.ttrl_env.sample_from_hidden(*arrays, lo, hi), out)
+    arguments.check_temperature_values(temperatures)
     if out is None:
         out = SampledTokens.empty(hidden.shape[0], hidden.device)
     weight = head_weight.detach()[lo:hi]
@@ -64,4 +66,5 @@ def fill_samples_from_hidden(
             launch_sample_from_hidden(hidden, weight, sampling, lo, out)
         return
     for rows in row_blocks(hidden.shape[0], weight.shape[0]):
-        fill_samples(head_logits(hidden[rows], weight), sampling.rows(rows), lo, out.rows(rows))
+        logits = head_logits(hidden[rows], weight)
+        fill_samples(logits, 0, weight.shape[0], sampling.rows(rows), out.rows(rows), first_id=lo)

@@ -26,6 +26,10 @@ class SamplingInputs(NamedTuple):
         greedy = None if self.greedy is None else self.greedy[rows]
         return SamplingInputs(self.temperatures[rows], self.seeds[rows], self.step, greedy)
 
+    def detached(self) -> SamplingInputs:
+        """The same without the temperatures' gradient."""
+        return self._replace(temperatures=self.temperatures.detach())
+
     def contiguous(self) -> SamplingInputs:
         """Contiguous tensors: the kernels address rows without a stride."""
         greedy = None if self.greedy is None else self.greedy.contiguous()

@@ -18,19 +18,17 @@ _pools: dict[int, ThreadPoolExecutor] = {}
 os.register_at_fork(after_in_child=_pools.clear)
 
 
-def over_threads(work: Callable[[int, int], None], rows: int, width: int) -> None:
+def over_threads(work: Callable[[int, int], bool], rows: int, width: int) -> bool:
     """Call ``work(first, last)`` over all rows, on at most as many threads as PyTorch uses.
 
-    Small inputs use fewer threads.
+    Small inputs use fewer threads. Returns whether every call returned True.
     """
-    threads = max(1, min(torch.get_num_threads(), rows, rows * width // THREAD_ELEMENTS))
-    if threads == 1:
-        work(0, rows)
-        return
+    threads = min(torch.get_num_threads(), rows, rows * width // THREAD_ELEMENTS)
+    if threads <= 1:
+        return work(0, rows)
     if threads not in _pools:
         _pools[threads] = ThreadPoolExecutor(threads - 1, thread_name_prefix="ttrl-kernels")
     edges = [rows * i // threads for i in range(threads + 1)]
     others = [_pools[threads].submit(work, *span) for span in itertools.pairwise(edges[1:])]
-    work(edges[0], edges[1])
-    for other in others:
-        other.result()
+    own = work(edges[0], edges[1])
+    return all([own, *(other.result() for other in others)])  # a list: all of them must have ended
