@@ -4,7 +4,7 @@ A call of a few rows computes for a few microseconds. Making NumPy arrays of its
 compiled code takes several times as long; passing integers does not.
 """
 
-# mypy: disable-error-code="no-untyped-def, no-untyped-call, call-arg"
+# mypy: disable-error-code="no-untyped-def, no-untyped-call, call-arg, attr-defined"
 
 from __future__ import annotations
 
