@@ -57,10 +57,12 @@ def missing_objects(root: Path, objects: Sequence[str]) -> list[str]:
     return [name for name in objects if not (root / OBJECTS / name).is_dir()]
 
 
-def missing_textures(root: Path) -> list[str]:
-    """Folders of textures that the assets in ``root`` lack; a random background is one of ``unseen``."""
-    folders = (root / TEXTURES / name for name in ("seen", "unseen"))
-    return [str(folder) for folder in folders if not (folder.is_dir() and any(folder.iterdir()))]
+def missing_for_randomized(root: Path) -> list[str]:
+    """What the assets in ``root`` lack of the backgrounds and the clutter of ``demo_randomized``."""
+    backgrounds = TEXTURES / "unseen"  # an evaluation's; ``seen`` is for collecting demonstrations
+    missing = [] if any((root / backgrounds).glob("*")) else [backgrounds]
+    lists = (OBJECTS / "objaverse/list.json", OBJECTS / "same.json")
+    return [str(path) for path in (*missing, *(each for each in lists if not (root / each).is_file()))]
 
 
 def how_to_get_assets(python: str | None = None) -> str:

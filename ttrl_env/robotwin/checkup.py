@@ -18,8 +18,8 @@ from ttrl_env.robotwin.assets import (
     TEXTURES,
     find_assets,
     how_to_get_assets,
+    missing_for_randomized,
     missing_objects,
-    missing_textures,
 )
 from ttrl_env.robotwin.catalogue import TASKS, task_id_of
 from ttrl_env.robotwin.installation import PYTHONS
@@ -59,7 +59,7 @@ def checks(python: str, assets: str | None = None, tasks: Sequence[str] = ()) ->
     yield "interpreter", check_interpreter
     if found:
         yield "runtime", lambda: check_runtime(found, python)
-        yield "Vulkan", lambda: check_vulkan(found)
+        yield "Vulkan", lambda: check_vulkan(found["vulkan"])
     fetcher = python if found else None
     roots: list[Path] = []
 
@@ -70,7 +70,20 @@ def checks(python: str, assets: str | None = None, tasks: Sequence[str] = ()) ->
     yield "robot", check_robot
     if roots:
         yield "objects", lambda: check_objects(roots[0], fetcher, tasks)
-        yield "textures", lambda: check_textures(roots[0], fetcher)
+        yield "demo_randomized", lambda: check_randomized(roots[0], fetcher)
+
+
+def require_device_and_assets(python: str, assets: str | None, task_config: str) -> Path:
+    """The folder of the assets; raises, as the checks do, if it lacks what every task needs.
+
+    Raises:
+        MissingDependencyError: there is no robot, no Vulkan device, or nothing to randomise with.
+    """
+    root = find_assets(assets, python)
+    if task_config == "demo_randomized":
+        check_randomized(root, python)
+    check_vulkan(_ask(python, "vulkan")["vulkan"])
+    return root
 
 
 def ask(python: str) -> dict[str, Any]:
@@ -80,18 +93,7 @@ def ask(python: str) -> dict[str, Any]:
         MissingDependencyError: it does not run, or ends before it has answered.
         UnsupportedVersionError: it is another version of Python than the runtime supports.
     """
-    command = [python, "-I", probe.__file__]
-    try:
-        ran = subprocess.run(command, capture_output=True, text=True, timeout=_PROBE_TIMEOUT_S, check=False)
-    except (OSError, subprocess.SubprocessError) as error:
-        raise MissingDependencyError(f"{python} does not run as a Python interpreter: {error}") from error
-    try:
-        found: dict[str, Any] = json.loads(ran.stdout)
-    except json.JSONDecodeError as error:
-        raise MissingDependencyError(
-            f"{python} ended with {ran.returncode} before it had said what it has: "
-            f"{ran.stderr.strip()[-1000:]}"
-        ) from error
+    found = _ask(python)
     if found["python"].rpartition(".")[0] not in PYTHONS:
         raise UnsupportedVersionError(
             f"RoboTwin's runtime needs Python 3.10 or 3.11, {python} is {found['python']}. {HOW_TO_SET_UP}"
@@ -111,9 +113,8 @@ def check_runtime(found: Mapping[str, Any], python: str) -> str:
     return ", ".join(f"{name} {version}" for name, version in found["versions"].items())
 
 
-def check_vulkan(found: Mapping[str, Any]) -> str:
+def check_vulkan(vulkan: Mapping[str, str]) -> str:
     """SAPIEN finds a device to draw with."""
-    vulkan = found.get("vulkan", {"error": "SAPIEN is not installed"})
     if "error" in vulkan:
         raise MissingDependencyError(f"no device to draw with ({vulkan['error']}). {NO_VULKAN}")
     device = vulkan["device"]
@@ -135,12 +136,27 @@ def check_objects(root: Path, python: str | None, tasks: Sequence[str]) -> str:
     )
 
 
-def check_textures(root: Path, python: str | None) -> str:
-    """The backgrounds of ``demo_randomized`` are there."""
-    missing = missing_textures(root)
+def check_randomized(root: Path, python: str | None) -> str:
+    """The backgrounds and the clutter are there that the recipe's configuration of a task draws from."""
+    missing = missing_for_randomized(root)
     if missing:
         raise MissingDependencyError(
-            f"no files in {' and '.join(missing)}, which task_config=demo_randomized draws from. "
+            f"{root} has no {', '.join(missing)}, which task_config=demo_randomized draws from. "
             f"{how_to_get_assets(python)}"
         )
-    return str(root / TEXTURES)
+    return f"{root / TEXTURES}, {root / OBJECTS}"
+
+
+def _ask(python: str, *arguments: str) -> dict[str, Any]:
+    command = [python, "-I", probe.__file__, *arguments]
+    try:
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=_PROBE_TIMEOUT_S, check=False)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise MissingDependencyError(f"{python} does not run as a Python interpreter: {error}") from error
+    try:
+        return json.loads(ran.stdout)
+    except json.JSONDecodeError as error:
+        raise MissingDependencyError(
+            f"{python} ended with {ran.returncode} before it had said what it has: "
+            f"{ran.stderr.strip()[-1000:]}"
+        ) from error

@@ -7,6 +7,8 @@ import os
 import threading
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -24,6 +26,7 @@ from ttrl_env.errors import (
     NoStableSeedError,
     StartsDifferError,
 )
+from ttrl_env.robotwin.checkup import check_objects, require_device_and_assets
 from ttrl_env.robotwin.config import RoboTwinConfig
 from ttrl_env.robotwin.processes import RUNTIME, Played, Workers, check_python, find_python
 from ttrl_env.robotwin.seeds import MAX_TRIES, UnstableSeeds
@@ -62,7 +65,7 @@ class RoboTwinEngine:
     """Simulations run in processes of their own, whichever thread asks for them."""
 
     def __init__(self, config: RoboTwinConfig, *, played: Played | None = None) -> None:
-        """Check the interpreter and start the workers.
+        """Check the interpreter, the Vulkan device and the assets, and start the workers.
 
         Args:
             config: settings.
@@ -72,6 +75,10 @@ class RoboTwinEngine:
         played = played or RUNTIME
         python = find_python(config.python)
         versions = check_python(python, played)
+        self._assets: Path | None = None
+        if played.needs_assets:
+            self._assets = require_device_and_assets(python, config.assets, config.task_config)
+            self.config = config = replace(config, assets=str(self._assets))
         self._unstable = UnstableSeeds(
             {**versions, "task_config": config.task_config, "assets": config.assets or ""}
         )
@@ -101,12 +108,15 @@ class RoboTwinEngine:
         The state's seed is the first stable one of :func:`ttrl_env.robotwin.seeds.candidate_seeds`.
 
         Raises:
+            MissingDependencyError: the assets lack objects of a task.
             StartsDifferError: rows of one task and state do not start alike.
             NoStableSeedError: no seed of a state is stable.
             EnvironmentDiedError: see the class.
         """
         check_reset(self.config, rows, task_ids, init_state_ids)
         names = [tasks.get_task(self.config.suite, task_id).name for task_id in task_ids]
+        if self._assets is not None:
+            check_objects(self._assets, self.config.python, names)
         with self._taking_turns(), self._lost_unless_done(rows):
             self._workers.replace_dead()
             waiting = dict(zip(rows, zip(names, init_state_ids, strict=True), strict=True))

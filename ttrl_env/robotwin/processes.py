@@ -64,12 +64,15 @@ class Played:
     """Versions of Python that it may be."""
     folder: str = ""
     """Folder of the factory's module, if the interpreter does not find it by itself."""
+    needs_assets: bool = False
+    """Whether it plays with RoboTwin's assets, and draws with Vulkan."""
 
 
 RUNTIME = Played(
     factory="worker.simulation:RoboTwinSimulation",
     distributions=("rlinf-robotwin-runtime", "sapien", "numpy"),
     pythons=PYTHONS,
+    needs_assets=True,
 )
 """RoboTwin's own environments."""
 

@@ -37,7 +37,8 @@ case "$*" in
     *"-m pip "*)
         printf 'Collecting numpy==1.26.4\\nCollecting sapien==3.0.3\\nthe end\\n'
         exit {pip} ;;
-    *probe.py) echo '{probe}' ;;
+    *probe.py | *probe.py*vulkan) echo '{probe}' ;;
+    *import*json*) echo '{{"python": "{version}.9"}}' ;;
     *) echo {version} ;;
 esac
 """

@@ -9,10 +9,14 @@ from typing import Any
 import pytest
 
 from tests.ttrl_env.robotwin.stand_ins import WHOLE, interpreter
-from ttrl_env.errors import TTRLError
+from ttrl_env.errors import MissingDependencyError, TTRLError
+from ttrl_env.robotwin import engine
 from ttrl_env.robotwin.assets import ASSETS_VARIABLE, RUNTIME_VARIABLE
 from ttrl_env.robotwin.catalogue import TASKS
 from ttrl_env.robotwin.checkup import checks
+from ttrl_env.robotwin.config import RoboTwinConfig
+from ttrl_env.robotwin.engine import RoboTwinEngine
+from ttrl_env.robotwin.processes import Played
 
 
 @pytest.fixture(autouse=True)
@@ -35,15 +39,17 @@ def _check(
 
 
 def _assets(root: Path, *objects: str) -> Path:
-    """A folder of assets with a robot, textures and the named objects, all empty."""
+    """A folder of assets with a robot, textures, clutter and the named objects, all empty."""
     robot = root / "assets/embodiments/aloha-agilex"
     robot.mkdir(parents=True)
     (robot / "config.yml").touch()
     for name in ("seen", "unseen"):
         (root / "assets/background_texture" / name).mkdir(parents=True)
         (root / "assets/background_texture" / name / "0.png").touch()
-    for name in objects:
+    for name in ("objaverse", *objects):
         (root / "assets/objects" / name).mkdir(parents=True)
+    for name in ("objaverse/list.json", "same.json"):
+        (root / "assets/objects" / name).touch()
     return root
 
 
@@ -54,7 +60,7 @@ def _python(tmp_path: Path, **changes: Any) -> Path:
 def test_nothing_is_missing(tmp_path) -> None:
     every = {name for task in TASKS for name in task.objects}
     said = _check(_python(tmp_path), _assets(tmp_path, *every))
-    assert list(said) == ["interpreter", "runtime", "Vulkan", "robot", "objects", "textures"]
+    assert list(said) == ["interpreter", "runtime", "Vulkan", "robot", "objects", "demo_randomized"]
     assert said["interpreter"] == f"Python 3.11.9, {tmp_path}/python"
     assert said["runtime"].startswith("rlinf-robotwin-runtime 0.1.3, sapien 3.0.3")
     assert said["Vulkan"].startswith("llvmpipe (LLVM 19); it draws on the processor")
@@ -65,7 +71,7 @@ def test_nothing_is_missing(tmp_path) -> None:
 @pytest.mark.parametrize("python", ["/no/such/python", "/bin/false"])
 def test_what_is_no_python_leaves_the_assets_to_be_checked(python, tmp_path) -> None:
     said = _check(python, _assets(tmp_path), ("stack_blocks_two",))
-    assert list(said) == ["interpreter", "robot", "objects", "textures"]
+    assert list(said) == ["interpreter", "robot", "objects", "demo_randomized"]
     assert said["interpreter"].startswith(f"MissingDependencyError: {python} ")
 
 
@@ -137,8 +143,37 @@ def test_tasks_whose_objects_are_there_can_be_asked_for(tmp_path) -> None:
     assert _check(_python(tmp_path), root, tasks)["objects"] == "those of stack_blocks_two, shake_bottle"
 
 
-def test_missing_textures_are_named(tmp_path) -> None:
+def test_what_demo_randomized_lacks_is_named(tmp_path) -> None:
     root = _assets(tmp_path / "pack")
     (root / "assets/background_texture/unseen/0.png").unlink()
-    said = _check(_python(tmp_path), root)["textures"]
-    assert f"no files in {root}/assets/background_texture/unseen, which task_config=demo_randomized" in said
+    (root / "assets/objects/same.json").unlink()
+    said = _check(_python(tmp_path), root)["demo_randomized"]
+    assert (
+        f"{root} has no assets/background_texture/unseen, assets/objects/same.json, which task_config="
+        in said
+    )
+
+
+def _start(python: Path, assets: Path, task_config: str = "demo_randomized") -> None:
+    """Make an engine of a stand-in; it would not get further than its workers."""
+    config = RoboTwinConfig(num_rows=1, python=str(python), assets=str(assets), task_config=task_config)
+    RoboTwinEngine(config, played=Played(factory="", distributions=(), pythons=("3.11",), needs_assets=True))
+
+
+def test_an_engine_starts_no_worker_without_assets_or_vulkan_device(tmp_path, monkeypatch) -> None:
+    def start(config: RoboTwinConfig, *others: Any) -> None:
+        raise RuntimeError(f"started with {config.assets}")
+
+    monkeypatch.setattr(engine, "Workers", start)
+    root = _assets(tmp_path / "pack")
+    with pytest.raises(
+        MissingDependencyError, match=r"^assets: expected a folder with .*objects.zip \(3.7 GB"
+    ):
+        _start(_python(tmp_path), tmp_path / "nothing")
+    with pytest.raises(MissingDependencyError, match=r"no device to draw with \(none\).*mesa-vulkan-drivers"):
+        _start(_python(tmp_path, vulkan={"error": "none"}), root)
+    (root / "assets/objects/same.json").unlink()
+    with pytest.raises(MissingDependencyError, match=r"same.json, which task_config=demo_randomized draws"):
+        _start(_python(tmp_path), root)
+    with pytest.raises(RuntimeError, match=f"started with {root}"):
+        _start(_python(tmp_path), root, "demo_clean")

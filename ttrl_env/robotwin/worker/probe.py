@@ -1,6 +1,7 @@
 """What the other interpreter has, as one line of JSON: versions, the runtime, the Vulkan device.
 
-It is a script of its own, started as ``python -I probe.py``, and imports nothing before it is asked for.
+It is a script of its own, started as ``python -I probe.py``, or ``python -I probe.py vulkan`` for the device
+alone. It imports nothing before it is asked for.
 """
 
 from __future__ import annotations
@@ -28,12 +29,16 @@ def main() -> None:
     """Print what there is. Whatever libraries print goes to standard error."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
+    found = {"vulkan": vulkan()} if "vulkan" in sys.argv[1:] else everything()
+    print(json.dumps(found), file=answers, flush=True)
+
+
+def everything() -> dict[str, Any]:
+    """What is installed, whether it can be imported, and what draws."""
     found: dict[str, Any] = {"python": platform.python_version(), "versions": versions()}
     if found["versions"]["rlinf-robotwin-runtime"]:
         found["import_error"] = import_error()
-    if found["versions"]["sapien"]:
-        found["vulkan"] = vulkan()
-    print(json.dumps(found), file=answers, flush=True)
+    return {**found, "vulkan": vulkan()}
 
 
 def versions() -> dict[str, str | None]:
@@ -70,6 +75,5 @@ def vulkan() -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    sys.stdout.flush()
     main()
     os._exit(0)  # a renderer may raise when the interpreter tears it down
