@@ -73,7 +73,7 @@ class RoboTwinEngine:
         """
         self.config = config
         played = played or RUNTIME
-        python = find_python(config.python)
+        self._python = python = find_python(config.python)
         versions = check_python(python, played)
         self._assets: Path | None = None
         if played.needs_assets:
@@ -116,7 +116,7 @@ class RoboTwinEngine:
         check_reset(self.config, rows, task_ids, init_state_ids)
         names = [tasks.get_task(self.config.suite, task_id).name for task_id in task_ids]
         if self._assets is not None:
-            check_objects(self._assets, self.config.python, names)
+            check_objects(self._assets, self._python, names)
         with self._taking_turns(), self._lost_unless_done(rows):
             self._workers.replace_dead()
             waiting = dict(zip(rows, zip(names, init_state_ids, strict=True), strict=True))
