@@ -1,4 +1,4 @@
-"""One LIBERO task as an ordinary Gymnasium environment: row 0 of a one-row vector environment."""
+"""One task as an ordinary Gymnasium environment: row 0 of a one-row vector environment."""
 
 from __future__ import annotations
 
@@ -11,10 +11,96 @@ from numpy.typing import ArrayLike, NDArray
 
 from ttrl_env.checks import Seed, check_options, check_positive_int, check_real_array, check_seed
 from ttrl_env.engines.interface import CONTROL_FREQ_HZ
+from ttrl_env.replica_env import ReplicaVectorEnv
 from ttrl_env.vector_env import TTRLVectorEnv
 
 
-class LiberoEnv(gym.Env):
+class ReplicaEnv(gym.Env):
+    """One row of a :class:`~ttrl_env.replica_env.ReplicaVectorEnv`, without the axis of the rows."""
+
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"]}  # noqa: RUF012  Gymnasium's own declaration
+
+    def __init__(self, rows: ReplicaVectorEnv) -> None:
+        """``rows``: a vector environment of one row that never resets itself."""
+        self._rows = rows
+        self.metadata = {**self.metadata, "render_fps": rows.metadata["render_fps"]}
+        self.observation_space = rows.single_observation_space
+        self.action_space = rows.single_action_space
+        self.render_mode = rows.render_mode
+
+    @property
+    def action_dim(self) -> int:
+        """Numbers of one action."""
+        return self._rows.action_dim
+
+    @property
+    def action_low(self) -> NDArray[np.float32]:
+        """``[action_dim]`` the smallest value of each number of an action."""
+        return self._rows.action_low
+
+    @property
+    def action_high(self) -> NDArray[np.float32]:
+        """``[action_dim]`` the largest."""
+        return self._rows.action_high
+
+    @property
+    def instruction(self) -> str:
+        """The natural-language instruction of the task, or of the episode."""
+        return self._rows.instructions[0]
+
+    @property
+    def max_steps(self) -> int:
+        """The horizon in policy steps."""
+        return self._rows.max_steps
+
+    def reset(
+        self, *, seed: Seed | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        """Start an episode from the split's next initial state. A call that raises changes nothing.
+
+        Args:
+            seed: restarts the order of initial states.
+            options: ``"init_state_id"`` is the initial state of this episode, ``"task_id"`` the task of this
+                and later episodes.
+        """
+        chosen = check_options("options", options, ("task_id", "init_state_id"))
+        for name, value in chosen.items():
+            check_positive_int(f"options[{name!r}]", value, minimum=0)
+        seed = None if seed is None else check_seed("seed", seed)
+        observations, infos = self._rows.reset(
+            seed=seed, options={f"{name}s": [value] for name, value in chosen.items()}
+        )
+        super().reset(seed=seed)
+        return _row(observations), _info(infos)
+
+    def step(self, action: ArrayLike) -> tuple[dict[str, NDArray[Any]], float, bool, bool, dict[str, Any]]:
+        """Execute one action ``[action_dim]``, or one open-loop chunk ``[chunk_steps, action_dim]``.
+
+        After the end of the episode further steps do nothing until ``reset``.
+        """
+        chunk = check_real_array("action", action)
+        if chunk.shape != self.action_space.shape:
+            raise ValueError(f"action: expected shape {self.action_space.shape}, got {chunk.shape}")
+        observations, rewards, terminations, truncations, infos = self._rows.step(chunk[None])
+        return (
+            _row(observations),
+            float(rewards[0]),
+            bool(terminations[0]),
+            bool(truncations[0]),
+            _info(infos),
+        )
+
+    def render(self) -> NDArray[np.uint8] | None:
+        """The upright image of the first camera as of the last observation."""
+        images = self._rows.render()
+        return None if images is None else images[0]
+
+    def close(self) -> None:
+        """End the simulation; safe to call twice."""
+        self._rows.close()
+
+
+class LiberoEnv(ReplicaEnv):
     """A LIBERO task with the observations, rewards and infos of :class:`ttrl_env.vector_env.TTRLVectorEnv`.
 
     The observation dictionary is shown in :mod:`ttrl_env.vector_env`; arrays have no row axis here,
@@ -53,73 +139,18 @@ class LiberoEnv(gym.Env):
                 ``init_states``, ``engine``, ``num_workers``, ``settle_steps``, ``fixture_seed``, ``seed``,
                 ``render_mode``.
         """
-        for keyword in ("task_ids", "n_samples", "num_groups", "autoreset_mode"):
-            if keyword in kwargs:
-                raise TypeError(
-                    f"{keyword}: a single environment has one row of one task and never resets itself; "
-                    f"use gym.make_vec for {keyword}={kwargs[keyword]!r}"
-                )
-        self._rows = TTRLVectorEnv(suite, (task_id,), 1, autoreset_mode=AutoresetMode.DISABLED, **kwargs)
-        self.metadata = {**self.metadata, "render_fps": self._rows.metadata["render_fps"]}
-        self.observation_space = self._rows.single_observation_space
-        self.action_space = self._rows.single_action_space
-        self.render_mode = self._rows.render_mode
+        refuse_vector_settings(kwargs)
+        super().__init__(TTRLVectorEnv(suite, (task_id,), 1, autoreset_mode=AutoresetMode.DISABLED, **kwargs))
 
-    @property
-    def instruction(self) -> str:
-        """The task's natural-language instruction."""
-        return self._rows.instructions[0]
 
-    @property
-    def max_steps(self) -> int:
-        """The horizon in policy steps."""
-        return self._rows.max_steps
-
-    def reset(
-        self, *, seed: Seed | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-        """Start an episode from the split's next initial state. A call that raises changes nothing.
-
-        Args:
-            seed: restarts the order of initial states.
-            options: ``"init_state_id"`` is the initial state of this episode, ``"task_id"`` the task of this
-                and later episodes.
-        """
-        chosen = check_options("options", options, ("task_id", "init_state_id"))
-        for name, value in chosen.items():
-            check_positive_int(f"options[{name!r}]", value, minimum=0)
-        seed = None if seed is None else check_seed("seed", seed)
-        observations, infos = self._rows.reset(
-            seed=seed, options={f"{name}s": [value] for name, value in chosen.items()}
-        )
-        super().reset(seed=seed)
-        return _row(observations), _info(infos)
-
-    def step(self, action: ArrayLike) -> tuple[dict[str, NDArray[Any]], float, bool, bool, dict[str, Any]]:
-        """Execute one action ``[7]``, or one open-loop chunk ``[chunk_steps, 7]``.
-
-        After the end of the episode further steps do nothing until ``reset``.
-        """
-        chunk = check_real_array("action", action)
-        if chunk.shape != self.action_space.shape:
-            raise ValueError(f"action: expected shape {self.action_space.shape}, got {chunk.shape}")
-        observations, rewards, terminations, truncations, infos = self._rows.step(chunk[None])
-        return (
-            _row(observations),
-            float(rewards[0]),
-            bool(terminations[0]),
-            bool(truncations[0]),
-            _info(infos),
-        )
-
-    def render(self) -> NDArray[np.uint8] | None:
-        """The upright image of the first camera as of the last observation."""
-        images = self._rows.render()
-        return None if images is None else images[0]
-
-    def close(self) -> None:
-        """End the simulation; safe to call twice."""
-        self._rows.close()
+def refuse_vector_settings(keywords: dict[str, Any]) -> None:
+    """Raise ``TypeError`` for a keyword that only vector environments have."""
+    for keyword in ("task_ids", "n_samples", "num_groups", "autoreset_mode"):
+        if keyword in keywords:
+            raise TypeError(
+                f"{keyword}: a single environment has one row of one task and never resets itself; "
+                f"use gym.make_vec for {keyword}={keywords[keyword]!r}"
+            )
 
 
 def _row(observations: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

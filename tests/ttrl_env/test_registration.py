@@ -24,10 +24,11 @@ def make_vec(env_id: str, **keywords: Any) -> TTRLVectorEnv:
 
 def test_every_suite_and_every_task_has_an_id() -> None:
     ids = {name for name in gym.registry if name.startswith("ttrl_env/")}
-    assert len(ids) == 21 + 290
+    assert len(ids) == 21 + 290 + 1 + 50
     for name in ("LiberoSpatial", "LiberoObject", "LiberoGoal", "Libero10", "Libero90", "LiberoGoalSwap"):
         assert f"ttrl_env/{name}-v0" in ids
     assert {"ttrl_env/LiberoSpatial-3-v0", "ttrl_env/Libero90-89-v0"} <= ids
+    assert {"ttrl_env/RoboTwin-v0", "ttrl_env/RoboTwin-stack_blocks_two-v0"} <= ids
 
 
 def test_registering_again_is_silent(recwarn) -> None:

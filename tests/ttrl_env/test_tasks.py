@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from ttrl_env import libero_tasks, tasks
@@ -12,7 +14,7 @@ from ttrl_env.vector_env import TTRLVectorEnv
 
 
 @pytest.fixture
-def without_libero(monkeypatch) -> None:
+def without_libero(monkeypatch) -> Iterator[None]:
     libero_tasks._libero.cache_clear()
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     yield
@@ -56,6 +58,9 @@ def test_the_default_horizon_of_several_tasks_is_the_longest(without_libero) -> 
 def test_what_is_for_libero_alone_refuses_robotwin_by_name() -> None:
     with pytest.raises(UnsupportedSuiteError, match="world: expected a suite of LIBERO, got 'robotwin'"):
         get_libero_suite("robotwin", "world")
-    for read in (libero_tasks.get_task, libero_tasks.init_states, TTRLVectorEnv):
-        with pytest.raises(UnsupportedSuiteError, match="suite: expected a suite of LIBERO, got 'robotwin'"):
+    expected = "suite: expected a suite of LIBERO, got 'robotwin'"
+    for read in (libero_tasks.get_task, libero_tasks.init_states):
+        with pytest.raises(UnsupportedSuiteError, match=expected):
             read("robotwin", 0)
+    with pytest.raises(UnsupportedSuiteError, match=expected):
+        TTRLVectorEnv("robotwin")

@@ -15,6 +15,10 @@ NUM_INIT_STATES = 100
 """Initial states of each task; state k is a seed of the simulation, see :mod:`ttrl_env.robotwin.seeds`."""
 
 
+TASK_CONFIGS = ("demo_randomized", "demo_clean")
+"""The runtime's task configurations: random backgrounds, light, heights and clutter, or none of them."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class RoboTwinTask(Task):
     """One task of RoboTwin. Its ``instruction`` is a short description: each episode words its own."""
