@@ -103,7 +103,7 @@ def usage(name: str) -> str:
 def overview() -> str:
     """A line for each command."""
     shown = {f"ttrl {name} {command.arguments}": command.purpose for name, command in COMMANDS.items()}
-    return "\n".join(f"  {line:<30} {purpose}" for line, purpose in shown.items())
+    return "\n".join(f"  {line:<31} {purpose}" for line, purpose in shown.items())
 
 
 def module_of(name: str) -> ModuleType:

@@ -47,8 +47,8 @@ def find_assets(assets: str | None = None, python: str | None = None) -> Path:
     root = Path(folder).expanduser()
     if not (root / EMBODIMENT).is_file():
         inside = root.name == "assets" and (root.parent / EMBODIMENT).is_file()
-        advice = f"name the folder above it, {root.parent}" if inside else how_to_get_assets(python)
-        raise MissingDependencyError(f"{name}: expected a folder with {EMBODIMENT}, got {folder}; {advice}")
+        advice = f"Name the folder above it, {root.parent}" if inside else how_to_get_assets(python)
+        raise MissingDependencyError(f"{name}: expected a folder with {EMBODIMENT}, got {folder}. {advice}")
     return root
 
 
@@ -70,8 +70,8 @@ def how_to_get_assets(python: str | None = None) -> str:
     sizes = ", ".join(f"{name} ({size:g} GB)" for name, size in ARCHIVES_GB.items())
     folder = "BIN" if python is None else str(Path(python).parent)
     return (
-        f"They are {sizes} of the data set {REPOSITORY} on the Hugging Face hub, 16 GB unpacked. The runtime "
-        f"gets them with `{folder}/robotwin-download-assets --output FOLDER`"
+        f"The assets are {sizes} of the data set {REPOSITORY} on the Hugging Face hub, 16 GB unpacked. "
+        f"The runtime gets them with `{folder}/robotwin-download-assets --output FOLDER`"
         + ("" if python else ", where BIN is the folder of its interpreter")
     )
 

@@ -112,8 +112,12 @@ def install(folder: Path, base_python: str, progress: Progress) -> None:
             former.rename(folder)  # an earlier call was interrupted between two renames
         for leftover in (draft, former):
             shutil.rmtree(leftover, ignore_errors=True)
-        _make_environment(draft, base_python)
-        _install_packages(draft, progress)
+        try:
+            _make_environment(draft, base_python)
+            _install_packages(draft, progress)
+        except BaseException:
+            shutil.rmtree(draft, ignore_errors=True)
+            raise
         _move_scripts(draft, folder)
         (draft / MARK).write_text(_mark(), encoding="utf-8")
         if folder.exists():

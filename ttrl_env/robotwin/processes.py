@@ -27,7 +27,7 @@ PYTHON_VARIABLE = "TTRL_ROBOTWIN_PYTHON"
 CHECK_TIMEOUT_S = 120.0
 """Time that the interpreter gets to say which versions it has; a cold network disk can be slow."""
 
-_SETUP = "`ttrl robotwin setup` makes an environment that has it, which is then found by itself"
+_SETUP = "`ttrl robotwin setup` makes one that has what is needed, which is then found by itself"
 
 _START_WORKER = """
 import importlib.util, sys

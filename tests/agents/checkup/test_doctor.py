@@ -18,6 +18,7 @@ from tests.agents.policies.tiny_openvla import (
     write_shards,
 )
 from tests.agents.reach import make_tiny_policy
+from tests.ttrl_env.robotwin.stand_ins import WHOLE, interpreter
 from ttrl_env import libero_version
 from ttrl_env.agents.checkup import policy as policy_checkup
 from ttrl_env.agents.cli import main
@@ -271,6 +272,17 @@ def test_a_suite_of_another_world_fails_by_name_and_says_what_to_install(capsys,
     )
     assert main(["doctor", "world=[libero_object]"]) == 0
     assert "its 10 tasks look and settle as published" in capsys.readouterr().out
+
+
+def test_the_interpreter_of_robotwin_is_checked_where_one_is_named(tmp_path, capsys, monkeypatch) -> None:
+    monkeypatch.setattr(doctor, "_CHECKS", {})
+    monkeypatch.delenv("TTRL_ROBOTWIN_PYTHON", raising=False)
+    assert main(["doctor"]) == 0
+    assert "RoboTwin" not in capsys.readouterr().out
+    says = {**WHOLE, "vulkan": {"error": "RuntimeError: none"}}
+    monkeypatch.setenv("TTRL_ROBOTWIN_PYTHON", str(interpreter(tmp_path / "python", says)))
+    assert main(["doctor"]) == 1
+    assert "FAILED  RoboTwin: no device to draw with (RuntimeError: none)" in capsys.readouterr().out
 
 
 def test_a_suite_that_does_not_exist_is_named(capsys) -> None:

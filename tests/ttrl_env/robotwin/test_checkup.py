@@ -124,7 +124,7 @@ def test_either_variable_names_the_assets(tmp_path, monkeypatch) -> None:
 
 def test_the_folder_above_assets_is_asked_for(tmp_path) -> None:
     root = _assets(tmp_path / "pack")
-    assert f"name the folder above it, {root}" in _check(_python(tmp_path), root / "assets")["robot"]
+    assert f"Name the folder above it, {root}" in _check(_python(tmp_path), root / "assets")["robot"]
 
 
 def test_missing_objects_are_named_with_the_tasks_that_need_none(tmp_path) -> None:

@@ -57,7 +57,10 @@ def test_an_interrupted_setup_begins_anew(folder) -> None:
     with pytest.raises(KeyboardInterrupt):
         _install(folder, interrupt)
     assert not folder.exists()
-    (folder.with_name(".robotwin.draft") / "half").touch()
+    draft = folder.with_name(".robotwin.draft")
+    assert not draft.exists()
+    draft.mkdir()  # as a process leaves it that is killed
+    (draft / "half").touch()
     _install(folder)
     assert not (folder / "half").exists()
 
