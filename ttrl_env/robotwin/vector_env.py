@@ -26,7 +26,7 @@ from ttrl_env.errors import MissingDependencyError
 from ttrl_env.machine.memory import require_memory
 from ttrl_env.replica_env import ReplicaVectorEnv
 from ttrl_env.rewards import RewardName
-from ttrl_env.robotwin.assets import find_assets, how_to_get_assets, missing_objects, missing_textures
+from ttrl_env.robotwin.assets import find_assets, how_to_get_assets, missing_for_randomized, missing_objects
 from ttrl_env.robotwin.catalogue import TASK_CONFIGS, TASKS, RoboTwinTask, task_id_of
 from ttrl_env.robotwin.config import RoboTwinCamera, RoboTwinConfig
 from ttrl_env.robotwin.engine import RoboTwinEngine
@@ -238,7 +238,7 @@ def _check_assets(folder: Path, played: Sequence[RoboTwinTask], task_config: str
             f"assets: these tasks need {', '.join(missing)}, which {folder} does not have. "
             f"{how_to_get_assets(python)}"
         )
-    textures = missing_textures(folder) if task_config == "demo_randomized" else []
+    textures = missing_for_randomized(folder) if task_config == "demo_randomized" else []
     if textures:
         raise MissingDependencyError(
             f"assets: task_config={task_config!r} needs {', '.join(textures)}, which {folder} does not have; "
