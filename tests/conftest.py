@@ -45,7 +45,7 @@ opengl.choose_backend()  # before any test imports MuJoCo
 opengl.load_triton_first()  # before any test renders, LIBERO itself included
 
 
-OFF = ("all_tasks", "equivalence", "thorough", "integrations")
+OFF = ("all_tasks", "equivalence", "thorough", "integrations", "robotwin")
 """Marks of tests that take long, or that need what is not installed."""
 
 
