@@ -52,6 +52,8 @@ _OBSERVATION_COPIES = 4
 class RoboTwinReplicas(ReplicaEngine, Protocol):
     """What the environment asks of its engine besides :class:`~ttrl_env.engines.interface.ReplicaEngine`."""
 
+    config: RoboTwinConfig
+    """Its settings."""
     instructions: list[str]
     """What each row is told in its episode; empty before the first reset."""
     seeds: NDArray[np.int64]
