@@ -7,11 +7,48 @@ Keys that are the same in both (``test_time_rl``, ``base_temperature``, ``temper
 from __future__ import annotations
 
 from ttrl_env.agents.config.alias_treatments import Refused, Renamed, Stated, Treatment, at_least_one, one_of
-from ttrl_env.tasks import get_suite
+from ttrl_env.robotwin.catalogue import task_id_of
+from ttrl_env.suites import ROBOTWIN, get_suite
+
+_ROBOTWIN_2 = "robotwin2_"
+"""SimpleVLA-RL's suites of RoboTwin 2.0 are this and a task's name."""
 
 
-def _whole_suite(suite: str) -> dict[str, str]:
-    return {"env.task_ids": f"[{','.join(str(task_id) for task_id in range(get_suite(suite).num_tasks))}]"}
+def _our_suite(theirs: str) -> str:
+    """Our suite of one of theirs, each of which of RoboTwin is a single task."""
+    name = _unquoted(theirs)
+    if name.startswith(_ROBOTWIN_2):
+        task_id_of(name.removeprefix(_ROBOTWIN_2))
+        return ROBOTWIN.name
+    if name.startswith("robotwin_"):
+        raise ValueError(
+            f"the tasks of RoboTwin 1.0 are not played; expected {_ROBOTWIN_2} and a task of RoboTwin 2.0, "
+            f"e.g. {_ROBOTWIN_2}stack_blocks_two"
+        )
+    return theirs
+
+
+def _the_task(suite: str) -> dict[str, str]:
+    """The task that a suite of RoboTwin is named after."""
+    name = _unquoted(suite)
+    if not name.startswith(_ROBOTWIN_2):
+        return {}
+    return {"env.task_ids": f"[{task_id_of(name.removeprefix(_ROBOTWIN_2))}]"}
+
+
+def _tasks_of(suite: str) -> dict[str, str]:
+    """The task that a suite of RoboTwin is named after, or every task of LIBERO's."""
+    task_ids = range(get_suite(_our_suite(suite)).num_tasks)
+    return _the_task(suite) or {"env.task_ids": f"[{','.join(map(str, task_ids))}]"}
+
+
+def _our_statistics(theirs: str) -> str:
+    """The key of action statistics as checkpoints have it: theirs of RoboTwin begin with the suite's name."""
+    return theirs.replace(_ROBOTWIN_2, "", 1) if _unquoted(theirs).startswith(_ROBOTWIN_2) else theirs
+
+
+def _unquoted(value: str) -> str:
+    return value.strip("'\"")
 
 
 def _refill(filtered: str) -> dict[str, str]:
@@ -48,10 +85,15 @@ ALIASES: dict[str, Treatment] = {
     "enable_test_time_rl": Refused("test_time_rl=true is what turns it on, there as here"),
     # data
     "data.task_suite_name": Renamed(
-        "env.suite", note="with every task of the suite, unless env.task_ids is given", implies=_whole_suite
+        "env.suite",
+        _our_suite,
+        "with every task of the suite, unless `env.task_ids` is given; `robotwin2_TASK` is `robotwin` with "
+        "that task",
+        implies=_tasks_of,
     ),
     "data.num_trials_per_task": Refused(
-        "training draws from the first 40 of a task's 50 initial states, so that 10 are left to evaluate on"
+        "training draws from the first 40 of a task's 50 initial states (RoboTwin: 80 of 100), so that the "
+        "others are left to evaluate on"
     ),
     "data.n_samples": Renamed("env.n_samples"),
     "data.train_batch_size": Renamed("env.num_groups", note="both count groups, n_samples trajectories each"),
@@ -83,7 +125,9 @@ ALIASES: dict[str, Treatment] = {
     "actor_rollout_ref.model.lora_rank": Renamed("policy.openvla.lora_rank"),
     "actor_rollout_ref.model.lora_alpha": Renamed("policy.openvla.lora_alpha"),
     "actor_rollout_ref.model.target_modules": Stated(("all-linear",), "adapters sit on every linear layer"),
-    "actor_rollout_ref.model.action_token_len": Stated((7,), "an action has 7 dimensions, one token each"),
+    "actor_rollout_ref.model.action_token_len": Stated(
+        (7, 14), "an action has 7 dimensions in LIBERO, 14 in RoboTwin, one token each"
+    ),
     "actor_rollout_ref.model.max_steps": Renamed(
         "env.max_steps",
         note="there it scales the efficiency reward only, and episodes run 512 steps; here it is both",
@@ -126,10 +170,18 @@ ALIASES: dict[str, Treatment] = {
     "actor_rollout_ref.rollout.do_sample": Stated(
         (True,), "training samples, evaluation is greedy by default"
     ),
-    "actor_rollout_ref.rollout.task_suite_name": Renamed("env.suite"),
+    "actor_rollout_ref.rollout.task_suite_name": Renamed(
+        "env.suite", _our_suite, "`robotwin2_TASK` is `robotwin` with that task", implies=_the_task
+    ),
+    "actor_rollout_ref.rollout.twin2_task_config": Renamed("env.robotwin.task_config"),
+    "actor_rollout_ref.rollout.twin2_instruction_type": Stated(
+        ("seen",), "instructions are worded as in RoboTwin's training data"
+    ),
     "actor_rollout_ref.rollout.pretrained_checkpoint": Renamed("policy.path"),
     "actor_rollout_ref.rollout.unnorm_key": Renamed(
-        "policy.openvla.unnorm_key", note="both fall back from a key to the same with `_no_noops`"
+        "policy.openvla.unnorm_key",
+        _our_statistics,
+        "both fall back from a key to the same with `_no_noops`, and leave out `robotwin2_`",
     ),
     "actor_rollout_ref.rollout.model_family": Stated(
         ("openvla",), "a checkpoint's config.json says what it is"
@@ -220,3 +272,9 @@ FORMER_KEYS: dict[str, str] = {
     "policy.autocast": "policy.openvla.autocast",
 }
 """Our renamed keys of release 0.1, which old checkpoints contain, and their current names."""
+
+SHORT_KEYS: dict[str, str] = {
+    "env.robotwin_python": "env.robotwin.python",
+    "env.robotwin_assets": "env.robotwin.assets",
+}
+"""Second names of our keys, and the names that configurations and checkpoints have."""

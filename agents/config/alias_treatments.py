@@ -20,7 +20,8 @@ class Renamed:
     note: str = ""
     """Note for the documentation."""
     implies: Callable[[str], dict[str, str]] | None = None
-    """Other keys of ours, and the values that the same meaning requires unless the command sets them."""
+    """For a value as it was given: other keys of ours, and the values that the same meaning requires unless
+    the command sets them."""
 
     def converted(self, key: str, value: str) -> str:
         """The value in our units."""

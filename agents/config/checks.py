@@ -20,10 +20,10 @@ from ttrl_env.agents.config.schema import (
     OpenVLATrainConfig,
     PolicyConfig,
     PPOConfig,
-    RayActorsConfig,
     RolloutConfig,
     TrainConfig,
 )
+from ttrl_env.agents.config.worlds import check_settings_of_world, check_sizes_of_new_policy, plays_robotwin
 from ttrl_env.errors import ConfigError, SettingsWarning
 from ttrl_env.temperatures import group_temperatures
 
@@ -69,7 +69,7 @@ def warn_of_half_drgrpo(ppo: PPOConfig) -> None:
 
 
 def _check_train(config: TrainConfig) -> None:
-    _check_policy(config.policy, config.env.image_size)
+    _check_policy(config.policy, config.env)
     group_temperatures(
         config.env.n_samples,
         config.base_temperature,
@@ -79,13 +79,18 @@ def _check_train(config: TrainConfig) -> None:
     clip, highest = config.ppo.clip_ratio_c, 1 + config.ppo.clip_high
     if clip is not None and not clip > highest:
         raise ConfigError(f"ppo.clip_ratio_c: expected a number above {highest:g}, got {clip}")
+    if config.ppo.critic.privileged_state and plays_robotwin(config.env):
+        raise ConfigError(
+            "ppo.critic.privileged_state: what a simulator knows is read of LIBERO's alone, got true with "
+            "env.suite=robotwin; leave it out"
+        )
     _check_filter(config.rollout)
     _check_ladder_shift(config)
     _check_groups(config)
     _check_processes(config)
 
 
-def _check_policy(policy: PolicyConfig, env_image_size: int) -> None:
+def _check_policy(policy: PolicyConfig, env: EnvConfig) -> None:
     """Check the options of a new TinyVLA; a policy's loader checks those of one that is loaded."""
     if policy.path is not None:
         return
@@ -99,11 +104,7 @@ def _check_policy(policy: PolicyConfig, env_image_size: int) -> None:
             f"policy.openvla.{name}: a new TinyVLA has no such option, got {value}; set policy.path to the "
             f"OpenVLA checkpoint it is meant for"
         )
-    if env_image_size % policy.image_size:
-        raise ConfigError(
-            f"policy.image_size: expected a multiple of 16 that divides env.image_size={env_image_size}, "
-            f"got {policy.image_size}"
-        )
+    check_sizes_of_new_policy(policy, env)
 
 
 def _check_env(env: EnvConfig) -> None:
@@ -114,8 +115,7 @@ def _check_env(env: EnvConfig) -> None:
         tasks.check_task_id(env.suite, task_id, "env.task_ids")
     if len(set(env.task_ids)) < len(env.task_ids):
         raise ConfigError(f"env.task_ids: expected each task once, got {list(env.task_ids)}")
-    if env.engine != "ray" and env.ray != RayActorsConfig():
-        raise ConfigError(f"env.ray: these settings are for env.engine=ray, got env.engine={env.engine}")
+    check_settings_of_world(env)
 
 
 def _check_output(output: str | None) -> None:

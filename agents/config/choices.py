@@ -47,3 +47,6 @@ TINY_VLA, OPENVLA = "tiny_vla", "openvla"
 
 CHUNK_STEPS = 8
 """Default number of actions in a chunk, as in OpenVLA-OFT's LIBERO checkpoints."""
+
+ROBOTWIN_CHUNK_STEPS = 25
+"""The same of a new TinyVLA for RoboTwin, as in SimpleVLA-RL's RoboTwin checkpoints."""

@@ -8,13 +8,17 @@ from __future__ import annotations
 import os
 
 from ttrl_env import tasks
-from ttrl_env.agents.config.choices import CHUNK_STEPS
-from ttrl_env.agents.config.schema import EnvConfig, EvalConfig, EvaluateConfig, PolicyConfig, TrainConfig
+from ttrl_env.agents.config.choices import CHUNK_STEPS, ROBOTWIN_CHUNK_STEPS
+from ttrl_env.agents.config.schema import EnvConfig, EvalConfig, EvaluateConfig, TrainConfig
+from ttrl_env.agents.config.worlds import plays_robotwin
 from ttrl_env.errors import ConfigError
 from ttrl_env.machine.memory import require_memory
 
 BYTES_PER_ROW = {"native": 4e6, "upstream": 5e8, "ray": 0.0}
-"""Least memory of an additional simulation on this machine (docs/engine.md)."""
+"""Least memory of an additional simulation of LIBERO on this machine (docs/engine.md)."""
+
+BYTES_PER_ROBOTWIN_ROW = 1.5e7
+"""The same of RoboTwin (docs/robotwin.md)."""
 
 STEPS_PER_SECOND = 10_000
 """Rate of policy steps, with rendering and a policy: more than 100 cores achieve."""
@@ -43,7 +47,7 @@ def check_training(config: TrainConfig) -> None:
 def _check_training_memory(config: TrainConfig, steps: int) -> None:
     rows = config.env.num_groups * config.env.n_samples
     require_memory(
-        _simulations(config.env, rows) + steps * bytes_per_step(config.policy),
+        _simulations(config.env, rows) + steps * bytes_per_step(config),
         f"env.num_groups, env.n_samples: a rollout of {rows:,} simulations",
         "lower them, or divide them over several machines (docs/scaling.md)",
     )
@@ -67,9 +71,10 @@ def check_evaluation(config: EvaluateConfig) -> None:
     )
 
 
-def bytes_per_step(policy: PolicyConfig) -> int:
+def bytes_per_step(config: TrainConfig) -> int:
     """Least memory of a policy step in a rollout: its share of the image at the chunk's beginning."""
-    return 3 * policy.image_size**2 // (policy.chunk_steps or CHUNK_STEPS)
+    usual = ROBOTWIN_CHUNK_STEPS if plays_robotwin(config.env) else CHUNK_STEPS
+    return 3 * config.policy.image_size**2 // (config.policy.chunk_steps or usual)
 
 
 def parameters(hidden_size: int, num_layers: int = 2) -> int:
@@ -109,7 +114,13 @@ def _check_evaluations(env: EnvConfig, evaluation: EvalConfig, count: int) -> No
 def _simulations(env: EnvConfig, rows: int) -> int:
     """Memory of ``rows`` simulations and their images, as far as they run on this machine, bytes."""
     processes, here = (int(os.environ.get(name, "1")) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
-    return int(rows * (BYTES_PER_ROW[env.engine] + 3 * env.image_size**2) * here / processes)
+    return int(rows * _bytes_per_row(env) * here / processes)
+
+
+def _bytes_per_row(env: EnvConfig) -> float:
+    if plays_robotwin(env):
+        return BYTES_PER_ROBOTWIN_ROW + 3 * env.robotwin.image_height * env.robotwin.image_width
+    return BYTES_PER_ROW[env.engine] + 3 * env.image_size**2
 
 
 def _horizon(env: EnvConfig) -> int:

@@ -18,6 +18,7 @@ from ttrl_env.agents.config.checks import check_config
 from ttrl_env.agents.config.composing import PRESETS, compose_config, to_config
 from ttrl_env.agents.config.schema import EvaluateConfig, TrainConfig
 from ttrl_env.agents.config.schema_fields import walk_fields
+from ttrl_env.agents.config.task_names import with_task_ids
 from ttrl_env.checks import check_choice
 from ttrl_env.errors import ConfigError, UnknownNameError
 
@@ -79,14 +80,16 @@ def load_settings(schema: type[Schema], overrides: Sequence[str]) -> Schema:
 
 
 def read_settings(schema: type[Any], overrides: Sequence[str]) -> list[tuple[str, str]]:
-    """Split ``key=value`` overrides into keys and values as text, and translate SimpleVLA-RL's keys.
+    """Split ``key=value`` overrides into keys and values as text; translate SimpleVLA-RL's keys, and names of
+    tasks.
 
     Raises:
         UnknownNameError: a key that does not exist, with the nearest one.
         ConfigError: an override is not ``key=value``, or a key of SimpleVLA-RL's has no counterpart.
     """
     known = dict(walk_fields(schema))
-    return translate([_split(override, known) for override in overrides], known.__contains__)
+    settings = translate([_split(override, known) for override in overrides], known.__contains__)
+    return with_task_ids(settings)
 
 
 def preset_names() -> list[str]:

@@ -75,28 +75,55 @@ class RayActorsConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RoboTwinEnvConfig:
+    """The simulations of env.suite=robotwin, in worker processes of another Python; docs/robotwin.md."""
+
+    python: Annotated[str | None, Text()] = None
+    """The interpreter that has RoboTwin's runtime; null: the one that the variable TTRL_ROBOTWIN_PYTHON
+    names, or that `ttrl robotwin setup` has made. env.robotwin_python is the same key."""
+    assets: Annotated[str | None, Text()] = None
+    """Folder that holds RoboTwin's assets; null: the one that the variable TTRL_ROBOTWIN_ASSETS names.
+    env.robotwin_assets is the same key."""
+    task_config: Annotated[str, Text()] = "demo_randomized"
+    """RoboTwin's task configuration: what is randomised besides the objects' places. "demo_randomized" as in
+    the published recipe, "demo_clean" nothing."""
+    image_height: Annotated[int, at_least(1, 4096)] = 240
+    """Height of the rendered images, pixels."""
+    image_width: Annotated[int, at_least(1, 4096)] = 320
+    """Width of the rendered images, pixels."""
+    reset_timeout_seconds: Annotated[float, above(0, 1e6)] = 600.0
+    """Longest that the reset of a row may take, shaders that are compiled included."""
+    step_timeout_seconds: Annotated[float, above(0, 1e6)] = 600.0
+    """Longest that a row's chunk of actions and its images may take."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class EnvConfig:
     """The tasks to play, and the simulation."""
 
     suite: Annotated[str, Text()] = "libero_spatial"
-    """LIBERO or LIBERO-PRO suite; `ttrl tasks` lists them. "libero_long" is taken as libero_10."""
+    """Suite of LIBERO or LIBERO-PRO, or robotwin; `ttrl tasks` lists them. "libero_long" is taken as
+    libero_10."""
     task_ids: tuple[int, ...] = (0,)
-    """Tasks of the suite. The groups of a training run take them in turn, or as rollout.states says."""
+    """Tasks of the suite. The groups of a training run take them in turn, or as rollout.states says.
+    RoboTwin's may be named too: env.task_ids=[stack_blocks_two]."""
     max_steps: Annotated[int | None, at_least(1, 100_000)] = None
-    """Horizon in policy steps (SimpleVLA-RL: actor_rollout_ref.model.max_steps); null: the suite's. It need
-    not be a multiple of the policy's chunk: the last chunk is then executed, and learnt from, in part."""
+    """Horizon in policy steps (SimpleVLA-RL: actor_rollout_ref.model.max_steps); null: the suite's, of
+    RoboTwin the longest of the tasks'. It need not be a multiple of the policy's chunk: the last chunk is
+    then executed, and learnt from, in part."""
     image_size: Annotated[int, at_least(1, 4096)] = 128
-    """Height and width of the rendered images, pixels; enough for TinyVLA. Published checkpoints need 256,
-    which is the default of an environment that is made by itself."""
+    """Height and width of LIBERO's rendered images, pixels; enough for TinyVLA. Published checkpoints need
+    256, which is the default of an environment that is made by itself."""
     engine: EngineName = "native"
-    """"native": replicas in threads, bit for bit LIBERO's. "upstream": LIBERO itself in worker processes.
-    "ray": native in Ray actors, on the nodes of a cluster (pip install 'ttrl-env[ray]')."""
+    """LIBERO's simulations. "native": replicas in threads, bit for bit LIBERO's. "upstream": LIBERO itself in
+    worker processes. "ray": native in Ray actors, on the nodes of a cluster (pip install 'ttrl-env[ray]')."""
     num_workers: Annotated[int | None, at_least(0, 4096)] = None
-    """Threads (native), worker processes (upstream) or actors (ray); null: one a core (ray: one for each free
-    CPU of the cluster, at most one a group)."""
+    """Threads (native), worker processes (upstream, RoboTwin) or actors (ray); null: one a core (ray: one for
+    each free CPU of the cluster, at most one a group)."""
     ray: RayActorsConfig = field(default_factory=RayActorsConfig)
+    robotwin: RoboTwinEnvConfig = field(default_factory=RoboTwinEnvConfig)
     fixture_seed: Annotated[int, at_least(0, 2**32 - 1)] = 0
-    """Seed of the fixtures' poses; 0 is the published protocol."""
+    """Seed of the poses of LIBERO's fixtures; 0 is the published protocol."""
 
     def __post_init__(self) -> None:
         """Replace the suite's name by LIBERO's own, which checkpoints, reports and statistics use."""
@@ -149,7 +176,8 @@ class LoadConfig:
     kind: Annotated[str, Text()] = "auto"
     """Kind of policy: "tiny_vla", "openvla" or a registered one; "auto": the kind in its config.json."""
     chunk_steps: Annotated[int | None, at_least(1, 1000)] = None
-    """Actions a chunk; null: as recorded with the policy, else 8 (1 with autoregressive decoding)."""
+    """Actions a chunk; null: as recorded with the policy, else 8 (1 with autoregressive decoding), of a new
+    TinyVLA for RoboTwin 25."""
     device: Annotated[str, DeviceName()] = "auto"
     """"auto" (a GPU if there is one), "cpu", "cuda" or "cuda:1"; several processes take a GPU each."""
     openvla: OpenVLALoadConfig = field(default_factory=OpenVLALoadConfig)
@@ -164,7 +192,8 @@ class PolicyConfig(LoadConfig):
     (tiny-vla-libero-object, tiny-vla-libero-object-four), or a hub repository (owner/name); null: a new
     TinyVLA."""
     image_size: InputSize = 64
-    """A new TinyVLA's input size in pixels; env.image_size is a multiple of it."""
+    """A new TinyVLA's input size in pixels; env.image_size is a multiple of it. RoboTwin's wide images, at
+    least as high, are squeezed to a square."""
     hidden_size: Width = 128
     """A new TinyVLA's width."""
     openvla: OpenVLATrainConfig = field(default_factory=OpenVLATrainConfig)
@@ -322,7 +351,8 @@ class EpisodesConfig:
     """The episodes of an evaluation."""
 
     init_states: Split = "held_out"
-    """"held_out" (the last 10 of 50), "train" or "all" (the published 50-state protocol)."""
+    """"held_out" (LIBERO: the last 10 of 50; RoboTwin: the last 20 of 100), "train" or "all" (LIBERO: the
+    published 50-state protocol)."""
     episodes_per_task: Annotated[int, at_least(0)] = 0
     """Initial states evaluated per task; 0: all of the split."""
     repeats: Annotated[int, at_least(1, 10_000)] = 1

@@ -46,6 +46,7 @@ EXAMPLES = {
     "actor_rollout_ref.rollout.temperature": ("1.6", 1.6),
     "actor_rollout_ref.rollout.task_suite_name": ("libero_goal", "libero_goal"),
     "actor_rollout_ref.rollout.pretrained_checkpoint": ("runs/sft", "runs/sft"),
+    "actor_rollout_ref.rollout.twin2_task_config": ("demo_randomized", "demo_randomized"),
     "trainer.default_local_dir": ("runs/theirs", "runs/theirs"),
     "trainer.project_name": ("SimpleVLA-RL", "SimpleVLA-RL"),
     "trainer.save_freq": ("25", 25),
@@ -132,7 +133,12 @@ def test_all_refused_keys_are_listed_at_once() -> None:
         ("actor_rollout_ref.model.vla=pi0", "expected openvla-oft or openvla"),
         ("ttrl_reward_mode=dense", "expected efficiency or binary"),
         ("actor_rollout_ref.actor.optim.lr_warmup_steps_ratio=0.1", "set ppo.warmup_steps"),
-        ("data.task_suite_name=robotwin_all", "no such name 'robotwin_all'"),
+        ("data.task_suite_name=libero_11", "no such name 'libero_11'"),
+        (
+            "data.task_suite_name=robotwin_all",
+            "RoboTwin 1.0 are not played; expected robotwin2_",
+        ),
+        ("data.task_suite_name=robotwin2_lift_pots", "Did you mean 'lift_pot'"),
     ],
 )
 def test_a_value_that_cannot_be_converted_says_why(override, message) -> None:
@@ -145,6 +151,38 @@ def test_their_suite_means_all_its_tasks_unless_some_are_chosen() -> None:
     assert list(whole.env.task_ids) == list(range(90))
     chosen = load_config(TrainConfig, ["data.task_suite_name=libero_90", "env.task_ids=[7]"])
     assert list(chosen.env.task_ids) == [7]
+
+
+ROBOTWIN_SCRIPT = """
+    data.task_suite_name=robotwin2_lift_pot data.n_samples=8 data.train_batch_size=64
+    actor_rollout_ref.model.vla=openvla-oft actor_rollout_ref.model.action_token_len=14
+    actor_rollout_ref.model.action_chunks_len=25 actor_rollout_ref.actor.traj_mini_batch_size=8
+    actor_rollout_ref.rollout.twin2_task_config=demo_clean
+    actor_rollout_ref.rollout.twin2_instruction_type=seen
+    actor_rollout_ref.rollout.temperature=1.6 actor_rollout_ref.rollout.unnorm_key=robotwin2_lift_pot_1k
+    actor_rollout_ref.rollout.task_suite_name=robotwin2_lift_pot actor_rollout_ref.rollout.num_steps_wait=10
+    policy.path=runs/sft
+"""
+"""Of their script for RoboTwin, what says which task is played, and how."""
+
+
+def test_their_suites_of_robotwin_are_single_tasks() -> None:
+    config = load_config(TrainConfig, ROBOTWIN_SCRIPT.split())
+    assert (config.env.suite, config.env.task_ids) == ("robotwin", (11,))
+    assert config.env.robotwin.task_config == "demo_clean"
+    assert (config.base_temperature, config.policy.chunk_steps) == (1.6, 25)
+    assert config.policy.openvla.unnorm_key == "lift_pot_1k"  # as their loader has it
+    chosen = load_config(TrainConfig, ["data.task_suite_name=robotwin2_lift_pot", "env.task_ids=[7]"])
+    assert chosen.env.task_ids == (7,)
+
+
+def test_two_suites_of_robotwin_must_be_the_same_task() -> None:
+    both = [
+        "data.task_suite_name=robotwin2_lift_pot",
+        "actor_rollout_ref.rollout.task_suite_name=robotwin2_click_bell",
+    ]
+    with pytest.raises(ConfigError, match=r"robotwin2_lift_pot and .*_click_bell both set env\.suite"):
+        translated(*both)
 
 
 def test_their_filter_redraws_and_has_their_bounds_unless_others_are_given() -> None:
