@@ -45,8 +45,8 @@ from ttrl_env.libero_tasks import LiberoTask
 from ttrl_env.libero_version import installed_mujoco
 from ttrl_env.machine.folder_lock import folder_lock
 from ttrl_env.machine.whole_files import read_object, write_whole
+from ttrl_env.replica_env import ReplicaVectorEnv
 from ttrl_env.temperatures import BASE_TEMPERATURE, temperature_ladder
-from ttrl_env.vector_env import TTRLVectorEnv
 
 POLICY = "tiny-vla-libero-object-four"
 """The policy it starts from, which ships with the package."""
@@ -206,17 +206,11 @@ def _before(demo: _Demo, policy: TokenPolicy) -> dict[str, Any]:
     return read_object(file, "remove the folder to begin anew")
 
 
-def _environment(demo: _Demo, policy: TokenPolicy) -> TTRLVectorEnv:
-    return make_evaluation_env(
-        SUITE,
-        [TASK_ID] * NUM_GROUPS,
-        engine=demo.engine,
-        image_size=demo.config.env.image_size,
-        cameras=policy.cameras,
-        max_steps=MAX_STEPS,
-    )
+def _environment(demo: _Demo, policy: TokenPolicy) -> ReplicaVectorEnv:
+    rows = [TASK_ID] * NUM_GROUPS
+    return make_evaluation_env(demo.config.env, rows, policy.cameras, engine=demo.engine)
 
 
-def _play_greedily(env: TTRLVectorEnv, policy: TokenPolicy, display: Display) -> Evaluation:
+def _play_greedily(env: ReplicaVectorEnv, policy: TokenPolicy, display: Display) -> Evaluation:
     with display.bar("greedy, held-out states", total=0) as progress:
         return evaluate(share_engine(env, policy.chunk_steps), policy, [TASK_ID], progress=progress)

@@ -16,7 +16,7 @@ from ttrl_env.agents.policies.protocol import PlayedPolicy, action_dim, tokens_p
 from ttrl_env.checks import check_positive_int
 from ttrl_env.episodes import failures
 from ttrl_env.errors import TrainingDivergedError
-from ttrl_env.vector_env import TTRLVectorEnv
+from ttrl_env.replica_env import ReplicaVectorEnv
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
@@ -50,7 +50,7 @@ class Episode:
 
 @torch.no_grad()
 def play_episodes(
-    env: TTRLVectorEnv,
+    env: ReplicaVectorEnv,
     lockstep: Lockstep[PlayedPolicy],
     starts: Iterable[EpisodeStart],
     *,
@@ -146,7 +146,7 @@ class _Queue:
 
     def __init__(
         self,
-        env: TTRLVectorEnv,
+        env: ReplicaVectorEnv,
         lockstep: Lockstep[PlayedPolicy],
         starts: Iterable[EpisodeStart],
         temperature: float,

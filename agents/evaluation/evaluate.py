@@ -21,8 +21,8 @@ from ttrl_env.agents.rollout.playable import (
     check_sampling_temperatures,
 )
 from ttrl_env.checks import check_choice, check_positive_int, check_seed
+from ttrl_env.replica_env import ReplicaVectorEnv
 from ttrl_env.tasks import Split
-from ttrl_env.vector_env import TTRLVectorEnv
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +104,7 @@ def recorded_interval(record: Mapping[str, Any]) -> tuple[float, float]:
 
 
 def evaluate(
-    env: TTRLVectorEnv,
+    env: ReplicaVectorEnv,
     policy: PlayedPolicy | Lockstep[PlayedPolicy],
     task_ids: Sequence[int],
     *,

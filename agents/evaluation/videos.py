@@ -19,12 +19,12 @@ from ttrl_env.agents.policies.protocol import PlayedPolicy, action_dim
 from ttrl_env.agents.rollout.playable import check_actions, check_one_row_an_episode
 from ttrl_env.engines.interface import CONTROL_FREQ_HZ
 from ttrl_env.machine.whole_files import naming
-from ttrl_env.vector_env import TTRLVectorEnv
+from ttrl_env.replica_env import ReplicaVectorEnv
 
 
 @torch.no_grad()
 def record_episodes(
-    env: TTRLVectorEnv,
+    env: ReplicaVectorEnv,
     policies: Sequence[PlayedPolicy],
     init_state_id: int,
     *,
@@ -120,7 +120,7 @@ def _check_whole(file: Path, num_frames: int) -> None:
 
 
 def _begin(
-    env: TTRLVectorEnv, num_rows: int, init_state_id: int, task_id: int | None
+    env: ReplicaVectorEnv, num_rows: int, init_state_id: int, task_id: int | None
 ) -> dict[str, NDArray[Any]]:
     """Reset only the first ``num_rows`` rows; the others stay unused."""
     options = {
@@ -132,7 +132,7 @@ def _begin(
     return env.reset(options=options)[0]
 
 
-def _images(env: TTRLVectorEnv) -> tuple[NDArray[np.uint8], ...]:
+def _images(env: ReplicaVectorEnv) -> tuple[NDArray[np.uint8], ...]:
     images = env.render()
     assert images is not None
     return images

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 from ttrl_env.agents.common.checkpoint_files import own_folder
-from ttrl_env.agents.config.choices import CHUNK_STEPS
-from ttrl_env.agents.config.schema import LoadConfig, PolicyConfig, TrainConfig
+from ttrl_env.agents.config.choices import CHUNK_STEPS, ROBOTWIN_CHUNK_STEPS
+from ttrl_env.agents.config.schema import EnvConfig, LoadConfig, PolicyConfig, TrainConfig
+from ttrl_env.agents.config.worlds import plays_robotwin
 from ttrl_env.agents.distributed.devices import choose_device
 from ttrl_env.agents.distributed.processes import ALONE, World
 from ttrl_env.agents.policies import PolicyOptions, TinyVLA, TinyVLAConfig, TokenPolicy, load_policy
@@ -18,6 +20,8 @@ from ttrl_env.agents.policies.loading import check_kind
 from ttrl_env.agents.policies.reference import FrozenReference, frozen_reference, uses_adapters
 from ttrl_env.agents.policies.sharding import share_policy
 from ttrl_env.errors import ConfigError
+from ttrl_env.robotwin.assets import find_assets
+from ttrl_env.robotwin.joint_limits import joint_limits
 
 
 def make_policies(
@@ -58,9 +62,9 @@ def make_policy(
     elif settings.path is not None:
         policy = load_policy(settings.path, policy_options(settings, seed))
     else:
-        policy = _new_policy(settings, seed)
+        policy = _new_policy(settings, config.env, seed)
     _check_shape(policy, settings)
-    _check_image_size(policy, config.env.image_size)
+    check_image_size(policy, config.env)
     _check_precision(policy)
     assert isinstance(policy, nn.Module)
     nn.Module.to(policy, device)
@@ -106,11 +110,24 @@ def _check_shape(policy: TokenPolicy, settings: PolicyConfig) -> None:
             )
 
 
-def _check_image_size(policy: TokenPolicy, image_size: int) -> None:
+def check_image_size(policy: TokenPolicy, env: EnvConfig) -> None:
+    """Raise :class:`ConfigError` unless ``policy`` can see the images that ``env`` renders."""
+    if plays_robotwin(env):
+        _check_wide_images(policy, env.robotwin.image_height, env.robotwin.image_width)
+        return
     try:
-        policy.check_image_size(image_size)
+        policy.check_image_size(env.image_size)
     except ValueError as error:
         raise ConfigError(f"env.image_size: {error}") from error
+
+
+def _check_wide_images(policy: TokenPolicy, height: int, width: int) -> None:
+    """A TinyVLA averages images down, others bring them to a size of their own."""
+    if isinstance(policy, TinyVLA) and min(height, width) < policy.config.image_size:
+        raise ConfigError(
+            f"env.robotwin.image_height, env.robotwin.image_width: the policy averages images down to "
+            f"{policy.config.image_size} pixels and needs no fewer, got {height} x {width}"
+        )
 
 
 def _check_precision(policy: TokenPolicy) -> None:
@@ -125,13 +142,29 @@ def _check_precision(policy: TokenPolicy) -> None:
         )
 
 
-def _new_policy(config: PolicyConfig, seed: int) -> TinyVLA:
+def _new_policy(config: PolicyConfig, env: EnvConfig, seed: int) -> TinyVLA:
+    world, chunk_steps = {}, CHUNK_STEPS
+    if plays_robotwin(env):
+        world, chunk_steps = _for_robotwin(env), ROBOTWIN_CHUNK_STEPS
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return TinyVLA(
             TinyVLAConfig(
                 image_size=config.image_size,
-                chunk_steps=config.chunk_steps or CHUNK_STEPS,
+                chunk_steps=config.chunk_steps or chunk_steps,
                 hidden_size=config.hidden_size,
+                **world,
             )
         )
+
+
+def _for_robotwin(env: EnvConfig) -> dict[str, Any]:
+    """What a TinyVLA for RoboTwin sees, as the published policies do, and the joint targets it can choose."""
+    low, high = joint_limits(find_assets(env.robotwin.assets, env.robotwin.python))
+    return {
+        "camera": "head_camera",
+        "proprioception": True,
+        "action_dim": len(low),
+        "action_low": low.tolist(),
+        "action_high": high.tolist(),
+    }

@@ -57,6 +57,20 @@ def libero_cameras(cameras: Sequence[PolicyCamera]) -> tuple[CameraName, ...]:
     return tuple(cameras)  # type: ignore[arg-type]  # of LIBERO, as was just checked
 
 
+def robotwin_cameras(cameras: Sequence[PolicyCamera]) -> tuple[RoboTwinCamera, ...]:
+    """``cameras`` of a policy if RoboTwin has them, else raise.
+
+    Raises:
+        PolicyError: names the world that the policy is for.
+    """
+    if (world := world_of(cameras)) != "RoboTwin":
+        raise PolicyError(
+            f"policy.cameras: expected cameras of RoboTwin ({', '.join(WORLDS['RoboTwin'])}), the policy "
+            f"reads {', '.join(cameras)}, of {world}; set env.suite to a suite of {world}"
+        )
+    return tuple(cameras)  # type: ignore[arg-type]  # of RoboTwin, as was just checked
+
+
 def image_of(observations: Mapping[str, NDArray[Any]], camera: PolicyCamera) -> NDArray[np.uint8]:
     """Images ``[rows, H, W, 3]`` uint8 of ``camera``, as policies are trained on them.
 

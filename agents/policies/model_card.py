@@ -16,12 +16,15 @@ from typing import Any, TypeVar
 from ttrl_env.agents.common.checkpoint_files import own_file, read_own_file, read_own_json
 from ttrl_env.agents.config.choices import OPENVLA, TINY_VLA
 from ttrl_env.agents.config.saved_config import saved_config
+from ttrl_env.agents.config.schema import RoboTwinEnvConfig
+from ttrl_env.agents.config.worlds import plays_robotwin
 from ttrl_env.agents.policies.finding import is_repo_id, shipped_policies
 from ttrl_env.agents.policies.origin import mujoco_of, suites_of
 from ttrl_env.agents.policies.provenance import Cloning, Provenance, cloning, provenance
 from ttrl_env.errors import CheckpointError
 from ttrl_env.libero_version import describe
 from ttrl_env.machine.whole_files import write_whole
+from ttrl_env.suites import ROBOTWIN
 from ttrl_env.tasks import SUITES
 
 CARD = "README.md"
@@ -122,6 +125,8 @@ class _Facts:
     base: str | None
     """Hub repository of the policy that this one was made from."""
     mujoco: str | None
+    robotwin: bool
+    """Whether RoboTwin's tasks are what it was trained on, else LIBERO's."""
     settings: tuple[str, ...]
     """Arguments of the command line with which the policy was trained or is usually loaded."""
 
@@ -138,6 +143,7 @@ class _Facts:
             trained=trained,
             base=_base(folder, trained, base),
             mujoco=mujoco_of(folder),
+            robotwin=ROBOTWIN.name in suites_of(folder),
             settings=_settings(folder, kind, config, trained),
         )
 
@@ -177,12 +183,29 @@ def _written(folder: Path) -> str:
 
 
 def _settings(folder: Path, kind: str, config: dict[str, Any], trained: Provenance | None) -> tuple[str, ...]:
-    settings = [f"env.suite={suite}" for suite in suites_of(folder)[:1]]
+    suites = suites_of(folder)[:1]
+    settings = [f"env.suite={suite}" for suite in suites]
     if trained is None:
+        if ROBOTWIN.name in suites:
+            return tuple(settings)
         return (*settings, f"env.image_size={_image_size(kind, config.get('image_size'))}")
     env = saved_config(folder.parent).env
-    settings += [f"env.image_size={env.image_size}", f"env.task_ids=[{','.join(map(str, env.task_ids))}]"]
+    settings += (
+        _robotwin_settings(env.robotwin) if plays_robotwin(env) else [f"env.image_size={env.image_size}"]
+    )
+    settings.append(f"env.task_ids=[{','.join(map(str, env.task_ids))}]")
     return (*settings, *([] if env.max_steps is None else [f"env.max_steps={env.max_steps}"]))
+
+
+def _robotwin_settings(env: RoboTwinEnvConfig) -> list[str]:
+    """What shapes the scenes and the images, where it differs from the default."""
+    names, usual = ("task_config", "image_height", "image_width"), RoboTwinEnvConfig()
+    values = {name: getattr(env, name) for name in names}
+    return [
+        f"env.robotwin.{name}={value}"
+        for name, value in values.items()
+        if value != getattr(usual, name) and re.fullmatch(r"\w+", str(value))  # nothing a stranger wrote
+    ]
 
 
 def _image_size(kind: str, own: Any) -> int:
@@ -196,7 +219,9 @@ def _tags(facts: _Facts, measured: Sequence[Measured]) -> list[str]:
     suites = {each.suite for each in measured}
     suites |= {facts.trained.suite} if facts.trained is not None else set()
     suites |= set(facts.cloned.suites) if facts.cloned is not None else set()
-    tags = ["robotics", "vision-language-action", "libero", *sorted(suites & SUITES.keys())]
+    benchmarks = ["robotwin"] if facts.robotwin else ["libero"]
+    named = sorted((suites & SUITES.keys()) - {*benchmarks})
+    tags = ["robotics", "vision-language-action", *benchmarks, *named]
     return [*tags, *(["test-time-reinforcement-learning"] if facts.trained is not None else [])]
 
 
@@ -206,7 +231,7 @@ def _result(measured: Measured) -> dict[str, Any]:
         "task_type": "robotics",
         "task_name": "Robot manipulation",
         "dataset_type": measured.suite,
-        "dataset_name": f"LIBERO, {measured.suite}",
+        "dataset_name": "RoboTwin 2.0" if measured.suite == ROBOTWIN.name else f"LIBERO, {measured.suite}",
         "dataset_split": measured.init_states,
         "dataset_args": {"task_ids": list(measured.task_ids), "mujoco": measured.mujoco},
         "metric_type": "success_rate",
@@ -226,15 +251,20 @@ def _purpose(facts: _Facts) -> str:
         if facts.is_adapter
         else "vision-language-action policy"
     )
+    tasks, actions = (
+        ("RoboTwin", "joint targets of two robot arms")
+        if facts.robotwin
+        else ("LIBERO", "actions of a robot arm")
+    )
     return (
-        f"A {as_text(facts.kind)} {what} for the simulated manipulation tasks of LIBERO: camera images and "
-        f"an instruction in, actions of a robot arm out. It is for research in simulation. It is not meant "
+        f"A {as_text(facts.kind)} {what} for the simulated manipulation tasks of {tasks}: camera images and "
+        f"an instruction in, {actions} out. It is for research in simulation. It is not meant "
         f"for a real robot."
     )
 
 
 def _training(facts: _Facts) -> list[str]:
-    """Sentences about demonstrations, reinforcement learning and the version of LIBERO."""
+    """Sentences about demonstrations, reinforcement learning and the simulator."""
     told = []
     if facts.cloned is not None:
         told.append(_demonstrated(facts.cloned))
@@ -287,6 +317,9 @@ def _table(measured: Sequence[Measured]) -> str:
     )
 
 
+_WITH_LIBERO = "'ttrl-env[libero]'"
+
+
 def _use(facts: _Facts, name: str | None) -> str:
     """Commands that load the policy, evaluate it and train it on."""
     where = "" if name is not None else "In this folder:\n"
@@ -294,7 +327,7 @@ def _use(facts: _Facts, name: str | None) -> str:
     settings = " ".join(map(shlex.quote, facts.settings))
     return (
         f"{where}```bash\n"
-        f"pip install 'ttrl-env[libero]'\n"
+        f"pip install {'ttrl-env && ttrl robotwin setup' if facts.robotwin else _WITH_LIBERO}\n"
         f"ttrl eval {path} {settings}\n"
         f"ttrl train policy.path={path} {settings} test_time_rl=true\n"
         f"```\n"

@@ -16,7 +16,7 @@ from ttrl_env.agents.preview.config import PreviewConfig
 from ttrl_env.agents.rollout.assignments import Assignment, InTurnDealer
 from ttrl_env.agents.rollout.collect import collect_rollout
 from ttrl_env.agents.rollout.types import Rollout
-from ttrl_env.vector_env import TTRLVectorEnv
+from ttrl_env.replica_env import ReplicaVectorEnv
 
 _DIVERGED = "the simulation diverged"
 """Why an episode failed; a rollout does not keep the engine's own words."""
@@ -57,7 +57,7 @@ def states_per_task(config: PreviewConfig) -> int:
 
 
 def play(
-    env: TTRLVectorEnv,
+    env: ReplicaVectorEnv,
     policy: PlayedPolicy,
     config: PreviewConfig,
     *,
@@ -105,7 +105,7 @@ def play(
 
 
 def _play_rollout(
-    env: TTRLVectorEnv,
+    env: ReplicaVectorEnv,
     policy: PlayedPolicy,
     config: PreviewConfig,
     number: int,

@@ -14,10 +14,12 @@ from ttrl_env import tasks
 from ttrl_env.agents.common.progress import Display
 from ttrl_env.agents.config.choices import TINY_VLA
 from ttrl_env.agents.config.resuming import checkpoint_to_resume
+from ttrl_env.agents.config.worlds import plays_robotwin
 from ttrl_env.agents.distributed.devices import choose_device, use_usable_cores
 from ttrl_env.agents.evaluation.episode_queue import Episode
 from ttrl_env.agents.evaluation.reports.episode_log import EpisodeLog
 from ttrl_env.agents.evaluation.reports.run import policy_identity
+from ttrl_env.agents.evaluation.reports.world import world_settings
 from ttrl_env.agents.policies import TokenPolicy
 from ttrl_env.agents.policies.building import make_policy
 from ttrl_env.agents.policies.finding import find_policy
@@ -32,6 +34,7 @@ from ttrl_env.agents.preview.summary import summarise
 from ttrl_env.agents.rollout.environments import make_train_env
 from ttrl_env.agents.training.introduction import describe_policy, describe_rollout
 from ttrl_env.engines.make_engine import EngineChoice
+from ttrl_env.errors import ConfigError
 from ttrl_env.libero_version import describe, installed_mujoco
 from ttrl_env.machine.whole_files import read_object, replacing, write_whole
 
@@ -53,9 +56,14 @@ def preview(
     ``engine`` replaces the simulation engine that ``config.env`` names.
 
     Raises:
-        ConfigError: the configuration cannot work, or the folder holds something else.
+        ConfigError: the configuration cannot work, it is for RoboTwin, or the folder holds something else.
         CheckpointError: the policy cannot be read.
     """
+    if plays_robotwin(config.env):
+        raise ConfigError(
+            "env.suite: a preview's forecast is made of runs on LIBERO, got robotwin; `ttrl train "
+            "iterations=1` measures the time of an iteration, and how often the policy succeeds"
+        )
     use_usable_cores()
     display = display or Display()
     checkpoint = _checkpoint(config)
@@ -161,9 +169,6 @@ def _settings(config: PreviewConfig, checkpoint: Path | None) -> dict[str, Any]:
         "temperature_range": config.temperature_range,
         "seed": config.seed,
         "max_steps": env.max_steps or tasks.horizon(env.suite, env.task_ids),
-        "image_size": env.image_size,
-        "engine": env.engine,
-        "fixture_seed": env.fixture_seed,
+        **world_settings(env),
         "loading": loading,
-        "mujoco": installed_mujoco(),
     }

@@ -12,7 +12,7 @@ from gymnasium.vector import AutoresetMode
 from numpy.typing import ArrayLike, NDArray
 
 from ttrl_env.agents.policies.protocol import PlayedPolicy, tokens_per_chunk
-from ttrl_env.vector_env import TTRLVectorEnv
+from ttrl_env.replica_env import ReplicaVectorEnv
 
 
 def check_playable(env: Any, chunk_steps: int, attributes: Sequence[str]) -> None:
@@ -71,7 +71,7 @@ def check_privileged_state(env: Any) -> None:
         )
 
 
-def check_one_row_an_episode(env: TTRLVectorEnv, chunk_steps: int) -> None:
+def check_one_row_an_episode(env: ReplicaVectorEnv, chunk_steps: int) -> None:
     """Raise unless every row of ``env`` can be given an episode of its own, played in such chunks."""
     check_playable(env, chunk_steps, ("suite", "max_steps", "n_samples", "task_ids", "instructions"))
     if env.n_samples != 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from ttrl_env.vector_env import TTRLVectorEnv
+from ttrl_env.replica_env import ReplicaVectorEnv
 
 
 class ResetAhead:
@@ -16,7 +16,7 @@ class ResetAhead:
     simulations in the meantime.
     """
 
-    def __init__(self, env: TTRLVectorEnv) -> None:
+    def __init__(self, env: ReplicaVectorEnv) -> None:
         self.env = env
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="reset-ahead")
         self._begun: tuple[dict[str, Any], Future[Any]] | None = None

@@ -7,6 +7,7 @@ from pathlib import Path
 from ttrl_env import tasks
 from ttrl_env.agents.common.progress import Display
 from ttrl_env.agents.config.schema import TrainConfig
+from ttrl_env.agents.config.worlds import engine_name
 from ttrl_env.agents.evaluation.evaluate import count_episodes
 from ttrl_env.agents.policies.finding import find_policy
 from ttrl_env.agents.policies.known_tasks import describe_tasks, describe_training
@@ -53,7 +54,7 @@ def describe_rollout(config: TrainConfig) -> str:
         at += f" (shifted by up to {config.rollout.ladder_shift:g})"
     return (
         f"{env.num_groups} x {env.n_samples} rows at {at}, up to {horizon} steps each, engine "
-        f"{env.engine}{states}"
+        f"{engine_name(env)}{states}"
     )
 
 

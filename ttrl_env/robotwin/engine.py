@@ -74,13 +74,14 @@ class RoboTwinEngine:
         self.config = config
         played = played or RUNTIME
         self._python = python = find_python(config.python)
-        versions = check_python(python, played)
+        self.versions = check_python(python, played)
+        """Versions of the workers' interpreter and of what they play, by name."""
         self._assets: Path | None = None
         if played.needs_assets:
             self._assets = require_device_and_assets(python, config.assets, config.task_config)
             self.config = config = replace(config, assets=str(self._assets))
         self._unstable = UnstableSeeds(
-            {**versions, "task_config": config.task_config, "assets": config.assets or ""}
+            {**self.versions, "task_config": config.task_config, "assets": config.assets or ""}
         )
         self.observations: Observations
         """Arrays of ``num_rows`` rows, refreshed in place; see :mod:`ttrl_env.robotwin.worker.layout`."""

@@ -11,6 +11,7 @@ from ttrl_env.agents.evaluation.evaluate import recorded_interval
 from ttrl_env.agents.policies.model_card import Measured
 from ttrl_env.errors import CheckpointError
 from ttrl_env.libero_version import is_version
+from ttrl_env.suites import ROBOTWIN
 
 REPORT = "report.json"
 
@@ -78,5 +79,5 @@ def _measured(values: Mapping[str, Any], task_ids: Any, mujoco: Any) -> Measured
         num_episodes=int(values["num_episodes"]),
         success_rate=rate,
         interval=(low, high),
-        mujoco=mujoco if is_version(mujoco) else None,
+        mujoco=mujoco if is_version(mujoco) and values["suite"] != ROBOTWIN.name else None,
     )

@@ -16,6 +16,7 @@ from torch import nn
 from ttrl_env import tasks
 from ttrl_env.agents.common.progress import Display
 from ttrl_env.agents.config.schema import EvaluateConfig, LoadConfig
+from ttrl_env.agents.config.worlds import engine_name
 from ttrl_env.agents.distributed.devices import choose_device, use_usable_cores
 from ttrl_env.agents.evaluation.episode_queue import Episode
 from ttrl_env.agents.evaluation.evaluate import Evaluation, count_episodes, evaluate
@@ -26,25 +27,25 @@ from ttrl_env.agents.evaluation.reports.markdown import markdown
 from ttrl_env.agents.evaluation.reports.statements import mode
 from ttrl_env.agents.evaluation.reports.summary import summarise
 from ttrl_env.agents.evaluation.reports.videos import write_videos
+from ttrl_env.agents.evaluation.reports.world import describe, world_settings
 from ttrl_env.agents.evaluation.videos import record_episodes
 from ttrl_env.agents.policies import TokenPolicy, load_policy
-from ttrl_env.agents.policies.building import load_options
+from ttrl_env.agents.policies.building import check_image_size, load_options
 from ttrl_env.agents.policies.cameras import PolicyCamera
 from ttrl_env.agents.policies.finding import find_policy
 from ttrl_env.agents.policies.known_tasks import describe_tasks, describe_training
 from ttrl_env.agents.policies.loading import read_cameras
 from ttrl_env.agents.policies.origin import tasks_of
 from ttrl_env.agents.policies.provenance import cloning, provenance
-from ttrl_env.agents.rollout.environments import make_evaluation_env, ray_options, share_engine
+from ttrl_env.agents.rollout.environments import OwnEngine, make_evaluation_env, share_engine
 from ttrl_env.engines.make_engine import EngineChoice
 from ttrl_env.errors import ConfigError
-from ttrl_env.libero_version import describe, installed_mujoco
 from ttrl_env.machine.whole_files import replacing, write_whole
-from ttrl_env.vector_env import TTRLVectorEnv
+from ttrl_env.replica_env import ReplicaVectorEnv
 
 
 def evaluate_checkpoints(
-    config: EvaluateConfig, display: Display, engine: EngineChoice | None = None
+    config: EvaluateConfig, display: Display, engine: OwnEngine | EngineChoice | None = None
 ) -> dict[str, Any]:
     """Evaluate ``config.checkpoint``, and ``config.baseline`` first if there is one.
 
@@ -57,7 +58,7 @@ def evaluate_checkpoints(
     use_usable_cores()
     folders = _policy_folders(config)
     protocol = _protocol(config)
-    display.say(f"World: {describe(protocol['mujoco'])}")
+    display.say(f"World: {describe(protocol)}")
     _introduce(config, folders, display)
     command = {**protocol, **{name: policy_identity(folder) for name, folder in folders.items()}}
     with contextlib.ExitStack() as stack:
@@ -77,9 +78,11 @@ def evaluate_checkpoints(
             )
             for name, folder in folders.items()
         ]
+        versions = getattr(env.engine, "versions", None)
         if log is None:
-            return summarise(subjects, protocol)
-        report = summarise(subjects, protocol, _videos(stage, config, subjects, log.folder, display))
+            return summarise(subjects, protocol, versions=versions)
+        videos = _videos(stage, config, subjects, log.folder, display)
+        report = summarise(subjects, protocol, videos, versions)
         _write(report, log.folder)
         return report
 
@@ -99,7 +102,7 @@ def _introduce(config: EvaluateConfig, folders: Mapping[str, Path], display: Dis
     horizon = config.env.max_steps or tasks.horizon(suite, task_ids)
     display.say(
         f"Episodes: {played}{' for each policy' if len(folders) > 1 else ''}, up to {horizon} steps each, "
-        f"{config.num_envs} at once; engine {config.env.engine}, policy on "
+        f"{config.num_envs} at once; engine {engine_name(config.env)}, policy on "
         f"{choose_device(config.policy.device)}"
     )
     display.say("Time: shown with the progress, from the first episodes that end")
@@ -108,7 +111,7 @@ def _introduce(config: EvaluateConfig, folders: Mapping[str, Path], display: Dis
 class _Stage:
     """The environment, and the one policy that is loaded at a time."""
 
-    def __init__(self, env: TTRLVectorEnv, loading: LoadConfig) -> None:
+    def __init__(self, env: ReplicaVectorEnv, loading: LoadConfig) -> None:
         self.env = env
         self._loading = loading
         self._folder: Path | None = None
@@ -144,20 +147,11 @@ def _cameras(folders: Iterable[Path]) -> tuple[PolicyCamera, ...]:
 
 
 def _environment(
-    config: EvaluateConfig, cameras: tuple[PolicyCamera, ...], engine: EngineChoice | None
-) -> TTRLVectorEnv:
+    config: EvaluateConfig, cameras: tuple[PolicyCamera, ...], engine: OwnEngine | EngineChoice | None
+) -> ReplicaVectorEnv:
     """Make the environment. It opens simulations at the first episode, so a finished report opens none."""
-    return make_evaluation_env(
-        config.env.suite,
-        [config.env.task_ids[row % len(config.env.task_ids)] for row in range(config.num_envs)],
-        engine=engine or config.env.engine,
-        image_size=config.env.image_size,
-        cameras=cameras,
-        max_steps=config.env.max_steps,
-        num_workers=config.env.num_workers,
-        ray=ray_options(config.env, engine),
-        fixture_seed=config.env.fixture_seed,
-    )
+    rows = [config.env.task_ids[row % len(config.env.task_ids)] for row in range(config.num_envs)]
+    return make_evaluation_env(config.env, rows, cameras, engine=engine)
 
 
 def _evaluate(
@@ -170,10 +164,7 @@ def _evaluate(
     display: Display,
 ) -> Evaluation:
     policy = stage.policy(folder)
-    try:
-        policy.check_image_size(config.env.image_size)
-    except ValueError as error:
-        raise ConfigError(f"env.image_size: {error}") from error
+    check_image_size(policy, config.env)
     finished = [] if log is None else log.finished(name, temperature)
     total = count_episodes(config.env, config.eval, temperature)
     with display.bar(f"{name}, T = {temperature:g}", total, completed=len(finished)) as progress:
@@ -235,14 +226,11 @@ def _protocol(config: EvaluateConfig) -> dict[str, Any]:
         "repeats": config.eval.repeats,
         "seed": config.seed,
         "max_steps": config.env.max_steps or tasks.horizon(config.env.suite, config.env.task_ids),
-        "image_size": config.env.image_size,
-        "engine": config.env.engine,
-        "fixture_seed": config.env.fixture_seed,
+        **world_settings(config.env),
         "chunk_steps": config.policy.chunk_steps,
         "decoding": config.policy.openvla.decoding,
         "unnorm_key": config.policy.openvla.unnorm_key,
         "dtype": config.policy.openvla.dtype,
-        "mujoco": installed_mujoco(),
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -11,8 +11,8 @@ from ttrl_env.agents.evaluation.evaluate import Evaluation
 from ttrl_env.agents.evaluation.reports.comparison import Comparison, compare
 from ttrl_env.agents.evaluation.reports.evaluated_policy import EvaluatedPolicy
 from ttrl_env.agents.evaluation.reports.statements import statements
+from ttrl_env.agents.evaluation.reports.world import describe, stamp
 from ttrl_env.agents.policies.provenance import Demonstrated
-from ttrl_env.libero_version import describe, installed_mujoco, stamp
 from ttrl_env.tasks import get_task
 
 SCHEMA = "ttrl-env/evaluation/2"
@@ -23,19 +23,25 @@ SCHEMA = "ttrl-env/evaluation/2"
 
 
 def summarise(
-    subjects: Sequence[EvaluatedPolicy], protocol: dict[str, Any], videos: Sequence[dict[str, Any]] = ()
+    subjects: Sequence[EvaluatedPolicy],
+    protocol: dict[str, Any],
+    videos: Sequence[dict[str, Any]] = (),
+    versions: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """The report of one checkpoint, or of a baseline and a checkpoint (in this order)."""
+    """The report of one checkpoint, or of a baseline and a checkpoint (in this order).
+
+    ``versions`` are those of a simulator in another interpreter.
+    """
     comparisons = paired(subjects)
     return {
         "schema": SCHEMA,
         "versions": installed_versions(),
-        "world": stamp(),
+        "world": stamp(protocol, versions),
         "protocol": protocol,
         "checkpoints": {subject.name: _checkpoint(subject) for subject in subjects},
         "evaluations": [_evaluation(subject, each) for subject in subjects for each in subject.evaluations],
         "comparisons": [_comparison(each, subjects[0].evaluations[0].suite) for each in comparisons],
-        "statements": [f"World: {describe(installed_mujoco())}.", *statements(subjects, comparisons)],
+        "statements": [f"World: {describe(protocol, versions)}.", *statements(subjects, comparisons)],
         "videos": list(videos),
     }
 

@@ -13,10 +13,10 @@ import pytest
 from rich.console import Console
 
 from tests.agents.reach import ReachEngine, make_tiny_policy
+from ttrl_env import libero_version
 from ttrl_env.agents.common.progress import Display
 from ttrl_env.agents.config.loading import load_config
 from ttrl_env.agents.config.schema import EvaluateConfig, TrainConfig
-from ttrl_env.agents.evaluation import reports
 from ttrl_env.agents.evaluation.episode_queue import Episode
 from ttrl_env.agents.evaluation.evaluate import Evaluation
 from ttrl_env.agents.evaluation.reports.comparison import compare
@@ -181,7 +181,7 @@ def test_episodes_of_two_worlds_are_not_compared(policies, tmp_path, monkeypatch
     mujoco = installed_mujoco()
     assert report["world"] == {"mujoco": mujoco, "published": is_published(mujoco)}
     assert report["statements"][0].startswith("World: ")
-    monkeypatch.setattr(reports.run, "installed_mujoco", lambda: "99.1.0")
+    monkeypatch.setattr(libero_version, "installed_mujoco", lambda: "99.1.0")
     refusal = rf"\(mujoco: there {mujoco}, now 99.1.0; .* Success in two versions of LIBERO does not"
     with pytest.raises(ConfigError, match=refusal):
         evaluate_checkpoints(replace(config, baseline=str(policies / "before")), QUIET, ReachEngine)

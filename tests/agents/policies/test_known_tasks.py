@@ -145,3 +145,9 @@ class TestCommands:
     def test_a_policy_that_says_nothing_plays_the_default(self, tmp_path, capsys) -> None:
         path = write(tmp_path / "bare", model_type="tiny_vla")
         assert self.played(capsys, "eval", str(path)) == ("libero_spatial", [0])
+
+
+@pytest.mark.parametrize("dataset", ["lift_pot_1k", "robotwin2_lift_pot_1k", "lift_pot"])
+def test_action_statistics_of_robotwin_are_named_after_tasks(tmp_path, dataset) -> None:
+    assert tasks_of(openvla(tmp_path, dataset, "bridge_orig")) == {"robotwin": (11,)}
+    assert suites_of(tmp_path) == ("robotwin",)

@@ -146,3 +146,31 @@ def test_a_path_of_the_machine_that_trained_is_not_told(checkpoint, tmp_path) ->
 
 def _text(folder: Path) -> str:
     return (folder / "README.md").read_text()
+
+
+def test_a_policy_of_robotwin_names_its_simulator_and_how_to_play_it(tiny_policy, tmp_path) -> None:
+    folder = tmp_path / "iteration_000002" / "policy"
+    tiny_policy.save_pretrained(folder)
+    robotwin = {"task_config": "demo_clean", "image_width": 240, "python": "/home/me/python"}
+    state = {
+        "iteration": 2,
+        "groups_dealt": 2,
+        "reference": None,
+        "config": {"env": {"suite": "robotwin", "task_ids": [45], "robotwin": robotwin}},
+        "versions": {"mujoco": "3.3.2"},
+    }
+    (folder.parent / "state.json").write_text(json.dumps(state))
+    write_model_card(folder, [Measured(**{**vars(GREEDY), "suite": "robotwin", "mujoco": None})])
+    card, text = ModelCard.load(folder / "README.md"), _text(folder)
+    assert card.data.tags[2] == "robotwin"
+    assert "libero" not in text.lower()
+    assert "MuJoCo" not in text
+    assert "/home/me" not in text
+    assert "manipulation tasks of RoboTwin" in text
+    assert (
+        "ttrl eval . env.suite=robotwin env.robotwin.task_config=demo_clean env.robotwin.image_width=240 "
+        "'env.task_ids=[45]'" in text
+    )
+    state["config"]["env"]["robotwin"]["task_config"] = HOSTILE
+    (folder.parent / "state.json").write_text(json.dumps(state))
+    assert "<img" not in model_card(folder)

@@ -61,3 +61,9 @@ def test_strange_demonstrations_say_nothing(folder: Path, demonstrations: Any) -
 def test_a_strange_state_says_nothing(folder: Path, state: str) -> None:
     (folder.parent / "state.json").write_text(state)
     assert mujoco_of(folder) is None
+
+
+def test_a_policy_that_was_trained_on_robotwin_is_of_no_mujoco(folder: Path) -> None:
+    state = {"versions": {"mujoco": "3.3.2"}, "config": {"env": {"suite": "robotwin", "task_ids": [45]}}}
+    (folder.parent / "state.json").write_text(json.dumps(state))
+    assert mujoco_of(folder) is None

@@ -22,6 +22,7 @@ from ttrl_env.agents.preview.play import plan
 from ttrl_env.agents.preview.run import preview
 from ttrl_env.agents.preview.summary import summarise
 from ttrl_env.agents.rollout.assignments import InTurnDealer
+from ttrl_env.errors import ConfigError
 
 QUIET = Display(Console(quiet=True))
 
@@ -243,3 +244,9 @@ def test_a_folder_of_another_preview_is_refused(policies, tmp_path) -> None:
     look(configure(policies, "always", output))
     with pytest.raises(Exception, match="holds another preview"):
         look(configure(policies, "always", output, "seed=1"))
+
+
+def test_robotwin_is_refused_by_name() -> None:
+    config = load_config(PreviewConfig, ["env.task_ids=[stack_blocks_two]"])
+    with pytest.raises(ConfigError, match=r"env\.suite: a preview's forecast .* got robotwin"):
+        preview(config)
