@@ -13,7 +13,6 @@ An action is 14 numbers in the same order: joint targets in radians; a gripper i
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, Protocol, get_args
 
 import numpy as np
@@ -22,12 +21,12 @@ from numpy.typing import NDArray
 
 from ttrl_env.checks import Seed, check_choice, check_positive_int, check_sequence
 from ttrl_env.engines.interface import ReplicaEngine
-from ttrl_env.errors import MissingDependencyError
 from ttrl_env.machine.memory import require_memory
 from ttrl_env.replica_env import ReplicaVectorEnv
 from ttrl_env.rewards import RewardName
-from ttrl_env.robotwin.assets import find_assets, how_to_get_assets, missing_for_randomized, missing_objects
+from ttrl_env.robotwin.assets import find_assets
 from ttrl_env.robotwin.catalogue import TASK_CONFIGS, TASKS, RoboTwinTask, task_id_of
+from ttrl_env.robotwin.checkup import check_objects, check_randomized
 from ttrl_env.robotwin.config import RoboTwinCamera, RoboTwinConfig
 from ttrl_env.robotwin.engine import RoboTwinEngine
 from ttrl_env.robotwin.joint_limits import joint_limits
@@ -167,7 +166,9 @@ class RoboTwinVectorEnv(ReplicaVectorEnv):
         _require_room(self.num_envs, len(chosen) * height * width * 3)
         check_choice("task_config", task_config, TASK_CONFIGS)
         folder = find_assets(assets, python)
-        _check_assets(folder, played, task_config, python)
+        check_objects(folder, python, [task.name for task in played])
+        if task_config == "demo_randomized":
+            check_randomized(folder, python)
         config = RoboTwinConfig(
             num_rows=self.num_envs,
             group_size=self.n_samples,
@@ -229,22 +230,6 @@ def _check_engine(engine: object) -> None:
         raise TypeError(
             f"engine: expected a callable that takes a RoboTwinConfig, got {engine!r} (LIBERO's engines do "
             f"not play RoboTwin); leave it out for RoboTwin's runtime"
-        )
-
-
-def _check_assets(folder: Path, played: Sequence[RoboTwinTask], task_config: str, python: str | None) -> None:
-    """Raise unless the assets hold what the tasks load; tasks assigned later are not looked at."""
-    missing = missing_objects(folder, sorted({each for task in played for each in task.objects}))
-    if missing:
-        raise MissingDependencyError(
-            f"assets: these tasks need {', '.join(missing)}, which {folder} does not have. "
-            f"{how_to_get_assets(python)}"
-        )
-    textures = missing_for_randomized(folder) if task_config == "demo_randomized" else []
-    if textures:
-        raise MissingDependencyError(
-            f"assets: task_config={task_config!r} needs {', '.join(textures)}, which {folder} does not have; "
-            f"demo_clean needs none. {how_to_get_assets(python)}"
         )
 
 

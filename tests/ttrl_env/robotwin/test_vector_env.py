@@ -215,12 +215,12 @@ class TestBadInput:
 
     def test_missing_assets(self, refuse, tmp_path, pack) -> None:
         refuse(MissingDependencyError, "assets: expected a folder with", (STACK,), assets=str(tmp_path))
-        refuse(MissingDependencyError, "assets: these tasks need 041_shoe, which .* GB", ("place_shoe",))
+        refuse(MissingDependencyError, "assets/objects has no 041_shoe.* GB", ("place_shoe",))
 
     def test_missing_textures_of_random_backgrounds(self, refuse, make, tmp_path) -> None:
         bare = write_asset_pack(tmp_path)
         shutil.rmtree(bare / "assets/background_texture/unseen")
-        message = "assets: task_config='demo_randomized' needs .*unseen, which .*demo_clean needs none"
+        message = "has no .*unseen, which task_config=demo_randomized draws from"
         refuse(MissingDependencyError, message, (STACK,), assets=str(bare))
         make((STACK,), assets=str(bare), task_config="demo_clean").close()
 
