@@ -29,7 +29,7 @@ help:
 	@echo "make test-generic  tests of what depends on the processor, as if it were another one"
 	@echo "make test-thorough further tasks, GPUs and loops that make test leaves out, 15 minutes"
 	@echo "make integrations  TorchRL, RLlib, sb3-contrib, W&B, a CleanRL loop, LeRobot, the notebook, 5 minutes"
-	@echo "make test-robotwin  RoboTwin's real runtime on boxes, without assets or a GPU, 5 minutes; needs TTRL_ROBOTWIN_PYTHON"
+	@echo "make test-robotwin  RoboTwin's real runtime on boxes, without assets or a GPU, 5 minutes; see docs/robotwin.md"
 	@echo "make equivalence   39 tasks over full episodes against LIBERO, an hour; five on the newest MuJoCo"
 	@echo "make lint    ruff: style, imports, docstrings; and the format"
 	@echo "make types   mypy over the package, the benchmarks, the tests and the code of docs/"
@@ -91,10 +91,8 @@ $(NEWEST): | setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $@.draft mujoco==$(NEWEST_MUJOCO) mujoco-core==$(NEWEST_MUJOCO)
 	mv $@.draft $@
 
-# Simulations are processes of the interpreter that has the runtime: Python 3.10 or 3.11, and a Vulkan driver.
+# Simulations are processes of the interpreter that has the runtime, which `ttrl robotwin setup` installs for it.
 test-robotwin: setup
-	@test -n "$$TTRL_ROBOTWIN_PYTHON" || \
-	{ echo "set TTRL_ROBOTWIN_PYTHON to the interpreter that has RoboTwin's runtime: docs/robotwin.md"; exit 1; }
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m robotwin tests/ttrl_env/robotwin $(PYTEST_ARGS)
 
 equivalence: setup gl $(NEWEST)

@@ -19,7 +19,7 @@ from ttrl_env.agents.commands.checks import report
 from ttrl_env.agents.commands.policy_tasks import own_tasks
 from ttrl_env.agents.common.versions import installed_versions
 from ttrl_env.agents.config.bounds import Distinct, Text, check_fields
-from ttrl_env.agents.config.schema import TrainConfig
+from ttrl_env.agents.config.schema import EnvConfig, RoboTwinEnvConfig, TrainConfig
 from ttrl_env.engines import opengl
 from ttrl_env.engines.interface import EngineConfig, EngineName
 from ttrl_env.errors import CheckpointError, ConfigError
@@ -96,16 +96,20 @@ def _policy_checks(config: DoctorConfig, overrides: Sequence[str]) -> Iterator[t
     yield "accelerator", _accelerator
     yield "threads", _threads
     if config.env.suite == ROBOTWIN.name:
-        yield "RoboTwin", _robotwin
+        yield "RoboTwin", partial(_robotwin, config.env)
     yield from examine(config, frozenset(key for key, _ in read_settings(DoctorConfig, overrides)))
 
 
-def _robotwin() -> str:
-    """The other interpreter plays RoboTwin; `ttrl robotwin check` goes through its needs one by one."""
+def _robotwin(env: EnvConfig | None = None) -> str:
+    """The other interpreter plays RoboTwin: the tasks of ``env``, or all. `ttrl robotwin check` says more."""
+    from ttrl_env.robotwin.catalogue import TASKS
     from ttrl_env.robotwin.checkup import checks
     from ttrl_env.robotwin.processes import find_python
 
-    return "; ".join([f"{name}: {check()}" for name, check in checks(find_python(None))])
+    settings = RoboTwinEnvConfig() if env is None else env.robotwin
+    names = [] if env is None else [TASKS[task_id].name for task_id in env.task_ids]
+    found = checks(find_python(settings.python), settings.assets, names)
+    return "; ".join([f"{name}: {check()}" for name, check in found])
 
 
 def _machine() -> str:

@@ -41,7 +41,7 @@ def find_assets(assets: str | None = None, python: str | None = None) -> Path:
     name, folder = _named(assets)
     if folder is None:
         raise MissingDependencyError(
-            f"assets: no folder of RoboTwin's assets is named; set env.robotwin_assets or {ASSETS_VARIABLE} "
+            f"assets: no folder of RoboTwin's assets is named; set env.robotwin.assets or {ASSETS_VARIABLE} "
             f"to it. {how_to_get_assets(python)}"
         )
     root = Path(folder).expanduser()

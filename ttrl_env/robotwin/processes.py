@@ -89,7 +89,7 @@ def find_python(python: str | None) -> str:
     if not path:
         raise MissingDependencyError(
             f"python: RoboTwin's runtime needs an interpreter of its own, of Python 3.10 or 3.11, and "
-            f"neither env.robotwin_python nor {PYTHON_VARIABLE} names one. {_SETUP}"
+            f"neither env.robotwin.python nor {PYTHON_VARIABLE} names one. {_SETUP}"
         )
     path = os.path.expanduser(path)
     if not (os.path.isfile(path) and os.access(path, os.X_OK)):

@@ -110,7 +110,7 @@ def test_no_vulkan_device_names_the_packages(tmp_path) -> None:
 def test_without_assets_it_says_where_to_get_them_and_how_large_they_are(tmp_path) -> None:
     said = _check(_python(tmp_path))
     assert list(said)[-1] == "robot"
-    for part in ("env.robotwin_assets", ASSETS_VARIABLE, "TianxingChen/RoboTwin2.0", "objects.zip (3.7 GB)"):
+    for part in ("env.robotwin.assets", ASSETS_VARIABLE, "TianxingChen/RoboTwin2.0", "objects.zip (3.7 GB)"):
         assert part in said["robot"]
     assert f"`{tmp_path}/robotwin-download-assets --output FOLDER`" in said["robot"]
 
