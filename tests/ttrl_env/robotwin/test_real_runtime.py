@@ -7,13 +7,16 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+import ttrl_env  # noqa: F401  registers the environments
 from benchmarks import robotwin_direct
 from tests.ttrl_env.robotwin.altered_simulation import STEP_LIMIT, UNSTEADY_SEED
 from tests.ttrl_env.robotwin.asset_pack import write_asset_pack
@@ -146,6 +149,35 @@ def test_the_runtimes_own_limit_ends_the_row_as_a_failure(altered: RoboTwinEngin
 def test_a_seed_whose_objects_do_not_come_to_rest_is_passed_over(altered: RoboTwinEngine) -> None:
     altered.reset([0], [task_id_of(TASKS[0])], [UNSTEADY_SEED - 100_000])
     assert altered.seeds[0] == UNSTEADY_SEED + 100
+
+
+def test_the_environment_rewards_a_group_that_succeeds(assets: str) -> None:
+    envs = gym.make_vec(
+        f"ttrl_env/RoboTwin-{TASKS[0]}-v0",
+        num_envs=2,
+        n_samples=2,
+        chunk_steps=5,
+        assets=assets,
+        image_height=48,
+        image_width=64,
+        num_workers=1,
+        autoreset_mode="disabled",
+        engine=partial(RoboTwinEngine, played=ALTERED),
+    )
+    observations, infos = envs.reset(seed=0)
+    assert infos["seed"][0] == infos["seed"][1]
+    assert (infos["seed"] % 100 == infos["init_state_id"] % 100).all()
+    np.testing.assert_array_equal(observations["head_camera_image"][0], observations["head_camera_image"][1])
+
+    still = np.repeat(observations["joint_state"][:, None], 5, axis=1)
+    assert envs.action_space.contains(still)
+    still[:, :, [0, 7]] += 0.01  # each action moves one joint a little further, which takes the least time
+    _, rewards, terminations, truncations, infos = envs.step(still)
+    assert terminations.tolist() == [True, True]
+    assert truncations.tolist() == [False, False]
+    assert infos["finish_step"].tolist() == [3, 3]
+    np.testing.assert_allclose(rewards, 1 / (1 + 3 / envs.unwrapped.max_steps))
+    envs.close()
 
 
 def test_rows_of_one_worker_do_not_share_their_random_numbers(assets: str) -> None:
