@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ttrl_env.errors import MissingDependencyError
+from ttrl_env.robotwin.installation import find_environment
+from ttrl_env.robotwin.processes import PYTHON_VARIABLE
 
 ASSETS_VARIABLE = "TTRL_ROBOTWIN_ASSETS"
 """Environment variable that names the folder of the assets."""
@@ -66,13 +68,18 @@ def missing_for_randomized(root: Path) -> list[str]:
 
 
 def how_to_get_assets(python: str | None = None) -> str:
-    """Where the assets come from, how large they are, and the command that gets them."""
+    """Where the assets come from, how large they are, and the command that gets them.
+
+    ``python`` is the runtime's interpreter, beside which the command is; ``None``: the usual one.
+    """
     sizes = ", ".join(f"{name} ({size:g} GB)" for name, size in ARCHIVES_GB.items())
-    folder = "BIN" if python is None else str(Path(python).parent)
+    usual = python or os.environ.get(PYTHON_VARIABLE) or find_environment()
+    folder = Path(usual).parent if usual and os.path.isfile(usual) else None
+    where = f"{folder}/" if folder else "BIN/"
     return (
         f"The assets are {sizes} of the data set {REPOSITORY} on the Hugging Face hub, 16 GB unpacked. "
-        f"The runtime gets them with `{folder}/robotwin-download-assets --output FOLDER`"
-        + ("" if python else ", where BIN is the folder of its interpreter")
+        f"The runtime gets them with `{where}robotwin-download-assets --output FOLDER`"
+        + ("" if folder else ", where BIN is the folder of its interpreter")
     )
 
 

@@ -130,9 +130,12 @@ def check_objects(root: Path, python: str | None, tasks: Sequence[str]) -> str:
         return f"those of {', '.join(task.name for task in chosen) if tasks else 'all fifty tasks'}"
     missing = sorted({name for names in lacking.values() for name in names})
     playable = [name for name, names in lacking.items() if not names]
+    loading = ", ".join(name for name, names in lacking.items() if names)
     raise MissingDependencyError(
-        f"{root / OBJECTS} has no {', '.join(missing)}. {how_to_get_assets(python)}. "
-        f"What can be played without them: {', '.join(playable) or 'none of these tasks'}"
+        f"{root / OBJECTS} has no {', '.join(missing)}"
+        + (f", which {loading} needs. " if tasks else ". ")
+        + how_to_get_assets(python)
+        + (f". What can be played without them: {', '.join(playable)}" if playable else "")
     )
 
 

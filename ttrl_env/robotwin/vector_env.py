@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from ttrl_env.checks import Seed, check_choice, check_positive_int, check_sequence
 from ttrl_env.engines.interface import ReplicaEngine
+from ttrl_env.errors import ConfigError
 from ttrl_env.machine.memory import require_memory
 from ttrl_env.replica_env import ReplicaVectorEnv
 from ttrl_env.rewards import RewardName
@@ -219,7 +220,7 @@ def _cameras(cameras: Sequence[RoboTwinCamera]) -> tuple[RoboTwinCamera, ...]:
 def _check_limits(max_steps: int, played: Sequence[RoboTwinTask]) -> None:
     shortest = min(played, key=lambda task: task.step_limit)
     if max_steps > shortest.step_limit:
-        raise ValueError(
+        raise ConfigError(
             f"max_steps: RoboTwin's runtime ends {shortest.name} after {shortest.step_limit} steps, got "
             f"{max_steps}; lower it"
         )
