@@ -15,12 +15,14 @@ from torch import Tensor, nn
 
 from ttrl_env import tasks
 from ttrl_env.agents.checkup.subject import Check, CheckFailed, Subject
-from ttrl_env.agents.config.schema import TrainConfig
+from ttrl_env.agents.config.schema import EnvConfig, TrainConfig
+from ttrl_env.agents.config.worlds import plays_robotwin
 from ttrl_env.agents.distributed.devices import choose_device
-from ttrl_env.agents.policies import PolicyInputs, TokenPolicy, load_policy
+from ttrl_env.agents.policies import PolicyInputs, TokenPolicy, building, load_policy
 from ttrl_env.agents.policies.building import policy_options
+from ttrl_env.agents.policies.cameras import robotwin_cameras
 from ttrl_env.agents.update.micro_batch_size import fitting_chunks
-from ttrl_env.errors import ConfigError
+from ttrl_env.errors import ConfigError, PolicyError
 
 _INSTRUCTIONS = ("open the top drawer of the cabinet", "pick up the black bowl and place it on the plate")
 
@@ -63,13 +65,25 @@ def examine(config: TrainConfig, given: frozenset[str]) -> Iterator[tuple[str, C
 
 
 def check_image_size(subject: Subject) -> str:
-    """The policy can use images of size ``env.image_size``."""
+    """The policy can use images of size ``env.image_size``, or RoboTwin's."""
+    env = subject.config.env
+    if plays_robotwin(env):
+        return _check_robotwins_images(subject.policy, env)
     asked = subject.config.env.image_size
     if asked != subject.image_size and subject.given & {"env.image_size", "preset"}:
         raise CheckFailed(
             f"the policy cannot use env.image_size={asked}; set env.image_size={subject.image_size}"
         )
     return f"env.image_size={subject.image_size}"
+
+
+def _check_robotwins_images(policy: TokenPolicy, env: EnvConfig) -> str:
+    try:
+        robotwin_cameras(policy.cameras)
+        building.check_image_size(policy, env)
+    except (ConfigError, PolicyError) as error:
+        raise CheckFailed(str(error)) from error
+    return f"{' and '.join(policy.cameras)}, {env.robotwin.image_height} x {env.robotwin.image_width} pixels"
 
 
 def check_image_matters(subject: Subject) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from ttrl_env import tasks
 from ttrl_env.agents.config.schema import EnvConfig, PolicyConfig, RayActorsConfig, RoboTwinEnvConfig
 from ttrl_env.checks import check_choice
 from ttrl_env.errors import ConfigError
-from ttrl_env.robotwin.catalogue import TASK_CONFIGS
+from ttrl_env.robotwin.catalogue import TASK_CONFIGS, TASKS
 from ttrl_env.suites import ROBOTWIN, get_suite
 
 _OF_LIBERO = {
@@ -75,4 +76,17 @@ def _refuse_liberos(env: EnvConfig) -> None:
         raise ConfigError(
             "env.num_workers: RoboTwin plays in processes of another Python, expected at least 1, got 0; "
             "leave it out for one a core"
+        )
+    _check_horizon(env)
+
+
+def _check_horizon(env: EnvConfig) -> None:
+    """Raise if the runtime would end an episode before ``env.max_steps``."""
+    horizon = env.max_steps or tasks.horizon(env.suite, env.task_ids)
+    shortest = min((TASKS[task_id] for task_id in env.task_ids), key=lambda task: task.step_limit)
+    if horizon > shortest.step_limit:
+        longest = "" if env.max_steps else ", the longest default of env.task_ids"
+        raise ConfigError(
+            f"env.max_steps: RoboTwin's runtime ends {shortest.name} after {shortest.step_limit} steps, got "
+            f"{horizon}{longest}; set it to {shortest.step_limit} or less"
         )

@@ -18,6 +18,7 @@ from tests.agents.policies.tiny_openvla import (
     write_shards,
 )
 from tests.agents.reach import make_tiny_policy
+from tests.agents.two_arms import make_two_armed_policy
 from tests.ttrl_env.robotwin.stand_ins import WHOLE, interpreter
 from ttrl_env import libero_version
 from ttrl_env.agents.checkup import policy as policy_checkup
@@ -84,6 +85,17 @@ def test_a_sound_tiny_vla_passes_the_checks_that_concern_it(tmp_path, capsys) ->
     assert code == 0, said
     assert set(CHECKS[:8]) <= said.keys()
     assert "attention" not in said
+
+
+def test_a_policy_for_robotwin_is_checked_with_robotwins_images(tmp_path, capsys) -> None:
+    make_two_armed_policy().save_pretrained(tmp_path / "two")
+    _, said = _doctor(tmp_path / "two", capsys, "env.suite=robotwin", "env.max_steps=300")
+    assert said["image size"] == "ok head_camera, 240 x 320 pixels"
+    assert {name for name, text in said.items() if not text.startswith("ok")} <= {"RoboTwin"}
+    make_tiny_policy().save_pretrained(tmp_path / "one")
+    code, said = _doctor(tmp_path / "one", capsys, "env.suite=robotwin", "env.max_steps=200")
+    assert code == 1
+    assert "expected cameras of RoboTwin" in said["image size"]
 
 
 def test_a_tiny_vla_that_does_not_see_fails(tmp_path, capsys) -> None:

@@ -53,6 +53,14 @@ def test_a_task_beyond_the_last_is_refused() -> None:
         ("env.num_workers=0", r"env\.num_workers: RoboTwin plays in processes of another Python"),
         ("ppo.critic.privileged_state=true", r"ppo\.critic\.privileged_state: .* env\.suite=robotwin"),
         ("policy.image_size=256", r"policy\.image_size: expected at most 240, the smaller of env\.robotwin"),
+        (
+            "env.max_steps=401",
+            r"env\.max_steps: .* ends adjust_bottle after 400 steps, got 401;",
+        ),
+        (
+            "env.task_ids=[0,38]",
+            r"env\.max_steps: .* after 400 steps, got 800, the longest default",
+        ),
         ("env.robotwin.task_config=demo_cleen", r"env\.robotwin\.task_config: .*'demo_clean'"),
         ("env.robotwin.image_height=0", r"env\.robotwin\.image_height: expected an integer of at least 1"),
         ("env.robotwin.step_timeout_seconds=0", r"step_timeout_seconds: expected a number above 0"),

@@ -13,13 +13,14 @@ import pytest
 import torch
 from rich.console import Console
 
+from tests.agents.two_arms import make_two_armed_policy
 from tests.ttrl_env.robotwin.asset_pack import write_asset_pack
 from tests.ttrl_env.robotwin.fake_engine import behave, fake_engine
 from ttrl_env.agents.common.progress import Display
 from ttrl_env.agents.config.loading import load_config
 from ttrl_env.agents.config.schema import EvaluateConfig, TrainConfig
 from ttrl_env.agents.evaluation.reports.run import evaluate_checkpoints
-from ttrl_env.agents.policies import TinyVLA, TinyVLAConfig, load_policy
+from ttrl_env.agents.policies import TinyVLA, load_policy
 from ttrl_env.agents.training.metrics import EVALUATIONS_FILE, METRICS_FILE, read_records
 from ttrl_env.agents.training.train import train
 from ttrl_env.errors import EnvironmentDiedError, MissingDependencyError, PolicyError
@@ -44,25 +45,9 @@ def assets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def half(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A policy whose joint targets are often near 0.4, where the simulation's goals are."""
-    torch.manual_seed(0)
-    config = TinyVLAConfig(
-        camera="head_camera",
-        proprioception=True,
-        image_size=16,
-        hidden_size=32,
-        num_layers=1,
-        num_heads=2,
-        chunk_steps=3,
-        action_dim=14,
-        action_low=0.0,
-        action_high=0.8,
-    )
-    policy = TinyVLA(config)
-    with torch.no_grad():
-        policy.head.bias -= 0.15 * (torch.arange(256) - 128.0).abs()
+    """The folder of a policy that succeeds now and then."""
     folder = tmp_path_factory.mktemp("policies") / "half"
-    policy.save_pretrained(folder)
+    make_two_armed_policy().save_pretrained(folder)
     return folder
 
 
