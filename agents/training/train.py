@@ -212,7 +212,7 @@ class _Run:
             outcomes=self.dealer.outcomes,
             reference=self.agent.reference_fingerprint,
             config=asdict(self.config),
-            versions=installed_versions(),
+            versions=installed_versions() | self._versions_elsewhere(),
         )
         self.saved = checkpoints.save_checkpoint(
             self.config.output_dir, self.policy, self.agent, state, keep=self.config.keep_checkpoints
@@ -220,6 +220,11 @@ class _Run:
         self.saved_at = self.completed
         self.supervisor.saved(self.saved)
         return self.saved
+
+    def _versions_elsewhere(self) -> dict[str, str]:
+        """Versions in the other interpreter, where RoboTwin's engine plays."""
+        found: dict[str, str] = getattr(self.env.engine, "versions", {})
+        return {f"robotwin/{name}": version for name, version in found.items()}
 
     def close(self) -> None:
         """Free the simulations."""

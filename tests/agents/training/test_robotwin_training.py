@@ -17,6 +17,7 @@ from tests.agents.two_arms import make_two_armed_policy
 from tests.ttrl_env.robotwin.asset_pack import write_asset_pack
 from tests.ttrl_env.robotwin.fake_engine import behave, fake_engine
 from ttrl_env.agents.common.progress import Display
+from ttrl_env.agents.common.training_state import read_state
 from ttrl_env.agents.config.loading import load_config
 from ttrl_env.agents.config.schema import EvaluateConfig, TrainConfig
 from ttrl_env.agents.evaluation.reports.run import evaluate_checkpoints
@@ -144,7 +145,9 @@ def test_a_new_policy_has_two_arms_within_their_joints_limits_and_the_head_camer
             "eval.episodes_per_task=1",
         ],
     )
-    policy = load_policy(train(config, QUIET, fake_engine) / "policy")
+    checkpoint = train(config, QUIET, fake_engine)
+    assert read_state(checkpoint).versions["robotwin/numpy"] == np.__version__
+    policy = load_policy(checkpoint / "policy")
     assert isinstance(policy, TinyVLA)
     assert (policy.cameras, policy.action_dim, policy.chunk_steps) == (("head_camera",), 14, 2)
     assert policy.config.proprioception
