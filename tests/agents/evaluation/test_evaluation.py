@@ -93,6 +93,7 @@ def test_a_row_takes_the_next_episode_as_soon_as_its_own_ends(tiny_policy) -> No
         """Stands still in the episodes of task 1, which so last to the horizon."""
 
         instruction = ""
+        _still: Sequence[bool] = (False,)  # its actions are looked at before it sees anything
 
         def prepare(self, observations: Any, instructions: Sequence[str]) -> PolicyInputs:
             self._still = [instruction == self.instruction for instruction in instructions]
@@ -100,7 +101,7 @@ def test_a_row_takes_the_next_episode_as_soon_as_its_own_ends(tiny_policy) -> No
 
         def decode(self, tokens: Tensor) -> NDArray[Any]:
             actions = super().decode(tokens)
-            actions[self._still] = 0.0
+            actions[list(self._still)] = 0.0
             return actions
 
     env = make_rows(2)
