@@ -112,7 +112,7 @@ def sampling_case(rows: int, vocab: int, window: Window, dtype: torch.dtype, dev
     check_tokens(
         sample_tokens(logits, temperatures, seeds, 1, window=window), logits, temperatures, seeds, lo, hi
     )
-    out = SampledTokens.empty(rows, device)
+    out = SampledTokens.empty(rows, device, width=hi - lo)
     compiled = compile_for(sampling_baselines.torch_gumbel, device)
     variants: Variants = {
         "ours": lambda: sample_tokens(logits, temperatures, seeds, 1, window=window, out=out),
@@ -135,7 +135,7 @@ def sampling_case(rows: int, vocab: int, window: Window, dtype: torch.dtype, dev
 def graph_case(rows: int, vocab: int, window: Window, dtype: torch.dtype, device: str) -> Case:
     """Sampling in CUDA graphs; ours reads the step from memory, so each replay samples new tokens."""
     logits, temperatures, seeds = make_inputs(rows, vocab, dtype, device)
-    out = SampledTokens.empty(rows, device)
+    out = SampledTokens.empty(rows, device, width=vocab)
     step = torch.zeros((), dtype=torch.int64, device=device)
     variants: Variants = {
         "ours": lambda: sample_tokens(logits, temperatures, seeds, step, window=window, out=out),
@@ -150,7 +150,7 @@ def hidden_case(rows: int, dim: int, vocab: int, window: Window, dtype: torch.dt
     lo, hi = window or (0, vocab)
     sampled = sample_from_hidden(hidden, weight, temperatures, seeds, 1, window=window)
     check_tokens_of_head(sampled, hidden, weight, temperatures, seeds, lo, hi)
-    out = SampledTokens.empty(rows, device)
+    out = SampledTokens.empty(rows, device, width=hi - lo)
 
     def matmul_then_ours() -> SampledTokens:
         logits = head_logits(hidden, weight[lo:hi])
@@ -175,7 +175,7 @@ def hidden_graph_case(
     """Head product and sampling, replayed as CUDA graphs."""
     hidden, weight, temperatures, seeds = make_head(rows, dim, vocab, dtype, device)
     lo, hi = window or (0, vocab)
-    out = SampledTokens.empty(rows, device)
+    out = SampledTokens.empty(rows, device, width=hi - lo)
     step = torch.zeros((), dtype=torch.int64, device=device)
 
     def matmul_then_ours() -> SampledTokens:

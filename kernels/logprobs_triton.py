@@ -115,6 +115,8 @@ def forward_options(width: int, element_bytes: int, temperatures: int) -> dict[s
         "VECTOR": vector,
         "num_warps": num_warps,
         "enable_fp_fusion": True,
+        # Left alone, ptxas spills to let a second program fit.
+        **({"maxnreg": 208} if temperatures > 4 else {}),
     }
 
 
@@ -150,6 +152,10 @@ def _forward(
     chosen = tl.load(row_logits + position * logits_stride, mask=inside, other=-float("inf")).to(tl.float32)
     BLOCK: tl.constexpr = STEPS * LANES * VECTOR
     tile = _tile_offsets(STEPS, LANES, VECTOR)
+    pointers = row_logits + tile.to(tl.int64) * logits_stride
+    step = logits_stride * tl.full([], BLOCK, tl.int64)
+    blocks = (width + BLOCK - 1) // BLOCK
+    full = width // BLOCK
 
     scales = ()
     totals = ()
@@ -159,26 +165,31 @@ def _forward(
         scales = scales + (exponent_scale(temperature, temperature == 0.0),)
         totals = totals + (tl.zeros([LANES], tl.float32),)
         weighted = weighted + (tl.zeros([LANES], tl.float32),)
-    maximum = -float("inf")
-    for start in range(0, width, BLOCK):
-        values = load_logits(row_logits, start + tile, logits_stride, width)
-        higher = tl.maximum(maximum, tl.max(values))
-        distances = values - finite_or_zero(higher)
-        # Rescale the sums so far to the new maximum. In the first step they are 0, relative to -inf.
-        step = maximum - finite_or_zero(higher)
+    maxima = tl.full([LANES], -float("inf"), tl.float32)
+
+    # Each lane has its own maximum and sums, so that no lane waits for others until the row ends.
+    ahead = tl.load(pointers, mask=tile < width, other=0.0)
+    for block in range(0, full):
+        values = ahead.to(tl.float32)
+        ahead = tl.load(pointers + tl.minimum(block + 1, full - 1) * step)
+        maxima, totals, weighted = _add_tile(values, scales, maxima, totals, weighted, K, False)
+    # The last block, which the row may not fill. If -inf made a sum NaN, all blocks again, with care.
+    start = full
+    for attempt in range(0, 2):
+        for block in range(start, blocks):
+            values = load_logits(row_logits, block * BLOCK + tile, logits_stride, width)
+            maxima, totals, weighted = _add_tile(values, scales, maxima, totals, weighted, K, True)
+        again = (attempt == 0) & _has_nan(weighted, K)
+        start = tl.where(again, 0, blocks)
+        maxima = tl.where(again, -float("inf"), maxima)
         new_totals = ()
         new_weighted = ()
         for k in tl.static_range(K):
-            shift = tl.maximum(step * scales[k], SMALLEST_EXPONENT)
-            factor = tl.exp2(shift)
-            exponents = distances * scales[k]
-            weights = tl.exp2(exponents)
-            terms = _lane_sums(weighted_exponents(weights, exponents))
-            new_weighted = new_weighted + (factor * (weighted[k] + shift * totals[k]) + terms,)
-            new_totals = new_totals + (factor * totals[k] + _lane_sums(weights),)
+            new_totals = new_totals + (tl.where(again, 0.0, totals[k]),)
+            new_weighted = new_weighted + (tl.where(again, 0.0, weighted[k]),)
         totals = new_totals
         weighted = new_weighted
-        maximum = higher
+    maximum = tl.max(maxima, 0)
 
     any_greedy = False
     for k in tl.static_range(K):
@@ -190,10 +201,12 @@ def _forward(
         column = row * K + k
         temperature = tl.load(temperatures + column)
         is_greedy = temperature == 0.0
-        total = tl.sum(totals[k], 0)
-        weighted_total = tl.sum(weighted[k], 0)
+        shifts = tl.maximum((maxima - finite_or_zero(maximum)) * scales[k], SMALLEST_EXPONENT)
+        factors = tl.exp2(shifts)
+        total = tl.sum(factors * totals[k], 0)
+        weighted_total = tl.sum(factors * (weighted[k] + shifts * totals[k]), 0)
         valid = is_valid(total, maximum, temperature) & inside
-        logprob, entropy = statistics(chosen, maximum, scales[k], total, weighted_total)
+        logprob, entropy = statistics((chosen - maximum) * scales[k], total, weighted_total)
         logprob = tl.where(is_greedy, tl.where(position == first, 0.0, -float("inf")), logprob)
         regular = valid & (is_greedy == 0)
         tl.store(logprobs + column, tl.where(valid, logprob, -float("inf")))
@@ -201,6 +214,35 @@ def _forward(
         tl.store(kept + column, tl.where(regular, maximum, 0.0))
         tl.store(kept + rows.to(tl.int64) * K + column, tl.where(regular, total, 0.0))
         tl.store(kept + rows.to(tl.int64) * (2 * K) + column, tl.where(regular, weighted_total, 0.0))
+
+
+@triton.jit
+def _add_tile(values, scales, maxima, totals, weighted, K: tl.constexpr, CAREFUL: tl.constexpr):
+    """Each lane's maximum and sums, with its values of a tile added to them."""
+    higher = tl.maximum(maxima, tl.max(tl.max(values, 2), 0))
+    base = finite_or_zero(higher)
+    distances = values - base[None, :, None]
+    step = maxima - base  # -inf in the first tile, where the sums are 0
+    new_totals = ()
+    new_weighted = ()
+    for k in tl.static_range(K):
+        shifts = tl.maximum(step * scales[k], SMALLEST_EXPONENT)
+        factors = tl.exp2(shifts)
+        exponents = distances * scales[k]
+        weights = tl.exp2(exponents)
+        terms = weighted_exponents(weights, exponents) if CAREFUL else weights * exponents
+        new_weighted = new_weighted + (factors * (weighted[k] + shifts * totals[k]) + _lane_sums(terms),)
+        new_totals = new_totals + (factors * totals[k] + _lane_sums(weights),)
+    return higher, new_totals, new_weighted
+
+
+@triton.jit
+def _has_nan(weighted, K: tl.constexpr):
+    sums = weighted[0]
+    for k in tl.static_range(1, K):
+        sums += weighted[k]
+    total = tl.sum(sums, 0)
+    return total != total
 
 
 @triton.jit

@@ -52,8 +52,10 @@ def is_valid(total, maximum, temperature):
 
 
 @triton.jit
-def statistics(chosen, maximum, scale, total, weighted):
-    """Log-prob and entropy in nats from base-2 sums; meaningful for a valid row only."""
+def statistics(exponent, total, weighted):
+    """Log-prob and entropy in nats from the chosen token's base-2 exponent and the row's base-2 sums.
+
+    They are meaningful for a valid row only.
+    """
     log_total = tl.log(total)
-    logprob = (chosen - maximum) * scale * LN_2 - log_total
-    return tl.minimum(logprob, 0.0), tl.maximum(log_total - weighted / total * LN_2, 0.0)
+    return tl.minimum(exponent * LN_2 - log_total, 0.0), tl.maximum(log_total - weighted / total * LN_2, 0.0)

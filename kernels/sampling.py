@@ -37,7 +37,8 @@ def sample_tokens(
             advance it). The same seed at another step gives an independent sample.
         window: ``(lo, hi)``, half open, restricts sampling to these token ids and renormalises.
         greedy: ``[rows]`` bool; True treats the row as if its temperature were 0.
-        out: where to write, made by ``SampledTokens.empty``; it is returned.
+        out: where to write, made by ``SampledTokens.empty``; it is returned. On a GPU, one made for the width
+            of the window saves an allocation and, with few rows, a launch.
 
     Returns:
         :class:`SampledTokens`. A row with NaN, +inf or only -inf in the window cannot be sampled. It has
@@ -128,9 +129,22 @@ def check_inputs(logits: Tensor, temperatures: Any, seeds: Any, step: Any, greed
         "entropies": torch.float32,
         "valid": torch.bool,
     }
+    if out.arrivals is not None:
+        dtypes["arrivals"] = torch.int32
     for name, dtype in dtypes.items():
         arguments.check_rows(f"out.{name}", getattr(out, name), logits, dtype)
         if not getattr(out, name).is_contiguous():
             raise ValueError(
                 f"out.{name}: expected a contiguous tensor, got strides {getattr(out, name).stride()}"
             )
+    if out.scratch is not None:
+        _check_scratch(out.scratch, logits)
+
+
+def _check_scratch(scratch: Tensor, logits: Tensor) -> None:
+    is_on_device = scratch.device == logits.device and scratch.dtype == torch.float32
+    if not (is_on_device and scratch.shape[:-1] == logits.shape[:1] and scratch.is_contiguous()):
+        raise ValueError(
+            f"out.scratch: expected a contiguous float32 tensor [{logits.shape[0]}, n] on {logits.device} as"
+            f" SampledTokens.empty makes it, got {scratch.dtype} {list(scratch.shape)} on {scratch.device}"
+        )

@@ -144,7 +144,7 @@ def _sample_window(
         position = _decide_exactly(values, maximum, temperature, uniform, undecided, position)
 
     chosen = tl.sum(tl.where(offsets[None, :] == position[:, None], values, 0.0), 1)
-    logprob, entropy = statistics(chosen, maximum, scale, total, weighted)
+    logprob, entropy = statistics((chosen - maximum) * scale, total, weighted)
     outputs = (tokens, logprobs, entropies, valids)
     store_sample(row, *outputs, lo, position, logprob, entropy, valid, is_greedy, ids < rows)
 

@@ -246,7 +246,7 @@ def _sample_in_tiles(
     index = exact_inverse_cumulative(weights.to(tl.float64), remainder)
 
     chosen = tl.sum(tl.where(tl.arange(0, BLOCK) == index, values, 0.0), 0)
-    logprob, entropy = statistics(chosen, maximum, scale, total, weighted)
+    logprob, entropy = statistics((chosen - maximum) * scale, total, weighted)
     outputs = (tokens, logprobs, entropies, valids)
     store_sample(row, *outputs, lo, first + index, logprob, entropy, valid, is_greedy)
 

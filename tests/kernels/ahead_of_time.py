@@ -24,6 +24,7 @@ from ttrl_env.kernels import (
     sampling_hidden_triton,
     sampling_hidden_wide_triton,
     sampling_triton,
+    sampling_wide_triton,
 )
 
 TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
@@ -42,6 +43,8 @@ POINTERS = {
     "grad_logprobs": "*fp32",
     "grad_entropies": "*fp32",
     "partials": "*fp32",
+    "sums": "*fp32",
+    "arrivals": "*i32",
     "tile_sums": "*fp32",
     "block_weights": "*fp32",
 }
@@ -54,7 +57,7 @@ DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
 def kernels_to_compile(dtype):
     """``(name, kernel, compile-time options, logits a program handles, dtype)`` of all kernels."""
-    large = sampling_triton.many_chunks_options(32064)
+    wide = sampling_wide_triton.wide_options(32064, DTYPES[dtype].itemsize)
     small = sampling_triton.one_chunk_options(256)
     split = sampling_triton.one_chunk_options(256, 8)
     window = sampling_hidden_triton.window_options(256, DTYPES[dtype])
@@ -62,9 +65,9 @@ def kernels_to_compile(dtype):
     tiles = sampling_hidden_wide_triton.tile_options(DTYPES[dtype])
     sample = sampling_hidden_wide_triton.sample_options(32064, DTYPES[dtype])
     per_tile = [options["TILE_ROWS"] * options["TILE_TOKENS"] for options in (window, partial, tiles)]
-    many, one = sampling_triton._sample_many_chunks, sampling_triton._sample_one_chunk
+    one, many = sampling_triton._sample_one_chunk, sampling_wide_triton._sample_wide
     return [
-        ("sample_many_chunks", many, large, large["TILE_CHUNKS"] * large["CHUNK"], dtype),
+        ("sample_wide", many, wide, wide["TILE_CHUNKS"] * wide["CHUNK"], dtype),
         ("sample_one_chunk", one, small, small["BLOCK"], dtype),
         ("sample_eight_splits", one, split, split["BLOCK"], "fp32"),
         *logprobs_kernels(dtype),
@@ -130,6 +133,8 @@ def measure(compiled, elements, threads):
         "instructions": len(instructions),
         "instructions_per_element": len(instructions[hot]) * threads / elements,
         "is_loop": hot != slice(None),
+        "barriers": sum("BAR.SYNC" in text for text in instructions[hot]),
+        "instructions_from_load_to_use": load_to_use(instructions[hot]),
         "loads_of_16_bytes": len(wide_loads),
         "tensor_core_instructions": sum(bool(TENSOR_CORE.search(text)) for text in instructions),
     }
@@ -150,6 +155,18 @@ def parse(listing):
         if target and labels.get(target[1], index + 1) <= index:
             loops.append(slice(labels[target[1]], index + 1))
     return instructions, loops
+
+
+def load_to_use(loop):
+    """The fewest instructions of a loop between a 16-byte load and the first that names what it loaded."""
+    distances = []
+    for index, text in enumerate(loop):
+        if load := re.search(r"\bLDG\.E\.(?:\w+\.)*128\S* R(\d+),", text):
+            loaded = {f"R{int(load[1]) + k}" for k in range(4)}
+            following = loop[index + 1 :] + loop[: index + 1]
+            uses = (k for k, other in enumerate(following) if loaded & set(re.findall(r"\bR\d+\b", other)))
+            distances.append(next(uses))
+    return min(distances, default=0)
 
 
 def count_exponentials(instructions):

@@ -105,11 +105,24 @@ def test_launches_from_hidden_states(dim, window):
     assert launches == expected
 
 
-@pytest.mark.parametrize("vocab", [256, 5000])
-def test_a_captured_graph_samples_anew_as_its_step_advances(sampling_inputs, vocab):
+@pytest.mark.parametrize("vocab", [32064, 151936])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
+def test_a_row_gives_the_same_bits_alone_and_among_many(sampling_inputs, vocab, dtype):
+    """Alone a row is split over programs, among many it is one program."""
+    logits, temperatures, seeds = on_gpu(*sampling_inputs(1024, vocab, dtype))
+    whole = sample_tokens(logits, temperatures, seeds, 3)
+    for rows in (slice(0, 1), slice(5, 13), slice(100, 156), slice(500, 948)):
+        part = sample_tokens(logits[rows], temperatures[rows], seeds[rows], 3)
+        for ours, theirs in zip(part.tensors(), whole.rows(rows).tensors(), strict=True):
+            assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("width", [0, 32064])
+@pytest.mark.parametrize("vocab", [256, 5000, 32064])
+def test_a_captured_graph_samples_anew_as_its_step_advances(sampling_inputs, vocab, width):
     logits, temperatures, seeds = on_gpu(*sampling_inputs(64, vocab))
     step = torch.zeros((), dtype=torch.int64, device="cuda")
-    out = SampledTokens.empty(64, "cuda")
+    out = SampledTokens.empty(64, "cuda", width)
     sample_tokens(logits, temperatures, seeds, step, out=out)  # compiles
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
@@ -124,7 +137,7 @@ def test_a_captured_graph_samples_anew_as_its_step_advances(sampling_inputs, voc
 @pytest.mark.parametrize("window", [None, (31744, 32000)])
 def test_one_launch_and_no_waiting_for_the_gpu(sampling_inputs, window):
     logits, temperatures, seeds = on_gpu(*sampling_inputs(64, 32064))
-    out = SampledTokens.empty(64, "cuda")
+    out = SampledTokens.empty(64, "cuda", width=32064)
 
     assert count_launches(lambda: sample_tokens(logits, temperatures, seeds, 1, window=window, out=out)) == 1
 
