@@ -14,13 +14,13 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
+from ttrl_env.replica_env import ReplicaVectorEnv
 from ttrl_env.rewards import efficiency_reward
-from ttrl_env.vector_env import TTRLVectorEnv
 from ttrl_env.wrapper import TestTimeRL
 
 
 def play(
-    envs: TTRLVectorEnv | TestTimeRL,
+    envs: ReplicaVectorEnv | TestTimeRL,
     num_steps: int,
     *,
     max_steps: int,
@@ -39,7 +39,7 @@ def play(
 
 class _Player:
     def __init__(
-        self, envs: TTRLVectorEnv | TestTimeRL, max_steps: int, chunk_steps: int, reset_every: int
+        self, envs: ReplicaVectorEnv | TestTimeRL, max_steps: int, chunk_steps: int, reset_every: int
     ) -> None:
         self.reset_every = reset_every
         self.envs = envs

@@ -9,6 +9,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode
 
 from tests.contract.vector_contract import play
@@ -16,7 +17,7 @@ from tests.ttrl_env.robotwin.asset_pack import JOINT_LIMIT, write_asset_pack
 from tests.ttrl_env.robotwin.counting_robotwin import counting_robotwin
 from tests.ttrl_env.robotwin.fake_engine import behave, fake_engine
 from tests.ttrl_env.robotwin.fake_simulation import goal, start
-from ttrl_env.errors import ConfigError, MissingDependencyError, UnknownNameError
+from ttrl_env.errors import ConfigError, EnvironmentDiedError, MissingDependencyError, UnknownNameError
 from ttrl_env.robotwin.single_env import RoboTwinEnv
 from ttrl_env.robotwin.vector_env import RoboTwinVectorEnv
 
@@ -311,6 +312,19 @@ class TestWithWorkers:
         assert infos["seed"].tolist() == [100_113] * 2 + [100_014] * 2
         assert infos["init_state_id"].tolist() == [13, 13, 14, 14]
         behave(folder)
+
+    def test_a_worker_that_dies_costs_its_rows_their_episodes_until_a_reset(self, envs, folder) -> None:
+        _, infos = envs.reset(seed=5)
+        behave(folder, dies_in="step")
+        with pytest.raises(EnvironmentDiedError, match="stack_blocks_two"):
+            envs.step(self.targets(envs, infos, [False] * 4))
+        behave(folder)
+        with pytest.raises(ResetNeeded, match=r"rows \[0, 1, 2, 3\] cannot go on; call reset"):
+            envs.step(self.targets(envs, infos, [False] * 4))
+        _, again = envs.reset(seed=5)
+        assert again["seed"].tolist() == infos["seed"].tolist()
+        _, _, terminated, _, infos = envs.step(self.targets(envs, again, [True] * 4))
+        assert terminated.all()
 
     def test_a_diverged_simulation_ends_its_row_with_a_reason(self, envs, folder) -> None:
         _, infos = envs.reset(seed=4)
