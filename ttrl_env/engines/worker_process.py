@@ -73,6 +73,11 @@ class WorkerProcess:
         """The worker's process id."""
         return self._process.pid
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether the process has ended, for whatever reason."""
+        return self._process.poll() is not None
+
     def send(self, message: bytes, doing: str | None = None) -> None:
         """Send a request; :meth:`receive` returns the answer.
 

@@ -119,6 +119,8 @@ class RoboTwinEngine:
         if self._assets is not None:
             check_objects(self._assets, self._python, names)
         with self._taking_turns(), self._lost_unless_done(rows):
+            self._workers.find_dead()
+            self._lose_dead()
             self._workers.replace_dead()
             waiting = dict(zip(rows, zip(names, init_state_ids, strict=True), strict=True))
             while waiting:
@@ -223,12 +225,20 @@ class RoboTwinEngine:
         try:
             yield
         except BaseException as error:
-            for row in {*rows, *(row for row in self._playing if self._workers.is_dead(row))}:
-                self._playing.pop(row, None)
-                self._lost.add(row)
+            self._lose(rows)
+            self._lose_dead()
             if self._closed and isinstance(error, EnvironmentDiedError):
                 raise EnvironmentClosedError(_CLOSED) from None  # another thread closed it meanwhile
             raise
+
+    def _lose_dead(self) -> None:
+        self._lose([row for row in self._playing if self._workers.is_dead(row)])
+
+    def _lose(self, rows: Sequence[int]) -> None:
+        """Have ``rows`` wait for a reset."""
+        for row in rows:
+            self._playing.pop(row, None)
+            self._lost.add(row)
 
     def _require_usable(self) -> None:
         if os.getpid() != self._pid:

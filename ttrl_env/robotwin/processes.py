@@ -161,6 +161,14 @@ class Workers:
         """Whether the worker of a row has ended, and its simulation with it."""
         return self._of(row).is_dead
 
+    def find_dead(self) -> None:
+        """Find out which workers have ended, or fail at what an earlier call has left them with.
+
+        Where several fail at once, the call raises for the first of them. The others' answers are read here.
+        """
+        for worker in self._workers:
+            worker.find_out()
+
     def replace_dead(self) -> None:
         """Start workers anew that have ended."""
         for index, worker in enumerate(self._workers):
@@ -261,6 +269,7 @@ class _Worker:
         self.is_dead = False
         self._timeout_s = 0.0
         self._owes_an_answer = False
+        self._last_number = 0
 
     def send(self, message: dict[str, Any], doing: str, timeout_s: float) -> None:
         """Send a request. Its time begins once that of an earlier one, which nobody waited for, is over."""
@@ -268,6 +277,7 @@ class _Worker:
         self.deadline = (max(now, self.deadline) if self._owes_an_answer else now) + timeout_s
         self._timeout_s = self.deadline - now
         self._owes_an_answer = True
+        self._last_number = message["number"]
         with self._dead_unless_done():
             self.process.send(protocol.encode(message), doing)
 
@@ -281,6 +291,17 @@ class _Worker:
             return None
         self._owes_an_answer = False
         return answer["results"]
+
+    def find_out(self) -> None:
+        """Wait for the answer that it still owes, which nobody needs, to know whether it can go on."""
+        if self._last_number == 0:
+            return  # it has only been started; whether that has worked is for the first request to say
+        with contextlib.suppress(EnvironmentDiedError):  # the call that gave it this work has raised already
+            while self._owes_an_answer and not self.is_dead:
+                if not self.process.connection.poll(max(self.deadline - time.monotonic(), 0.0)):
+                    raise self.hung()
+                self.receive(self._last_number)
+        self.is_dead = self.is_dead or self.process.has_ended
 
     def hung(self) -> EnvironmentDiedError:
         """Kill it because it has not answered in time; the error says so."""

@@ -212,6 +212,31 @@ def test_a_worker_that_fails_is_reported_and_replaced_by_the_next_reset(
     assert not psutil.pid_exists(first)
 
 
+@pytest.mark.parametrize("behaviour", [{"dies_in": "step"}, {"raises_in": "step"}, {"hangs_in": "step"}])
+def test_one_reset_is_enough_after_workers_that_failed_at_once(make, folder: Path, behaviour: dict) -> None:
+    engine = make(step_timeout_seconds=0.5)
+    begin(engine)
+    behave(folder, **behaviour)
+    with pytest.raises(EnvironmentDiedError):
+        go(engine, [0, 1, 2, 3])
+    behave(folder)
+    engine.reset([0, 1], [TASK_ID] * 2, [0, 1])
+    assert go(engine, [0, 1]).success.tolist() == [True, True]
+    with pytest.raises(ResetNeeded, match=r"rows \[2, 3\]"):
+        go(engine, [2, 3])
+
+
+def test_a_worker_that_died_unnoticed_is_replaced_and_its_other_rows_must_be_reset(make) -> None:
+    engine = make()
+    begin(engine)
+    os.kill(pids(engine)[0], signal.SIGKILL)
+    psutil.wait_procs([psutil.Process(pids(engine)[0])], timeout=10)
+    engine.reset([0], [TASK_ID], [0])
+    go(engine, [0, 1, 3])
+    with pytest.raises(ResetNeeded, match=r"rows \[2\]"):
+        go(engine, [2])
+
+
 def test_a_worker_that_dies_while_it_resets_is_reported_with_its_seed(make, folder: Path) -> None:
     engine = make(num_rows=1)
     behave(folder, dies_in="reset")
