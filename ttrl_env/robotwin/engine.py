@@ -48,7 +48,7 @@ _UNSTABLE = _Began("", "unstable")
 class RoboTwinEngine:
     """Resets rows to RoboTwin's tasks, executes chunks of joint targets, and reports success.
 
-    It has the methods of :class:`ttrl_env.engines.interface.SimulationEngine`, with actions of 14 numbers.
+    It has the methods of :class:`ttrl_env.engines.interface.ReplicaEngine`, with actions of 14 numbers.
     ``config.num_workers`` processes share the rows. A row's simulation is made by its first reset.
 
     All rows that play one task and one initial state start bitwise identical, whenever they are reset. Their
