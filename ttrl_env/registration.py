@@ -7,7 +7,7 @@ from typing import Any
 import gymnasium
 
 from ttrl_env.robotwin.catalogue import TASKS
-from ttrl_env.suites import LIBERO_SUITES, ROBOTWIN, get_suite
+from ttrl_env.suites import LIBERO_SUITES, ROBOTWIN, check_task_id, get_suite
 
 NAMESPACE = "ttrl_env"
 
@@ -25,7 +25,7 @@ def env_id(suite: str, task_id: int | None = None) -> str:
     found = get_suite(suite)
     task: int | str | None = task_id
     if task_id is not None and found is ROBOTWIN:
-        task = TASKS[task_id].name
+        task = TASKS[check_task_id(suite, task_id)].name
     return f"{NAMESPACE}/{found.gym_name}{'' if task is None else f'-{task}'}-v0"
 
 

@@ -31,6 +31,11 @@ def test_every_suite_and_every_task_has_an_id() -> None:
     assert {"ttrl_env/RoboTwin-v0", "ttrl_env/RoboTwin-stack_blocks_two-v0"} <= ids
 
 
+def test_an_id_of_a_task_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(ValueError, match="robotwin has tasks 0 to 49, got -1"):
+        env_id("robotwin", -1)
+
+
 def test_registering_again_is_silent(recwarn) -> None:
     register_envs()
     assert not recwarn.list

@@ -10,6 +10,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium.error import ResetNeeded
+from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 
 from tests.contract.vector_contract import play
@@ -165,6 +166,10 @@ class TestGymnasiumsIds:
         assert reward == 1 / (1 + 2 / 400)
         assert env.unwrapped.action_dim == 14
         env.close()
+
+    def test_gymnasiums_checker_finds_nothing_wrong(self, pack) -> None:
+        env = RoboTwinEnv(STACK, engine=counting_robotwin({0: 5}), assets=pack, image_height=6, image_width=8)
+        check_env(env, skip_close_check=True)
 
 
 class TestBadInput:
