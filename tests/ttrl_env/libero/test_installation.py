@@ -57,7 +57,7 @@ def test_the_engine_that_compiles_tasks_keeps_libero_s_own_class() -> None:
     from ttrl_env.engines.libero import environment
     from ttrl_env.libero import upstream
 
-    assert vars(environment)["OffScreenRenderEnv"] is upstream.OffScreenRenderEnv
+    assert vars(environment)["ControlEnv"] is upstream.ControlEnv
 
 
 def test_uninstalling_gives_libero_s_classes_back() -> None:

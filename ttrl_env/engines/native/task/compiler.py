@@ -25,9 +25,7 @@ from ttrl_env.libero_tasks import LiberoTask
 
 def compile_bundle(task: LiberoTask, fixture_seed: int) -> TaskBundle:
     """Build a task through LIBERO and robosuite, which takes seconds, and extract its bundle."""
-    config = EngineConfig(
-        suite=task.suite, num_rows=1, image_size=64, settle_steps=0, fixture_seed=fixture_seed
-    )
+    config = EngineConfig(suite=task.suite, num_rows=1, cameras=(), settle_steps=0, fixture_seed=fixture_seed)
     simulation = LiberoSimulation(task, config)
     try:
         simulation.restore()

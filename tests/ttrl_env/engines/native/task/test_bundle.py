@@ -105,6 +105,21 @@ def test_a_cached_bundle_is_the_compiled_one(compiled: TaskBundle, compilations:
     check_nothing_is_left_behind()
 
 
+def test_a_task_is_compiled_without_opengl_and_to_the_same_bytes(
+    compiled: TaskBundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("robosuite.environments.base.MjRenderContextOffscreen", None)
+    blind = compiler.compile_bundle(libero_tasks.get_task(*TASK), fixture_seed=0)
+    places = tmp_path / "seen" / "task", tmp_path / "blind" / "task"  # a bundle holds its folder's name
+    for place, bundle in zip(places, (compiled, blind), strict=True):
+        write_bundle(place, bundle)
+    names = [sorted(file.name for file in place.iterdir()) for place in places]
+    assert names[0] == names[1]
+    for name in names[0]:
+        assert (places[0] / name).read_bytes() == (places[1] / name).read_bytes(), name
+    shutil.rmtree(tmp_path)
+
+
 def check_nothing_is_left_behind() -> None:
     (place,) = (cache_folder() / "bundles").iterdir()
     assert sorted(file.suffix for file in place.iterdir()) == [".mjb", ".npz", ".rgb"]
