@@ -25,13 +25,14 @@ from torch import Tensor
 
 from benchmarks.report import machine
 from benchmarks.torch_timing import timed
-from ttrl_env.agents.policies.openvla.config import ActionStatistics, OpenVLAConfig
+from ttrl_env.agents.policies.openvla.config import OpenVLAConfig
 from ttrl_env.agents.policies.openvla.lora import add_lora
 from ttrl_env.agents.policies.openvla.model import OpenVLAModel
-from ttrl_env.agents.policies.openvla.pixels import camera_size
+from ttrl_env.agents.policies.openvla.pixels import camera_shape
 from ttrl_env.agents.policies.openvla.policy import AdaptedOpenVLAPolicy, OpenVLAPolicy
 from ttrl_env.agents.policies.openvla.prompt import MAX_PROMPT_TOKENS, PromptTokenizer
 from ttrl_env.agents.policies.openvla.records import ActionSpace, Source
+from ttrl_env.agents.policies.openvla.statistics import ActionStatistics
 from ttrl_env.agents.policies.openvla.vision import KNOWN_BACKBONES, ViTShape
 
 PROMPT_TOKENS = 35
@@ -104,7 +105,7 @@ def measure(arguments: argparse.Namespace, report: Report) -> None:
 
 def measure_preparation(report: Report, policy: OpenVLAPolicy, rows: int, rounds: int) -> None:
     """Time the conversion of camera images to the policy's inputs on the CPU: JPEG, Lanczos, crop."""
-    size = camera_size(policy.config.image_size)
+    size, _ = camera_shape("LIBERO", policy.config.image_size)
     coarse = np.random.default_rng(0).integers(0, 256, (rows, size // 8, size // 8, 3), dtype=np.uint8)
     observations = {"agentview_image": coarse.repeat(8, axis=1).repeat(8, axis=2)}
     instructions = ["pick up the black bowl and place it on the plate"] * rows

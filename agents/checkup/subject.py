@@ -63,10 +63,11 @@ def _random_observations(rows: int, size: int, seed: int) -> dict[str, NDArray[A
     """
     coarse = np.random.default_rng(seed).integers(0, 256, (4, 4, 3), dtype=np.uint8)
     tile = np.ones((-(-size // 4), -(-size // 4), 1), dtype=np.uint8)
-    image = np.kron(coarse, tile)[:size, :size]
-    images = np.repeat(image[None], rows, axis=0)
+    images = np.repeat(np.kron(coarse, tile)[None, :size, :size], rows, axis=0)
+    wide = np.pad(images, ((0, 0), (0, 0), (0, size // 3), (0, 0)))  # RoboTwin's camera has 4 : 3
     return {
-        **{f"{camera}_image": images for cameras in WORLDS.values() for camera in cameras},
+        **{f"{camera}_image": images for camera in WORLDS["LIBERO"]},
+        **{f"{camera}_image": wide for camera in WORLDS["RoboTwin"]},
         "robot0_eef_pos": np.zeros((rows, 3)),
         "robot0_eef_quat": np.tile([1.0, 0.0, 0.0, 0.0], (rows, 1)),
         "robot0_gripper_qpos": np.zeros((rows, 2)),

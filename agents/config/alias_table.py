@@ -159,8 +159,8 @@ ALIASES: dict[str, Treatment] = {
     ),
     "actor_rollout_ref.actor.ppo_epochs": Renamed("ppo.epochs"),
     "actor_rollout_ref.actor.shuffle": Stated((True,), "minibatches are shuffled"),
-    "actor_rollout_ref.actor.num_images_in_input": Stated((1,), "OpenVLA policies see one camera"),
-    "actor_rollout_ref.actor.use_proprio": Stated((False,), "OpenVLA policies see images and instructions"),
+    "actor_rollout_ref.actor.num_images_in_input": Renamed("policy.openvla.num_images"),
+    "actor_rollout_ref.actor.use_proprio": Renamed("policy.openvla.use_proprio"),
     # rollout
     "actor_rollout_ref.rollout.temperature": Renamed(
         "base_temperature", note="log-probabilities are always taken at the temperature a row samples at"
@@ -190,8 +190,8 @@ ALIASES: dict[str, Treatment] = {
         (True,), "OpenVLA's images are cropped as in its training"
     ),
     "actor_rollout_ref.rollout.num_steps_wait": Stated((10,), "the settle steps of LIBERO's protocol"),
-    "actor_rollout_ref.rollout.num_images_in_input": Stated((1,), "OpenVLA policies see one camera"),
-    "actor_rollout_ref.rollout.use_proprio": Stated((False,), "OpenVLA policies see images and instructions"),
+    "actor_rollout_ref.rollout.num_images_in_input": Renamed("policy.openvla.num_images"),
+    "actor_rollout_ref.rollout.use_proprio": Renamed("policy.openvla.use_proprio"),
     # algorithm
     "algorithm.adv_estimator": Renamed(
         "ppo.advantage",

@@ -151,6 +151,11 @@ class OpenVLALoadConfig:
     """"parallel" (OpenVLA-OFT) or "autoregressive" (the original); null: as recorded."""
     unnorm_key: Annotated[str | None, Text()] = None
     """Data set whose statistics un-normalise actions; null: as recorded, or the only one."""
+    num_images: Annotated[int | None, at_least(1, 3)] = None
+    """Cameras whose images it sees: LIBERO's scene and wrist (2), or RoboTwin's head, left and right (3);
+    null: as recorded, else 1. It has to be said where there is a projector of the robot's state."""
+    use_proprio: bool | None = None
+    """Whether it sees the robot's state; null: if a proprio_projector is beside its weights or in them."""
     dtype: WeightType = "auto"
     """Type of the weights, "float32" or "bfloat16"; "auto": as stored. Logits are float32."""
 

@@ -64,13 +64,16 @@ def check_kind(kind: str) -> None:
         raise unknown_name("policy.kind", kind, ["auto", *policy_kinds()], _HOW_TO_REGISTER)
 
 
-def read_cameras(folder: Path) -> tuple[PolicyCamera, ...]:
-    """The cameras that the policy in a folder needs, without loading its weights."""
+def read_cameras(folder: Path, options: PolicyOptions | None = None) -> tuple[PolicyCamera, ...]:
+    """The cameras that the policy in a folder needs, without loading its weights.
+
+    ``options`` are those that it is loaded with.
+    """
     model_type = read_kind(folder)
     if model_type == OPENVLA:
-        from ttrl_env.agents.policies.openvla import OpenVLAPolicy
+        from ttrl_env.agents.policies.openvla.action_space import read_openvla_cameras
 
-        return OpenVLAPolicy.cameras
+        return read_openvla_cameras(folder, PolicyOptions() if options is None else options)
     if model_type == TINY_VLA:
         return read_tiny_vla_config(folder).cameras
     return registered_policy(model_type).cameras

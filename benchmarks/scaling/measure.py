@@ -20,7 +20,7 @@ from benchmarks.report import machine
 from benchmarks.scaling.parts import Part
 from ttrl_env import libero_tasks
 from ttrl_env.agents.policies import load_policy
-from ttrl_env.agents.policies.openvla.pixels import camera_size, prepare_images
+from ttrl_env.agents.policies.openvla.pixels import camera_shape, prepare_images
 from ttrl_env.agents.policies.tiny_vla import TinyVLA
 
 CHUNK = 8
@@ -54,7 +54,7 @@ def measure_tiny(suite: str, task_id: int, policy: TinyVLA) -> dict[str, Part]:
 
 def measure_vla(suite: str, task_id: int) -> dict[str, Part]:
     """The parts of OpenVLA's rollouts that run on cores: control steps, images and their preparation."""
-    size = camera_size(OPENVLA_INPUT)
+    size, _ = camera_shape("LIBERO", OPENVLA_INPUT)
     where = _where(f"{suite} {task_id}, {size} x {size}")
     image = _smooth(1, size)
     seconds = _cpu_seconds(lambda: prepare_images(image, OPENVLA_INPUT))

@@ -29,7 +29,7 @@ from ttrl_env.agents.evaluation.reports.summary import summarise
 from ttrl_env.agents.evaluation.reports.videos import write_videos
 from ttrl_env.agents.evaluation.reports.world import describe, world_settings
 from ttrl_env.agents.evaluation.videos import record_episodes
-from ttrl_env.agents.policies import TokenPolicy, load_policy
+from ttrl_env.agents.policies import PolicyOptions, TokenPolicy, load_policy
 from ttrl_env.agents.policies.building import check_image_size, load_options
 from ttrl_env.agents.policies.cameras import PolicyCamera
 from ttrl_env.agents.policies.finding import find_policy
@@ -63,7 +63,7 @@ def evaluate_checkpoints(
     command = {**protocol, **{name: policy_identity(folder) for name, folder in folders.items()}}
     with contextlib.ExitStack() as stack:
         log = None if config.output is None else stack.enter_context(EpisodeLog(config.output, command))
-        env = _environment(config, _cameras(folders.values()), engine)
+        env = _environment(config, _cameras(folders.values(), load_options(config.policy)), engine)
         stage = _Stage(stack.enter_context(contextlib.closing(env)), config.policy)
         subjects = [
             EvaluatedPolicy(
@@ -141,9 +141,9 @@ class _Stage:
         return frames[0]
 
 
-def _cameras(folders: Iterable[Path]) -> tuple[PolicyCamera, ...]:
+def _cameras(folders: Iterable[Path], options: PolicyOptions) -> tuple[PolicyCamera, ...]:
     """The cameras that at least one of the policies uses."""
-    return tuple(dict.fromkeys(camera for folder in folders for camera in read_cameras(folder)))
+    return tuple(dict.fromkeys(camera for folder in folders for camera in read_cameras(folder, options)))
 
 
 def _environment(

@@ -1,4 +1,4 @@
-"""Converts between action tokens and LIBERO's actions, with the statistics of one dataset."""
+"""Converts between action tokens and an environment's actions, with the statistics of one dataset."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ttrl_env.agents.policies.action_tokenizer import decode_tokens, encode_actions
-from ttrl_env.agents.policies.openvla.config import ActionStatistics
+from ttrl_env.agents.policies.openvla.statistics import ActionStatistics
 from ttrl_env.errors import CheckpointError
 
 OFT_EPSILON = 1e-8
@@ -24,6 +24,7 @@ class ActionCodec:
     def __init__(self, statistics: ActionStatistics, epsilon: float) -> None:
         self._statistics = statistics
         self._range = statistics.high - statistics.low + epsilon
+        self._is_libero = statistics.world == "LIBERO"
 
     def decode(self, tokens: ArrayLike) -> NDArray[np.float64]:
         """Environment actions ``[..., action_dim]`` of tokens ``[..., action_dim]``."""
@@ -32,19 +33,21 @@ class ActionCodec:
     def postprocess(self, normalised: ArrayLike) -> NDArray[np.float64]:
         """Environment actions of normalised actions ``[..., action_dim]``.
 
-        Entries whose mask is true are un-normalised. The gripper, 0 = closed and 1 = open in the training
-        data, becomes robosuite's +1 = closed and -1 = open.
+        Entries whose mask is true are un-normalised. LIBERO's gripper, 0 = closed and 1 = open in the
+        training data, becomes robosuite's +1 = closed and -1 = open. RoboTwin's targets stay as they are.
         """
         normalised = np.asarray(normalised, dtype=np.float64)
         scaled = 0.5 * (normalised + 1) * self._range + self._statistics.low
         actions = np.where(self._statistics.mask, scaled, normalised)
-        actions[..., -1] = -np.sign(2 * actions[..., -1] - 1)
+        if self._is_libero:
+            actions[..., -1] = -np.sign(2 * actions[..., -1] - 1)
         return actions
 
     def encode(self, actions: ArrayLike) -> NDArray[np.int64]:
         """Tokens ``[..., action_dim]`` of environment actions: inverse of ``decode`` up to binning."""
         actions = np.array(actions, dtype=np.float64)
-        actions[..., -1] = (1 - np.sign(actions[..., -1])) / 2
+        if self._is_libero:
+            actions[..., -1] = (1 - np.sign(actions[..., -1])) / 2
         normalised = 2 * (actions - self._statistics.low) / self._range - 1
         return encode_actions(np.where(self._statistics.mask, normalised, actions))
 

@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 from peft import LoraConfig
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
-from ttrl_env.agents.common.checkpoint_files import LARGEST_SMALL_FILE, read_own_file, read_own_json
-from ttrl_env.agents.config.choices import CHUNK_STEPS
+from ttrl_env.agents.common.checkpoint_files import LARGEST_SMALL_FILE, read_own_file
 from ttrl_env.agents.policies.finding import HUB, find_policy, is_repo_id
 from ttrl_env.agents.policies.openvla import lora
-from ttrl_env.agents.policies.openvla.actions import choose_statistics
+from ttrl_env.agents.policies.openvla.action_space import read_action_space
 from ttrl_env.agents.policies.openvla.adapter_config import ADAPTER_CONFIG, base_of, read_adapter_config
 from ttrl_env.agents.policies.openvla.config import OpenVLAConfig, read_config
-from ttrl_env.agents.policies.openvla.model import OpenVLAModel
+from ttrl_env.agents.policies.openvla.model import OpenVLAModel, ProprioProjector
 from ttrl_env.agents.policies.openvla.oft_parts import refuse_parts
 from ttrl_env.agents.policies.openvla.policy import (
     AdaptedOpenVLAPolicy,
     OpenVLAPolicy,
 )
+from ttrl_env.agents.policies.openvla.projector_files import (
+    ProjectorPlace,
+    read_projector,
+)
 from ttrl_env.agents.policies.openvla.prompt import PromptTokenizer
-from ttrl_env.agents.policies.openvla.records import ActionSpace, Source
+from ttrl_env.agents.policies.openvla.records import Source
+from ttrl_env.agents.policies.openvla.statistics import (
+    read_state_statistics,
+)
 from ttrl_env.agents.policies.openvla.weights import read_weights
 from ttrl_env.agents.policies.options import PolicyOptions
 from ttrl_env.agents.policies.origin import ACTION_SPACE_FILE
@@ -33,8 +37,6 @@ from ttrl_env.agents.policies.stored_weights import INDEX, SINGLE_FILE
 from ttrl_env.errors import CheckpointError
 
 _DTYPES = {"auto": None, "float32": torch.float32, "bfloat16": torch.bfloat16}
-
-_DEFAULT_CHUNKS = {"parallel": CHUNK_STEPS, "autoregressive": 1}
 
 _SIDE_FILES = (".json", ".model", ".txt", ".py")
 
@@ -69,11 +71,16 @@ def load_openvla(folder: Path, options: PolicyOptions, source: str) -> OpenVLAPo
     for each in dict.fromkeys((adapter or weights, weights)):
         refuse_parts(each)
     config = read_config(folder)
-    action_space = _action_space(folder, config, options)
+    projector = ProjectorPlace.of(folder, adapter, weights, options)
+    action_space = read_action_space(folder, config.statistics, options, use_proprio=projector is not None)
     tokenizer = _tokenizer(folder, config)
     adapters = None if adapter is None else _saved_lora(adapter, options)
     files = _side_files(folder)
-    model = _build(config, weights, options)
+    state = None
+    if projector is not None:
+        world = config.statistics[action_space.unnorm_key].world
+        state = read_state_statistics(folder, action_space.unnorm_key, world)
+    model = _build(config, weights, projector, 0 if state is None else len(state.low), options)
     if adapter is not None and adapters is not None:
         lora.read_lora(model, adapters, adapter)
     elif options.lora_rank:
@@ -82,8 +89,8 @@ def load_openvla(folder: Path, options: PolicyOptions, source: str) -> OpenVLAPo
         model.enable_gradient_checkpointing()
     parts = (config, model, tokenizer, action_space, Source(name=source, files=files))
     if adapters is None:
-        return OpenVLAPolicy(*parts, autocast=options.autocast)
-    return AdaptedOpenVLAPolicy(*parts, lora=adapters, autocast=options.autocast)
+        return OpenVLAPolicy(*parts, state=state, autocast=options.autocast)
+    return AdaptedOpenVLAPolicy(*parts, lora=adapters, state=state, autocast=options.autocast)
 
 
 def _tokenizer(folder: Path, config: OpenVLAConfig) -> PromptTokenizer:
@@ -97,14 +104,25 @@ def _tokenizer(folder: Path, config: OpenVLAConfig) -> PromptTokenizer:
     return tokenizer
 
 
-def _build(config: OpenVLAConfig, weights: Path, options: PolicyOptions) -> OpenVLAModel:
-    """The network with a checkpoint's tensors.
+def _build(
+    config: OpenVLAConfig,
+    weights: Path,
+    projector: ProjectorPlace | None,
+    state_dim: int,
+    options: PolicyOptions,
+) -> OpenVLAModel:
+    """The network with a checkpoint's tensors, and a projector of ``state_dim`` numbers if it has one.
 
     It is built on the meta device first, so that memory holds the weights only once.
     """
     with torch.device("meta"):
-        model = OpenVLAModel(config)
+        among_weights = projector is not None and projector.among_weights
+        model = OpenVLAModel(config, state_dim=state_dim if among_weights else 0)
     read_weights(weights, model, _DTYPES[options.dtype])
+    if projector is not None and projector.file is not None:
+        with torch.device("meta"):
+            model.proprio_projector = ProprioProjector(state_dim, model.hidden_size)
+        read_projector(projector.file, model.proprio_projector, model.language_model.lm_head.weight.dtype)
     # absent from the checkpoint; always float32
     llama = model.language_model.model
     llama.rotary_emb = LlamaRotaryEmbedding(model.language_model.config)
@@ -124,41 +142,6 @@ def _saved_lora(adapter: Path, options: PolicyOptions) -> LoraConfig:
             f"policy.openvla.lora_rank: the adapter in {adapter} has rank {config.r}, got {options.lora_rank}"
         )
     return config
-
-
-def _action_space(folder: Path, config: OpenVLAConfig, options: PolicyOptions) -> ActionSpace:
-    """The action space: from the options, else as ``save_pretrained`` stored it, else the only choice."""
-    recorded = _recorded(folder / ACTION_SPACE_FILE)
-    decoding = options.decoding or recorded.get("decoding")
-    if decoding is None:
-        raise CheckpointError(
-            f"policy.openvla.decoding: {folder} does not say how it decodes actions. Set "
-            f"policy.openvla.decoding=parallel for OpenVLA-OFT with discrete tokens, "
-            f"policy.openvla.decoding=autoregressive for the original OpenVLA"
-        )
-    for key in ("policy.openvla.decoding", "policy.chunk_steps"):
-        name = key.rpartition(".")[2]
-        asked = getattr(options, name)
-        if asked is not None and recorded.get(name, asked) != asked:
-            raise CheckpointError(f"{key}: {folder} was trained with {recorded[name]!r}, got {asked!r}")
-    return ActionSpace(
-        decoding=decoding,
-        chunk_steps=options.chunk_steps or recorded.get("chunk_steps") or _DEFAULT_CHUNKS[decoding],
-        unnorm_key=choose_statistics(config.statistics, options.unnorm_key or recorded.get("unnorm_key")),
-    )
-
-
-def _recorded(file: Path) -> dict[str, Any]:
-    """The action space that ``save_pretrained`` stored; empty for a published checkpoint."""
-    if not file.exists():
-        return {}
-    content = read_own_json(file.parent, file.name)
-    try:
-        recorded = asdict(ActionSpace(**content))
-        PolicyOptions(**recorded)
-    except (ValueError, TypeError) as error:
-        raise CheckpointError(f"policy.path: {file} cannot be read: {error}") from error
-    return recorded
 
 
 def _side_files(folder: Path) -> dict[str, bytes]:

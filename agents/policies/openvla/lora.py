@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ttrl_env.agents.policies.openvla.adapter_config import ADAPTER_CONFIG
 from ttrl_env.agents.policies.openvla.model import OpenVLAModel
+from ttrl_env.agents.policies.openvla.oft_parts import PROJECTOR
 from ttrl_env.agents.policies.stored_weights import check_shapes, check_types, open_tensors, read_tensors
 from ttrl_env.errors import CheckpointError
 
@@ -44,9 +45,11 @@ def add_lora(model: OpenVLAModel, rank: int, alpha: float, seed: int) -> LoraCon
 def read_lora(model: OpenVLAModel, config: LoraConfig, folder: Path) -> None:
     """Freeze ``model`` and add the adapter in ``folder``; raises if its tensors do not match ``config``."""
     state = _adapter_tensors(folder)
+    adapts_projector = any(key.startswith(f"{PROJECTOR}.") for key in state)
     try:
         # on the meta device until shapes are compared: the rank may differ from the file's
-        _inject(model, config, on_meta=True)
+        with contextlib.nullcontext() if adapts_projector else _without_projector(model):
+            _inject(model, config, on_meta=True)
     except ValueError as error:
         raise CheckpointError(f"policy.path: {folder / ADAPTER_CONFIG}: target_modules: {error}") from error
     _refuse_other_layers(model, folder)
@@ -92,6 +95,16 @@ def adapters_disabled(model: nn.Module) -> Iterator[None]:
 
 def _inject(model: OpenVLAModel, config: LoraConfig, *, on_meta: bool = False) -> None:
     inject_adapter_in_model(config, model, ADAPTER, low_cpu_mem_usage=on_meta)
+
+
+@contextlib.contextmanager
+def _without_projector(model: OpenVLAModel) -> Iterator[None]:
+    """Take the state's projector out: OpenVLA-OFT trains it whole, and its layers have common names."""
+    projector, model.proprio_projector = model.proprio_projector, None
+    try:
+        yield
+    finally:
+        model.proprio_projector = projector
 
 
 def _train_adapters_only(model: OpenVLAModel) -> None:

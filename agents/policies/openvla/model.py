@@ -23,7 +23,10 @@ _CACHE_ARGUMENT = (
 class OpenVLAModel(nn.Module):
     """OpenVLA's network; computes the last hidden states of a sequence of embeddings."""
 
-    def __init__(self, config: OpenVLAConfig, attention: str = "sdpa") -> None:
+    proprio_projector: nn.Module | None
+
+    def __init__(self, config: OpenVLAConfig, attention: str = "sdpa", *, state_dim: int = 0) -> None:
+        """``state_dim``: numbers of the robot's state, which becomes a token; 0: it has no such token."""
         super().__init__()
         vision_width = sum(shape.embed_dim for shape in config.backbones)
         llama = LlamaConfig(**config.text)
@@ -31,6 +34,7 @@ class OpenVLAModel(nn.Module):
         self.vision_backbone = FusedVisionBackbone(*config.backbones, config.image_size)
         self.projector = _Projector(vision_width, llama.hidden_size)
         self.language_model = LlamaForCausalLM(llama)
+        self.proprio_projector = ProprioProjector(state_dim, llama.hidden_size) if state_dim else None
         self.gradient_checkpointing = False
 
     @property
@@ -48,6 +52,12 @@ class OpenVLAModel(nn.Module):
     def embed_pixels(self, pixels: Tensor) -> Tensor:
         """Visual tokens ``[rows, patches, hidden]`` of normalised pixels ``[rows, 6, S, S]``."""
         return self.projector(self.vision_backbone(pixels))
+
+    def embed_state(self, state: Tensor) -> Tensor:
+        """One token ``[rows, 1, hidden]`` of the normalised state ``[rows, state_dim]``."""
+        assert self.proprio_projector is not None
+        token: Tensor = self.proprio_projector(state)
+        return token[:, None]
 
     def embed_tokens(self, ids: Tensor) -> Tensor:
         """Embeddings ``[rows, length, hidden]`` of vocabulary ids."""
@@ -107,3 +117,16 @@ class _Projector(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         return self.fc3(F.gelu(self.fc2(F.gelu(self.fc1(features)))))
+
+
+class ProprioProjector(nn.Module):
+    """Maps the robot's state to the language model's width."""
+
+    def __init__(self, state_dim: int, width: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(state_dim, width)
+        self.fc2 = nn.Linear(width, width)
+
+    def forward(self, state: Tensor) -> Tensor:
+        """``[rows, width]`` of ``state`` ``[rows, state_dim]``."""
+        return self.fc2(F.gelu(self.fc1(state)))

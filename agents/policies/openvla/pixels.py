@@ -1,8 +1,8 @@
-"""Converts rendered camera images to the vision towers' input, as OpenVLA was trained on LIBERO.
+"""Converts rendered camera images to the vision towers' input, as OpenVLA was trained on them.
 
-TensorFlow processed the training data: JPEG, a Lanczos resize, random crops. At test time the crop is the
-central 90 % of the area. This module computes the same on NumPy arrays, without TensorFlow. Comments name the
-conventions of TensorFlow that each step follows.
+TensorFlow processed LIBERO's data: JPEG, a Lanczos resize, random crops. At test time the crop is the
+central 90 % of the area; of RoboTwin's images, that alone. This module computes the same on NumPy arrays,
+without TensorFlow. Comments name the conventions of TensorFlow that each step follows.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image
+
+from ttrl_env.agents.policies.cameras import World
 
 CROP_AREA = 0.9
 """Fraction of the image's area that the centre crop keeps."""
@@ -28,22 +30,42 @@ FAST_DCT = True
 _LANCZOS_RADIUS = 3
 
 
-def camera_size(image_size: int) -> int:
-    """Height and width of the training data's camera images, pixels: 256 if the towers take 224."""
-    return image_size * 256 // 224
+def camera_shape(world: World, image_size: int) -> tuple[int, int]:
+    """Height and width of the training data's camera images, pixels, if the towers take 224.
+
+    LIBERO's are 256 x 256, RoboTwin's 240 x 320; for towers of another size in proportion.
+    """
+    height, width = (256, 256) if world == "LIBERO" else (240, 320)
+    return image_size * height // 224, image_size * width // 224
 
 
 def prepare_images(images: NDArray[np.uint8], image_size: int) -> NDArray[np.uint8]:
-    """Convert upright camera images ``[rows, H, H, 3]`` uint8 to pixels ``[rows, 3, S, S]`` uint8."""
+    """Convert LIBERO's images ``[rows, H, H, 3]`` uint8, rotated, to pixels ``[rows, 3, S, S]`` uint8."""
     planes = np.empty((len(images), 3, *images.shape[1:3]), dtype=np.float32)
     for plane, image in zip(planes, images, strict=True):
         plane[:] = _jpeg_round_trip(image).transpose(2, 0, 1)
-    resized = _resample(planes, _lanczos_matrix(images.shape[1], image_size))
+    lanczos = _lanczos_matrix(images.shape[1], image_size)
+    resized = _resample(planes, lanczos, lanczos)
     # tf.round rounds halves to even, as NumPy does
     np.rint(resized, out=resized)
     np.clip(resized, 0, 255, out=resized)
-    resized *= np.float32(1 / 255)
-    cropped = _resample(resized, _crop_matrix(image_size))
+    return _centre_crop(resized, image_size)
+
+
+def crop_images(images: NDArray[np.uint8], image_size: int) -> NDArray[np.uint8]:
+    """Convert RoboTwin's images ``[rows, H, W, 3]`` uint8 to pixels ``[rows, 3, S, S]`` uint8.
+
+    SimpleVLA-RL crops and resizes them in one step, without JPEG and Lanczos.
+    """
+    planes = np.ascontiguousarray(images.transpose(0, 3, 1, 2)).astype(np.float32)
+    return _centre_crop(planes, image_size)
+
+
+def _centre_crop(planes: NDArray[np.float32], image_size: int) -> NDArray[np.uint8]:
+    """The central part of planes ``[rows, 3, H, W]`` of 0 to 255, resized to ``[rows, 3, S, S]``."""
+    planes *= np.float32(1 / 255)
+    height, width = planes.shape[2:]
+    cropped = _resample(planes, _crop_matrix(height, image_size), _crop_matrix(width, image_size))
     # tf.image.convert_image_dtype back to uint8 scales by 255.5 and truncates
     np.clip(cropped, 0, 1, out=cropped)
     cropped *= np.float32(255.5)
@@ -58,9 +80,11 @@ def _jpeg_round_trip(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return simplejpeg.decode_jpeg(buffer.getvalue(), "RGB", fastdct=FAST_DCT, fastupsample=False)
 
 
-def _resample(planes: NDArray[np.float32], matrix: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Apply ``matrix`` ``[out, in]`` to the rows and to the columns of planes ``[..., in, in]``."""
-    return np.matmul(np.matmul(matrix, planes), matrix.T)
+def _resample(
+    planes: NDArray[np.float32], rows: NDArray[np.float32], columns: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Apply ``[out, in]`` matrices to the rows and to the columns of planes ``[..., in, in]``."""
+    return np.matmul(np.matmul(rows, planes), columns.T)
 
 
 @functools.cache
@@ -81,15 +105,15 @@ def _lanczos_matrix(size: int, out: int) -> NDArray[np.float32]:
 
 
 @functools.cache
-def _crop_matrix(size: int) -> NDArray[np.float32]:
-    """``[size, size]`` weights of a centred ``tf.image.crop_and_resize``: bilinear, with aligned corners."""
+def _crop_matrix(size: int, out: int) -> NDArray[np.float32]:
+    """``[out, size]`` weights of a centred ``tf.image.crop_and_resize``: bilinear, with aligned corners."""
     side = np.sqrt(CROP_AREA)
-    coordinates = (1 - side) / 2 * (size - 1) + np.arange(size) * side
+    coordinates = (1 - side) / 2 * (size - 1) + np.arange(out) * (side * ((size - 1) / (out - 1)))
     lower = np.floor(coordinates).astype(np.int64)
     upper = np.ceil(coordinates).astype(np.int64)
     fraction = coordinates - lower
-    weights = np.zeros((size, size))
-    rows = np.arange(size)
+    weights = np.zeros((out, size))
+    rows = np.arange(out)
     np.add.at(weights, (rows, lower), 1 - fraction)
     np.add.at(weights, (rows, upper), fraction)
     return weights.astype(np.float32)

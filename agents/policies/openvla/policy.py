@@ -22,6 +22,8 @@ from ttrl_env.agents.policies.openvla.model import OpenVLAModel
 from ttrl_env.agents.policies.openvla.prompt import PromptTokenizer
 from ttrl_env.agents.policies.openvla.records import ActionSpace, Source
 from ttrl_env.agents.policies.openvla.saving import model_weights, save_adapter, save_model
+from ttrl_env.agents.policies.openvla.senses import cameras_of, robot_state
+from ttrl_env.agents.policies.openvla.statistics import StateStatistics
 from ttrl_env.agents.policies.protocol import PolicyInputs, TokenEvaluation
 from ttrl_env.kernels import SampledTokens, token_logprobs_from_hidden
 
@@ -34,12 +36,13 @@ class OpenVLAPolicy(nn.Module):
 
     Inputs of one row:
 
-    - ``pixels`` uint8 ``[3, S, S]``: the image after the published preprocessing;
+    - ``pixels`` uint8 ``[3 * num_images, S, S]``: images after the published preprocessing;
     - ``prompt_ids`` int64 ``[192]``: padded between BOS and text;
-    - ``prompt_lengths`` int64.
+    - ``prompt_lengths`` int64;
+    - ``proprio`` float32 ``[state_dim]``, if it sees the robot's state: normalised.
     """
 
-    cameras: tuple[PolicyCamera, ...] = ("agentview",)
+    cameras: tuple[PolicyCamera, ...]
 
     pixel_mean: Tensor
     pixel_std: Tensor
@@ -52,14 +55,17 @@ class OpenVLAPolicy(nn.Module):
         action_space: ActionSpace,
         source: Source,
         *,
+        state: StateStatistics | None = None,
         autocast: bool = False,
     ) -> None:
+        """Make the policy; ``state`` normalises the robot's state, which ``model`` then has a token for."""
         super().__init__()
         self.config = config
         self.model = model
         self.tokenizer = tokenizer
         self.action_space = action_space
         self.source = source
+        self.state = state
         self.autocast = autocast
         self.chunk_steps = action_space.chunk_steps
         self.num_features = model.hidden_size
@@ -67,29 +73,42 @@ class OpenVLAPolicy(nn.Module):
         decoder = Parallel if parallel else Autoregressive
         statistics = config.statistics[action_space.unnorm_key]
         self.action_dim = len(statistics.low)
+        self.world = statistics.world
+        self.cameras = cameras_of(self.world, action_space.num_images)
         self.decoder = decoder(model, self.chunk_steps * self.action_dim, config.window)
         self.codec = ActionCodec(statistics, OFT_EPSILON if parallel else 0.0)
         self.register_buffer("pixel_mean", torch.tensor(config.pixel_means).view(6, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(config.pixel_stds).view(6, 1, 1), persistent=False)
 
     def check_image_size(self, image_size: int) -> None:
-        """Raise ``ValueError`` unless images have the size of the training images."""
-        expected = pixel_path.camera_size(self.config.image_size)
-        if image_size != expected:
+        """Raise ``ValueError`` unless images have the height of the training images, in pixels."""
+        height, width = pixel_path.camera_shape(self.world, self.config.image_size)
+        if image_size != height:
             raise ValueError(
-                f"OpenVLA's training images were rendered at {expected} x {expected} pixels; other sizes "
+                f"OpenVLA's training images were rendered at {height} x {width} pixels; other sizes "
                 f"look different to it, got {image_size}"
             )
 
     def prepare(self, observations: dict[str, NDArray[Any]], instructions: Sequence[str]) -> PolicyInputs:
         """See :meth:`ttrl_env.agents.policies.protocol.TokenPolicy.prepare`."""
-        images = image_of(observations, self.cameras[0])
-        if images.shape[1] != images.shape[2]:
-            raise ValueError(f"observations: OpenVLA needs square images, got {list(images.shape)}")
-        self.check_image_size(images.shape[1])
+        pixels = [self._pixels(observations, camera) for camera in self.cameras]
         ids, lengths = self.tokenizer(instructions)
-        pixels = torch.from_numpy(pixel_path.prepare_images(images, self.config.image_size))
-        return {"pixels": pixels, "prompt_ids": ids, "prompt_lengths": lengths}
+        inputs = {"pixels": torch.cat(pixels, dim=1), "prompt_ids": ids, "prompt_lengths": lengths}
+        if self.state is not None:
+            inputs["proprio"] = torch.from_numpy(self.state.normalised(robot_state(observations, self.world)))
+        return inputs
+
+    def _pixels(self, observations: dict[str, NDArray[Any]], camera: PolicyCamera) -> Tensor:
+        """``[rows, 3, S, S]`` uint8 of one camera's images."""
+        images, size = image_of(observations, camera), self.config.image_size
+        height, width = pixel_path.camera_shape(self.world, size)
+        self.check_image_size(images.shape[1])
+        if images.shape[1] * width != images.shape[2] * height:
+            raise ValueError(
+                f"observations: OpenVLA needs images of {height} x {width}, got {list(images.shape)}"
+            )
+        prepare = pixel_path.prepare_images if self.world == "LIBERO" else pixel_path.crop_images
+        return torch.from_numpy(prepare(images, size))
 
     @torch.no_grad()
     def sample(
@@ -150,10 +169,20 @@ class OpenVLAPolicy(nn.Module):
         save_model(self.model, self.source, self.action_space, Path(save_directory), weights)
 
     def visual_tokens(self, inputs: PolicyInputs) -> Tensor:
-        """Visual tokens ``[rows, patches, hidden]`` of pixels, which are normalised for each tower."""
+        """Visual tokens ``[rows, tokens, hidden]``: the patches of each image, then the robot's state.
+
+        Pixels are normalised for each tower.
+        """
         device, dtype = self.pixel_mean.device, self.decoder.head().dtype
-        pixels = inputs["pixels"].to(device).float().div_(255).repeat(1, 2, 1, 1)
-        return self.model.embed_pixels(((pixels - self.pixel_mean) / self.pixel_std).to(dtype))
+        rows = len(inputs["pixels"])
+        images = inputs["pixels"].to(device).unflatten(1, (-1, 3)).flatten(0, 1)
+        pixels = images.float().div_(255).repeat(1, 2, 1, 1)
+        patches = self.model.embed_pixels(((pixels - self.pixel_mean) / self.pixel_std).to(dtype))
+        tokens = patches.unflatten(0, (rows, -1)).flatten(1, 2)
+        if self.state is None:
+            return tokens
+        state = self.model.embed_state(inputs["proprio"].to(device, dtype))
+        return torch.cat([tokens, state.to(tokens.dtype)], dim=1)
 
     def _precision(self) -> contextlib.AbstractContextManager[object]:
         if not self.autocast:
@@ -173,10 +202,11 @@ class AdaptedOpenVLAPolicy(OpenVLAPolicy):
         source: Source,
         *,
         lora: LoraConfig,
+        state: StateStatistics | None = None,
         autocast: bool = False,
     ) -> None:
         """Make the policy; ``model`` has the adapters, and ``lora`` is their configuration."""
-        super().__init__(config, model, tokenizer, action_space, source, autocast=autocast)
+        super().__init__(config, model, tokenizer, action_space, source, state=state, autocast=autocast)
         self.lora = lora
 
     @contextlib.contextmanager

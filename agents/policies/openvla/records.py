@@ -9,11 +9,15 @@ from ttrl_env.agents.config.choices import Decoding
 
 @dataclass(frozen=True, kw_only=True)
 class ActionSpace:
-    """Settings of a checkpoint's actions that published files do not contain."""
+    """Settings of a checkpoint's actions and inputs that published files do not contain."""
 
     decoding: Decoding
     chunk_steps: int
     unnorm_key: str
+    num_images: int = 1
+    """Cameras whose images it sees, the world's first ones."""
+    use_proprio: bool = False
+    """Whether it sees the robot's state."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,7 @@ from ttrl_env.agents.policies.model_card import write_model_card
 from ttrl_env.agents.policies.openvla import lora
 from ttrl_env.agents.policies.openvla.adapter_config import ADAPTER_CONFIG
 from ttrl_env.agents.policies.openvla.model import OpenVLAModel
+from ttrl_env.agents.policies.openvla.projector_files import write_projector
 from ttrl_env.agents.policies.openvla.records import ActionSpace, Source
 from ttrl_env.agents.policies.openvla.weights import write_weights
 from ttrl_env.agents.policies.origin import ACTION_SPACE_FILE
@@ -41,10 +42,14 @@ def save_model(
 def save_adapter(
     model: OpenVLAModel, adapters: LoraConfig, source: Source, action_space: ActionSpace, folder: Path
 ) -> None:
-    """Write only the adapter, the name of its base, all small files of the source, and a model card."""
+    """Write the adapter, the name of its base, all small files of the source, and a model card.
+
+    The projector of the robot's state is written too: the base may have another or none."""
     _refuse(folder, INDEX, SINGLE_FILE)
     _write_side_files(source, action_space, folder)
     lora.write_lora(model, adapters, folder, source.name)
+    if model.proprio_projector is not None:
+        write_projector(folder, model.proprio_projector)
     write_model_card(folder, base=source.name)
 
 

@@ -45,8 +45,8 @@ def _likely_causes(missing: Sequence[str], unexpected: Sequence[str], mismatched
             "a LoRA adapter that was not merged; merge it into its base, or load the adapter's own folder",
         ),
         (
-            lambda: any(word in key for key in unexpected for word in ("action_head", "proprio", "film")),
-            "OpenVLA-OFT with a regression head, proprioception or FiLM: not the discrete model",
+            lambda: any(word in key for key in unexpected for word in ("action_head", "film")),
+            "OpenVLA-OFT with a regression head or FiLM: not the discrete model",
         ),
         (
             lambda: any("fused_featurizer" in key for key in absent_or_extra),

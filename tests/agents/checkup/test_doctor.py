@@ -42,6 +42,7 @@ CHECKS = (
     "action statistics",
     "gripper",
     "tokens",
+    "senses",
 )
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from tests.agents.policies.tiny_openvla import LIBERO_STATISTICS
 from ttrl_env.agents.policies.openvla.actions import ActionCodec, choose_statistics
-from ttrl_env.agents.policies.openvla.config import ActionStatistics
+from ttrl_env.agents.policies.openvla.statistics import ActionStatistics
 from ttrl_env.errors import CheckpointError
 
 

@@ -8,20 +8,37 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tests.agents.policies.openvla_inputs import INSTRUCTIONS, load, observations
-from tests.agents.policies.tiny_openvla import Size, read_tensors, tiny_tokenizer
-from ttrl_env.agents.policies.openvla.pixels import prepare_images
+from tests.agents.policies.openvla_inputs import (
+    INSTRUCTIONS,
+    arm_observations,
+    load,
+    observations,
+    two_arm_observations,
+)
+from tests.agents.policies.tiny_openvla import (
+    LIBERO_STATE,
+    ROBOTWIN_STATISTICS,
+    Size,
+    projector_tensors,
+    read_tensors,
+    tiny_tokenizer,
+    write_state_checkpoint,
+)
+from ttrl_env.agents.policies.openvla.pixels import crop_images, prepare_images
 
 SIZE = Size()
 
 
-def _plain_logits(weights: dict[str, Tensor], policy, image, instruction: str, tokens: Tensor) -> Tensor:
-    """Logits ``[K, 256]`` of the action tokens, of one row."""
+def _plain_logits(
+    weights: dict[str, Tensor], policy, visual: Tensor, instruction: str, tokens: Tensor
+) -> Tensor:
+    """Logits ``[K, 256]`` of the action tokens, of one row whose visual tokens are ``[tokens, hidden]``."""
     parallel = policy.action_space.decoding == "parallel"
     prompt = f"In: What action should the robot take to {instruction}?\nOut:"
     tokenizer = tiny_tokenizer(SIZE.vocab)
@@ -32,7 +49,6 @@ def _plain_logits(weights: dict[str, Tensor], policy, image, instruction: str, t
         actions = torch.cat([torch.zeros(len(tokens), SIZE.hidden), embedding[2:3]])
     else:
         actions = embedding[SIZE.vocab - 256 + tokens[:-1]]
-    visual = _plain_visual(weights, policy, image)
     hidden = torch.cat([text[:1], visual, text[1:], actions])
     length = len(hidden)
     visible = torch.ones(length, length).bool() if parallel else torch.ones(length, length).tril().bool()
@@ -44,8 +60,9 @@ def _plain_logits(weights: dict[str, Tensor], policy, image, instruction: str, t
     return predicting @ weights["language_model.lm_head.weight"][SIZE.vocab - 256 : SIZE.vocab].T
 
 
-def _plain_visual(weights: dict[str, Tensor], policy, image) -> Tensor:
-    pixels = torch.from_numpy(prepare_images(image[None, ::-1, ::-1], SIZE.image)).float() / 255
+def _plain_visual(weights: dict[str, Tensor], policy, pixels: Tensor) -> Tensor:
+    """The patches ``[patches, hidden]`` of one image ``[3, S, S]`` uint8."""
+    pixels = pixels[None].float() / 255
     mean, std = (
         torch.tensor([0.484375, 0.455078125, 0.40625]),
         torch.tensor([0.228515625, 0.2236328125, 0.224609375]),
@@ -58,6 +75,24 @@ def _plain_visual(weights: dict[str, Tensor], policy, image) -> Tensor:
         if name != "fc3":
             features = 0.5 * features * (1 + torch.erf(features / math.sqrt(2)))
     return features
+
+
+def _plain_state(projector: dict[str, Tensor], state: list[float], bounds: dict[str, Tensor]) -> Tensor:
+    """The token ``[1, hidden]`` of a robot's state."""
+    low, high = bounds["low"], bounds["high"]
+    scaled = (2 * (torch.tensor(state, dtype=torch.float64) - low) / (high - low + 1e-8) - 1).clamp(-1, 1)
+    hidden = scaled.float() @ projector["fc1.weight"].T + projector["fc1.bias"]
+    hidden = 0.5 * hidden * (1 + torch.erf(hidden / math.sqrt(2)))
+    return (hidden @ projector["fc2.weight"].T + projector["fc2.bias"])[None]
+
+
+def _arm_state(seen: dict[str, np.ndarray], row: int) -> list[float]:
+    """LIBERO's eight numbers, of which three are axis times angle."""
+    x, y, z, w = seen["robot0_eef_quat"][row].tolist()
+    length = math.sqrt(x * x + y * y + z * z)
+    angle = 2 * math.acos(w)
+    turned = [part / length * angle for part in (x, y, z)]
+    return [*seen["robot0_eef_pos"][row], *turned, *seen["robot0_gripper_qpos"][row]]
 
 
 def _plain_layer(weights: dict[str, Tensor], prefix: str, hidden: Tensor, visible: Tensor) -> Tensor:
@@ -98,10 +133,51 @@ def test_log_probabilities_equal_a_plain_implementation(checkpoint, decoding) ->
     count = policy.chunk_steps * 7
     sampled = policy.sample(inputs, temperatures, torch.arange(3 * count).view(3, count))
     for row, (instruction, temperature) in enumerate(zip(INSTRUCTIONS, temperatures, strict=True)):
-        image = seen["agentview_image"][row]
-        logits = _plain_logits(weights, policy, image, instruction, sampled.tokens[row])
-        distribution = (logits / temperature).log_softmax(-1)
-        expected = distribution.gather(-1, sampled.tokens[row][:, None])[:, 0]
-        torch.testing.assert_close(sampled.logprobs[row], expected, atol=1e-4, rtol=1e-4)
-        entropy = -(distribution.exp() * distribution).sum(-1)
-        torch.testing.assert_close(sampled.entropies[row], entropy, atol=1e-4, rtol=1e-4)
+        pixels = prepare_images(seen["agentview_image"][row][None, ::-1, ::-1], SIZE.image)[0]
+        visual = _plain_visual(weights, policy, torch.from_numpy(pixels))
+        logits = _plain_logits(weights, policy, visual, instruction, sampled.tokens[row])
+        _assert_sampled_from(logits / temperature, sampled, row)
+
+
+def _assert_sampled_from(scaled: Tensor, sampled, row: int) -> None:
+    distribution = scaled.log_softmax(-1)
+    expected = distribution.gather(-1, sampled.tokens[row][:, None])[:, 0]
+    torch.testing.assert_close(sampled.logprobs[row], expected, atol=1e-4, rtol=1e-4)
+    entropy = -(distribution.exp() * distribution).sum(-1)
+    torch.testing.assert_close(sampled.entropies[row], entropy, atol=1e-4, rtol=1e-4)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("world", "num_images"), [("LIBERO", 1), ("LIBERO", 2), ("RoboTwin", 1), ("RoboTwin", 3)]
+)
+def test_images_and_state_equal_a_plain_implementation(tmp_path, world, num_images) -> None:
+    """Each image has its own patches, in the cameras' order; the state's token follows the last."""
+    folder = write_state_checkpoint(tmp_path, world)
+    policy = load(folder, num_images=num_images)
+    weights = read_tensors(folder)
+    if world == "LIBERO":
+        seen, state_dim = arm_observations(2), 8
+        states = [_arm_state(seen, row) for row in range(2)]
+        images = [seen["agentview_image"], seen["robot0_eye_in_hand_image"]][:num_images]
+        pixels = [prepare_images(each[:, ::-1, ::-1], SIZE.image) for each in images]
+        bounds = {"low": LIBERO_STATE["q01"], "high": LIBERO_STATE["q99"]}
+    else:
+        seen, state_dim = two_arm_observations(2), 14
+        states = seen["joint_state"].tolist()
+        images = [seen[f"{side}_camera_image"] for side in ("head", "left", "right")][:num_images]
+        pixels = [crop_images(each, SIZE.image) for each in images]
+        bounds = {"low": ROBOTWIN_STATISTICS["min"], "high": ROBOTWIN_STATISTICS["max"]}
+    ends = {name: torch.tensor(values, dtype=torch.float64) for name, values in bounds.items()}
+    projector = projector_tensors(state_dim)
+    temperatures = torch.tensor([1.6, 0.7])
+    count = policy.chunk_steps * policy.action_dim
+    inputs = policy.prepare(seen, INSTRUCTIONS[:2])
+    sampled = policy.sample(inputs, temperatures, torch.arange(2 * count).view(2, count))
+    evaluated = policy.evaluate(inputs, sampled.tokens, temperatures)
+    torch.testing.assert_close(evaluated.logprobs, sampled.logprobs, atol=1e-5, rtol=1e-5)
+    for row, temperature in enumerate(temperatures):
+        patches = [_plain_visual(weights, policy, torch.from_numpy(each[row])) for each in pixels]
+        visual = torch.cat([*patches, _plain_state(projector, states[row], ends)])
+        logits = _plain_logits(weights, policy, visual, INSTRUCTIONS[row], sampled.tokens[row])
+        _assert_sampled_from(logits / temperature, sampled, row)

@@ -11,7 +11,7 @@ from PIL import Image
 from tests.agents.policies.make_pixel_golden import GOLDEN, KEPT_ROWS, SIZES, formula_images
 from ttrl_env.agents.policies.cameras import image_of
 from ttrl_env.agents.policies.openvla import pixels
-from ttrl_env.agents.policies.openvla.pixels import camera_size
+from ttrl_env.agents.policies.openvla.pixels import camera_shape
 
 
 def _smooth(size: int) -> np.ndarray:
@@ -121,5 +121,26 @@ def test_images_of_a_batch_do_not_affect_each_other() -> None:
     assert all(np.array_equal(together[row], _prepared(images[row : row + 1], 28)[0]) for row in range(3))
 
 
-def test_training_images_had_256_pixels() -> None:
-    assert camera_size(224) == 256
+def test_training_images_had_256_pixels_or_those_of_robotwins_camera() -> None:
+    assert camera_shape("LIBERO", 224) == (256, 256)
+    assert camera_shape("RoboTwin", 224) == (240, 320)
+
+
+def test_robotwins_images_are_cropped_and_resized_in_one_step() -> None:
+    """Held against the formula of TensorFlow's crop_and_resize, pixel by pixel."""
+    image = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+    side, out = math.sqrt(0.9), 28
+    expected = np.empty((3, out, out), dtype=np.int64)
+    for y in range(out):
+        for x in range(out):
+            v, u = (
+                (1 - side) / 2 * (size - 1) + index * side * (size - 1) / (out - 1)
+                for index, size in ((y, 30), (x, 40))
+            )
+            (top, dv), (left, du) = ((int(each), each - int(each)) for each in (v, u))
+            corners = image[top : top + 2, left : left + 2].astype(np.float64) / 255
+            rows = corners[0] * (1 - dv) + corners[1] * dv
+            expected[:, y, x] = (np.clip(rows[0] * (1 - du) + rows[1] * du, 0, 1) * 255.5).astype(np.int64)
+    ours = pixels.crop_images(image[None], out)[0].astype(np.int64)
+    assert np.abs(ours - expected).max() <= 1
+    assert (ours != expected).mean() < 0.001

@@ -18,13 +18,28 @@ from torch import Tensor
 
 Shapes = dict[str, tuple[int, ...]]
 
-LIBERO_STATISTICS = {
+LIBERO_STATISTICS: dict[str, Any] = {
     "q01": [-0.5, -0.6, -0.7, -0.1, -0.2, -0.3, 0.0],
     "q99": [0.8, 0.7, 0.6, 0.3, 0.2, 0.1, 1.0],
     "min": [-0.9, -0.9, -0.9, -0.3, -0.3, -0.3, 0.0],
     "max": [0.9, 0.9, 0.9, 0.3, 0.3, 0.3, 1.0],
     "mask": [True] * 6 + [False],
 }
+
+LIBERO_STATE = {
+    "q01": [-0.5, -0.4, 0.8, -3.0, -3.0, -3.0, 0.0, -0.04],
+    "q99": [0.5, 0.4, 1.4, 3.0, 3.0, 3.0, 0.04, 0.0],
+}
+"""``proprio`` of a LIBERO dataset, which has no mask."""
+
+ROBOTWIN_STATISTICS: dict[str, Any] = {
+    "q01": [-9.0] * 14,
+    "q99": [9.0] * 14,
+    "min": [-2.0, -1.5, -1.0, -0.5, -2.5, -3.0, 0.0] * 2,
+    "max": [2.0, 1.0, 1.5, 2.5, 0.5, 3.0, 1.0] * 2,
+    "mask": [True] * 14,
+}
+"""Actions and state of a RoboTwin dataset; its quantiles must not be used."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +91,32 @@ def write_checkpoint(
     (folder / "modeling_prismatic.py").write_text("raise SystemExit('remote code was run')\n")
     write_shards(folder, random_tensors(size, dtype, seed))
     return folder
+
+
+def write_state_checkpoint(
+    folder: Path, world: str, *, place: str = "proprio_projector--150000_checkpoint.pt", prefix: str = ""
+) -> Path:
+    """A checkpoint that sees the robot's state; its projector is in the file ``place``, or "weights"."""
+    write_checkpoint(folder)
+    name, action, state, width = {
+        "LIBERO": ("libero_spatial_no_noops", LIBERO_STATISTICS, LIBERO_STATE, 8),
+        "RoboTwin": ("stack_blocks_two", ROBOTWIN_STATISTICS, ROBOTWIN_STATISTICS, 14),
+    }[world]
+    write_json(folder / "dataset_statistics.json", {name: {"action": action, "proprio": state}})
+    projector = projector_tensors(width)
+    if place == "weights":
+        named = {f"proprio_projector.{key}": tensor for key, tensor in projector.items()}
+        write_shards(folder, {**read_tensors(folder), **named})
+    elif place:
+        torch.save({f"{prefix}{key}": tensor for key, tensor in projector.items()}, folder / place)
+    return folder
+
+
+def projector_tensors(state_dim: int, hidden: int = Size.hidden) -> dict[str, Tensor]:
+    """Random weights of a projector of the robot's state, under their published names."""
+    generator = torch.Generator().manual_seed(state_dim)
+    shapes = {**_linear("fc1", state_dim, hidden), **_linear("fc2", hidden, hidden)}
+    return {key: torch.randn(shape, generator=generator) for key, shape in shapes.items()}
 
 
 def write_shards(folder: Path, tensors: dict[str, Tensor], shards: int = 2) -> None:
