@@ -47,7 +47,7 @@ def _set_up(assets: str, task_name: str, task_config: str, seed: int) -> Any:
     import yaml
     from robotwin.config import load_task_config
 
-    class Task(task_class):  # type: ignore[misc]
+    class Task(task_class):  # type: ignore[misc, valid-type]
         def setup_scene(self, **kwargs: Any) -> None:
             super().setup_scene(**kwargs)
             sapien.render.set_camera_shader_dir("default")
@@ -93,4 +93,4 @@ def _told(task: Any, seen: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:4], int(sys.argv[4]))
+    main(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]))

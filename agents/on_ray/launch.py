@@ -24,7 +24,7 @@ from ttrl_env.agents.on_ray.cluster import (
 )
 from ttrl_env.agents.on_ray.relay import show, start_relay
 from ttrl_env.agents.on_ray.worker import Assignment, Job, run_worker
-from ttrl_env.engines.make_engine import EngineChoice
+from ttrl_env.engines.make_engine import EngineChoice, OwnEngine
 from ttrl_env.errors import ConfigError, WorkersDiedError
 
 _LOOK_SECONDS = 0.2
@@ -34,7 +34,9 @@ _COUNT_SECONDS = 10.0
 """Time between two looks at the cluster's resources, which shrink when a node dies."""
 
 
-def train_on_ray(job: Job, config: TrainConfig, display: Display, engine: EngineChoice | None) -> Path:
+def train_on_ray(
+    job: Job, config: TrainConfig, display: Display, engine: OwnEngine | EngineChoice | None
+) -> Path:
     """Have Ray Train run ``job`` in ``config.ray.num_workers`` processes; returns the last checkpoint.
 
     What the first process shows appears on ``display``. The first Ctrl-C (or SIGTERM, SIGHUP) to this process

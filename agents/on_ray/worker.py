@@ -23,11 +23,11 @@ from ttrl_env.agents.on_ray.relay import (
     name_of_copy,
     relayed_streams,
 )
-from ttrl_env.engines.make_engine import EngineChoice
+from ttrl_env.engines.make_engine import EngineChoice, OwnEngine
 from ttrl_env.errors import CheckpointError, ConfigError, EnvironmentDiedError, TTRLError, WorkersDiedError
 from ttrl_env.machine.folder_lock import folder_lock
 
-Job = Callable[[TrainConfig, Display, EngineChoice | None, Supervisor], Path]
+Job = Callable[[TrainConfig, Display, OwnEngine | EngineChoice | None, Supervisor], Path]
 """A run as each of its processes plays it; returns the last checkpoint."""
 
 _LOCK_SECONDS = 60.0
@@ -40,7 +40,7 @@ class Assignment:
 
     job: Job
     config: TrainConfig
-    engine: EngineChoice | None
+    engine: OwnEngine | EngineChoice | None
     relay: Any
     """Ray's handle of the :class:`~ttrl_env.agents.on_ray.relay.Relay`."""
     started_in: str

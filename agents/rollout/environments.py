@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any, TypeAlias
+from typing import Any
 
 from gymnasium.vector import AutoresetMode
 
@@ -13,17 +13,12 @@ from ttrl_env.agents.config.worlds import plays_robotwin
 from ttrl_env.agents.policies import TokenPolicy
 from ttrl_env.agents.policies.cameras import PolicyCamera, libero_cameras, robotwin_cameras
 from ttrl_env.agents.rollout.assignments import Assignment
-from ttrl_env.engines.make_engine import EngineChoice
+from ttrl_env.engines.make_engine import EngineChoice, OwnEngine
 from ttrl_env.engines.ray_options import RayOptions
 from ttrl_env.replica_env import ReplicaVectorEnv
 from ttrl_env.robotwin.config import RoboTwinConfig
 from ttrl_env.robotwin.vector_env import RoboTwinVectorEnv
 from ttrl_env.vector_env import TTRLVectorEnv
-
-OwnEngine: TypeAlias = Callable[[Any], Any]
-"""A caller's own engine, in place of the configured one: makes it of an
-:class:`~ttrl_env.engines.interface.EngineConfig` (LIBERO) or a
-:class:`~ttrl_env.robotwin.config.RoboTwinConfig`."""
 
 
 def make_train_env(

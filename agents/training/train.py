@@ -73,7 +73,7 @@ from ttrl_env.agents.training.time_left import TimeLeft
 from ttrl_env.agents.training.wandb_run import require_wandb
 from ttrl_env.agents.update.ppo import PPOAgent
 from ttrl_env.engines.interface import RestartsSimulations
-from ttrl_env.engines.make_engine import EngineChoice
+from ttrl_env.engines.make_engine import EngineChoice, OwnEngine
 from ttrl_env.errors import CheckpointError, ConfigError, EnvironmentDiedError, TrainingDivergedError
 from ttrl_env.machine.folder_lock import folder_lock
 
@@ -84,7 +84,9 @@ _DEALERS: dict[StateOrder, Callable[[TrainConfig, TrainingState | None], Dealer]
 """By ``rollout.states``."""
 
 
-def train(config: TrainConfig, display: Display | None = None, engine: EngineChoice | None = None) -> Path:
+def train(
+    config: TrainConfig, display: Display | None = None, engine: OwnEngine | EngineChoice | None = None
+) -> Path:
     """Train a policy as configured; returns the last checkpoint.
 
     Processes that ``torchrun`` has started, or that Ray starts for ``config.launcher="ray"``, train one
@@ -118,7 +120,7 @@ def train(config: TrainConfig, display: Display | None = None, engine: EngineCho
 
 
 def _train_here(
-    config: TrainConfig, display: Display, engine: EngineChoice | None, supervisor: Supervisor
+    config: TrainConfig, display: Display, engine: OwnEngine | EngineChoice | None, supervisor: Supervisor
 ) -> Path:
     """Train in this process, together with the others of the same run if there are any."""
     _check(config)
@@ -141,7 +143,7 @@ class _Run:
         self,
         config: TrainConfig,
         display: Display,
-        engine: EngineChoice | None,
+        engine: OwnEngine | EngineChoice | None,
         world: World = ALONE,
         supervisor: Supervisor | None = None,
     ) -> None:

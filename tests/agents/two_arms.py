@@ -25,5 +25,5 @@ def make_two_armed_policy() -> TinyVLA:
         )
     )
     with torch.no_grad():
-        policy.head.bias -= 0.15 * (torch.arange(256) - 128.0).abs()
+        policy.head.bias.sub_(0.15 * (torch.arange(256) - 128.0).abs())
     return policy

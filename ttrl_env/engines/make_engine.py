@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeAlias, get_args
+from typing import Any, TypeAlias, get_args
 
 from ttrl_env.checks import check_choice
 from ttrl_env.engines import opengl
@@ -12,6 +12,10 @@ from ttrl_env.libero_version import warn_unless_published
 
 EngineChoice: TypeAlias = EngineName | Callable[[EngineConfig], SimulationEngine]
 """An engine's name, or a function that makes an engine from a configuration."""
+
+OwnEngine: TypeAlias = Callable[[Any], Any]
+"""A caller's own engine, in place of the configured one: makes it of an
+:class:`~ttrl_env.engines.interface.EngineConfig` (LIBERO) or a ``RoboTwinConfig``."""
 
 
 def make_engine(engine: EngineChoice, config: EngineConfig) -> SimulationEngine:

@@ -37,8 +37,8 @@ from ttrl_env.agents.policies.known_tasks import describe_tasks, describe_traini
 from ttrl_env.agents.policies.loading import read_cameras
 from ttrl_env.agents.policies.origin import tasks_of
 from ttrl_env.agents.policies.provenance import cloning, provenance
-from ttrl_env.agents.rollout.environments import OwnEngine, make_evaluation_env, share_engine
-from ttrl_env.engines.make_engine import EngineChoice
+from ttrl_env.agents.rollout.environments import make_evaluation_env, share_engine
+from ttrl_env.engines.make_engine import EngineChoice, OwnEngine
 from ttrl_env.errors import ConfigError
 from ttrl_env.machine.whole_files import replacing, write_whole
 from ttrl_env.replica_env import ReplicaVectorEnv

@@ -152,7 +152,7 @@ def test_a_policy_of_robotwin_names_its_simulator_and_how_to_play_it(tiny_policy
     folder = tmp_path / "iteration_000002" / "policy"
     tiny_policy.save_pretrained(folder)
     robotwin = {"task_config": "demo_clean", "image_width": 240, "python": "/home/me/python"}
-    state = {
+    state: dict[str, Any] = {
         "iteration": 2,
         "groups_dealt": 2,
         "reference": None,

@@ -36,7 +36,7 @@ class AlteredSimulation(simulation.RoboTwinSimulation):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
-        simulation.played_task = _unsteady_task
+        simulation.played_task = _unsteady_task  # type: ignore[attr-defined, assignment]
 
     def reset(self, task: str, seed: int) -> Start:
         start = super().reset(task, seed)
@@ -71,7 +71,7 @@ def _unsteady_task(task: str) -> type[Any]:
     return UnsteadyTask
 
 
-_played_task = simulation.played_task
+_played_task = simulation.played_task  # type: ignore[attr-defined]
 
 
 def _stack_two(task: Any) -> None:

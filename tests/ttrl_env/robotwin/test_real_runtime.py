@@ -21,9 +21,10 @@ from benchmarks import robotwin_direct
 from tests.ttrl_env.robotwin.altered_simulation import STEP_LIMIT, UNSTEADY_SEED
 from tests.ttrl_env.robotwin.asset_pack import write_asset_pack
 from ttrl_env.robotwin.catalogue import task_id_of
-from ttrl_env.robotwin.config import RoboTwinConfig
+from ttrl_env.robotwin.config import RoboTwinCamera, RoboTwinConfig
 from ttrl_env.robotwin.engine import RoboTwinEngine
 from ttrl_env.robotwin.processes import RUNTIME, Played, find_python
+from ttrl_env.robotwin.vector_env import RoboTwinVectorEnv
 
 pytestmark = [pytest.mark.robotwin, pytest.mark.timeout(1200)]
 
@@ -45,7 +46,7 @@ def assets(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="module")
 def two_workers(assets: str) -> Iterator[RoboTwinEngine]:
     """Two rows of a group, each in a process of its own, with everything randomised and all cameras."""
-    cameras = ("head_camera", "left_camera", "right_camera")
+    cameras: tuple[RoboTwinCamera, ...] = ("head_camera", "left_camera", "right_camera")
     engine = RoboTwinEngine(
         RoboTwinConfig(num_rows=2, group_size=2, num_workers=2, assets=assets, cameras=cameras)
     )
@@ -164,6 +165,7 @@ def test_the_environment_rewards_a_group_that_succeeds(assets: str) -> None:
         autoreset_mode="disabled",
         engine=partial(RoboTwinEngine, played=ALTERED),
     )
+    assert isinstance(envs, RoboTwinVectorEnv)
     observations, infos = envs.reset(seed=0)
     assert infos["seed"][0] == infos["seed"][1]
     assert (infos["seed"] % 100 == infos["init_state_id"] % 100).all()
@@ -176,7 +178,7 @@ def test_the_environment_rewards_a_group_that_succeeds(assets: str) -> None:
     assert terminations.tolist() == [True, True]
     assert truncations.tolist() == [False, False]
     assert infos["finish_step"].tolist() == [3, 3]
-    np.testing.assert_allclose(rewards, 1 / (1 + 3 / envs.unwrapped.max_steps))
+    np.testing.assert_allclose(rewards, 1 / (1 + 3 / envs.max_steps))
     envs.close()
 
 
