@@ -97,7 +97,9 @@ $(NEWEST): | setup
 
 # Simulations are processes of the interpreter that has the runtime, which `ttrl robotwin setup` installs for it.
 test-robotwin: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m robotwin tests/ttrl_env/robotwin $(PYTEST_ARGS)
+	@$(BIN)/python -c 'from ttrl_env.robotwin.processes import find_python; print(find_python(None))' > $(VENV)/robotwin-python
+	TTRL_ROBOTWIN_PYTHON=$$(cat $(VENV)/robotwin-python) OMP_NUM_THREADS=1 \
+		$(BIN)/python -m pytest -m robotwin tests/ttrl_env/robotwin $(PYTEST_ARGS)
 
 equivalence: setup gl $(NEWEST)
 	$(PYTEST) --dist load -m equivalence $(PYTEST_ARGS)
