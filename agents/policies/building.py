@@ -6,6 +6,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -16,12 +17,14 @@ from ttrl_env.agents.config.worlds import plays_robotwin
 from ttrl_env.agents.distributed.devices import choose_device
 from ttrl_env.agents.distributed.processes import ALONE, World
 from ttrl_env.agents.policies import PolicyOptions, TinyVLA, TinyVLAConfig, TokenPolicy, load_policy
+from ttrl_env.agents.policies.cameras import robotwin_cameras
 from ttrl_env.agents.policies.loading import check_kind
 from ttrl_env.agents.policies.reference import FrozenReference, frozen_reference, uses_adapters
 from ttrl_env.agents.policies.sharding import share_policy
 from ttrl_env.errors import ConfigError
 from ttrl_env.robotwin.assets import find_assets
 from ttrl_env.robotwin.joint_limits import joint_limits
+from ttrl_env.robotwin.worker.layout import ACTION_DIM, JOINT_STATE
 
 
 def make_policies(
@@ -122,12 +125,16 @@ def check_image_size(policy: TokenPolicy, env: EnvConfig) -> None:
 
 
 def _check_wide_images(policy: TokenPolicy, height: int, width: int) -> None:
-    """A TinyVLA averages images down, others bring them to a size of their own."""
-    if isinstance(policy, TinyVLA) and min(height, width) < policy.config.image_size:
+    """Show the policy images of this size."""
+    images = np.zeros((1, height, width, 3), dtype=np.uint8)
+    seen = {f"{camera}_image": images for camera in robotwin_cameras(policy.cameras)}
+    try:
+        policy.prepare({**seen, JOINT_STATE: np.zeros((1, ACTION_DIM), dtype=np.float32)}, ["look"])
+    except ValueError as error:
         raise ConfigError(
-            f"env.robotwin.image_height, env.robotwin.image_width: the policy averages images down to "
-            f"{policy.config.image_size} pixels and needs no fewer, got {height} x {width}"
-        )
+            f"env.robotwin.image_height, env.robotwin.image_width: the policy cannot see images of {height} "
+            f"x {width}: {error}"
+        ) from error
 
 
 def _check_precision(policy: TokenPolicy) -> None:

@@ -13,6 +13,7 @@ import pytest
 import torch
 from rich.console import Console
 
+from tests.agents.policies.tiny_openvla import write_state_checkpoint
 from tests.agents.two_arms import make_two_armed_policy
 from tests.ttrl_env.robotwin.asset_pack import write_asset_pack
 from tests.ttrl_env.robotwin.fake_engine import behave, fake_engine
@@ -24,7 +25,7 @@ from ttrl_env.agents.evaluation.reports.run import evaluate_checkpoints
 from ttrl_env.agents.policies import TinyVLA, load_policy
 from ttrl_env.agents.training.metrics import EVALUATIONS_FILE, METRICS_FILE, read_records
 from ttrl_env.agents.training.train import train
-from ttrl_env.errors import EnvironmentDiedError, MissingDependencyError, PolicyError
+from ttrl_env.errors import ConfigError, EnvironmentDiedError, MissingDependencyError, PolicyError
 from ttrl_env.robotwin.joint_limits import joint_limits
 
 QUIET = Display(Console(quiet=True))
@@ -154,6 +155,31 @@ def test_a_new_policy_has_two_arms_within_their_joints_limits_and_the_head_camer
     low, high = joint_limits(assets)
     assert (policy.action_range.low == low).all()
     assert (policy.action_range.high == high).all()
+
+
+@pytest.mark.slow
+def test_simplevla_rls_command_line_trains_its_kind_of_policy(tmp_path) -> None:
+    checkpoint = write_state_checkpoint(tmp_path / "sft", "RoboTwin")
+    theirs = f"""
+        data.task_suite_name=robotwin2_stack_blocks_two data.n_samples=2 data.train_batch_size=1
+        actor_rollout_ref.model.path={checkpoint} actor_rollout_ref.model.vla=openvla-oft
+        actor_rollout_ref.model.action_token_len=14 actor_rollout_ref.model.action_chunks_len=25
+        actor_rollout_ref.model.max_steps=30 actor_rollout_ref.actor.optim.lr=5e-6
+        actor_rollout_ref.rollout.twin2_task_config=demo_randomized
+        actor_rollout_ref.rollout.twin2_instruction_type=seen actor_rollout_ref.rollout.num_images_in_input=1
+        actor_rollout_ref.rollout.use_proprio=True actor_rollout_ref.rollout.temperature=1.6
+        actor_rollout_ref.rollout.unnorm_key=robotwin2_stack_blocks_two
+        actor_rollout_ref.rollout.task_suite_name=robotwin2_stack_blocks_two
+        trainer.default_local_dir={tmp_path}/run
+    """
+    size = ("env.robotwin.image_height=30", "env.robotwin.image_width=40")  # the tiny policy's own
+    ours = ("test_time_rl=true", "iterations=1", "eval.episodes_per_task=1", "policy.device=cpu")
+    with pytest.raises(ConfigError, match=r"cannot see images of 240 x 320: .* rendered at 30 x 40 pixels"):
+        train(load_config(TrainConfig, [*theirs.split(), *ours]), QUIET, fake_engine)
+    config = load_config(TrainConfig, [*theirs.split(), *ours, *size])
+    (record,) = read_records(train(config, QUIET, fake_engine).parents[1], METRICS_FILE)
+    assert record["update/logprob_difference"] < 1e-4
+    assert record["rollout/success_rate"] == 0
 
 
 def test_without_an_interpreter_nothing_begins(half, tmp_path) -> None:
