@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from ttrl_env.robotwin.worker import simulation
-    from ttrl_env.robotwin.worker.interface import Outcome, Settings, Start
+    from ttrl_env.robotwin.worker.interface import Outcome, Start
 else:
     try:  # in a worker, which knows the package by this name
         from worker import simulation
@@ -34,14 +34,13 @@ STEP_LIMIT = 6
 class AlteredSimulation(simulation.RoboTwinSimulation):
     """One row, whose objects are placed as the goal wants them in every chunk of more than two actions."""
 
-    def __init__(self, settings: Settings) -> None:
-        super().__init__(settings)
-        simulation.played_task = _unsteady_task  # type: ignore[attr-defined, assignment]
-
     def reset(self, task: str, seed: int) -> Start:
         start = super().reset(task, seed)
         self._task.step_lim = STEP_LIMIT
         return start
+
+    def _task_class(self, task: str) -> type[Any]:
+        return _unsteady(super()._task_class(task))
 
     def step(self, actions: NDArray[np.float64], max_steps: int) -> Outcome:
         before = super().step(actions[:PLACED_AFTER], max_steps)
@@ -53,9 +52,7 @@ class AlteredSimulation(simulation.RoboTwinSimulation):
         return Outcome(before.executed_steps + after.executed_steps, after.success, after.failure)
 
 
-def _unsteady_task(task: str) -> type[Any]:
-    base: Any = _played_task(task)
-
+def _unsteady(base: Any) -> type[Any]:
     class UnsteadyTask(base):  # type: ignore[misc]
         def load_actors(self) -> None:
             super().load_actors()
@@ -69,9 +66,6 @@ def _unsteady_task(task: str) -> type[Any]:
                 body.angular_velocity = [0.0, 0.0, 1.0]
 
     return UnsteadyTask
-
-
-_played_task = simulation.played_task  # type: ignore[attr-defined]
 
 
 def _stack_two(task: Any) -> None:
