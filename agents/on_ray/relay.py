@@ -184,7 +184,11 @@ class RelayedSupervisor(Supervisor):
             self._catch_up(self._copies_of)
 
     def saved(self, checkpoint: Path) -> None:
-        """Have Ray Train copy the checkpoint, which the first process has written."""
+        """Have Ray Train copy the checkpoint, and wait until its controller knows the copy.
+
+        The controller looks for reports every two seconds. Processes that died before it did would be started
+        again from the copy before, or from none.
+        """
         if self._copies_of is None:
             return
         from ray import train
@@ -192,6 +196,7 @@ class RelayedSupervisor(Supervisor):
         copied = train.Checkpoint.from_directory(checkpoint) if self._is_main else None
         # Ray Train wants no name twice, and a run that resumes earlier writes an iteration again
         train.report({}, checkpoint=copied, checkpoint_dir_name=f"{checkpoint.name}_{uuid.uuid4().hex[:8]}")
+        train.get_all_reported_checkpoints(train.CheckpointConsistencyMode.COMMITTED)
 
     def _catch_up(self, output_dir: str) -> None:
         """Copy the last checkpoint unless it is copied."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -36,6 +37,20 @@ class AccidentEngine(ReachEngine):
     def accident(self) -> None:
         """The process is killed, as by the kernel when memory runs out."""
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+class LostDiskEngine(AccidentEngine):
+    """The run's folder is lost too, as with a machine that has it on its own disk."""
+
+    output_dir: Path
+
+    def __init__(self, config: EngineConfig, *, output_dir: Path, **accident) -> None:
+        super().__init__(config, **accident)
+        self.output_dir = output_dir
+
+    def accident(self) -> None:
+        shutil.rmtree(self.output_dir)
+        super().accident()
 
 
 class InterruptedEngine(AccidentEngine):

@@ -19,6 +19,7 @@ from tests.agents.distributed.distributed_runs import configuration, play
 from tests.agents.on_ray.engines import (
     AccidentEngine,
     InterruptedEngine,
+    LostDiskEngine,
     RefusingEngine,
 )
 from tests.agents.reach import ReachEngine
@@ -120,6 +121,18 @@ def test_a_run_whose_process_is_killed_ends_as_the_undisturbed_one(undisturbed, 
 @pytest.mark.parametrize("time", range(4))
 def test_so_does_one_that_is_killed_at_another_moment(undisturbed, tmp_path, time) -> None:
     test_a_run_whose_process_is_killed_ends_as_the_undisturbed_one(undisturbed, tmp_path)
+
+
+@pytest.mark.thorough
+def test_a_run_that_loses_its_folder_goes_on_from_the_storage_path(undisturbed, tmp_path) -> None:
+    accident = partial(
+        LostDiskEngine, rank=0, after_steps=13, mark=tmp_path / "mark", output_dir=tmp_path / "grpo"
+    )
+    config = settings(tmp_path, f"ray.storage_path={tmp_path / 'copies'}")
+    train(config, Display(Console(quiet=True)), accident)
+    assert (tmp_path / "mark").exists()
+    assert read_records(tmp_path / "grpo", METRICS_FILE)[0]["iteration"] > 1  # earlier ones are lost
+    assert_equal(weights(tmp_path), weights(undisturbed))
 
 
 @pytest.mark.thorough
