@@ -9,7 +9,8 @@ its rounding error. Such a row is summed again with ``CAREFUL`` set. There the b
 exponent is ``(logit - base) * scale``, and -inf is clamped. A row that still has NaN is broken.
 """
 
-# mypy: disable-error-code="no-untyped-def, no-untyped-call"
+# mypy: disable-error-code="no-untyped-def, no-untyped-call, assignment"
+# ruff: noqa: RUF005  Triton's tuples grow by +, not by unpacking
 
 from __future__ import annotations
 
@@ -49,41 +50,66 @@ def store_chunk_sums(
     """
     STEPS: tl.constexpr = CHUNK // LANES
     TILE: tl.constexpr = TILE_CHUNKS * CHUNK
-    chunks = tl.arange(0, TILE_CHUNKS)
-    steps = tl.arange(0, STEPS)[:, None, None] * LANES
-    offsets = steps + chunks[None, :, None] * CHUNK + tl.arange(0, LANES)[None, None, :]
+    offsets = tl.arange(0, TILE_CHUNKS)[:, None] * CHUNK + tl.arange(0, LANES)[None, :]
     pointers = row_logits + offsets.to(tl.int64) * stride
-    tile_stride = stride * tl.full([], TILE, tl.int64)
+    step_stride = stride * tl.full([], LANES, tl.int64)
     full = tl.minimum(last_tile, width // TILE)
     has_full = offsets < (full - first_tile) * TILE
-    ahead = tl.load(pointers + first_tile * tile_stride, mask=has_full, other=0.0)
+    ahead = ()
+    for step in tl.static_range(STEPS):
+        start = pointers + (first_tile * STEPS * TILE_CHUNKS + step) * step_stride
+        ahead = ahead + (tl.load(start, mask=has_full, other=0.0),)
     for tile in range(first_tile, full):
-        values = ahead.to(tl.float32)
-        ahead = tl.load(pointers + tl.minimum(tile + 1, full - 1) * tile_stride)
-        _store_sums(sums, tile * TILE_CHUNKS, values, scale, CAREFUL, False)
+        values = ()
+        following = ()
+        start = pointers + tl.minimum(tile + 1, full - 1) * (STEPS * TILE_CHUNKS) * step_stride
+        for step in tl.static_range(STEPS):
+            values = values + (ahead[step].to(tl.float32),)
+            following = following + (tl.load(start + step * step_stride),)
+        ahead = following
+        _store_sums(sums, tile * TILE_CHUNKS, values, scale, STEPS, CAREFUL, False)
     if last_tile > full:  # the row ends inside its last tile
-        inside = full * TILE + offsets < width
-        values = tl.load(pointers + full * tile_stride, mask=inside, other=-float("inf")).to(tl.float32)
-        _store_sums(sums, full * TILE_CHUNKS, values, scale, CAREFUL, True)
+        values = ()
+        for step in tl.static_range(STEPS):
+            inside = full * TILE + step * LANES + offsets < width
+            start = pointers + (full * STEPS * TILE_CHUNKS + step) * step_stride
+            values = values + (tl.load(start, mask=inside, other=-float("inf")).to(tl.float32),)
+        _store_sums(sums, full * TILE_CHUNKS, values, scale, STEPS, CAREFUL, True)
 
 
 @triton.jit
-def _store_sums(sums, first_chunk, values, scale, CAREFUL: tl.constexpr, MAY_BE_EMPTY: tl.constexpr):
-    base = tl.max(tl.max(values, 0), 1)
-    if CAREFUL:
-        exponents = (values - finite_or_zero(base)[None, :, None]) * scale
-    elif MAY_BE_EMPTY:
+def _store_sums(
+    sums,
+    first_chunk,
+    values,
+    scale,
+    STEPS: tl.constexpr,
+    CAREFUL: tl.constexpr,
+    MAY_BE_EMPTY: tl.constexpr,
+):
+    best = values[0]
+    for step in tl.static_range(1, STEPS):
+        best = tl.maximum(best, values[step])
+    base = tl.max(best, 1)
+    if not CAREFUL:
         base = base * scale
-        exponents = tl.fma(values, scale, -finite_or_zero(base)[None, :, None])
-    else:
-        base = base * scale
-        exponents = tl.fma(values, scale, -base[None, :, None])
-    weights = tl.exp2(exponents)
-    terms = weighted_exponents(weights, exponents) if CAREFUL or MAY_BE_EMPTY else weights * exponents
-    total = tl.sum(tl.sum(weights, 0), 1)
-    weighted = tl.sum(tl.sum(terms, 0), 1)
+    finite = finite_or_zero(base) if CAREFUL or MAY_BE_EMPTY else base
+    weight_sums = tl.zeros(best.shape, tl.float32)
+    term_sums = tl.zeros(best.shape, tl.float32)
+    for step in tl.static_range(STEPS):
+        if CAREFUL:
+            exponents = (values[step] - finite[:, None]) * scale
+        else:
+            exponents = tl.fma(values[step], scale, -finite[:, None])
+        weights = tl.exp2(exponents)
+        weight_sums += weights
+        term_sums += (
+            weighted_exponents(weights, exponents) if CAREFUL or MAY_BE_EMPTY else weights * exponents
+        )
+    total = tl.sum(weight_sums, 1)
+    weighted = tl.sum(term_sums, 1)
     # A warp's first lanes store one number each, so that no warp waits for another to lay them out.
     lane = tl.arange(0, 32)[None, :]
     numbers = tl.where(lane == 0, base[:, None], tl.where(lane == 1, total[:, None], weighted[:, None]))
-    chunks = first_chunk + tl.arange(0, values.shape[1])
+    chunks = first_chunk + tl.arange(0, best.shape[0])
     tl.store(sums + chunks[:, None] * 4 + lane, numbers, mask=tl.broadcast_to(lane < 4, numbers.shape))

@@ -115,9 +115,15 @@ def forward_options(width: int, element_bytes: int, temperatures: int) -> dict[s
         "VECTOR": vector,
         "num_warps": num_warps,
         "enable_fp_fusion": True,
-        # Left alone, ptxas spills to let a second program fit.
-        **({"maxnreg": 208} if temperatures > 4 else {}),
+        **_registers(temperatures),
     }
+
+
+def _registers(temperatures: int) -> dict[str, int]:
+    """Most registers a thread, for several temperatures. Left alone, ptxas spills to fit more programs."""
+    if temperatures == 1:
+        return {}
+    return {"maxnreg": 128 if temperatures <= 4 else 208}
 
 
 def backward_options(width: int, temperatures: int) -> dict[str, Any]:
@@ -151,9 +157,9 @@ def _forward(
     inside = (position >= 0) & (position < width)
     chosen = tl.load(row_logits + position * logits_stride, mask=inside, other=-float("inf")).to(tl.float32)
     BLOCK: tl.constexpr = STEPS * LANES * VECTOR
-    tile = _tile_offsets(STEPS, LANES, VECTOR)
-    pointers = row_logits + tile.to(tl.int64) * logits_stride
-    step = logits_stride * tl.full([], BLOCK, tl.int64)
+    lanes = tl.arange(0, LANES)[:, None] * VECTOR + tl.arange(0, VECTOR)[None, :]
+    pointers = row_logits + lanes.to(tl.int64) * logits_stride
+    step_stride = logits_stride * tl.full([], LANES * VECTOR, tl.int64)
     blocks = (width + BLOCK - 1) // BLOCK
     full = width // BLOCK
 
@@ -168,17 +174,28 @@ def _forward(
     maxima = tl.full([LANES], -float("inf"), tl.float32)
 
     # Each lane has its own maximum and sums, so that no lane waits for others until the row ends.
-    ahead = tl.load(pointers, mask=tile < width, other=0.0)
+    ahead = ()
+    for step in tl.static_range(STEPS):
+        is_inside = step * LANES * VECTOR + lanes < width
+        ahead = ahead + (tl.load(pointers + step * step_stride, mask=is_inside, other=0.0),)
     for block in range(0, full):
-        values = ahead.to(tl.float32)
-        ahead = tl.load(pointers + tl.minimum(block + 1, full - 1) * step)
-        maxima, totals, weighted = _add_tile(values, scales, maxima, totals, weighted, K, False)
+        values = ()
+        following = ()
+        start = pointers + tl.minimum(block + 1, full - 1) * STEPS * step_stride
+        for step in tl.static_range(STEPS):
+            values = values + (ahead[step].to(tl.float32),)
+            following = following + (tl.load(start + step * step_stride),)
+        ahead = following
+        maxima, totals, weighted = _add_tile(values, scales, maxima, totals, weighted, STEPS, K, False)
     # The last block, which the row may not fill. If -inf made a sum NaN, all blocks again, with care.
     start = full
     for attempt in range(0, 2):
         for block in range(start, blocks):
-            values = load_logits(row_logits, block * BLOCK + tile, logits_stride, width)
-            maxima, totals, weighted = _add_tile(values, scales, maxima, totals, weighted, K, True)
+            values = ()
+            for step in tl.static_range(STEPS):
+                offsets = block * BLOCK + step * (LANES * VECTOR) + lanes
+                values = values + (load_logits(row_logits, offsets, logits_stride, width),)
+            maxima, totals, weighted = _add_tile(values, scales, maxima, totals, weighted, STEPS, K, True)
         again = (attempt == 0) & _has_nan(weighted, K)
         start = tl.where(again, 0, blocks)
         maxima = tl.where(again, -float("inf"), maxima)
@@ -217,22 +234,33 @@ def _forward(
 
 
 @triton.jit
-def _add_tile(values, scales, maxima, totals, weighted, K: tl.constexpr, CAREFUL: tl.constexpr):
-    """Each lane's maximum and sums, with its values of a tile added to them."""
-    higher = tl.maximum(maxima, tl.max(tl.max(values, 2), 0))
+def _add_tile(
+    values, scales, maxima, totals, weighted, STEPS: tl.constexpr, K: tl.constexpr, CAREFUL: tl.constexpr
+):
+    """Each lane's maximum and sums, with its values of a tile added: ``STEPS`` times ``[LANES, VECTOR]``."""
+    best = values[0]
+    for step in tl.static_range(1, STEPS):
+        best = tl.maximum(best, values[step])
+    higher = tl.maximum(maxima, tl.max(best, 1))
     base = finite_or_zero(higher)
-    distances = values - base[None, :, None]
-    step = maxima - base  # -inf in the first tile, where the sums are 0
+    distances = ()
+    for step in tl.static_range(STEPS):
+        distances = distances + (values[step] - base[:, None],)
+    shift = maxima - base  # -inf in the first tile, where the sums are 0
     new_totals = ()
     new_weighted = ()
     for k in tl.static_range(K):
-        shifts = tl.maximum(step * scales[k], SMALLEST_EXPONENT)
+        shifts = tl.maximum(shift * scales[k], SMALLEST_EXPONENT)
         factors = tl.exp2(shifts)
-        exponents = distances * scales[k]
-        weights = tl.exp2(exponents)
-        terms = weighted_exponents(weights, exponents) if CAREFUL else weights * exponents
-        new_weighted = new_weighted + (factors * (weighted[k] + shifts * totals[k]) + _lane_sums(terms),)
-        new_totals = new_totals + (factors * totals[k] + _lane_sums(weights),)
+        weight_sums = tl.zeros(best.shape, tl.float32)
+        term_sums = tl.zeros(best.shape, tl.float32)
+        for step in tl.static_range(STEPS):
+            exponents = distances[step] * scales[k]
+            weights = tl.exp2(exponents)
+            weight_sums += weights
+            term_sums += weighted_exponents(weights, exponents) if CAREFUL else weights * exponents
+        new_weighted = new_weighted + (factors * (weighted[k] + shifts * totals[k]) + tl.sum(term_sums, 1),)
+        new_totals = new_totals + (factors * totals[k] + tl.sum(weight_sums, 1),)
     return higher, new_totals, new_weighted
 
 
@@ -243,19 +271,6 @@ def _has_nan(weighted, K: tl.constexpr):
         sums += weighted[k]
     total = tl.sum(sums, 0)
     return total != total
-
-
-@triton.jit
-def _tile_offsets(STEPS: tl.constexpr, LANES: tl.constexpr, VECTOR: tl.constexpr):
-    """``[STEPS, LANES, VECTOR]``: what a lane reads in each step is adjacent, and so are lanes."""
-    steps = tl.arange(0, STEPS)[:, None, None] * (LANES * VECTOR)
-    return steps + tl.arange(0, LANES)[None, :, None] * VECTOR + tl.arange(0, VECTOR)[None, None, :]
-
-
-@triton.jit
-def _lane_sums(tile):
-    """Each lane's own sum, so that no step waits for other lanes."""
-    return tl.sum(tl.sum(tile, 2), 0)
 
 
 @triton.jit

@@ -107,7 +107,7 @@ def wide_options(width: int, element_bytes: int) -> dict[str, Any]:
         "TILE_CHUNKS": TILE_CHUNKS,
         "LANES": READ_BYTES // element_bytes,
         "num_warps": TILE_CHUNKS,
-        "maxnreg": 96,  # five programs share a multiprocessor
+        "maxnreg": 96 if element_bytes == 2 else 104,  # five or four programs a multiprocessor
         "enable_fp_fusion": True,
     }
 
