@@ -224,7 +224,7 @@ def _describe(policy: TokenPolicy) -> str:
 
 def _visible_size(policy: TokenPolicy, preferred: int) -> int:
     """The preferred image size if the policy can use it, otherwise the first common one that it can."""
-    for size in (preferred, 256, 240, 224, 128, 64, 32):
+    for size in (preferred, 256, 224, 128, 64, 32):
         try:
             policy.check_image_size(size)
         except ValueError:

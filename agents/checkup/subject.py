@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ttrl_env.agents.config.schema import TrainConfig
+from ttrl_env.agents.config.worlds import plays_robotwin
 from ttrl_env.agents.policies import PolicyInputs, TokenPolicy
 from ttrl_env.agents.policies.cameras import WORLDS
 from ttrl_env.agents.policies.protocol import tokens_per_chunk
@@ -35,8 +36,21 @@ class Subject:
 
     def inputs(self, instructions: Sequence[str], seed: int = 0) -> PolicyInputs:
         """Inputs with one row an instruction; all rows have the same random image, made from ``seed``."""
-        observations = _random_observations(len(instructions), self.image_size, seed)
+        observations = _random_observations(len(instructions), self._camera_shape, seed)
         return self.policy.prepare(observations, instructions)
+
+    @property
+    def _camera_shape(self) -> tuple[int, int]:
+        """Height and width of the images that the policy is to see, pixels."""
+        env = self.config.env
+        if not plays_robotwin(env):
+            return self.image_size, self.image_size
+        asked = env.robotwin.image_height, env.robotwin.image_width
+        try:
+            getattr(self.policy, "check_image_shape", lambda *shape: None)(*asked)
+        except ValueError:  # "image size" says so; the other checks go on with what it was trained on
+            return _PUBLISHED_SHAPE
+        return asked
 
     @torch.no_grad()
     def logprobs(self, inputs: PolicyInputs) -> Tensor:
@@ -56,24 +70,26 @@ class Subject:
         return next(self.policy.parameters()).device
 
 
-def _random_observations(rows: int, size: int, seed: int) -> dict[str, NDArray[Any]]:
+def _random_observations(rows: int, shape: tuple[int, int], seed: int) -> dict[str, NDArray[Any]]:
     """Observations with the same image in every row, and a resting arm.
 
     The image is random but blocky, because JPEG compression would remove pixel noise.
     """
     coarse = np.random.default_rng(seed).integers(0, 256, (4, 4, 3), dtype=np.uint8)
-    tile = np.ones((-(-size // 4), -(-size // 4), 1), dtype=np.uint8)
-    images = np.repeat(np.kron(coarse, tile)[None, :size, :size], rows, axis=0)
-    wide = np.pad(images, ((0, 0), (0, 0), (0, size // 3), (0, 0)))  # RoboTwin's camera has 4 : 3
+    height, width = shape
+    tile = np.ones((-(-height // 4), -(-width // 4), 1), dtype=np.uint8)
+    images = np.repeat(np.kron(coarse, tile)[None, :height, :width], rows, axis=0)
     return {
-        **{f"{camera}_image": images for camera in WORLDS["LIBERO"]},
-        **{f"{camera}_image": wide for camera in WORLDS["RoboTwin"]},
+        **{f"{camera}_image": images for cameras in WORLDS.values() for camera in cameras},
         "robot0_eef_pos": np.zeros((rows, 3)),
         "robot0_eef_quat": np.tile([1.0, 0.0, 0.0, 0.0], (rows, 1)),
         "robot0_gripper_qpos": np.zeros((rows, 2)),
         "joint_state": np.zeros((rows, 14)),
     }
 
+
+_PUBLISHED_SHAPE = (240, 320)
+"""Height and width of the images that RoboTwin's published policies were trained on, pixels."""
 
 Check = Callable[[Subject], str]
 """A check returns a description of what it found, or raises :class:`CheckFailed`."""

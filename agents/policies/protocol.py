@@ -122,8 +122,9 @@ class TokenPolicy(UpdatedPolicy, Protocol):
 
     :func:`~ttrl_env.agents.policies.conformance.check_policy` names what a policy lacks.
 
-    Optional is ``autocast`` (true where float32 weights are multiplied in bfloat16, which ``ttrl doctor``
-    then allows for).
+    Optional are ``autocast`` (true where float32 weights are multiplied in bfloat16, which ``ttrl doctor``
+    then allows for) and ``check_image_shape(height, width)`` (raises ``ValueError`` unless it can see images
+    of so many pixels; asked by ``ttrl doctor``).
     """
 
     num_features: int

@@ -25,6 +25,7 @@ from ttrl_env.agents.policies.loading import read_cameras
 from ttrl_env.agents.policies.model_card import CARD, has_own_text, model_card
 from ttrl_env.agents.policies.openvla.adapter_config import ADAPTER_CONFIG, base_of
 from ttrl_env.agents.policies.openvla.lora import ADAPTER_WEIGHTS
+from ttrl_env.agents.policies.openvla.projector_files import PROJECTOR_FILE
 from ttrl_env.agents.policies.origin import ACTION_SPACE_FILE
 from ttrl_env.agents.policies.stored_weights import INDEX, open_tensors, weight_files
 from ttrl_env.agents.training.checkpoints import evaluated_in_run
@@ -152,7 +153,8 @@ def _weights(folder: Path) -> Sequence[Path]:
                 f"(save_pretrained with merge=True) and push the result, or write the base's owner/name into "
                 f"{ADAPTER_CONFIG}"
             )
-        return _readable([folder / ADAPTER_WEIGHTS])
+        beside = [file for file in [folder / PROJECTOR_FILE] if file.exists()]
+        return _readable([folder / ADAPTER_WEIGHTS, *beside])
     return _readable(weight_files(folder))
 
 

@@ -89,6 +89,15 @@ class OpenVLAPolicy(nn.Module):
                 f"look different to it, got {image_size}"
             )
 
+    def check_image_shape(self, height: int, width: int) -> None:
+        """Raise ``ValueError`` unless images have height and width of the training images, in pixels."""
+        expected = pixel_path.camera_shape(self.world, self.config.image_size)
+        if (height, width) != expected:
+            raise ValueError(
+                f"OpenVLA's training images were rendered at {expected[0]} x {expected[1]} pixels; other "
+                f"sizes look different to it, got {height} x {width}"
+            )
+
     def prepare(self, observations: dict[str, NDArray[Any]], instructions: Sequence[str]) -> PolicyInputs:
         """See :meth:`ttrl_env.agents.policies.protocol.TokenPolicy.prepare`."""
         pixels = [self._pixels(observations, camera) for camera in self.cameras]
@@ -101,12 +110,7 @@ class OpenVLAPolicy(nn.Module):
     def _pixels(self, observations: dict[str, NDArray[Any]], camera: PolicyCamera) -> Tensor:
         """``[rows, 3, S, S]`` uint8 of one camera's images."""
         images, size = image_of(observations, camera), self.config.image_size
-        height, width = pixel_path.camera_shape(self.world, size)
-        self.check_image_size(images.shape[1])
-        if images.shape[1] * width != images.shape[2] * height:
-            raise ValueError(
-                f"observations: OpenVLA needs images of {height} x {width}, got {list(images.shape)}"
-            )
+        self.check_image_shape(*images.shape[1:3])
         prepare = pixel_path.prepare_images if self.world == "LIBERO" else pixel_path.crop_images
         return torch.from_numpy(prepare(images, size))
 

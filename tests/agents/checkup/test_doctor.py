@@ -10,20 +10,27 @@ import torch
 from tokenizers import Tokenizer, normalizers
 from transformers import LlamaModel
 
+from tests.agents.policies.openvla_inputs import load
 from tests.agents.policies.tiny_openvla import (
     LIBERO_STATISTICS,
     edit_json,
+    projector_tensors,
     read_tensors,
     write_checkpoint,
     write_shards,
+    write_state_checkpoint,
 )
 from tests.agents.reach import make_tiny_policy
 from tests.agents.two_arms import make_two_armed_policy
 from tests.ttrl_env.robotwin.stand_ins import WHOLE, interpreter
 from ttrl_env import libero_version
+from ttrl_env.agents.checkup import openvla as openvla_checkup
 from ttrl_env.agents.checkup import policy as policy_checkup
+from ttrl_env.agents.checkup.subject import CheckFailed, Subject
 from ttrl_env.agents.cli import main
 from ttrl_env.agents.commands import doctor
+from ttrl_env.agents.config.loading import load_config
+from ttrl_env.agents.config.schema import TrainConfig
 from ttrl_env.agents.policies.openvla.decoding import Parallel
 from ttrl_env.published_scenes import SceneSummary, published_scene
 
@@ -308,3 +315,21 @@ def test_a_suite_that_does_not_exist_is_named(capsys) -> None:
 def test_a_suite_is_not_compared_for_a_checkpoint(capsys) -> None:
     assert main(["doctor", "tiny-vla-libero-object", "world=[libero_goal]"]) == 2
     assert "world: takes no checkpoint and no other keys, got checkpoint=tiny" in capsys.readouterr().err
+
+
+def test_two_arms_and_the_robots_state_are_examined(tmp_path) -> None:
+    """A projector that is zero changes nothing: the state would be ignored without an error."""
+    folder = write_state_checkpoint(tmp_path, "RoboTwin")
+    overrides = ["env.suite=robotwin", "env.robotwin.image_height=30", "env.robotwin.image_width=40"]
+    config = load_config(TrainConfig, [*overrides, f"policy.path={folder}"])
+    subject = Subject(policy=load(folder, num_images=3), config=config, given=frozenset(), image_size=0)
+    assert openvla_checkup.check_senses(subject) == (
+        "images of head_camera, left_camera, right_camera, and the robot's state of 14 numbers"
+    )
+    assert "0 (closed) to 1 (open) in both arms" in openvla_checkup.check_gripper(subject)
+    assert "the last of the tokenizer's 512" in openvla_checkup.check_tokens(subject)
+    zeros = {key: torch.zeros_like(tensor) for key, tensor in projector_tensors(14).items()}
+    torch.save(zeros, folder / "proprio_projector--150000_checkpoint.pt")
+    blind = replace(subject, policy=load(folder, num_images=3))
+    with pytest.raises(CheckFailed, match="the robot's state changes no action probability"):
+        openvla_checkup.check_senses(blind)
