@@ -6,6 +6,7 @@ import importlib.util
 import io
 import os
 import random
+import shutil
 from functools import partial
 from pathlib import Path
 
@@ -133,6 +134,15 @@ def test_a_run_that_loses_its_folder_goes_on_from_the_storage_path(undisturbed, 
     assert (tmp_path / "mark").exists()
     assert read_records(tmp_path / "grpo", METRICS_FILE)[0]["iteration"] > 1  # earlier ones are lost
     assert_equal(weights(tmp_path), weights(undisturbed))
+
+
+@pytest.mark.thorough
+def test_so_does_a_new_run_without_a_folder(undisturbed, tmp_path) -> None:
+    shutil.copytree(undisturbed / "copies", tmp_path / "copies")
+    extended = ("iterations=4", "resume=auto", f"ray.storage_path={tmp_path / 'copies'}")
+    last = train(settings(tmp_path, *extended), Display(Console(quiet=True)), ReachEngine)
+    assert last.name == "iteration_000004"
+    assert [record["iteration"] for record in read_records(tmp_path / "grpo", METRICS_FILE)] == [4]
 
 
 @pytest.mark.thorough
