@@ -81,13 +81,8 @@ class OpenVLAPolicy(nn.Module):
         self.register_buffer("pixel_std", torch.tensor(config.pixel_stds).view(6, 1, 1), persistent=False)
 
     def check_image_size(self, image_size: int) -> None:
-        """Raise ``ValueError`` unless images have the height of the training images, in pixels."""
-        height, width = pixel_path.camera_shape(self.world, self.config.image_size)
-        if image_size != height:
-            raise ValueError(
-                f"OpenVLA's training images were rendered at {height} x {width} pixels; other sizes "
-                f"look different to it, got {image_size}"
-            )
+        """Raise ``ValueError`` unless the training images were squares of this size, in pixels."""
+        self.check_image_shape(image_size, image_size)
 
     def check_image_shape(self, height: int, width: int) -> None:
         """Raise ``ValueError`` unless images have height and width of the training images, in pixels."""

@@ -41,7 +41,11 @@ def script_of(shell: str, capsys) -> str:
             "ttrl eval checkpoint = tiny",
             ["tiny-vla-libero-object-four"],
         ),
-        ("ttrl doctor preset=simple", "ttrl doctor preset = simple", ["simplevla-rl"]),
+        (
+            "ttrl doctor preset=simple",
+            "ttrl doctor preset = simple",
+            ["simplevla-rl", "simplevla-rl-robotwin"],
+        ),
         ("ttrl robotwin ch", "ttrl robotwin ch", ["check"]),
         ("ttrl cache cl", "ttrl cache cl", ["clear=true", "clear=false"]),
     ],
