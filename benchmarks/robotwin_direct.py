@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import itertools
 import json
 import os
 import random
@@ -28,7 +29,7 @@ def main(assets: str, task_name: str, task_config: str, seed: int) -> None:
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     sys.stdout = sys.stderr  # the runtime prints a line an action
     task = _set_up(assets, task_name, task_config, seed)
-    for line in [json.dumps([]), *iter(sys.stdin.readline, "")]:
+    for line in itertools.chain([json.dumps([])], sys.stdin):  # each is answered before the next one is read
         start = time.perf_counter()
         for action in json.loads(line):
             task.take_action(action)
