@@ -73,7 +73,7 @@ def _set_up(config: RoboTwinConfig) -> int:
         display.say(f"{folder} is there already; delete it to have it made anew")
     else:
         base = installation.find_base_python(config.python)
-        display.say(f"making {folder} with {base}: 0.4 GB to download, 1.6 GB on the disk")
+        display.say(f"making {folder} with {base}: 1.6 GB on the disk, more with a PyTorch for GPUs")
         with display.bar("packages", len(installation.requirements())) as progress:
             installation.install(folder, base, progress)
     python = str(installation.python_of(folder))

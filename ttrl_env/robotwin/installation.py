@@ -160,6 +160,8 @@ def _install_packages(draft: Path, progress: Progress) -> None:
         if line.startswith("Collecting "):
             progress(min(done, total), total)
             done += 1
+    torch = next(line for line in requirements() if line.startswith("torch=="))
+    _run([*command, torch])  # the libraries that builds for GPUs cannot be imported without
     progress(total, total)
 
 
