@@ -66,6 +66,15 @@ def check_sequence(argument: str, value: Any, of: str, minimum: int = 1) -> list
     return list(value)
 
 
+def check_cameras(cameras: Any, known: Sequence[Choice]) -> tuple[Choice, ...]:
+    """Return a sequence of ``known`` names, at least one and each once, as a tuple, else raise."""
+    names = check_sequence("cameras", cameras, "camera names")
+    chosen = tuple(check_choice("cameras", camera, known) for camera in names)
+    if len(set(chosen)) < len(chosen):
+        raise ValueError(f"cameras: expected each camera once, got {cameras!r}")
+    return chosen
+
+
 def check_seed(argument: str, seed: Any) -> int:
     """Return ``seed`` as an ``int`` if it is an integer of at least 0, of any size, else raise."""
     return check_positive_int(argument, seed, minimum=0, maximum=None)

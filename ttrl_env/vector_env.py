@@ -33,10 +33,9 @@ from ttrl_env import libero_tasks
 from ttrl_env.checks import (
     Seed,
     check_bool,
-    check_choice,
+    check_cameras,
     check_open,
     check_positive_int,
-    check_sequence,
 )
 from ttrl_env.engines.footprint import require_room
 from ttrl_env.engines.interface import (
@@ -163,7 +162,7 @@ class TTRLVectorEnv(ReplicaVectorEnv):
         config = EngineConfig(
             suite=self.suite.name,
             num_rows=self.num_envs,
-            cameras=_cameras(cameras),
+            cameras=check_cameras(cameras, get_args(CameraName)),
             image_size=check_positive_int("image_size", image_size),
             robot_state=check_bool("robot_state", robot_state),
             settle_steps=check_positive_int("settle_steps", settle_steps, minimum=0),
@@ -215,11 +214,3 @@ def _ray_options(ray: RayOptions | None, engine: EngineChoice) -> RayOptions:
     if isinstance(engine, str) and engine != "ray":
         raise ValueError(f"ray: settings of engine='ray' have no effect on engine={engine!r}; leave one out")
     return ray
-
-
-def _cameras(cameras: Sequence[CameraName]) -> tuple[CameraName, ...]:
-    names = check_sequence("cameras", cameras, "camera names")
-    chosen = tuple(check_choice("cameras", camera, get_args(CameraName)) for camera in names)
-    if len(set(chosen)) < len(chosen):
-        raise ValueError(f"cameras: expected each camera once, got {cameras!r}")
-    return chosen

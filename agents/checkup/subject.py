@@ -17,6 +17,7 @@ from ttrl_env.agents.policies import PolicyInputs, TokenPolicy
 from ttrl_env.agents.policies.cameras import WORLDS
 from ttrl_env.agents.policies.protocol import tokens_per_chunk
 from ttrl_env.errors import TTRLError
+from ttrl_env.robotwin.worker.layout import ACTION_DIM, JOINT_STATE
 
 
 class CheckFailed(TTRLError, RuntimeError):
@@ -84,7 +85,7 @@ def _random_observations(rows: int, shape: tuple[int, int], seed: int) -> dict[s
         "robot0_eef_pos": np.zeros((rows, 3)),
         "robot0_eef_quat": np.tile([1.0, 0.0, 0.0, 0.0], (rows, 1)),
         "robot0_gripper_qpos": np.zeros((rows, 2)),
-        "joint_state": np.zeros((rows, 14)),
+        JOINT_STATE: np.zeros((rows, ACTION_DIM)),
     }
 
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from rich.table import Table
-
 from ttrl_env.agents.commands.arguments import read_arguments
 from ttrl_env.agents.commands.checks import report
-from ttrl_env.agents.common.consoles import make_console
+from ttrl_env.agents.commands.listing import print_rows
 from ttrl_env.agents.config.bounds import Distinct, Text
 from ttrl_env.agents.config.output_folders import Folder, FolderSettings
 from ttrl_env.errors import ConfigError
@@ -101,15 +98,7 @@ def _python(config: RoboTwinConfig) -> str:
 
 def _list(config: RoboTwinConfig) -> int:
     rows = [_row(task_id) for task_id in range(len(TASKS))]
-    if config.json:
-        print(json.dumps(rows, indent=1))
-        return 0
-    table = Table(*(key.replace("_", " ") for key in rows[0]), box=None, pad_edge=False)
-    for row in rows:
-        table.add_row(
-            *(", ".join(cell) or "boxes" if isinstance(cell, list) else str(cell) for cell in row.values())
-        )
-    make_console().print(table, markup=False)
+    print_rows(rows, config.json, nothing="boxes")
     return 0
 
 

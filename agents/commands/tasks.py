@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from rich.table import Table
-
 from ttrl_env.agents.commands.arguments import read_arguments
-from ttrl_env.agents.common.consoles import make_console
+from ttrl_env.agents.commands.listing import print_rows
 from ttrl_env.agents.config.bounds import Text
 from ttrl_env.tasks import SUITES, get_suite, get_task
 
@@ -34,13 +31,7 @@ def run(arguments: Sequence[str]) -> int:
     if config is None:
         return 0
     rows = _suites() if config.suite is None else _tasks(config.suite)
-    if config.json:
-        print(json.dumps(rows, indent=1))
-        return 0
-    table = Table(*(key.replace("_", " ") for key in rows[0]), box=None, pad_edge=False)
-    for row in rows:
-        table.add_row(*map(str, row.values()))
-    make_console().print(table, markup=False)
+    print_rows(rows, config.json)
     return 0
 
 

@@ -49,11 +49,7 @@ def libero_cameras(cameras: Sequence[PolicyCamera]) -> tuple[CameraName, ...]:
     Raises:
         PolicyError: names the world that the policy is for.
     """
-    if (world := world_of(cameras)) != "LIBERO":
-        raise PolicyError(
-            f"policy.cameras: expected cameras of LIBERO ({', '.join(WORLDS['LIBERO'])}), the policy reads "
-            f"{', '.join(cameras)}, of {world}; set env.suite to a suite of {world}"
-        )
+    _require_world(cameras, "LIBERO")
     return tuple(cameras)  # type: ignore[arg-type]  # of LIBERO, as was just checked
 
 
@@ -63,11 +59,7 @@ def robotwin_cameras(cameras: Sequence[PolicyCamera]) -> tuple[RoboTwinCamera, .
     Raises:
         PolicyError: names the world that the policy is for.
     """
-    if (world := world_of(cameras)) != "RoboTwin":
-        raise PolicyError(
-            f"policy.cameras: expected cameras of RoboTwin ({', '.join(WORLDS['RoboTwin'])}), the policy "
-            f"reads {', '.join(cameras)}, of {world}; set env.suite to a suite of {world}"
-        )
+    _require_world(cameras, "RoboTwin")
     return tuple(cameras)  # type: ignore[arg-type]  # of RoboTwin, as was just checked
 
 
@@ -84,3 +76,12 @@ def image_of(observations: Mapping[str, NDArray[Any]], camera: PolicyCamera) -> 
         raise ValueError(f"observations: the policy needs {key!r}, got {sorted(observations)}")
     images = observations[key]
     return images[:, ::-1, ::-1] if _UPSIDE_DOWN[world_of([camera])] else images
+
+
+def _require_world(cameras: Sequence[PolicyCamera], expected: World) -> None:
+    """Raise :class:`PolicyError` unless a policy's cameras are those of the ``expected`` world."""
+    if (world := world_of(cameras)) != expected:
+        raise PolicyError(
+            f"policy.cameras: expected cameras of {expected} ({', '.join(WORLDS[expected])}), the policy "
+            f"reads {', '.join(cameras)}, of {world}; set env.suite to a suite of {world}"
+        )

@@ -19,7 +19,13 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
-from ttrl_env.checks import Seed, check_choice, check_positive_int, check_sequence
+from ttrl_env.checks import (
+    Seed,
+    check_cameras,
+    check_choice,
+    check_positive_int,
+    check_sequence,
+)
 from ttrl_env.engines.interface import ReplicaEngine
 from ttrl_env.errors import ConfigError
 from ttrl_env.machine.memory import require_memory
@@ -162,7 +168,7 @@ class RoboTwinVectorEnv(ReplicaVectorEnv):
         _check_limits(self.max_steps, played)
         height = check_positive_int("image_height", image_height, maximum=_LARGEST_IMAGE)
         width = check_positive_int("image_width", image_width, maximum=_LARGEST_IMAGE)
-        chosen = _cameras(cameras)
+        chosen = check_cameras(cameras, get_args(RoboTwinCamera))
         _check_engine(engine)
         _require_room(self.num_envs, len(chosen) * height * width * 3)
         check_choice("task_config", task_config, TASK_CONFIGS)
@@ -207,14 +213,6 @@ def refuse_liberos_settings(keywords: dict[str, Any]) -> None:
 def _ids(task_ids: Sequence[int | str]) -> list[int]:
     members = check_sequence("task_ids", task_ids, "task ids or names")
     return [task_id_of(each, "task_ids") if isinstance(each, str) else each for each in members]
-
-
-def _cameras(cameras: Sequence[RoboTwinCamera]) -> tuple[RoboTwinCamera, ...]:
-    names = check_sequence("cameras", cameras, "camera names")
-    chosen = tuple(check_choice("cameras", camera, get_args(RoboTwinCamera)) for camera in names)
-    if len(set(chosen)) < len(chosen):
-        raise ValueError(f"cameras: expected each camera once, got {cameras!r}")
-    return chosen
 
 
 def _check_limits(max_steps: int, played: Sequence[RoboTwinTask]) -> None:
