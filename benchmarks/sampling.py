@@ -49,6 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     started = time.monotonic()
     report: dict[str, Any] = {"machine": clock.describe(), "rounds": options.rounds, "cases": []}
     for spec in specs:
+        if not any(part in spec.name for part in options.only):
+            continue
         is_late = time.monotonic() - started > options.time_limit_s
         case = {"name": spec.name, "errors": {"all": "not started: out of time"}} if is_late else None
         report["cases"].append(case or run_case(spec, clock, options.rounds))
@@ -67,6 +69,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--rounds", type=int, default=50, help="timings of each variant, at least 2")
     parser.add_argument("--time-limit-s", type=float, default=420, help="start no case after this")
+    parser.add_argument(
+        "--only", nargs="+", default=[""], metavar="TEXT", help="only cases whose name has one of these texts"
+    )
     parser.add_argument("--dry-run", action="store_true", help="tiny inputs on a CPU: only tests the script")
     options = parser.parse_args(arguments)
     if options.rounds < 2:

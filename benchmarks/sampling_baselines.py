@@ -70,3 +70,36 @@ def flashinfer(logits: Tensor) -> Tensor:
     from flashinfer.sampling import sampling_from_logits
 
     return sampling_from_logits(logits)
+
+
+def divided_flashinfer(logits: Tensor, temperatures: Tensor) -> Tensor:
+    """Logits divided by temperatures with PyTorch, then FlashInfer's sampler, if installed: the token only."""
+    return flashinfer(logits.float() / temperatures[:, None])
+
+
+def trl_logprobs(logits: Tensor, tokens: Tensor, window: Window) -> tuple[Tensor, Tensor]:
+    """TRL's kernel, if installed: log-probabilities and entropies at temperature 1."""
+    from trl.kernels.logprob_entropy import selective_log_softmax_and_entropy
+
+    lo, hi = window
+    return selective_log_softmax_and_entropy(logits[:, lo:hi], tokens - lo)
+
+
+def trl_logprobs_from_hidden(hidden: Tensor, weight: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    """TRL's product in chunks, if installed: log-probabilities and entropies at temperature 1."""
+    from trl.kernels.chunked_logprob import ChunkedLogProbFunction
+
+    logprobs, entropies, *_ = ChunkedLogProbFunction.apply(
+        hidden, weight, None, tokens, 1.0, 8192, None, 1.0, ("entropy",)
+    )
+    return logprobs, entropies
+
+
+def liger_logprobs_from_hidden(hidden: Tensor, weight: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    """Liger's product with cross entropy, if installed: losses and entropies at temperature 1."""
+    from liger_kernel.ops.fused_linear_scaled_cross_entropy import LigerFusedLinearScaledCrossEntropyFunction
+
+    losses, entropies = LigerFusedLinearScaledCrossEntropyFunction.apply(
+        hidden, weight, tokens, return_entropy=True
+    )
+    return losses, entropies

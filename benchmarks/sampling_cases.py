@@ -12,7 +12,13 @@ from torch import Tensor
 
 from benchmarks import sampling_baselines
 from benchmarks.sampling_timing import Variants
-from ttrl_env.kernels import SampledTokens, sample_from_hidden, sample_tokens, token_logprobs
+from ttrl_env.kernels import (
+    SampledTokens,
+    sample_from_hidden,
+    sample_tokens,
+    token_logprobs,
+    token_logprobs_from_hidden,
+)
 from ttrl_env.kernels.head import head_logits
 from ttrl_env.kernels.sampling_reference import sample_tokens_reference
 
@@ -31,6 +37,7 @@ class Shapes:
     ladders: tuple[tuple[int, int, int, Window], ...]
     hidden: tuple[tuple[int, int, int, Window], ...]
     hidden_graphs: tuple[tuple[int, int, int, Window], ...]
+    hidden_training: tuple[tuple[int, int, int, Window], ...]
 
 
 ACTIONS = (31744, 32000)
@@ -55,6 +62,7 @@ SHAPES = Shapes(
         (448, 4096, 32064, None),
     ),
     hidden_graphs=((448, 4096, 32064, ACTIONS), (448, 512, 256, None)),
+    hidden_training=((448, 4096, 32064, ACTIONS), (3584, 4096, 32064, ACTIONS), (448, 4096, 32064, None)),
 )
 DRY_SHAPES = Shapes(
     sampling=((4, 64, None), (4, 300, (40, 104))),
@@ -63,6 +71,7 @@ DRY_SHAPES = Shapes(
     ladders=((4, 3, 300, (40, 104)),),
     hidden=((4, 32, 300, (40, 104)),),
     hidden_graphs=((4, 32, 64, None),),
+    hidden_training=((4, 32, 300, (40, 104)),),
 )
 DTYPES = (torch.bfloat16, torch.float32)
 
@@ -96,6 +105,7 @@ def all_cases(shapes: Shapes, device: str) -> list[CaseSpec]:
         ("log-probs", forward_case, shapes.training),
         ("log-probs and gradient", training_case, shapes.training),
         ("log-probs and gradient at several temperatures", ladder_case, shapes.ladders),
+        ("log-probs from hidden states and gradient", hidden_training_case, shapes.hidden_training),
     ]
     return [
         CaseSpec(name=f"{kind} {shape_name(shape, dtype)}", make=partial(make, *shape, dtype, device))
@@ -128,6 +138,9 @@ def sampling_case(rows: int, vocab: int, window: Window, dtype: torch.dtype, dev
         variants["vLLM style, token only"] = lambda: gumbel_sample(logits, temperatures, seeds)
         variants["FlashInfer, float32, token only, no temperature"] = lambda: sampling_baselines.flashinfer(
             as_float
+        )
+        variants["divided by temperatures, then FlashInfer, token only"] = lambda: (
+            sampling_baselines.divided_flashinfer(logits, temperatures)
         )
     return Case(bytes_moved=rows * (hi - lo) * logits.element_size(), variants=variants)
 
@@ -199,7 +212,37 @@ def forward_case(rows: int, vocab: int, window: Window, dtype: torch.dtype, devi
 def training_case(rows: int, vocab: int, window: Window, dtype: torch.dtype, device: str) -> Case:
     """Log-probabilities and entropies of given tokens, and the gradient of both."""
     logits, forward = logprob_variants(rows, vocab, window, dtype, device)
-    return with_gradient(logits, window, forward)
+    return Case(bytes_moved=bytes_with_gradient(logits, window), variants=with_gradient(logits, forward))
+
+
+def hidden_training_case(
+    rows: int, dim: int, vocab: int, window: Window, dtype: torch.dtype, device: str
+) -> Case:
+    """Head product, log-probabilities and entropies, and the gradient of the hidden states: a frozen head."""
+    hidden, weight, temperatures, seeds = make_head(rows, dim, vocab, dtype, device)
+    lo, hi = window or (0, vocab)
+    tokens, of_window = seeds % (hi - lo), weight[lo:hi]
+
+    def torch_alone() -> tuple[Tensor, Tensor]:
+        logits = (hidden @ of_window.t()).float()
+        return sampling_baselines.torch_logprobs(logits, tokens, temperatures, (0, hi - lo))
+
+    def matmul_then_ours() -> tuple[Tensor, Tensor]:
+        return token_logprobs(hidden @ of_window.t(), tokens, temperatures)
+
+    variants: Variants = {
+        "ours": lambda: token_logprobs_from_hidden(hidden, weight, tokens + lo, temperatures, window=window),
+        "torch matmul, then ours": matmul_then_ours,
+        "torch": torch_alone,
+        "TRL's chunks, no temperatures": lambda: sampling_baselines.trl_logprobs_from_hidden(
+            hidden, of_window, tokens
+        ),
+        "Liger, no temperatures": lambda: sampling_baselines.liger_logprobs_from_hidden(
+            hidden, of_window, tokens
+        ),
+    }
+    size = (3 * rows + 2 * (hi - lo)) * dim * hidden.element_size()
+    return Case(bytes_moved=size, variants=with_gradient(hidden, variants))
 
 
 def ladder_case(rows: int, count: int, vocab: int, window: Window, dtype: torch.dtype, device: str) -> Case:
@@ -218,25 +261,29 @@ def ladder_case(rows: int, count: int, vocab: int, window: Window, dtype: torch.
 
     logprobs, entropies = one_read()
     torch.testing.assert_close([*logprobs.t(), *entropies.t()], [*a_call_each()[::2], *a_call_each()[1::2]])
-    return with_gradient(logits, window, {"ours": one_read, "ours, a call for each": a_call_each})
+    variants = with_gradient(logits, {"ours": one_read, "ours, a call for each": a_call_each})
+    return Case(bytes_moved=bytes_with_gradient(logits, window), variants=variants)
 
 
-def with_gradient(logits: Tensor, window: Window, forward: Variants) -> Case:
-    """A case whose variants also compute the gradient of their outputs with respect to ``logits``."""
-    logits.requires_grad_()
+def with_gradient(inputs: Tensor, forward: Variants) -> Variants:
+    """Variants that also compute the gradient of their outputs with respect to ``inputs``."""
+    inputs.requires_grad_()
 
     def with_backward(function: Callable[[], Any]) -> Callable[[], None]:
         def run() -> None:
             outputs = function()
-            torch.autograd.grad(outputs, logits, [torch.ones_like(output) for output in outputs])
+            torch.autograd.grad(outputs, inputs, [torch.ones_like(output) for output in outputs])
 
         return run
 
+    return {name: with_backward(run) for name, run in forward.items()}
+
+
+def bytes_with_gradient(logits: Tensor, window: Window) -> int:
+    """Forward reads the logits; backward reads them again and writes a gradient of the whole vocabulary."""
     rows, vocab = logits.shape
     lo, hi = window or (0, vocab)
-    # Forward reads the logits; backward reads them again and writes a gradient as large as the vocabulary.
-    size = (2 * rows * (hi - lo) + rows * vocab) * logits.element_size()
-    return Case(bytes_moved=size, variants={name: with_backward(run) for name, run in forward.items()})
+    return (2 * rows * (hi - lo) + rows * vocab) * logits.element_size()
 
 
 def logprob_variants(
@@ -255,6 +302,7 @@ def logprob_variants(
         "ours": lambda: token_logprobs(logits, tokens, temperatures, window=window),
         "torch": lambda: sampling_baselines.torch_logprobs(logits, tokens, temperatures, bounds),
         "torch, compiled": lambda: compiled(logits, tokens, temperatures, bounds),
+        "TRL's kernel, no temperatures": lambda: sampling_baselines.trl_logprobs(logits, tokens, bounds),
     }
 
 

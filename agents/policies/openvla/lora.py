@@ -13,6 +13,7 @@ from peft.tuners.lora import LoraLayer
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from ttrl_env.agents.policies.openvla.adapted_linear import AdaptedLinear
 from ttrl_env.agents.policies.openvla.adapter_config import ADAPTER_CONFIG
 from ttrl_env.agents.policies.openvla.model import OpenVLAModel
 from ttrl_env.agents.policies.openvla.oft_parts import PROJECTOR
@@ -94,6 +95,7 @@ def adapters_disabled(model: nn.Module) -> Iterator[None]:
 
 
 def _inject(model: OpenVLAModel, config: LoraConfig, *, on_meta: bool = False) -> None:
+    config._register_custom_module({nn.Linear: AdaptedLinear})
     inject_adapter_in_model(config, model, ADAPTER, low_cpu_mem_usage=on_meta)
 
 
