@@ -73,7 +73,7 @@ def flashinfer(logits: Tensor) -> Tensor:
 
 
 def divided_flashinfer(logits: Tensor, temperatures: Tensor) -> Tensor:
-    """Logits divided by temperatures with PyTorch, then FlashInfer's sampler, if installed: the token only."""
+    """Logits divided by temperatures with PyTorch, then `flashinfer`: the token only."""
     return flashinfer(logits.float() / temperatures[:, None])
 
 
