@@ -15,8 +15,8 @@ Variants = dict[str, Callable[[], Any]]
 
 L2_BYTES = 256 * 2**20
 """Larger than any GPU's second-level cache."""
-SLEEP_CYCLES = 2_000_000
-"""About a millisecond: longer than launching the twenty kernels of a baseline takes."""
+CYCLES_PER_US = 2000
+"""Of a GPU's clock, or somewhat more."""
 CASE_SECONDS = 8.0
 """No new round of a case starts after this, so that slow baselines leave time for the other cases."""
 
@@ -46,7 +46,7 @@ class Clock(Protocol):
 
     def describe(self) -> dict[str, Any]: ...
     def empty_cache(self) -> None: ...
-    def microseconds(self, function: Callable[[], Any]) -> float: ...
+    def microseconds(self, function: Callable[[], Any], host_us: float) -> float: ...
     def synchronize(self) -> None: ...
     def count_launches(self, function: Callable[[], Any]) -> int | None: ...
     def captured(self, function: Callable[[], Any]) -> Callable[[], Any]: ...
@@ -70,10 +70,10 @@ def time_interleaved(
     for done in range(rounds):
         if done >= 2 and time.monotonic() - started > CASE_SECONDS:
             break
-        for name, (function, _, _) in prepared.items():
+        for name, (function, _, host_us) in prepared.items():
             clock.empty_cache()
-            cold[name].append(clock.microseconds(function))
-            warm[name].append(clock.microseconds(function))
+            cold[name].append(clock.microseconds(function, host_us))
+            warm[name].append(clock.microseconds(function, host_us))
     return {name: _timing(cold[name], warm[name], *prepared[name][1:]) for name in prepared}, errors
 
 
@@ -125,7 +125,7 @@ class GpuClock:
         source = torch.ones(2**30, dtype=torch.uint8, device="cuda")
         target = torch.empty_like(source)
         target.copy_(source)
-        best = min(self.microseconds(lambda: target.copy_(source)) for _ in range(20))
+        best = min(self.microseconds(lambda: target.copy_(source), 50.0) for _ in range(20))
         properties = torch.cuda.get_device_properties()
         return {
             "gpu": torch.cuda.get_device_name(),
@@ -141,10 +141,10 @@ class GpuClock:
         """Read a larger array. Writing one would leave cache lines for the timed kernel to write back."""
         self._larger_than_cache.sum()
 
-    def microseconds(self, function: Callable[[], Any]) -> float:
-        """GPU time of one call, without launch latency: the GPU is kept busy during the launch."""
+    def microseconds(self, function: Callable[[], Any], host_us: float) -> float:
+        """GPU time of one call, without launch latency: first the GPU sleeps, for longer than that takes."""
         start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-        torch.cuda._sleep(SLEEP_CYCLES)
+        torch.cuda._sleep(int(CYCLES_PER_US * max(1000.0, 3 * host_us)))
         start.record()
         function()
         end.record()
@@ -188,7 +188,7 @@ class DryClock:
     def empty_cache(self) -> None:
         pass
 
-    def microseconds(self, function: Callable[[], Any]) -> float:
+    def microseconds(self, function: Callable[[], Any], host_us: float) -> float:
         started = time.perf_counter()
         function()
         return (time.perf_counter() - started) * 1e6

@@ -77,12 +77,16 @@ def hidden_forward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Log-probs, entropies and statistics as ``logprobs.logprobs_forward``."""
     width = hi - lo
-    logprobs, entropies, statistics = empty_outputs(temperatures)
+    outputs = []
     for block in row_blocks(hidden.shape[0], width):
         logits = head_logits(hidden[block], head_weight[lo:hi])
-        of_block = logprobs_forward(logits, tokens[block] - lo, temperatures[block], 0, width)
-        logprobs[block], entropies[block], statistics[:, block] = of_block
-    return logprobs, entropies, statistics
+        outputs.append(logprobs_forward(logits, tokens[block] - lo, temperatures[block], 0, width))
+    if len(outputs) == 1:
+        return outputs[0]
+    if not outputs:
+        return empty_outputs(temperatures)
+    logprobs, entropies, statistics = zip(*outputs, strict=True)
+    return torch.cat(logprobs), torch.cat(entropies), torch.cat(statistics, dim=1)
 
 
 def hidden_backward(
@@ -114,7 +118,7 @@ def hidden_backward(
         ).to(hidden.dtype)
         if grad_hidden is not None:
             with plain_products(hidden.device):
-                grad_hidden[block] = grad_logits @ weight
+                torch.mm(grad_logits, weight, out=grad_hidden[block])
         if grad_window is not None:
             grad_window += head_logits(grad_logits.t(), hidden[block].t())
     return grad_hidden, _in_vocabulary(grad_window, head_weight, lo, hi)
