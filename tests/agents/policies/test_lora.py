@@ -320,7 +320,7 @@ def test_scales_ranks_and_places_are_those_of_peft(checkpoint, tmp_path, options
     wrapped.peft_config["default"].base_model_name_or_path = str(checkpoint)
     wrapped.save_pretrained(str(tmp_path / "adapter"))
     loaded = _load_adapted(tmp_path / "adapter")
-    torch.testing.assert_close(_evaluate(loaded), expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(_evaluate(loaded), expected, atol=1e-5, rtol=1e-5)
     assert (expected - before).abs().max() > 1e-2
     with loaded.disable_adapter():
         assert torch.equal(_evaluate(loaded), before)
