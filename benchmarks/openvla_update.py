@@ -3,7 +3,8 @@
 The model has random weights of the published shapes in bfloat16, and LoRA on every linear layer; neither time
 nor memory depends on the weights' values. For each batch size it measures image preprocessing and sampling a
 chunk a row. It also measures an update (log-probabilities, backward pass, AdamW step), with and without
-recomputing activations. Prints each result and writes all to ``benchmarks/results/openvla_update.json``.
+recomputing activations, and both again with compiled blocks. Prints each result and writes all to
+``benchmarks/results/openvla_update.json``.
 
 Needs a CUDA GPU with 40 GB. ``--tiny`` uses tiny shapes and runs anywhere, but only tests the script.
 """
@@ -89,7 +90,7 @@ def describe(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def measure(arguments: argparse.Namespace, report: Report) -> None:
-    """All measurements; the updates that recompute activations come last."""
+    """All measurements: as loaded, then recomputing activations, then with compiled blocks."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     policy = random_policy(tiny_config() if arguments.tiny else published_config(), device)
     for rows in arguments.rows:
@@ -101,6 +102,13 @@ def measure(arguments: argparse.Namespace, report: Report) -> None:
     policy.model.enable_gradient_checkpointing()
     for rows in arguments.rows:
         measure_update(report, policy, rows, arguments.rounds)
+    del policy  # before the next one takes its memory
+    policy = random_policy(tiny_config() if arguments.tiny else published_config(), device)
+    policy.model.compile_blocks("eager" if arguments.tiny else "inductor")
+    for rows in arguments.rows:
+        measure_sampling(report, policy, rows, arguments.rounds, compiled=True)
+    for rows in arguments.rows:
+        measure_update(report, policy, rows, arguments.rounds, compiled=True)
 
 
 def measure_preparation(report: Report, policy: OpenVLAPolicy, rows: int, rounds: int) -> None:
@@ -113,15 +121,19 @@ def measure_preparation(report: Report, policy: OpenVLAPolicy, rows: int, rounds
     add(report, what, rounds, lambda: policy.prepare(observations, instructions))
 
 
-def measure_sampling(report: Report, policy: OpenVLAPolicy, rows: int, rounds: int) -> None:
+def measure_sampling(
+    report: Report, policy: OpenVLAPolicy, rows: int, rounds: int, *, compiled: bool = False
+) -> None:
     """Time sampling a chunk a row from prepared inputs."""
     inputs, temperatures = random_inputs(policy, rows), torch.linspace(0.6, 1.6, rows)
     seeds = torch.arange(rows * policy.chunk_steps * 7).view(rows, -1)
-    what = {"what": "sample", "rows": rows}
+    what = {"what": "sample", "rows": rows, "compiled": compiled}
     add(report, what, rounds, lambda: policy.sample(inputs, temperatures, seeds))
 
 
-def measure_update(report: Report, policy: OpenVLAPolicy, rows: int, rounds: int) -> None:
+def measure_update(
+    report: Report, policy: OpenVLAPolicy, rows: int, rounds: int, *, compiled: bool = False
+) -> None:
     """Time one optimiser step on one micro-batch."""
     inputs, temperatures = random_inputs(policy, rows), torch.linspace(0.6, 1.6, rows)
     tokens = torch.randint(256, (rows, policy.chunk_steps * 7))
@@ -132,7 +144,8 @@ def measure_update(report: Report, policy: OpenVLAPolicy, rows: int, rounds: int
         optimizer.step()
         optimizer.zero_grad()
 
-    what = {"what": "update", "rows": rows, "recompute": policy.model.gradient_checkpointing}
+    recompute = policy.model.gradient_checkpointing
+    what = {"what": "update", "rows": rows, "recompute": recompute, "compiled": compiled}
     add(report, what, rounds, update)
 
 

@@ -187,25 +187,31 @@ def _forward(
             following = following + (tl.load(start + step * step_stride),)
         ahead = following
         maxima, totals, weighted = _add_tile(values, scales, maxima, totals, weighted, STEPS, K, False)
-    # The last block, which the row may not fill. If -inf made a sum NaN, all blocks again, with care.
-    start = full
-    for attempt in range(0, 2):
-        for block in range(start, blocks):
-            values = ()
-            for step in tl.static_range(STEPS):
-                offsets = block * BLOCK + step * (LANES * VECTOR) + lanes
-                values = values + (load_logits(row_logits, offsets, logits_stride, width),)
-            maxima, totals, weighted = _add_tile(values, scales, maxima, totals, weighted, STEPS, K, True)
-        again = (attempt == 0) & _has_nan(weighted, K)
-        start = tl.where(again, 0, blocks)
-        maxima = tl.where(again, -float("inf"), maxima)
-        new_totals = ()
-        new_weighted = ()
-        for k in tl.static_range(K):
-            new_totals = new_totals + (tl.where(again, 0.0, totals[k]),)
-            new_weighted = new_weighted + (tl.where(again, 0.0, weighted[k]),)
-        totals = new_totals
-        weighted = new_weighted
+    maxima, totals, weighted = _add_blocks(
+        row_logits, logits_stride, width, scales, maxima, totals, weighted, full, blocks, lanes, STEPS, K
+    )  # the last block, which the row may not fill
+    # If -inf made a sum NaN, all blocks again, with care. Usually this loop is empty.
+    again = _has_nan(weighted, K)
+    new_totals = ()
+    new_weighted = ()
+    for k in tl.static_range(K):
+        new_totals = new_totals + (tl.where(again, 0.0, totals[k]),)
+        new_weighted = new_weighted + (tl.where(again, 0.0, weighted[k]),)
+    maxima = tl.where(again, -float("inf"), maxima)
+    maxima, totals, weighted = _add_blocks(
+        row_logits,
+        logits_stride,
+        width,
+        scales,
+        maxima,
+        new_totals,
+        new_weighted,
+        0,
+        tl.where(again, blocks, 0),
+        lanes,
+        STEPS,
+        K,
+    )
     maximum = tl.max(maxima, 0)
 
     any_greedy = False
@@ -231,6 +237,32 @@ def _forward(
         tl.store(kept + column, tl.where(regular, maximum, 0.0))
         tl.store(kept + rows.to(tl.int64) * K + column, tl.where(regular, total, 0.0))
         tl.store(kept + rows.to(tl.int64) * (2 * K) + column, tl.where(regular, weighted_total, 0.0))
+
+
+@triton.jit
+def _add_blocks(
+    row_logits,
+    stride,
+    width,
+    scales,
+    maxima,
+    totals,
+    weighted,
+    first,
+    last,
+    lanes,
+    STEPS: tl.constexpr,
+    K: tl.constexpr,
+):
+    """Each lane's maximum and sums, with the blocks ``first`` to ``last`` added with care."""
+    LANE_VALUES: tl.constexpr = lanes.shape[0] * lanes.shape[1]
+    for block in range(first, last):
+        values = ()
+        for step in tl.static_range(STEPS):
+            offsets = (block * STEPS + step) * LANE_VALUES + lanes
+            values = values + (load_logits(row_logits, offsets, stride, width),)
+        maxima, totals, weighted = _add_tile(values, scales, maxima, totals, weighted, STEPS, K, True)
+    return maxima, totals, weighted
 
 
 @triton.jit

@@ -158,6 +158,9 @@ class OpenVLALoadConfig:
     """Whether it sees the robot's state; null: if a proprio_projector is beside its weights or in them."""
     dtype: WeightType = "auto"
     """Type of the weights, "float32" or "bfloat16"; "auto": as stored. Logits are float32."""
+    compile: bool = False
+    """Compile the blocks with torch.compile, which takes minutes in the first iteration and then saves time
+    and memory. Needs a C++ compiler."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -154,6 +154,40 @@ def test_more_than_two_to_the_31_elements(sampling_inputs):
     torch.testing.assert_close(logprobs, got.logprobs, atol=1e-5, rtol=1e-5)
 
 
+def exact_logprobs(logits, tokens, temperatures):
+    """Log-probs, entropies and the gradient of their sum, from float64 logits."""
+    logits = logits.detach().double().requires_grad_()
+    outputs = token_logprobs(logits, tokens, temperatures)
+    return [
+        *outputs,
+        *torch.autograd.grad(sum(output[output.isfinite()].sum() for output in outputs), logits),
+    ]
+
+
+@pytest.mark.parametrize("vocab", [7, 256, 8192, 20000, 32064])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
+@pytest.mark.parametrize("temperatures_a_row", [1, 3])
+def test_logprobs_of_any_width_equal_those_of_float64_logits(
+    sampling_inputs, vocab, dtype, temperatures_a_row
+):
+    logits, _, _ = sampling_inputs(96, vocab, dtype)
+    logits[3, vocab // 2 :] = -float("inf")  # which has the row summed again, with care
+    logits[4, :-1] = -float("inf")
+    logits, tokens = on_gpu(logits, torch.arange(96) % vocab)
+    tokens[4] = vocab - 1
+    temperatures = 0.2 + torch.rand(96, temperatures_a_row, device="cuda")
+    logits.requires_grad_()
+    outputs = token_logprobs(logits, tokens, temperatures)
+    total = sum(output[output.isfinite()].sum() for output in outputs)
+    got = [*outputs, *torch.autograd.grad(total, logits)]
+    columns = [exact_logprobs(logits, tokens, column) for column in temperatures.unbind(1)]
+    logprobs, entropies, gradients = zip(*columns, strict=True)
+    want = [torch.stack(logprobs, 1), torch.stack(entropies, 1), sum(gradients)]
+    for ours, exact, tolerance in zip(got, want, (1e-5, 1e-5, 1e-4), strict=True):
+        rounding = 2**-7 if ours.dtype == torch.bfloat16 else 0.0
+        torch.testing.assert_close(ours.double(), exact.double(), atol=tolerance, rtol=1e-5 + rounding)
+
+
 @pytest.mark.parametrize("vocab", [256, 32064])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
 def test_each_of_several_temperatures_equals_a_call_of_its_own(sampling_inputs, vocab, dtype):

@@ -87,6 +87,8 @@ def load_openvla(folder: Path, options: PolicyOptions, source: str) -> OpenVLAPo
         adapters = lora.add_lora(model, options.lora_rank, options.lora_alpha, options.seed)
     if options.gradient_checkpointing:
         model.enable_gradient_checkpointing()
+    if options.compile:
+        model.compile_blocks()
     parts = (config, model, tokenizer, action_space, Source(name=source, files=files))
     if adapters is None:
         return OpenVLAPolicy(*parts, state=state, autocast=options.autocast)

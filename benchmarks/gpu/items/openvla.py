@@ -22,7 +22,8 @@ def measure(figures: Figures, setting: Setting) -> None:
     too_large: list[str] = []
 
     def report(figure: dict[str, Any]) -> None:
-        name = figure_name(figure["what"], figure["rows"], recompute=figure.get("recompute", False))
+        recompute, compiled = figure.get("recompute", False), figure.get("compiled", False)
+        name = figure_name(figure["what"], figure["rows"], recompute=recompute, compiled=compiled)
         if figure.get("out_of_memory"):
             too_large.append(name)
             figures.detail("out of memory", too_large)
@@ -34,6 +35,7 @@ def measure(figures: Figures, setting: Setting) -> None:
     openvla_update.measure(arguments, report)
 
 
-def figure_name(what: str, rows: int, *, recompute: bool = False) -> str:
+def figure_name(what: str, rows: int, *, recompute: bool = False, compiled: bool = False) -> str:
     """What a figure is called: ``what`` is "prepare", "sample" or "update"."""
-    return f"{what}, {rows} chunks" + (", activations recomputed" if recompute else "")
+    how = (", activations recomputed" if recompute else "") + (", compiled" if compiled else "")
+    return f"{what}, {rows} chunks{how}"

@@ -17,11 +17,14 @@ def test_the_benchmark_measures_sampling_and_updates(tmp_path, monkeypatch) -> N
     openvla_update.main()
     report = json.loads(output.read_text())
     assert report["machine"]["torch"] == torch.__version__
-    assert [(figure["what"], figure.get("recompute")) for figure in report["figures"]] == [
-        ("prepare", None),
-        ("sample", None),
-        ("update", False),
-        ("update", True),
+    keys = ("what", "recompute", "compiled")
+    assert [tuple(figure.get(key, False) for key in keys) for figure in report["figures"]] == [
+        ("prepare", False, False),
+        ("sample", False, False),
+        ("update", False, False),
+        ("update", True, False),
+        ("sample", False, True),
+        ("update", False, True),
     ]
     assert all(figure["median_s"] > 0 for figure in report["figures"])
 

@@ -28,3 +28,20 @@ def test_a_gpu_computes_what_the_cpu_does(checkpoint, decoding, options) -> None
     evaluated.logprobs.sum().backward()
     for name, parameter in on_gpu.named_parameters():
         assert (parameter.grad is not None) == parameter.requires_grad, name
+
+
+def test_compiled_blocks_compute_the_same(checkpoint) -> None:
+    plain = load(checkpoint, lora_rank=4, dtype="float32").cuda()
+    compiled = load(checkpoint, lora_rank=4, dtype="float32", compile=True).cuda()
+    for rows in (3, 2):  # another number of rows compiles once more
+        inputs = plain.prepare(observations(rows), INSTRUCTIONS[:rows])
+        tokens = torch.randint(256, (rows, plain.chunk_steps * 7))
+        want = plain.evaluate(inputs, tokens, TEMPERATURES[:rows]).logprobs
+        got = compiled.evaluate(inputs, tokens, TEMPERATURES[:rows]).logprobs
+        torch.testing.assert_close(got, want, atol=1e-3, rtol=1e-3)
+        for policy, logprobs in ((plain, want), (compiled, got)):
+            policy.zero_grad()
+            logprobs.sum().backward()
+        for (name, expected), parameter in zip(plain.named_parameters(), compiled.parameters(), strict=True):
+            if expected.requires_grad:
+                assert (parameter.grad - expected.grad).norm() < 0.01 * expected.grad.norm() + 1e-6, name
