@@ -46,20 +46,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     import matplotlib  # noqa: F401  so that it is missed now, not after eight minutes
 
+    chosen = [spec for spec in specs if any(part in spec.name for part in options.only)]
+    if not chosen:
+        names = "\n  ".join(spec.name for spec in specs)
+        raise SystemExit(f"--only: expected part of a case's name, got {options.only}; there are\n  {names}")
     started = time.monotonic()
-    report: dict[str, Any] = {"machine": clock.describe(), "rounds": options.rounds, "cases": []}
-    for spec in specs:
-        if not any(part in spec.name for part in options.only):
-            continue
+    machine = clock.describe()
+    cases = earlier_cases(options.output, machine)
+    report: dict[str, Any] = {"machine": machine, "rounds": options.rounds}
+    for spec in chosen:
         is_late = time.monotonic() - started > options.time_limit_s
-        case = {"name": spec.name, "errors": {"all": "not started: out of time"}} if is_late else None
-        report["cases"].append(case or run_case(spec, clock, options.rounds))
-        print_case(report["cases"][-1], report["machine"]["copy_bytes_per_s"])
-        report["seconds"] = time.monotonic() - started
+        late = {"name": spec.name, "errors": {"all": "not started: out of time"}}
+        cases[spec.name] = late if is_late else run_case(spec, clock, options.rounds)
+        print_case(cases[spec.name], machine["copy_bytes_per_s"])
+        in_order = [cases[each.name] for each in specs if each.name in cases]
+        report |= {"cases": in_order, "seconds": time.monotonic() - started}
         path = write_json(report, options.output)
     plot(report, path.with_suffix(".png"))
     print(f"\nwrote {path} and .png in {report['seconds']:.0f} s")
     return 1 if any({"ours", "all"} & set(case["errors"]) for case in report["cases"]) else 0
+
+
+def earlier_cases(folder: Path, machine: dict[str, Any]) -> dict[str, Any]:
+    """Cases by name that an earlier run left in ``folder``, if its card and versions are the same."""
+    path = report_file(folder, machine["gpu"])
+    if not path.is_file():
+        return {}
+    report = json.loads(path.read_text())
+    same = all(report["machine"].get(key) == machine.get(key) for key in ("cuda", "torch", "triton"))
+    return {case["name"]: case for case in report["cases"]} if same else {}
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -70,7 +85,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=50, help="timings of each variant, at least 2")
     parser.add_argument("--time-limit-s", type=float, default=420, help="start no case after this")
     parser.add_argument(
-        "--only", nargs="+", default=[""], metavar="TEXT", help="only cases whose name has one of these texts"
+        "--only",
+        nargs="+",
+        default=[""],
+        metavar="TEXT",
+        help="only cases whose name has one of these texts; others stay as an earlier run left them",
     )
     parser.add_argument("--dry-run", action="store_true", help="tiny inputs on a CPU: only tests the script")
     options = parser.parse_args(arguments)
@@ -137,32 +156,58 @@ def report_file(folder: Path, gpu: str) -> Path:
     return folder / f"sampling-{gpu.lower().replace(' ', '-')}.json"
 
 
+BOUND_BY_MEMORY = 25 * 10**6
+"""Bytes from which on a case is plotted: smaller ones are bound by launches."""
+
+
 def plot(report: dict[str, Any], path: Path) -> None:
-    """Plot median and spread of every variant as bars, one panel a case."""
+    """Plot each variant's share of the copy's bandwidth as bars, a panel for each case that memory bounds.
+
+    The share is of the least bytes that the case must move, so whoever moves more of them has less.
+    Products are left out: arithmetic bounds them.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    cases = [case for case in report["cases"] if case.get("results")]
+    cases = [
+        case
+        for case in report["cases"]
+        if case.get("results") and case["bytes"] >= BOUND_BY_MEMORY and "hidden" not in case["name"]
+    ]
     if not cases:
         return
+    pairs = [cases[start : start + 2] for start in range(0, len(cases), 2)]  # one in each type
+    heights = [1.4 + len(pair[0]["results"]) for pair in pairs]
     figure, axes = pyplot.subplots(
-        len(cases), 1, figsize=(9, 1.6 * len(cases)), layout="constrained", squeeze=False
+        len(pairs),
+        2,
+        figsize=(12, 0.2 * sum(heights)),
+        height_ratios=heights,
+        sharex=True,
+        sharey="row",
+        layout="constrained",
+        squeeze=False,
     )
-    for axis, case in zip(axes[:, 0], cases, strict=True):
-        results = case["results"]
-        medians = [numbers["median_us"] for numbers in results.values()]
-        below = [max(numbers["median_us"] - numbers["p10_us"], 0.0) for numbers in results.values()]
-        above = [max(numbers["p90_us"] - numbers["median_us"], 0.0) for numbers in results.values()]
-        axis.barh(list(results), medians, xerr=[below, above])
-        axis.set_xscale("log")
-        axis.invert_yaxis()
-        axis.set_title(case["name"], fontsize=9, loc="left")
-        axis.tick_params(labelsize=7)
-    axes[-1, 0].set_xlabel(f"median microseconds on {report['machine']['gpu']}, p10 to p90")
-    figure.savefig(path, dpi=120)
+    for axis, case in zip(axes.flat, cases, strict=False):
+        _plot_shares(axis, case, report["machine"]["copy_bytes_per_s"])
+    figure.supxlabel(f"% of the bandwidth of a plain copy, {report['machine']['gpu']}", fontsize=9)
+    figure.savefig(path, dpi=100)
     pyplot.close(figure)
+
+
+def _plot_shares(axis: Any, case: dict[str, Any], copy_bytes_per_s: float) -> None:
+    results = case["results"]
+    shares = [
+        100 * case["bytes"] / (each["median_us"] * 1e-6) / copy_bytes_per_s for each in results.values()
+    ]
+    colours = ["tab:blue" if name == "ours" else "lightgrey" for name in results]
+    axis.bar_label(axis.barh(list(results), shares, color=colours), fmt="%.0f", fontsize=7, padding=2)
+    axis.set_title(case["name"], fontsize=7, loc="left")
+    axis.tick_params(labelsize=7)
+    axis.set_xlim(0, 108)
+    axis.set_ylim(len(results) - 0.4, -0.6)
 
 
 if __name__ == "__main__":

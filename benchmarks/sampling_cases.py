@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -134,8 +135,9 @@ def sampling_case(rows: int, vocab: int, window: Window, dtype: torch.dtype, dev
     if window is None:
         from benchmarks.gumbel_kernel import gumbel_sample
 
-        as_float = logits.float()
         variants["vLLM style, token only"] = lambda: gumbel_sample(logits, temperatures, seeds)
+    if window is None and is_installed("flashinfer"):
+        as_float = logits.float()
         variants["FlashInfer, float32, token only, no temperature"] = lambda: sampling_baselines.flashinfer(
             as_float
         )
@@ -234,13 +236,15 @@ def hidden_training_case(
         "ours": lambda: token_logprobs_from_hidden(hidden, weight, tokens + lo, temperatures, window=window),
         "torch matmul, then ours": matmul_then_ours,
         "torch": torch_alone,
-        "TRL's chunks, no temperatures": lambda: sampling_baselines.trl_logprobs_from_hidden(
-            hidden, of_window, tokens
-        ),
-        "Liger, no temperatures": lambda: sampling_baselines.liger_logprobs_from_hidden(
-            hidden, of_window, tokens
-        ),
     }
+    if is_installed("trl"):
+        variants["TRL's chunks, no temperatures"] = lambda: sampling_baselines.trl_logprobs_from_hidden(
+            hidden, of_window, tokens
+        )
+    if is_installed("liger_kernel"):
+        variants["Liger, no temperatures"] = lambda: sampling_baselines.liger_logprobs_from_hidden(
+            hidden, of_window, tokens
+        )
     size = (3 * rows + 2 * (hi - lo)) * dim * hidden.element_size()
     return Case(bytes_moved=size, variants=with_gradient(hidden, variants))
 
@@ -298,12 +302,21 @@ def logprob_variants(
     theirs = sampling_baselines.torch_logprobs(logits, tokens, temperatures, bounds)
     for mine, other in zip(ours, theirs, strict=True):
         torch.testing.assert_close(mine, other, atol=1e-4, rtol=1e-4)
-    return logits, {
+    variants: Variants = {
         "ours": lambda: token_logprobs(logits, tokens, temperatures, window=window),
         "torch": lambda: sampling_baselines.torch_logprobs(logits, tokens, temperatures, bounds),
         "torch, compiled": lambda: compiled(logits, tokens, temperatures, bounds),
-        "TRL's kernel, no temperatures": lambda: sampling_baselines.trl_logprobs(logits, tokens, bounds),
     }
+    if is_installed("trl"):
+        variants["TRL's kernel, no temperatures"] = lambda: sampling_baselines.trl_logprobs(
+            logits, tokens, bounds
+        )
+    return logits, variants
+
+
+def is_installed(package: str) -> bool:
+    """Whether a baseline of another project can be timed."""
+    return importlib.util.find_spec(package) is not None
 
 
 def compile_for(function: Callable[..., Any], device: str) -> Callable[..., Any]:

@@ -29,7 +29,7 @@ NAMES = {
     "sample_pass": "one forward pass of the policy, whatever its rows",
     "sample_row": "one row of a forward pass",
     "update_chunk": "one chunk of an update: forward and backward pass",
-    "update_step": "one step of the optimiser",
+    "update_step": "one step of the optimiser, and what an update takes whatever its chunks",
     "message_bytes": "an observation on its way to the policy",
     "network": "between the machines that simulate and one GPU",
     "latency": "one message and its answer",

@@ -25,7 +25,7 @@ def few_cases(monkeypatch):
     """Two cases of sampling."""
     shapes = dataclasses.replace(
         sampling_cases.DRY_SHAPES,
-        **dict.fromkeys(("graphs", "training", "ladders", "hidden", "hidden_graphs"), ()),
+        **dict.fromkeys(("graphs", "training", "ladders", "hidden", "hidden_graphs", "hidden_training"), ()),
         sampling=((3, 300, (40, 104)),),
     )
     monkeypatch.setattr(sampling, "DRY_SHAPES", shapes)
@@ -64,6 +64,23 @@ def test_cases_beyond_the_time_limit_are_named(tmp_path):
     code, report = dry_run(tmp_path, "--time-limit-s", "-1")
     assert code == 1
     assert [case["errors"]["all"] for case in report["cases"]] == ["not started: out of time"] * 2
+
+
+@pytest.mark.usefixtures("few_cases")
+def test_a_run_of_some_cases_keeps_those_of_earlier_runs(tmp_path):
+    whole = dry_run(tmp_path)[1]["cases"]
+    again = dry_run(tmp_path, "--only", "float32")[1]["cases"]
+    assert [case["name"] for case in again] == [case["name"] for case in whole]
+    assert [new == old for new, old in zip(again, whole, strict=True)] == [True, False]
+
+
+@pytest.mark.usefixtures("few_cases")
+def test_a_name_of_no_case_is_answered_with_all_names(tmp_path):
+    with pytest.raises(
+        SystemExit, match=r"--only: expected part of a case's name, got \['float64'\]"
+    ) as error:
+        dry_run(tmp_path, "--only", "float64")
+    assert "sample 3 x 64 of 300 float32" in str(error.value)
 
 
 @pytest.mark.skipif(HAS_GPU, reason="there is a GPU")
