@@ -26,6 +26,7 @@ from torch import Tensor
 
 from benchmarks.report import machine
 from benchmarks.torch_timing import timed
+from ttrl_env.agents.policies.openvla.compiling import compile_blocks
 from ttrl_env.agents.policies.openvla.config import OpenVLAConfig
 from ttrl_env.agents.policies.openvla.lora import add_lora
 from ttrl_env.agents.policies.openvla.model import OpenVLAModel
@@ -104,7 +105,7 @@ def measure(arguments: argparse.Namespace, report: Report) -> None:
         measure_update(report, policy, rows, arguments.rounds)
     del policy  # before the next one takes its memory
     policy = random_policy(tiny_config() if arguments.tiny else published_config(), device)
-    policy.model.compile_blocks("eager" if arguments.tiny else "inductor")
+    compile_blocks(policy.model, "eager" if arguments.tiny else "inductor")
     for rows in arguments.rows:
         measure_sampling(report, policy, rows, arguments.rounds, compiled=True)
     for rows in arguments.rows:

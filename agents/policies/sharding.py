@@ -22,6 +22,7 @@ from ttrl_env.agents.distributed.processes import World
 from ttrl_env.agents.policies.conformance import check_policy
 from ttrl_env.agents.policies.protocol import TokenEvaluation, TokenPolicy, UpdatedPolicy
 from ttrl_env.agents.policies.reference import uses_adapters
+from ttrl_env.errors import ConfigError
 
 
 def share_policy(policy: UpdatedPolicy, world: World, *, bfloat16: bool = False) -> None:
@@ -31,12 +32,20 @@ def share_policy(policy: UpdatedPolicy, world: World, *, bfloat16: bool = False)
         policy: changed in place and put on ``world.device``; left as it is if the process is alone.
         world: the processes.
         bfloat16: put blocks together in bfloat16; their slices and the sums of gradients stay float32.
+
+    Raises:
+        ConfigError: the policy is compiled and would be sharded: that is not tried.
     """
     if world.alone:
         return
     check_policy(policy, ("sharding_units",))
     assert isinstance(policy, nn.Module)
     if not uses_adapters(policy):
+        if any(module._compiled_call_impl is not None for module in policy.modules()):
+            raise ConfigError(
+                "policy.openvla.compile: expected false where several processes divide all weights, got "
+                "true; leave it out, or train adapters (policy.openvla.lora_rank)"
+            )
         _shard(policy, world, bfloat16)
     nn.Module.to(policy, world.device)  # what is not sharded: adapters' policies, buffers
 

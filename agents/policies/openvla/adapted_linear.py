@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch.nn.functional as F
 from peft.tuners.lora import Linear as LoraLinear
-from torch import Tensor
+from torch import Tensor, nn
 
 
 class AdaptedLinear(LoraLinear):
@@ -24,7 +24,10 @@ class AdaptedLinear(LoraLinear):
         output: Tensor = self.base_layer(rows, *args, **kwargs)
         if not (self.disable_adapters or self.merged):
             for name in self.active_adapters:
-                low = F.linear(rows.to(output.dtype), self.lora_A[name].weight.to(output.dtype))
-                up = self.lora_B[name].weight.to(output.dtype)
+                down, up = (
+                    cast(nn.Linear, matrices[name]).weight.to(output.dtype)
+                    for matrices in (self.lora_A, self.lora_B)
+                )
+                low = F.linear(rows.to(output.dtype), down)
                 output.addmm_(low, up.t(), alpha=self.scaling[name])
         return output.view(*x.shape[:-1], output.shape[-1])

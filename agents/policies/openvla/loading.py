@@ -14,6 +14,7 @@ from ttrl_env.agents.policies.finding import HUB, find_policy, is_repo_id
 from ttrl_env.agents.policies.openvla import lora
 from ttrl_env.agents.policies.openvla.action_space import read_action_space
 from ttrl_env.agents.policies.openvla.adapter_config import ADAPTER_CONFIG, base_of, read_adapter_config
+from ttrl_env.agents.policies.openvla.compiling import compile_blocks, require_compiler
 from ttrl_env.agents.policies.openvla.config import OpenVLAConfig, read_config
 from ttrl_env.agents.policies.openvla.model import OpenVLAModel, ProprioProjector
 from ttrl_env.agents.policies.openvla.oft_parts import refuse_parts
@@ -51,7 +52,10 @@ def load_openvla(folder: Path, options: PolicyOptions, source: str) -> OpenVLAPo
 
     Raises:
         CheckpointError: a file, key or tensor does not fit; the message names it.
+        MissingDependencyError: it is to be compiled, and there is no compiler.
     """
+    if options.compile:
+        require_compiler()
     adapter = folder if (folder / ADAPTER_CONFIG).exists() else None
     if adapter is not None and any((folder / name).exists() for name in (INDEX, SINGLE_FILE)):
         raise CheckpointError(
@@ -88,7 +92,7 @@ def load_openvla(folder: Path, options: PolicyOptions, source: str) -> OpenVLAPo
     if options.gradient_checkpointing:
         model.enable_gradient_checkpointing()
     if options.compile:
-        model.compile_blocks()
+        compile_blocks(model)
     parts = (config, model, tokenizer, action_space, Source(name=source, files=files))
     if adapters is None:
         return OpenVLAPolicy(*parts, state=state, autocast=options.autocast)

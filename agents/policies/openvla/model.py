@@ -95,19 +95,6 @@ class OpenVLAModel(nn.Module):
         """An empty key-value cache."""
         return DynamicCache(config=self.language_model.config)
 
-    def compile_blocks(self, backend: str = "inductor") -> None:
-        """Have ``torch.compile`` compile every transformer block when it is first called.
-
-        The second number of rows has it compiled once more, for any number. PyTorch's limit of
-        recompilations counts the blocks of both towers together, with and without gradients and adapters.
-        """
-        limits = torch._dynamo.config
-        limits.recompile_limit = max(limits.recompile_limit, 32)  # type: ignore[attr-defined]
-        towers = (self.vision_backbone.featurizer, self.vision_backbone.fused_featurizer)
-        blocks = [block for tower in towers for block in tower.blocks[:-1]]
-        for block in (*blocks, *self.language_model.model.layers):
-            block.compile(backend=backend)
-
     def enable_gradient_checkpointing(self) -> None:
         """Recompute every transformer block in the backward pass instead of keeping its activations."""
         self.gradient_checkpointing = True

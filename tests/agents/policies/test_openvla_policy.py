@@ -261,19 +261,6 @@ def test_gradient_checkpointing_changes_neither_results_nor_gradients(checkpoint
                 torch.testing.assert_close(one.grad, other.grad, msg=name)
 
 
-def test_compiling_changes_no_result(checkpoint) -> None:
-    plain, compiled = load(checkpoint, lora_rank=2), load(checkpoint, lora_rank=2, compile=True)
-    compiled.model.compile_blocks("eager")  # which traces as inductor does, without its minutes
-    for rows in (3, 2):
-        inputs = plain.prepare(observations(rows), INSTRUCTIONS[:rows])
-        tokens = torch.randint(256, (rows, plain.chunk_steps * 7))
-        want, got = (each.evaluate(inputs, tokens, torch.ones(rows)).logprobs for each in (plain, compiled))
-        torch.testing.assert_close(got, want)
-    used = [block for block in compiled.sharding_units() if any(p.requires_grad for p in block.parameters())]
-    assert used
-    assert all(block._compiled_call_impl is not None for block in used)
-
-
 def test_gradient_checkpointing_recomputes_every_block(checkpoint) -> None:
     policy = load(checkpoint, gradient_checkpointing=True)
     runs = []
