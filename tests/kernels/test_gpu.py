@@ -30,9 +30,9 @@ def count_launches(function):
     return sum(event.device_type.name == "CUDA" for event in profiler.events())
 
 
-@pytest.mark.parametrize("vocab", [256, 32064])
+@pytest.mark.parametrize("vocab", [7, 256, 1025, 5000, 32064, 70000])
 def test_many_samples_equal_the_cpu_path(sampling_inputs, vocab):
-    logits, temperatures, seeds = sampling_inputs(4096 if vocab == 256 else 1024, vocab, torch.bfloat16)
+    logits, temperatures, seeds = sampling_inputs(4096 if vocab <= 256 else 1024, vocab, torch.bfloat16)
     want = sample_tokens(logits, temperatures, seeds, 3)
     logits, temperatures, seeds = on_gpu(logits, temperatures, seeds)
     got = sample_tokens(logits, temperatures, seeds, 3)
