@@ -11,6 +11,7 @@ from PIL import Image
 from tests.agents.policies.make_pixel_golden import GOLDEN, KEPT_ROWS, SIZES, formula_images
 from ttrl_env.agents.policies.cameras import image_of
 from ttrl_env.agents.policies.openvla import pixels
+from ttrl_env.agents.policies.openvla.banded import Band, weigh_rows
 from ttrl_env.agents.policies.openvla.pixels import camera_shape
 
 
@@ -144,3 +145,21 @@ def test_robotwins_images_are_cropped_and_resized_in_one_step() -> None:
     ours = pixels.crop_images(image[None], out)[0].astype(np.int64)
     assert np.abs(ours - expected).max() <= 1
     assert (ours != expected).mean() < 0.001
+
+
+def test_an_image_is_prepared_alike_alone_and_in_any_batch(monkeypatch) -> None:
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (5, 256, 256, 3), dtype=np.uint8)
+    monkeypatch.setattr(pixels, "_cores", lambda: 3)
+    together = pixels.prepare_images(images, 224)
+    for image, prepared in zip(images, together, strict=True):
+        assert np.array_equal(pixels.prepare_images(image[None], 224)[0], prepared)
+
+
+def test_a_band_is_the_matrix_that_it_was_made_of() -> None:
+    matrix = np.zeros((4, 9), np.float32)
+    matrix[0, :2], matrix[1, 3], matrix[2, 5:8], matrix[3, 8] = (1, 2), 3, (4, 5, 6), 7
+    band = Band.of(matrix)
+    assert band.weights.shape == (4, 3)
+    columns = np.random.default_rng(0).random((2, 9, 5), np.float32)
+    np.testing.assert_allclose(weigh_rows(columns, band), matrix @ columns, rtol=1e-6)
