@@ -62,8 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         in_order = [cases[each.name] for each in specs if each.name in cases]
         report |= {"cases": in_order, "seconds": time.monotonic() - started}
         path = write_json(report, options.output)
-    plot(report, path.with_suffix(".png"))
-    print(f"\nwrote {path} and .png in {report['seconds']:.0f} s")
+    drawn = " and .png" if plot(report, path.with_suffix(".png")) else ""
+    print(f"\nwrote {path}{drawn} in {report['seconds']:.0f} s")
     return 1 if any({"ours", "all"} & set(case["errors"]) for case in report["cases"]) else 0
 
 
@@ -160,11 +160,11 @@ BOUND_BY_MEMORY = 25 * 10**6
 """Bytes from which on a case is plotted: smaller ones are bound by launches."""
 
 
-def plot(report: dict[str, Any], path: Path) -> None:
+def plot(report: dict[str, Any], path: Path) -> bool:
     """Plot each variant's share of the copy's bandwidth as bars, a panel for each case that memory bounds.
 
     The share is of the least bytes that the case must move, so whoever moves more of them has less.
-    Products are left out: arithmetic bounds them.
+    Products are left out: arithmetic bounds them. Returns whether there was anything to plot.
     """
     import matplotlib
 
@@ -177,7 +177,7 @@ def plot(report: dict[str, Any], path: Path) -> None:
         if case.get("results") and case["bytes"] >= BOUND_BY_MEMORY and "hidden" not in case["name"]
     ]
     if not cases:
-        return
+        return False
     pairs = [cases[start : start + 2] for start in range(0, len(cases), 2)]  # one in each type
     heights = [1.4 + len(pair[0]["results"]) for pair in pairs]
     figure, axes = pyplot.subplots(
@@ -195,6 +195,7 @@ def plot(report: dict[str, Any], path: Path) -> None:
     figure.supxlabel(f"% of the bandwidth of a plain copy, {report['machine']['gpu']}", fontsize=9)
     figure.savefig(path, dpi=100)
     pyplot.close(figure)
+    return True
 
 
 def _plot_shares(axis: Any, case: dict[str, Any], copy_bytes_per_s: float) -> None:
