@@ -154,14 +154,15 @@ def test_more_than_two_to_the_31_elements(sampling_inputs):
     torch.testing.assert_close(logprobs, got.logprobs, atol=1e-5, rtol=1e-5)
 
 
+def finite_sum(outputs):
+    return torch.cat([output[output.isfinite()] for output in outputs]).sum()
+
+
 def exact_logprobs(logits, tokens, temperatures):
     """Log-probs, entropies and the gradient of their sum, from float64 logits."""
     logits = logits.detach().double().requires_grad_()
     outputs = token_logprobs(logits, tokens, temperatures)
-    return [
-        *outputs,
-        *torch.autograd.grad(sum(output[output.isfinite()].sum() for output in outputs), logits),
-    ]
+    return [*outputs, *torch.autograd.grad(finite_sum(outputs), logits)]
 
 
 @pytest.mark.parametrize("vocab", [7, 256, 8192, 20000, 32064])
@@ -178,8 +179,7 @@ def test_logprobs_of_any_width_equal_those_of_float64_logits(
     temperatures = 0.2 + torch.rand(96, temperatures_a_row, device="cuda")
     logits.requires_grad_()
     outputs = token_logprobs(logits, tokens, temperatures)
-    total = sum(output[output.isfinite()].sum() for output in outputs)
-    got = [*outputs, *torch.autograd.grad(total, logits)]
+    got = [*outputs, *torch.autograd.grad(finite_sum(outputs), logits)]
     columns = [exact_logprobs(logits, tokens, column) for column in temperatures.unbind(1)]
     logprobs, entropies, gradients = zip(*columns, strict=True)
     want = [torch.stack(logprobs, 1), torch.stack(entropies, 1), sum(gradients)]

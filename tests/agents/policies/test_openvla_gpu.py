@@ -44,4 +44,6 @@ def test_compiled_blocks_compute_the_same(checkpoint) -> None:
             logprobs.sum().backward()
         for (name, expected), parameter in zip(plain.named_parameters(), compiled.parameters(), strict=True):
             if expected.requires_grad:
+                assert parameter.grad is not None
+                assert expected.grad is not None
                 assert (parameter.grad - expected.grad).norm() < 0.01 * expected.grad.norm() + 1e-6, name
