@@ -8,7 +8,7 @@ without TensorFlow. Comments name the conventions of TensorFlow that each step f
 from __future__ import annotations
 
 import functools
-import io
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -18,11 +18,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ttrl_env.agents.policies.cameras import World
-from ttrl_env.agents.policies.openvla.banded import Band, weigh_rows
+from ttrl_env.agents.policies.openvla.resampling import centre_crop, lanczos_resize
 from ttrl_env.machine.cores import usable_cores
-
-CROP_AREA = 0.9
-"""Fraction of the image's area that the centre crop keeps."""
 
 JPEG_QUALITY = 95
 """TensorFlow's default, with 4:2:0 chroma subsampling."""
@@ -31,7 +28,7 @@ FAST_DCT = True
 """TensorFlow decodes JPEG with libjpeg's fast, inaccurate transform (``JDCT_IFAST`` in its
 ``decode_image_op.cc``) and encodes with the accurate one. The difference is 1.5 grey levels on average."""
 
-_LANCZOS_RADIUS = 3
+_UNIT = np.float32(1 / 255)
 
 
 def camera_shape(world: World, image_size: int) -> tuple[int, int]:
@@ -45,17 +42,7 @@ def camera_shape(world: World, image_size: int) -> tuple[int, int]:
 
 def prepare_images(images: NDArray[np.uint8], image_size: int) -> NDArray[np.uint8]:
     """Convert LIBERO's images ``[rows, H, H, 3]`` uint8, rotated, to pixels ``[rows, 3, S, S]`` uint8."""
-    lanczos = _lanczos(images.shape[1], image_size)
-
-    def prepare(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        half = weigh_rows(_planes(_jpeg_round_trip(image)), lanczos)
-        resized = weigh_rows(_transposed(half), lanczos)
-        # tf.round rounds halves to even, as NumPy does
-        np.rint(resized, out=resized)
-        np.clip(resized, 0, 255, out=resized)
-        return _centre_crop(resized, image_size)
-
-    return _for_each(prepare, images)
+    return _convert_each(_prepare, images, image_size)
 
 
 def crop_images(images: NDArray[np.uint8], image_size: int) -> NDArray[np.uint8]:
@@ -63,84 +50,53 @@ def crop_images(images: NDArray[np.uint8], image_size: int) -> NDArray[np.uint8]
 
     SimpleVLA-RL crops and resizes them in one step, without JPEG and Lanczos.
     """
-    return _for_each(lambda image: _centre_crop(_transposed(_planes(image)), image_size), images)
+    return _convert_each(_crop, images, image_size)
 
 
-def _for_each(
-    prepare: Callable[[NDArray[np.uint8]], NDArray[np.uint8]], images: NDArray[np.uint8]
+def _convert_each(
+    convert: Callable[[NDArray[np.uint8], NDArray[np.uint8]], None],
+    images: NDArray[np.uint8],
+    image_size: int,
 ) -> NDArray[np.uint8]:
-    """``prepare`` every image, in as many threads as there are cores: all of its work releases the GIL."""
-    threads = min(len(images), _cores())
-    if threads < 2:
-        return np.stack([prepare(image) for image in images])
-    with ThreadPoolExecutor(threads) as pool:
-        return np.stack([*pool.map(prepare, images)])
+    """Call ``convert(image, pixels)`` for each image, several of them at a time, and return all pixels."""
+    pixels = np.empty((len(images), 3, image_size, image_size), dtype=np.uint8)
+    map_images = map if len(images) == 1 else _threads().map
+    list(map_images(convert, images, pixels))  # a list waits for all of them and raises their errors
+    return pixels
 
 
-_cores = functools.cache(usable_cores)
-"""Asked once: it reads files, which takes longer than preparing an image."""
+@functools.cache
+def _threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(usable_cores(), thread_name_prefix="ttrl-pixels")
 
 
-def _planes(image: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """``[3, H, W]`` float32 of an image ``[H, W, 3]``."""
-    return np.ascontiguousarray(image.transpose(2, 0, 1), dtype=np.float32)
+# A forked child inherits the executor but none of its threads, and would wait for them forever.
+os.register_at_fork(after_in_child=_threads.cache_clear)
 
 
-def _transposed(planes: NDArray[np.float32]) -> NDArray[np.float32]:
-    """``[3, W, H]`` of planes ``[3, H, W]``, so that their columns can be weighed as rows."""
-    return np.ascontiguousarray(planes.transpose(0, 2, 1))
+def _prepare(image: NDArray[np.uint8], pixels: NDArray[np.uint8]) -> None:
+    planes = lanczos_resize(_jpeg_round_trip(image), pixels.shape[1])
+    # tf.round rounds halves to even, as NumPy does
+    np.rint(planes, out=planes)
+    np.clip(planes, 0, 255, out=planes)
+    planes *= _UNIT
+    centre_crop(planes, pixels)
 
 
-def _centre_crop(columns: NDArray[np.float32], image_size: int) -> NDArray[np.uint8]:
-    """The central part of transposed planes ``[3, W, H]`` of 0 to 255, resized to planes ``[3, S, S]``.
-
-    TensorFlow interpolates along the columns first.
-    """
-    columns *= np.float32(1 / 255)
-    width, height = columns.shape[1:]
-    half = weigh_rows(columns, _crop(width, image_size))
-    cropped = weigh_rows(_transposed(half), _crop(height, image_size))
-    # tf.image.convert_image_dtype back to uint8 scales by 255.5 and truncates
-    np.clip(cropped, 0, 1, out=cropped)
-    cropped *= np.float32(255.5)
-    return cropped.astype(np.uint8)
+def _crop(image: NDArray[np.uint8], pixels: NDArray[np.uint8]) -> None:
+    centre_crop(np.ascontiguousarray(image.transpose(2, 0, 1)) * _UNIT, pixels)
 
 
 def _jpeg_round_trip(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Compress an image as JPEG and decode it again."""
-    buffer = io.BytesIO()
-    upright = Image.fromarray(np.ascontiguousarray(image))
-    upright.save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling="4:2:0")
-    return simplejpeg.decode_jpeg(buffer.getvalue(), "RGB", fastdct=FAST_DCT, fastupsample=False)
+    """Compress an image as JPEG and decode it again.
 
-
-@functools.cache
-def _lanczos(size: int, out: int) -> Band:
-    """Weights ``[out, size]`` of ``tf.image.resize(..., "lanczos3", antialias=True)``.
-
-    Pixel centres are at half pixels. When the image shrinks, the kernel is stretched by the ratio. Weights
-    outside the image are dropped, and the others normalised to a sum of one.
+    LIBERO's images are views, rotated by half a turn: undone here, as Pillow rotates faster than NumPy copies
+    such a view. Pillow releases the GIL only when it writes to a file; this one is in memory.
     """
-    ratio = size / out
-    stretch = max(ratio, 1.0)
-    centres = (np.arange(out) + 0.5) * ratio
-    distance = (np.arange(size) + 0.5 - centres[:, None]) / stretch
-    weights = np.where(
-        np.abs(distance) <= _LANCZOS_RADIUS, np.sinc(distance) * np.sinc(distance / _LANCZOS_RADIUS), 0.0
-    )
-    return Band.of(weights / weights.sum(axis=1, keepdims=True))
-
-
-@functools.cache
-def _crop(size: int, out: int) -> Band:
-    """Weights ``[out, size]`` of a centred ``tf.image.crop_and_resize``: bilinear, with aligned corners."""
-    side = np.sqrt(CROP_AREA)
-    coordinates = (1 - side) / 2 * (size - 1) + np.arange(out) * (side * ((size - 1) / (out - 1)))
-    lower = np.floor(coordinates).astype(np.int64)
-    upper = np.ceil(coordinates).astype(np.int64)
-    fraction = coordinates - lower
-    weights = np.zeros((out, size))
-    rows = np.arange(out)
-    np.add.at(weights, (rows, lower), 1 - fraction)
-    np.add.at(weights, (rows, upper), fraction)
-    return Band.of(weights)
+    rendered = Image.fromarray(np.ascontiguousarray(image[::-1, ::-1]))
+    rotated = rendered.transpose(Image.Transpose.ROTATE_180)
+    with open(os.memfd_create("jpeg"), "w+b") as file:
+        rotated.save(file, "JPEG", quality=JPEG_QUALITY, subsampling="4:2:0")
+        file.seek(0)
+        encoded = file.read()
+    return simplejpeg.decode_jpeg(encoded, "RGB", fastdct=FAST_DCT, fastupsample=False)
