@@ -10,6 +10,7 @@ from benchmarks import openvla_update
 from ttrl_env.agents.policies.openvla.model import OpenVLAModel
 
 
+@pytest.mark.thorough  # tests/benchmarks/test_gpu.py measures the same
 def test_the_benchmark_measures_sampling_and_updates(tmp_path, monkeypatch) -> None:
     output = tmp_path / "report.json"
     arguments = ["openvla_update", "--tiny", "--rows", "2", "--rounds", "1", "--output", str(output)]
