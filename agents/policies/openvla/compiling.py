@@ -31,7 +31,6 @@ def compile_blocks(model: OpenVLAModel, backend: str = "inductor") -> None:
     """
     limits = torch._dynamo.config
     limits.recompile_limit = max(limits.recompile_limit, 32)
-    vision = model.vision_backbone
-    blocks = [block for tower in (vision.featurizer, vision.fused_featurizer) for block in tower.blocks[:-1]]
+    blocks = [block for tower in model.vision_backbone.towers for block in tower.used_blocks]
     for block in (*blocks, *model.language_model.model.layers):
         block.compile(backend=backend)

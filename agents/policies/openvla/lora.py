@@ -159,9 +159,11 @@ def _refuse_other_layers(model: OpenVLAModel, folder: Path) -> None:
 
 def _target_modules(model: OpenVLAModel) -> list[str]:
     """Names of all linear layers, except the head and those that never affect the output."""
-    towers = (model.vision_backbone.featurizer, model.vision_backbone.fused_featurizer)
     left_out = {
-        id(module) for tower in towers for unused in tower.unused_modules() for module in unused.modules()
+        id(module)
+        for tower in model.vision_backbone.towers
+        for unused in tower.unused_modules()
+        for module in unused.modules()
     }
     left_out.add(id(model.language_model.lm_head))
     return [

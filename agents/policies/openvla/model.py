@@ -98,8 +98,8 @@ class OpenVLAModel(nn.Module):
     def enable_gradient_checkpointing(self) -> None:
         """Recompute every transformer block in the backward pass instead of keeping its activations."""
         self.gradient_checkpointing = True
-        self.vision_backbone.featurizer.gradient_checkpointing = True
-        self.vision_backbone.fused_featurizer.gradient_checkpointing = True
+        for tower in self.vision_backbone.towers:
+            tower.gradient_checkpointing = True
         llama = self.language_model
         newer = hasattr(llama, "activation_checkpointing_enable")  # if both exist, the older name warns
         enable = llama.activation_checkpointing_enable if newer else llama.gradient_checkpointing_enable

@@ -153,8 +153,8 @@ class OpenVLAPolicy(nn.Module):
 
     def sharding_units(self) -> list[nn.Module]:
         """Every transformer block, and the modules that are in the checkpoint but never used."""
-        towers = (self.model.vision_backbone.featurizer, self.model.vision_backbone.fused_featurizer)
-        blocks = [block for tower in towers for block in (*tower.blocks[:-1], *tower.unused_modules())]
+        towers = self.model.vision_backbone.towers
+        blocks = [block for tower in towers for block in (*tower.used_blocks, *tower.unused_modules())]
         return [*blocks, *self.model.language_model.model.layers]
 
     def save_pretrained(

@@ -76,6 +76,11 @@ class FusedVisionBackbone(nn.Module):
         self.featurizer = VisionTransformer(first, image_size)
         self.fused_featurizer = VisionTransformer(second, image_size)
 
+    @property
+    def towers(self) -> tuple[VisionTransformer, VisionTransformer]:
+        """Both, in the order of their features."""
+        return self.featurizer, self.fused_featurizer
+
     def forward(self, pixels: Tensor) -> Tensor:
         """``[rows, patches, width]`` of ``pixels`` ``[rows, 6, S, S]``, the first tower's channels first."""
         first, second = pixels.split(3, dim=1)
@@ -110,6 +115,11 @@ class VisionTransformer(nn.Module):
         for unused in self.unused_modules():
             unused.requires_grad_(False)
 
+    @property
+    def used_blocks(self) -> nn.ModuleList:
+        """The blocks that are run: all but the last."""
+        return self.blocks[:-1]
+
     def unused_modules(self) -> list[nn.Module]:
         """Modules that never affect the output."""
         return [self.blocks[-1], self.norm, *([self.attn_pool] if hasattr(self, "attn_pool") else [])]
@@ -120,7 +130,7 @@ class VisionTransformer(nn.Module):
         prefix = [getattr(self, name).expand(len(hidden), -1, -1) for name in self._prefix]
         hidden = torch.cat([*prefix, hidden], dim=1)
         recompute = self.gradient_checkpointing and torch.is_grad_enabled()
-        for block in self.blocks[:-1]:
+        for block in self.used_blocks:
             hidden = checkpoint(block, hidden, use_reentrant=False) if recompute else block(hidden)
         return hidden[:, self._num_prefix :]
 
