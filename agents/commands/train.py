@@ -24,6 +24,9 @@ def run(arguments: Sequence[str]) -> int:
         from ttrl_env.agents.common.run_folder import iteration_of
         from ttrl_env.agents.training.train import train
 
+        if config.launcher != "ray":
+            import ttrl_env.agents.training.loop  # noqa: F401 - takes seconds, here without a traceback
+
     display = make_display()
     checkpoint = train(config, display)
     display.say(f"Checkpoint: {checkpoint}")

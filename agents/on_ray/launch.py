@@ -23,9 +23,9 @@ from ttrl_env.agents.on_ray.cluster import (
     require_resources,
 )
 from ttrl_env.agents.on_ray.relay import show, start_relay
-from ttrl_env.agents.on_ray.worker import Assignment, Job, run_worker
+from ttrl_env.agents.on_ray.worker import Assignment, run_worker
 from ttrl_env.engines.make_engine import EngineChoice, OwnEngine
-from ttrl_env.errors import ConfigError, WorkersDiedError
+from ttrl_env.errors import ClusterError, ConfigError, WorkersDiedError
 
 _LOOK_SECONDS = 0.2
 """Time between two looks at what the run has to say."""
@@ -35,16 +35,18 @@ _COUNT_SECONDS = 10.0
 
 
 def train_on_ray(
-    job: Job, config: TrainConfig, display: Display, engine: OwnEngine | EngineChoice | None
+    job: str, config: TrainConfig, display: Display, engine: OwnEngine | EngineChoice | None
 ) -> Path:
     """Have Ray Train run ``job`` in ``config.ray.num_workers`` processes; returns the last checkpoint.
+
+    ``job`` names a :data:`~ttrl_env.agents.on_ray.worker.Job`, as ``module:function``.
 
     What the first process shows appears on ``display``. The first Ctrl-C (or SIGTERM, SIGHUP) to this process
     ends the run after its iteration, with a checkpoint.
 
     Raises:
         MissingDependencyError: Ray Train is not installed.
-        ClusterError: the cluster cannot be joined.
+        ClusterError: the cluster cannot be joined, or the node that it was joined through is lost.
         ConfigError: it has less than the processes ask for.
         WorkersDiedError: processes died more often than ``config.ray.max_failures``.
         TTRLError: the run's own error, as with one process.
@@ -161,7 +163,10 @@ class _Watch:
         """Show what the run has said since the last look, and raise the error that has ended it."""
         import ray
 
-        messages, failure = ray.get(self._relay.take.remote())
+        try:
+            messages, failure = ray.get(self._relay.take.remote())
+        except ray.exceptions.RayActorError as error:
+            raise_failure(error, self._config)
         show(messages, self._display, bars)
         if failure is not None:
             raise failure
@@ -174,17 +179,28 @@ class _Watch:
 
 
 def raise_failure(error: Exception, config: TrainConfig) -> NoReturn:
-    """Raise :class:`WorkersDiedError` for a run that Ray Train has given up; other errors as they are."""
+    """Raise the error of a run that Ray has given up, with how to go on; errors of the run as they are.
+
+    Raises:
+        WorkersDiedError: processes died more often than ``config.ray.max_failures``.
+        ClusterError: the node that this process had joined is lost.
+    """
+    from ray.exceptions import RayActorError
     from ray.train import TrainingFailedError
 
-    if not isinstance(error, TrainingFailedError):
-        raise error
     saved = list_checkpoints(config.output_dir)
     rest = f"Continue with {resume_argument(saved[-1])}" if saved else "No checkpoint had been written"
-    raise WorkersDiedError(
-        f"ray.max_failures: processes of the run died more often than {config.ray.max_failures} times, the "
-        f"last time of:\n{_last_lines(error)}\n{rest}"
-    ) from error
+    if isinstance(error, TrainingFailedError):
+        raise WorkersDiedError(
+            f"ray.max_failures: processes of the run died more often than {config.ray.max_failures} times, "
+            f"the last time of:\n{_last_lines(error)}\n{rest}"
+        ) from error
+    if isinstance(error, RayActorError):
+        raise ClusterError(
+            f"launcher=ray: the node that this command was connected to is lost, and the run with it:\n"
+            f"{_last_lines(error)}\n{rest}"
+        ) from error
+    raise error
 
 
 def _last_lines(error: Exception) -> str:

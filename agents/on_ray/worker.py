@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pkgutil
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -38,7 +39,8 @@ _LOCK_SECONDS = 60.0
 class Assignment:
     """What a process needs to know."""
 
-    job: Job
+    job: str
+    """Where a :data:`Job` is, as ``module:function``. Only the run's processes import that module."""
     config: TrainConfig
     engine: OwnEngine | EngineChoice | None
     relay: Any
@@ -87,7 +89,8 @@ def _play(assignment: Assignment, course: Course, is_main: bool) -> Path:
         _wait_for_lock(config.output_dir)
     copies_of = None if config.ray.storage_path is None else config.output_dir
     supervisor = RelayedSupervisor(relay, is_main=is_main, copies_of=copies_of)
-    return assignment.job(config, display, assignment.engine, supervisor)
+    job: Job = pkgutil.resolve_name(assignment.job)
+    return job(config, display, assignment.engine, supervisor)
 
 
 def _failures(course: Course, config: TrainConfig) -> str:

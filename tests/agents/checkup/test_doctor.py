@@ -76,10 +76,20 @@ def _failure(folder: Path, capsys, check: str, *overrides: str) -> str:
     return said[check]
 
 
-@pytest.mark.parametrize("decoding", ["parallel", "autoregressive"])
+ADAPTERS = ("policy.openvla.lora_rank=2", "policy.openvla.dtype=bfloat16")
+AUTOCAST = ("policy.openvla.autocast=true",)
+
+
 @pytest.mark.parametrize(
-    "extra",
-    [(), ("policy.openvla.lora_rank=2", "policy.openvla.dtype=bfloat16"), ("policy.openvla.autocast=true",)],
+    ("decoding", "extra"),
+    [
+        ("parallel", ADAPTERS),
+        ("autoregressive", AUTOCAST),
+        pytest.param("parallel", (), marks=pytest.mark.thorough),
+        pytest.param("parallel", AUTOCAST, marks=pytest.mark.thorough),
+        pytest.param("autoregressive", (), marks=pytest.mark.thorough),
+        pytest.param("autoregressive", ADAPTERS, marks=pytest.mark.thorough),
+    ],
 )
 def test_a_sound_checkpoint_passes_every_check(folder, capsys, decoding, extra) -> None:
     code, said = _doctor(folder, capsys, f"policy.openvla.decoding={decoding}", *extra)

@@ -31,23 +31,28 @@ def script_of(shell: str, capsys) -> str:
     ("line", "words", "offered"),
     [
         ("ttrl ta", "ttrl ta", ["tasks"]),
-        ("ttrl tasks libero_goal_s", "ttrl tasks libero_goal_s", ["libero_goal_swap"]),
         ("ttrl train env.n_sam", "ttrl train env.n_sam", ["nospace", "env.n_samples="]),
         # bash takes "=" as a word of its own and replaces only what follows it
         ("ttrl train ppo.advantage=r", "ttrl train ppo.advantage = r", ["rloo"]),
-        ("ttrl train test_time_rl=", "ttrl train test_time_rl = ''", ["true", "false"]),
         (
             "ttrl eval checkpoint=tiny-vla-libero-object-f",
             "ttrl eval checkpoint = tiny",
             ["tiny-vla-libero-object-four"],
         ),
-        (
-            "ttrl doctor preset=simple",
-            "ttrl doctor preset = simple",
-            ["simplevla-rl", "simplevla-rl-robotwin"],
+        *(
+            pytest.param(*further, marks=pytest.mark.thorough)
+            for further in (
+                ("ttrl tasks libero_goal_s", "ttrl tasks libero_goal_s", ["libero_goal_swap"]),
+                ("ttrl train test_time_rl=", "ttrl train test_time_rl = ''", ["true", "false"]),
+                (
+                    "ttrl doctor preset=simple",
+                    "ttrl doctor preset = simple",
+                    ["simplevla-rl", "simplevla-rl-robotwin"],
+                ),
+                ("ttrl robotwin ch", "ttrl robotwin ch", ["check"]),
+                ("ttrl cache cl", "ttrl cache cl", ["clear=true", "clear=false"]),
+            )
         ),
-        ("ttrl robotwin ch", "ttrl robotwin ch", ["check"]),
-        ("ttrl cache cl", "ttrl cache cl", ["clear=true", "clear=false"]),
     ],
 )
 def test_bash_completes(line, words, offered, capsys) -> None:

@@ -39,6 +39,20 @@ class AccidentEngine(ReachEngine):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+class LostNodeEngine(AccidentEngine):
+    """The other node than the driver's dies: its raylet, the parent of Ray's processes there, and they."""
+
+    def __init__(self, config: EngineConfig, *, drivers_node: str, **accident) -> None:
+        import ray
+
+        super().__init__(config, rank=0, **accident)
+        self.is_near = ray.get_runtime_context().get_node_id() != drivers_node
+
+    def accident(self) -> None:
+        os.kill(os.getppid(), signal.SIGKILL)
+        super().accident()
+
+
 class LostDiskEngine(AccidentEngine):
     """The run's folder is lost too, as with a machine that has it on its own disk."""
 

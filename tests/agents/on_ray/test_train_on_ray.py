@@ -21,9 +21,11 @@ from tests.agents.on_ray.engines import (
     AccidentEngine,
     InterruptedEngine,
     LostDiskEngine,
+    LostNodeEngine,
     RefusingEngine,
 )
 from tests.agents.reach import ReachEngine
+from tests.ray_cluster import NODE
 from ttrl_env.agents.common.progress import Display
 from ttrl_env.agents.common.run_folder import list_checkpoints
 from ttrl_env.agents.on_ray.launch import raise_failure
@@ -125,6 +127,24 @@ def test_so_does_one_that_is_killed_at_another_moment(undisturbed, tmp_path, tim
 
 
 @pytest.mark.thorough
+def test_so_does_one_whose_node_dies(undisturbed, ray_cluster, tmp_path) -> None:
+    ray = pytest.importorskip("ray")
+    ray_cluster.add_node(**NODE)  # so that the tests after it have two
+    accident = partial(
+        LostNodeEngine,
+        drivers_node=ray.get_runtime_context().get_node_id(),
+        after_steps=MOMENTS[-1],
+        mark=tmp_path / "mark",
+    )
+    screen = io.StringIO()
+    train(settings(tmp_path, "ray.placement=spread"), Display(Console(file=screen, width=200)), accident)
+    assert (tmp_path / "mark").exists()
+    assert "Ray has started the processes again (failure 1 of at most 3)" in screen.getvalue()
+    assert sum(not node["Alive"] for node in ray.nodes()) == 1
+    assert_equal(weights(tmp_path), weights(undisturbed))
+
+
+@pytest.mark.thorough
 def test_a_run_that_loses_its_folder_goes_on_from_the_storage_path(undisturbed, tmp_path) -> None:
     accident = partial(
         LostDiskEngine, rank=0, after_steps=13, mark=tmp_path / "mark", output_dir=tmp_path / "grpo"
@@ -206,6 +226,16 @@ def test_a_run_that_ray_gives_up_says_why_and_how_to_go_on(tmp_path) -> None:
     assert "more often than 1 times" in message
     assert "rank 1: killed, out of memory" in message
     assert f"Continue with resume={tmp_path}/grpo/checkpoints/iteration_000002" in message
+
+
+def test_a_run_whose_driver_s_node_is_lost_says_how_to_go_on(tmp_path) -> None:
+    exceptions = pytest.importorskip("ray.exceptions")
+    (tmp_path / "grpo" / "checkpoints" / "iteration_000002").mkdir(parents=True)
+    error = exceptions.ActorDiedError("Owner's node has crashed.")
+    with pytest.raises(ClusterError, match="connected to is lost") as caught:
+        raise_failure(error, settings(tmp_path))
+    assert "Owner's node has crashed." in str(caught.value)
+    assert f"Continue with resume={tmp_path}/grpo/checkpoints/iteration_000002" in str(caught.value)
 
 
 def test_without_ray_the_error_says_how_to_install_it(monkeypatch, tmp_path) -> None:

@@ -213,7 +213,7 @@ def test_killed_after_going_back_a_run_does_not_mix_two_courses(tmp_path, monkey
     def killed(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ttrl_env.agents.training.train.collect_rollout", killed)
+    monkeypatch.setattr("ttrl_env.agents.training.loop.collect_rollout", killed)
     with pytest.raises(KeyboardInterrupt):
         _train(replace(config, resume=str(earlier), keep_checkpoints=3))
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["iteration_000002"]
@@ -380,14 +380,14 @@ def test_a_checkpoint_of_numbers_that_are_none_is_refused_and_the_one_before_it_
 def test_a_run_that_diverges_where_it_went_on_is_told_of_the_checkpoint_before(
     tmp_path, whole_run, monkeypatch
 ) -> None:
-    from ttrl_env.agents.training import train as module
+    from ttrl_env.agents.training import loop
 
     def diverge(*_arguments, **_settings):
         raise TrainingDivergedError("the policy's logits are NaN or infinite")
 
     shutil.copytree(whole_run, tmp_path / "run")
     before, last = list_checkpoints(tmp_path / "run")
-    monkeypatch.setattr(module, "collect_rollout", diverge)
+    monkeypatch.setattr(loop, "collect_rollout", diverge)
     with pytest.raises(TrainingDivergedError) as error:
         _train(_config(tmp_path / "run", "iterations=3", "resume=auto"))
     assert f"went on from {last} and came no further" in str(error.value)

@@ -17,6 +17,7 @@ from tests.agents.reach import ReachEngine
 from ttrl_env.agents.common.progress import Display
 from ttrl_env.agents.config.loading import load_config
 from ttrl_env.agents.config.schema import TrainConfig
+from ttrl_env.agents.training import loop
 from ttrl_env.agents.training import train as training
 from ttrl_env.agents.training.wandb_run import WANDB_FILE, WandbRun
 from ttrl_env.errors import CheckpointError, MissingDependencyError
@@ -124,7 +125,7 @@ def test_a_missing_package_is_noticed_before_anything_is_built(tmp_path, monkeyp
         sys, "path", [entry for entry in sys.path if not (Path(entry) / "wandb" / "apis").exists()]
     )
     config = load_config(TrainConfig, ["wandb_project=x", f"output_dir={tmp_path / 'run'}"])
-    monkeypatch.setattr(training, "_Run", lambda *_: pytest.fail("something was built"))
+    monkeypatch.setattr(loop, "_Run", lambda *_: pytest.fail("something was built"))
     with pytest.raises(MissingDependencyError, match=r"wandb_project: .*pip install 'ttrl-env\[wandb\]'"):
         training.train(config)
     assert not (tmp_path / "run").exists()
