@@ -146,6 +146,7 @@ PAGES: dict[str, dict[str, Callable[[], str]]] = {
         "newest repainted": partial(worlds, repainted_tasks, NEWEST),
         "pinned by suite": partial(worlds, by_suite, PINNED),
         "oldest by suite": partial(worlds, by_suite, OLDEST),
+        "oldest moved": partial(worlds, moved_tasks, OLDEST),
     },
 }
 """The tables of each page, by the name of their marks."""
