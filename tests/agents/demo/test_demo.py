@@ -132,6 +132,7 @@ def test_a_mistake_in_the_settings_removes_nothing(tmp_path, capsys) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == [RECORD, REPORT]
 
 
+@pytest.mark.thorough
 def test_the_filmed_state_is_the_first_that_was_failed_from(tmp_path) -> None:
     class From43(ReachEngine):
         """Succeeds at once from states below 43, never from the others."""

@@ -231,7 +231,7 @@ def test_a_run_that_ray_gives_up_says_why_and_how_to_go_on(tmp_path) -> None:
 def test_a_run_whose_driver_s_node_is_lost_says_how_to_go_on(tmp_path) -> None:
     exceptions = pytest.importorskip("ray.exceptions")
     (tmp_path / "grpo" / "checkpoints" / "iteration_000002").mkdir(parents=True)
-    error = exceptions.ActorDiedError("Owner's node has crashed.")
+    error = exceptions.RayActorError(error_msg="Owner's node has crashed.")
     with pytest.raises(ClusterError, match="connected to is lost") as caught:
         raise_failure(error, settings(tmp_path))
     assert "Owner's node has crashed." in str(caught.value)

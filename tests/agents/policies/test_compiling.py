@@ -12,6 +12,7 @@ from ttrl_env.agents.policies.sharding import share_policy
 from ttrl_env.errors import ConfigError, MissingDependencyError
 
 
+@pytest.mark.thorough  # tracing takes half a minute
 def test_compiling_changes_no_result(checkpoint) -> None:
     plain, compiled = load(checkpoint, lora_rank=2), load(checkpoint, lora_rank=2, compile=True)
     compile_blocks(compiled.model, "eager")  # which traces as inductor does, without its minutes
