@@ -29,7 +29,7 @@ help:
 	@echo "make test    the test suite, 13 minutes on 2 cores"
 	@echo "make test-newest   the engine's tests on the newest MuJoCo, beside published LIBERO's"
 	@echo "make test-generic  tests of what depends on the processor, as if it were another one"
-	@echo "make test-thorough further tasks, GPUs and loops that make test leaves out, 15 minutes"
+	@echo "make test-thorough further tasks, GPUs and loops that make test leaves out, 20 minutes"
 	@echo "make integrations  TorchRL, RLlib, sb3-contrib, W&B, a CleanRL loop, LeRobot, the notebook, 5 minutes"
 	@echo "make test-robotwin  RoboTwin's real runtime on boxes, without assets or a GPU, 2 minutes; see docs/robotwin.md"
 	@echo "make equivalence   39 tasks over full episodes against LIBERO, an hour; five on the newest MuJoCo"
