@@ -61,10 +61,11 @@ test-newest: setup gl $(NEWEST)
 	PYTHONPATH=$(NEWEST) $(PYTEST) --dist worksteal -k "not share" $(ENGINE_TESTS) $(PYTEST_ARGS)
 
 # As on a processor without vector instructions, and with the matrix products of another one. The reference and
-# Triton's kernels are not compiled for it, so the tests of single kernels try the compiled one alone.
+# Triton's kernels are not compiled for it, so the tests of single kernels try the compiled one alone. One process:
+# most of its minute is compiling, which two would both do.
 test-generic: setup gl
-	NUMBA_CPU_NAME=generic OPENBLAS_CORETYPE=Haswell \
-		$(PYTEST) -k "not [reference and not [triton" $(PROCESSOR_TESTS) $(PYTEST_ARGS)
+	NUMBA_CPU_NAME=generic OPENBLAS_CORETYPE=Haswell OMP_NUM_THREADS=1 \
+		$(BIN)/python -m pytest -k "not [reference and not [triton" $(PROCESSOR_TESTS) $(PYTEST_ARGS)
 
 test-thorough: setup gl
 	$(PYTEST) -m thorough $(PYTEST_ARGS)
