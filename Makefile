@@ -26,7 +26,7 @@ help:
 	@echo "make format  ruff: what it can mend, and the format"
 	@echo "make check   lint, types and test-fast: before every commit"
 	@echo "make test-fast     tests without LIBERO and without those marked slow, 90 seconds on 2 cores"
-	@echo "make test    the test suite, 13 minutes on 2 cores"
+	@echo "make test    the test suite, 16 minutes on 2 cores"
 	@echo "make test-newest   the engine's tests on the newest MuJoCo, beside published LIBERO's"
 	@echo "make test-generic  tests of what depends on the processor, as if it were another one"
 	@echo "make test-thorough further tasks, GPUs and loops that make test leaves out, 20 minutes"
