@@ -9,8 +9,10 @@ INSTALLED := $(VENV)/.installed
 # Modules are compiled once, by the first process that imports them, also where containers ask for no bytecode.
 unexport PYTHONDONTWRITEBYTECODE
 NEWEST_MUJOCO := 4.0.0
-# Two processes, a file of tests at a time; one thread each, as more would wait for each other.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+# One thread, as more would wait for each other.
+PYTEST_ALONE := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+# Two processes, a file of tests at a time.
+PYTEST := $(PYTEST_ALONE) -n 2 --dist loadfile --no-loadscope-reorder
 NEWEST := $(CURDIR)/$(VENV)/mujoco-$(NEWEST_MUJOCO)
 INTEGRATIONS := $(CURDIR)/$(VENV)/integrations
 LEROBOT_PYTHON ?= python3.12
@@ -64,15 +66,15 @@ test-newest: setup gl $(NEWEST)
 # Triton's kernels are not compiled for it, so the tests of single kernels try the compiled one alone. One process:
 # most of its minute is compiling, which two would both do.
 test-generic: setup gl
-	NUMBA_CPU_NAME=generic OPENBLAS_CORETYPE=Haswell OMP_NUM_THREADS=1 \
-		$(BIN)/python -m pytest -k "not [reference and not [triton" $(PROCESSOR_TESTS) $(PYTEST_ARGS)
+	NUMBA_CPU_NAME=generic OPENBLAS_CORETYPE=Haswell \
+		$(PYTEST_ALONE) -k "not [reference and not [triton" $(PROCESSOR_TESTS) $(PYTEST_ARGS)
 
 test-thorough: setup gl
 	$(PYTEST) -m thorough $(PYTEST_ARGS)
 
 # Other libraries in front of the installed ones, which stay as they are: RLlib wants an older Gymnasium.
 integrations: setup $(INTEGRATIONS)
-	PYTHONPATH=$(INTEGRATIONS) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m integrations tests/integrations $(PYTEST_ARGS)
+	PYTHONPATH=$(INTEGRATIONS) $(PYTEST_ALONE) -m integrations tests/integrations $(PYTEST_ARGS)
 	@if $(LEROBOT_PYTHON) -c pass; then $(MAKE) integrations-lerobot; \
 	else echo "LeRobot needs Python 3.12 or newer: make integrations-lerobot LEROBOT_PYTHON=..."; fi
 
@@ -99,8 +101,8 @@ $(NEWEST): | setup
 # Simulations are processes of the interpreter that has the runtime, which `ttrl robotwin setup` installs for it.
 test-robotwin: setup
 	@$(BIN)/python -c 'from ttrl_env.robotwin.processes import find_python; print(find_python(None))' > $(VENV)/robotwin-python
-	TTRL_ROBOTWIN_PYTHON=$$(cat $(VENV)/robotwin-python) OMP_NUM_THREADS=1 \
-		$(BIN)/python -m pytest -m robotwin tests/ttrl_env/robotwin $(PYTEST_ARGS)
+	TTRL_ROBOTWIN_PYTHON=$$(cat $(VENV)/robotwin-python) \
+		$(PYTEST_ALONE) -m robotwin tests/ttrl_env/robotwin $(PYTEST_ARGS)
 
 equivalence: setup gl $(NEWEST)
 	$(PYTEST) --dist load -m equivalence $(PYTEST_ARGS)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 import typing
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any, Protocol, get_args
 
@@ -23,6 +25,15 @@ LARGEST_SEED = 2**63 - 1
 
 LARGEST_FLOAT = 1e30
 """Largest number: libraries compute in float32, whose maximum is 3.4e38."""
+
+
+@contextmanager
+def as_config_error() -> Iterator[None]:
+    """Context in which a value that is refused is a :class:`ConfigError`, whoever refuses it."""
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        raise ConfigError(str(error)) from error
 
 
 def check_fields(config: Any, prefix: str = "") -> None:

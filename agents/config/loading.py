@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from ttrl_env.agents.config.alias_table import ALIASES
 from ttrl_env.agents.config.aliases import is_alias, translate
-from ttrl_env.agents.config.bounds import check_fields
+from ttrl_env.agents.config.bounds import as_config_error, check_fields
 from ttrl_env.agents.config.checks import check_config
 from ttrl_env.agents.config.composing import PRESETS, compose_config, to_config
 from ttrl_env.agents.config.schema import EvaluateConfig, TrainConfig
@@ -51,10 +51,8 @@ def load_config(
     if isinstance(config, TrainConfig) and (resumed := values_of_run(config)):
         values = {**resumed, **values}
         config = compose_config(schema, settings, values)
-    try:
+    with as_config_error():
         check_config(config)
-    except (ValueError, TypeError) as error:
-        raise ConfigError(str(error)) from error
     return config
 
 

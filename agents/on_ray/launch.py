@@ -188,19 +188,19 @@ def raise_failure(error: Exception, config: TrainConfig) -> NoReturn:
     from ray.exceptions import RayActorError
     from ray.train import TrainingFailedError
 
+    if not isinstance(error, (TrainingFailedError, RayActorError)):
+        raise error
     saved = list_checkpoints(config.output_dir)
     rest = f"Continue with {resume_argument(saved[-1])}" if saved else "No checkpoint had been written"
-    if isinstance(error, TrainingFailedError):
-        raise WorkersDiedError(
-            f"ray.max_failures: processes of the run died more often than {config.ray.max_failures} times, "
-            f"the last time of:\n{_last_lines(error)}\n{rest}"
-        ) from error
     if isinstance(error, RayActorError):
         raise ClusterError(
             f"launcher=ray: the node that this command was connected to is lost, and the run with it:\n"
             f"{_last_lines(error)}\n{rest}"
         ) from error
-    raise error
+    raise WorkersDiedError(
+        f"ray.max_failures: processes of the run died more often than {config.ray.max_failures} times, the "
+        f"last time of:\n{_last_lines(error)}\n{rest}"
+    ) from error
 
 
 def _last_lines(error: Exception) -> str:

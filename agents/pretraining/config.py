@@ -14,6 +14,7 @@ from ttrl_env.agents.config.bounds import (
     Text,
     Weight,
     above,
+    as_config_error,
     at_least,
     check_fields,
 )
@@ -99,10 +100,8 @@ def load_pretrain_config(overrides: Sequence[str] = ()) -> PretrainConfig:
     from ttrl_env.agents.config.loading import read_settings
 
     config = compose_config(PretrainConfig, read_settings(PretrainConfig, overrides))
-    try:
+    with as_config_error():
         check_pretrain_config(config)
-    except (ValueError, TypeError) as error:
-        raise ConfigError(str(error)) from error
     return config
 
 

@@ -35,6 +35,7 @@ from ttrl_env.agents.common.run_folder import in_run
 from ttrl_env.agents.common.supervision import STOPPING, Supervisor
 from ttrl_env.agents.common.training_state import TrainingState, read_state
 from ttrl_env.agents.common.versions import installed_versions
+from ttrl_env.agents.config.bounds import as_config_error
 from ttrl_env.agents.config.choices import GroupEstimator, StateOrder
 from ttrl_env.agents.config.resuming import (
     changes_on_resuming,
@@ -87,7 +88,8 @@ def train_here(
 ) -> Path:
     """Train in this process, together with the others of the same run if there are any."""
     check_run(config)
-    _check_policy(config)
+    with as_config_error():
+        policy_options(config.policy, config.seed)
     use_usable_cores()
     with join_world(config.policy.device) as world, ExitStack() as stack:
         _check_share(config, world)
@@ -330,13 +332,6 @@ class _Run:
 
 def _reset_options(assignment: Assignment) -> dict[str, list[int]]:
     return {"task_ids": assignment.task_ids, "init_state_ids": assignment.init_state_ids}
-
-
-def _check_policy(config: TrainConfig) -> None:
-    try:
-        policy_options(config.policy, config.seed)
-    except (ValueError, TypeError) as error:
-        raise ConfigError(str(error)) from error
 
 
 def _check_share(config: TrainConfig, world: World) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from ttrl_env.agents.common.run_folder import in_run, list_checkpoints
+from ttrl_env.agents.config.bounds import as_config_error
 from ttrl_env.agents.config.checks import check_config
 from ttrl_env.agents.config.resuming import checkpoint_to_resume
 from ttrl_env.agents.config.schema import TrainConfig
 from ttrl_env.agents.training.wandb_run import require_wandb
-from ttrl_env.errors import CheckpointError, ConfigError
+from ttrl_env.errors import CheckpointError
 
 
 def check_run(config: TrainConfig) -> None:
@@ -21,10 +22,8 @@ def check_run(config: TrainConfig) -> None:
     """
     if config.wandb_project is not None:
         require_wandb()
-    try:
+    with as_config_error():
         check_config(config)
-    except (ValueError, TypeError) as error:
-        raise ConfigError(str(error)) from error
 
 
 def checkpoint_to_go_on_from(config: TrainConfig) -> Path | None:

@@ -14,7 +14,7 @@ from ttrl_env.agents.config.schema import TrainConfig
 from ttrl_env.agents.training.preconditions import check_run, checkpoint_to_go_on_from
 from ttrl_env.engines.make_engine import EngineChoice, OwnEngine
 
-_LOOP = "ttrl_env.agents.training.loop:train_here"
+LOOP = "ttrl_env.agents.training.loop:train_here"
 """What every process of a run calls."""
 
 
@@ -49,7 +49,7 @@ def train(
         checkpoint_to_go_on_from(config)  # what the processes would find out, before they are started
         from ttrl_env.agents.on_ray.launch import train_on_ray  # only then
 
-        return train_on_ray(_LOOP, config, display, engine)
+        return train_on_ray(LOOP, config, display, engine)
     from ttrl_env.agents.training.loop import train_here
 
     return train_here(config, display, engine, Supervisor())

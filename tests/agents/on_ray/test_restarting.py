@@ -22,7 +22,7 @@ from tests.agents.reach import ReachEngine
 from ttrl_env.agents.common.progress import Display
 from ttrl_env.agents.on_ray.relay import Course, Relay, show
 from ttrl_env.agents.on_ray.worker import Assignment, _from_where_it_is, _play
-from ttrl_env.agents.training.train import _LOOP
+from ttrl_env.agents.training.train import LOOP
 from ttrl_env.errors import ConfigError
 
 
@@ -51,7 +51,7 @@ def relay(monkeypatch) -> Relay:
 def start(relay: Relay, config, engine) -> Path:
     """What Ray Train has a process do."""
     assignment = Assignment(
-        job=_LOOP, config=config, engine=engine, relay=Handle(relay), started_in=os.getcwd()
+        job=LOOP, config=config, engine=engine, relay=Handle(relay), started_in=os.getcwd()
     )
     return _play(assignment, relay.enter(True), True)
 
@@ -101,7 +101,7 @@ def test_a_run_that_has_not_begun_starts_as_it_was_asked_to(tmp_path) -> None:
 def test_a_relative_folder_needs_the_driver_s_working_folder(relay, tmp_path) -> None:
     config = replace(configuration(tmp_path, "grpo", Path("unused"), "launcher=ray"), output_dir="runs/x")
     assignment = Assignment(
-        job=_LOOP, config=config, engine=None, relay=Handle(relay), started_in=str(tmp_path / "gone")
+        job=LOOP, config=config, engine=None, relay=Handle(relay), started_in=str(tmp_path / "gone")
     )
     with pytest.raises(ConfigError, match=r"output_dir: runs/x is meant from .*gone, which the node"):
         _play(assignment, relay.enter(True), True)

@@ -340,10 +340,7 @@ def test_a_step_size_that_is_lowered_on_resuming_is_the_one_taken(tiny_policy, r
     [
         pytest.param({"advantage": "grpo"}, id="grpo"),
         pytest.param({"advantage": "gae"}, id="gae"),
-        pytest.param(
-            {"advantage": "rloo", "clip_ratio_c": 3.0, **CHUNK_RATIOS},
-            id="rloo by chunks",
-        ),
+        pytest.param({"advantage": "rloo", "clip_ratio_c": 3.0, **CHUNK_RATIOS}, id="rloo by chunks"),
         *(
             pytest.param(settings, id=name, marks=pytest.mark.thorough)
             for name, settings in {
